@@ -1,0 +1,54 @@
+"""The one in-memory form of a domain's ratings."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class RatingScale:
+    """The values a rating may take: ``low``, ``low + step``, ..., ``high``."""
+
+    low: float = 1.0
+    high: float = 5.0
+    step: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (self.low < self.high and self.step > 0):
+            raise ValueError(f"rating scale needs low < high and step > 0, got {self!r}")
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """A domain's rating matrix R as triples sorted by (user, item).
+
+    ``users`` and ``items`` are dense indices below ``n_users`` and ``n_items``; a user or item may
+    have no rating (a held-out user keeps his index).
+    """
+
+    users: Ints  # (R,)
+    items: Ints  # (R,)
+    values: Floats  # (R,)
+    n_users: int
+    n_items: int
+
+    def __post_init__(self) -> None:
+        if not len(self.users) == len(self.items) == len(self.values):
+            raise ValueError(
+                f"users, items and values differ in length: "
+                f"{len(self.users)}, {len(self.items)}, {len(self.values)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def of_users(self, keep: NDArray[np.bool_]) -> "Ratings":
+        """The ratings of the users marked in ``keep`` (n_users,); indices stay as they are."""
+        rows = keep[self.users]
+        return Ratings(
+            self.users[rows], self.items[rows], self.values[rows], self.n_users, self.n_items
+        )
