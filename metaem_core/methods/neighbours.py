@@ -8,12 +8,14 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from metaem_core.bias import damped_biases
+from metaem_core.methods.bias_transfer import BiasTransfer, overlap_ratings
 from metaem_core.pair import DomainPair
 from metaem_core.ratings import Floats, Ints, Ratings
 
 BLOCK = 128  # users scored at once: bounds the dense (items, users) blocks
-SIMILARITY_DAMPING = 15.0  # added to squared norms: a short history resembles nobody much
+SIMILARITY_DAMPING = 50.0  # added to squared norms: a short history resembles nobody much
 SUPPORT_DAMPING = 0.5  # added to the sum of similarities: weak support predicts little
+WEIGHT_SAMPLE = 2000  # training users the weight is fitted on
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Rows:
 
     @classmethod
     def build(cls, rows: Ints, columns: Ints, values: Floats, n_rows: int) -> "Rows":
+        """From triples in any order."""
         order = np.argsort(rows, kind="stable")
         counts = np.bincount(rows, minlength=n_rows)
         return cls(
@@ -43,59 +46,81 @@ class Rows:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """Training users by their source residuals (to be compared) and target residuals (to lend)."""
+    """Training users by their source residuals (compared) and target residuals (lent)."""
 
-    source_rows: Rows  # (T, source items), each row divided by its damped norm
+    source: Ratings  # every user's source residuals, divided by the user's damped norm
+    source_rows: Rows  # (T, source items), the training users' part of it
     target_rows: Rows  # (target items, T)
-    target_marks: Rows  # the same places, all ones
-    unit_source: Ratings  # every user's source residuals, divided likewise
-
-    @classmethod
-    def fit(cls, pair: DomainPair) -> "Neighbours":
-        """Both domains' residuals are taken from their own damped item and user biases."""
-        unit = _unit_residuals(pair.source)
-        source, rank = _restrict(unit, pair.train_source)
-        taste = _residuals(pair.target)
-        lent, lender = _restrict(taste, pair.train_target)
-        n_items, n_train = pair.target.n_items, len(pair.train_source)
-        return cls(
-            Rows.build(rank, source.items, source.values, n_train),
-            Rows.build(lent.items, lender, lent.values, n_items),
-            Rows.build(lent.items, lender, np.ones_like(lent.values), n_items),
-            unit,
-        )
+    target_marks: Rows  # ones at the same places
+    rank: Ints  # (source users,) position among the training users, -1 for others
 
     def taste(self, users: Ints, items: Ints) -> Floats:
-        """sum_v s_uv y_vi / (sum_v |s_uv| + damping) over training users v; shape (Q,)."""
+        """sum_v s_uv y_vi / (sum_v s_uv + damping), v != u training users with s_uv > 0; (Q,)."""
         found = np.zeros(len(users), dtype=np.float32)
         asked, position = np.unique(users, return_inverse=True)
-        for start in range(0, len(asked), BLOCK):
+        order = np.argsort(position, kind="stable")
+        starts = range(0, len(asked), BLOCK)
+        bounds = np.searchsorted(position[order], [*starts, len(asked)])
+        for start, low, high in zip(starts, bounds[:-1], bounds[1:], strict=True):
+            rows = order[low:high]
             scores = self._score(asked[start : start + BLOCK])  # (target items, B)
-            column = position - start
-            here = np.flatnonzero((column >= 0) & (column < BLOCK))
-            found[here] = scores[items[here], column[here]]
+            found[rows] = scores[items[rows], position[rows] - start]
         return found
 
     def _score(self, users: Ints) -> Floats:
-        mine, column = _restrict(self.unit_source, users)
-        dense = torch.zeros(self.unit_source.n_items, len(users))
-        dense[mine.items, column] = torch.from_numpy(mine.values)
-        similarity = self.source_rows.times(dense)  # (T, B)
+        similarity = self._similarity(users)  # (T, B)
         lent = self.target_rows.times(similarity)
-        support = self.target_marks.times(similarity.abs())
-        return (lent / (support + SUPPORT_DAMPING)).numpy()
+        support = self.target_marks.times(similarity)
+        scores: Floats = (lent / (support + SUPPORT_DAMPING)).numpy()
+        return scores
+
+    def _similarity(self, users: Ints) -> Tensor:
+        mine, column = _restrict(self.source, users)
+        dense = torch.zeros(self.source.n_items, len(users))
+        dense[mine.items, column] = torch.from_numpy(mine.values)
+        similarity = self.source_rows.times(dense).clamp_(min=0)
+        own = self.rank[users]
+        similarity[own[own >= 0], np.flatnonzero(own >= 0)] = 0
+        return similarity
 
 
-def _residuals(ratings: Ratings) -> Ratings:
-    taste = damped_biases(ratings).residuals(ratings)
-    return Ratings(ratings.users, ratings.items, taste, ratings.n_users, ratings.n_items)
+def fit_neighbours(pair: DomainPair, base: BiasTransfer) -> Neighbours:
+    """Similarity: damped cosine of source residuals. Lent: what ``base`` leaves of the target."""
+    unit = _unit_residuals(pair.source)
+    rank = np.full(pair.source.n_users, -1)
+    rank[pair.train_source] = np.arange(len(pair.train_source))
+    source, row = _restrict(unit, pair.train_source)
+    overlap, persons = overlap_ratings(pair)
+    lent = overlap.values - base.rate(persons, overlap.items)
+    return Neighbours(
+        source=unit,
+        source_rows=Rows.build(row, source.items, source.values, len(pair.train_source)),
+        target_rows=Rows.build(overlap.items, rank[persons], lent, pair.target.n_items),
+        target_marks=Rows.build(
+            overlap.items, rank[persons], np.ones_like(lent), pair.target.n_items
+        ),
+        rank=rank,
+    )
+
+
+def fit_weight(neighbours: Neighbours, pair: DomainPair, base: BiasTransfer) -> float:
+    """Least-squares weight of the taste term, at least 0, over training users asked as if cold."""
+    overlap, persons = overlap_ratings(pair)
+    every = max(1, -(-len(pair.train_source) // WEIGHT_SAMPLE))
+    rows = neighbours.rank[persons] % every == 0
+    x = neighbours.taste(persons[rows], overlap.items[rows]).astype(np.float64)
+    y = overlap.values[rows] - base.rate(persons[rows], overlap.items[rows])
+    spread = float(x @ x)
+    return max(0.0, float(x @ y) / spread) if spread > 0 else 0.0
 
 
 def _unit_residuals(ratings: Ratings) -> Ratings:
-    taste = _residuals(ratings)
-    squares = np.bincount(taste.users, weights=taste.values**2, minlength=taste.n_users)
-    unit = taste.values / np.sqrt(squares + SIMILARITY_DAMPING)[taste.users]
-    return Ratings(taste.users, taste.items, unit.astype(np.float32), taste.n_users, taste.n_items)
+    taste = damped_biases(ratings).residuals(ratings)
+    squares = np.bincount(ratings.users, weights=taste**2, minlength=ratings.n_users)
+    unit = taste / np.sqrt(squares + SIMILARITY_DAMPING)[ratings.users]
+    return Ratings(
+        ratings.users, ratings.items, unit.astype(np.float32), ratings.n_users, ratings.n_items
+    )
 
 
 def _restrict(ratings: Ratings, users: Ints) -> tuple[Ratings, Ints]:
