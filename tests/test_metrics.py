@@ -1,0 +1,134 @@
+from itertools import pairwise, permutations
+from math import log2
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metaem_core.metrics import (
+    heldout_ndcg,
+    hit_rate_at_k,
+    mae,
+    mrr,
+    ndcg_at_k,
+    place,
+    rmse,
+    user_errors,
+)
+from metaem_core.ratings import Floats
+
+
+def floats(*values: float) -> Floats:
+    return np.array(values, dtype=np.float32)
+
+
+def test_errors_by_hand() -> None:
+    predicted, actual = floats(3, 4, 5, 1), floats(4, 4, 3, 2)
+    assert mae(predicted, actual) == 1.0
+    assert rmse(predicted, actual) == pytest.approx(1.5**0.5)
+
+
+def test_errors_within_each_user_by_hand() -> None:
+    found = user_errors(np.array([9, 4, 9, 9]), floats(3, 4, 5, 1), floats(4, 4, 3, 2))
+    assert found.users.tolist() == [4, 9]
+    assert found.counts.tolist() == [1, 3]
+    assert found.mae == pytest.approx([0, 4 / 3])
+    assert found.mse == pytest.approx([0, 2])
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 5), st.floats(0, 6)), min_size=1))
+def test_user_errors_average_to_the_row_errors(rows: list[tuple[int, int, float]]) -> None:
+    users, actual, predicted = (np.array(column) for column in zip(*rows, strict=True))
+    found = user_errors(users, predicted, actual)
+    assert np.average(found.mae, weights=found.counts) == pytest.approx(mae(predicted, actual))
+    assert np.average(found.mse, weights=found.counts) == pytest.approx(
+        rmse(predicted, actual) ** 2
+    )
+
+
+def test_rankings_by_hand() -> None:
+    scores = np.array([[0.9, 0.8, 0.1, 0.4], [0.1, 0.2, 0.3, 0.4]])
+    places = place(scores, np.array([[0, 1, 1, 0], [0, 0, 0, 1]], dtype=bool))
+    assert mrr(places) == pytest.approx([1 / 2, 1])
+    assert hit_rate_at_k(places, 1) == pytest.approx([0, 1])
+    assert hit_rate_at_k(places, 2) == pytest.approx([1, 1])
+    ideal = 1 + 1 / log2(3)
+    assert ndcg_at_k(places, 2) == pytest.approx([1 / log2(3) / ideal, 1])
+    assert ndcg_at_k(places, 4) == pytest.approx([(1 / log2(3) + 1 / log2(5)) / ideal, 1])
+
+
+def test_a_constant_scores_what_chance_scores() -> None:
+    relevant = np.zeros((1, 10), dtype=bool)
+    relevant[0, :2] = True
+    places = place(np.zeros((1, 10)), relevant)
+    assert hit_rate_at_k(places, 3) == pytest.approx([1 - (8 * 7 * 6) / (10 * 9 * 8)])
+    chance = 2 / 10 * (1 + 1 / log2(3) + 1 / log2(4))
+    assert ndcg_at_k(places, 3) == pytest.approx([chance / (1 + 1 / log2(3))])
+
+
+def of_one_order(relevant: list[bool], k: int) -> tuple[float, float, float]:
+    """NDCG@k, HR@k and reciprocal rank of a ranked list, as their definitions read."""
+    gain = sum(1 / log2(rank + 2) for rank, hit in enumerate(relevant) if hit and rank < k)
+    ideal = sum(1 / log2(rank + 2) for rank in range(min(k, sum(relevant))))
+    return gain / ideal, float(any(relevant[:k])), 1 / (relevant.index(True) + 1)
+
+
+def over_every_order(scores: list[int], relevant: list[bool], k: int) -> list[float]:
+    """The same, averaged over all ways to order the ties."""
+    orders = [
+        order
+        for order in permutations(range(len(scores)))
+        if all(scores[a] >= scores[b] for a, b in pairwise(order))
+    ]
+    found = [of_one_order([relevant[item] for item in order], k) for order in orders]
+    return [float(mean) for mean in np.mean(found, axis=0)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=2, max_size=6).filter(
+        lambda rows: any(hit for _, hit in rows)
+    ),
+    st.integers(1, 7),
+)
+def test_ties_count_as_the_mean_over_all_orders(rows: list[tuple[int, bool]], k: int) -> None:
+    scores, relevant = (list(column) for column in zip(*rows, strict=True))
+    places = place(np.array([scores, scores]), np.array([relevant, relevant]))
+    found = [ndcg_at_k(places, k), hit_rate_at_k(places, k), mrr(places)]
+    expected = over_every_order(scores, relevant, k)
+    np.testing.assert_allclose(found, np.transpose([expected, expected]), atol=1e-12)
+
+
+def test_heldout_ranking_by_hand() -> None:
+    users = np.array([7, 3, 7, 7, 3])
+    actual = floats(5, 2, 1, 3, 4)
+    predicted = floats(0.2, 4.0, 0.9, 0.2, 4.0)  # both users tie two items
+    ideal_7 = 5 + 3 / log2(3) + 1 / log2(4)
+    reached_7 = 1 + (5 + 3) * (1 / log2(3) + 1 / log2(4)) / 2
+    ideal_3 = 4 + 2 / log2(3)
+    reached_3 = (4 + 2) * (1 + 1 / log2(3)) / 2
+    found = heldout_ndcg(users, predicted, actual)
+    assert found == pytest.approx([reached_3 / ideal_3, reached_7 / ideal_7])
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 5)), min_size=1, max_size=30))
+def test_the_true_order_ranks_perfectly_and_its_reverse_never_better_than_a_constant(
+    rows: list[tuple[int, int]],
+) -> None:
+    users, actual = (np.array(column) for column in zip(*rows, strict=True))
+    constant = heldout_ndcg(users, np.zeros_like(actual), actual)
+    assert heldout_ndcg(users, actual, actual) == pytest.approx(np.ones(len(constant)))
+    assert (heldout_ndcg(users, -actual, actual) <= constant + 1e-12).all()
+
+
+def test_what_cannot_be_scored_is_refused() -> None:
+    with pytest.raises(ValueError, match="1 of 2 predictions are not finite"):
+        mae(floats(1, np.nan), floats(1, 2))
+    with pytest.raises(ValueError, match=r"\(2,\) predictions for \(1,\) ratings"):
+        rmse(floats(1, 2), floats(1))
+    with pytest.raises(ValueError, match="no ratings"):
+        mae(floats(), floats())
+    with pytest.raises(ValueError, match="1 users have no relevant item, first row 1"):
+        place(np.zeros((2, 2)), np.array([[True, False], [False, False]]))
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+        hit_rate_at_k(place(np.zeros((1, 2)), np.array([[True, False]])), 0)
