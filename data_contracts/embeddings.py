@@ -1,0 +1,25 @@
+"""Learned vectors keyed by id, as fixed-size lists."""
+
+import dataframely as dy
+
+
+def user_embeddings(size: int) -> type[dy.Schema]:
+    """Users' raw embedding u and the vector MLP_user(u) that predictions use."""
+
+    class UserEmbeddings(dy.Schema):
+        user_id = dy.String(unique=True)
+        embedding = dy.Array(dy.Float32(), size)
+        vector = dy.Array(dy.Float32(), size)
+
+    return UserEmbeddings
+
+
+def item_embeddings(size: int) -> type[dy.Schema]:
+    """Items' common embedding, a row of V^c, and their rating bias."""
+
+    class ItemEmbeddings(dy.Schema):
+        item_id = dy.String(unique=True)
+        embedding = dy.Array(dy.Float32(), size)
+        bias = dy.Float32()
+
+    return ItemEmbeddings

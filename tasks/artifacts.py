@@ -1,0 +1,232 @@
+"""The content-addressed store of what stages produce; the only code that reads or writes Parquet.
+
+``root/<stage>/<digest>/`` holds an artifact's data files and its ``manifest.json``. The digest
+covers names and bytes of the data files alone, so equal results have equal addresses.
+"""
+
+import json
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from tasks.files import replace_atomically, sha256_of, sync_file, sync_folder
+from tasks.manifests import (
+    MANIFEST,
+    ArtifactRef,
+    FileEntry,
+    Manifest,
+    Provenance,
+    content_digest,
+)
+
+if TYPE_CHECKING:  # dataframely and torch each cost a second that listing artifacts need not pay
+    import dataframely as dy
+    from torch import Tensor
+
+__all__ = ["ArtifactRef", "ContractBroken", "CorruptArtifact", "Draft", "Store"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
+
+
+class CorruptArtifact(ValueError):
+    """An artifact that is missing, incomplete or not what its address says."""
+
+
+class ContractBroken(ValueError):
+    """A frame that does not keep its schema's promises."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of artifacts; ``provenance`` is set while a stage runs."""
+
+    root: Path
+    provenance: Provenance = field(default=Provenance("loose"), compare=False)
+
+    @property
+    def scratch(self) -> Path:
+        """A place for the running stage's checkpoints: it outlives a crash of this very work."""
+        name, _, key = self.provenance.key.rpartition("-")
+        return self.root / "checkpoints" / (name or "loose") / (key[:16] or "loose")
+
+    def folder(self, ref: ArtifactRef) -> Path:
+        """Where the artifact's files lie."""
+        return self.root / ref.stage / ref.digest
+
+    def file(self, ref: ArtifactRef, name: str) -> Path:
+        """The path of one of the artifact's files."""
+        return self.folder(ref) / _checked_name(name)
+
+    def manifest(self, ref: ArtifactRef) -> Manifest:
+        """The artifact's manifest, without a look at its data."""
+        path = self.folder(ref) / MANIFEST
+        try:
+            return Manifest.parse(path.read_bytes())
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise CorruptArtifact(f"{ref} has no readable manifest: {error}") from error
+
+    def verify(self, ref: ArtifactRef) -> None:
+        """Raise :class:`CorruptArtifact` unless every byte is what the address says."""
+        manifest = self.manifest(ref)
+        if content_digest(manifest.files) != ref.digest:
+            raise CorruptArtifact(f"{ref} has another artifact's manifest")
+        for name, entry in manifest.files.items():
+            self._verify_file(ref, name, entry)
+
+    def _verify_file(self, ref: ArtifactRef, name: str, entry: FileEntry) -> None:
+        path = self.file(ref, name)
+        if not path.is_file():
+            raise CorruptArtifact(f"{ref} lacks its file {name!r}")
+        if (size := path.stat().st_size) != entry.bytes:
+            raise CorruptArtifact(f"{ref}: {name!r} has {size} bytes instead of {entry.bytes}")
+        if (digest := sha256_of(path)) != entry.sha256:
+            raise CorruptArtifact(f"{ref}: {name!r} has sha256 {digest}, not {entry.sha256}")
+
+    def refs(self) -> Iterator[ArtifactRef]:
+        """Every artifact with a readable manifest, by stage and digest."""
+        for path in sorted(self.root.glob(f"*/*/{MANIFEST}")):
+            try:
+                manifest = Manifest.parse(path.read_bytes())
+                ref = ArtifactRef(manifest.stage, path.parent.name, manifest.size)
+            except (ValueError, TypeError, KeyError):
+                continue
+            yield ref
+
+    def touch(self, ref: ArtifactRef) -> None:
+        """Record that the artifact was used now."""
+        (self.folder(ref) / MANIFEST).touch()
+
+    def read_frame(self, ref: ArtifactRef, name: str) -> pl.DataFrame:
+        """A Parquet file; it was validated when written and verified since."""
+        return pl.read_parquet(self.file(ref, name))
+
+    def read_tensors(self, ref: ArtifactRef, name: str) -> "dict[str, Tensor]":
+        """A safetensors file."""
+        from safetensors.torch import load_file
+
+        return load_file(self.file(ref, name))
+
+    def read_json(self, ref: ArtifactRef, name: str) -> object:
+        """A JSON file."""
+        parsed: object = json.loads(self.file(ref, name).read_bytes())
+        return parsed
+
+    @contextmanager
+    def draft(self) -> Iterator["Draft"]:
+        """A new artifact of the running stage, published when the block ends without an error."""
+        folder = self.root / "tmp" / uuid.uuid4().hex
+        folder.mkdir(parents=True)
+        draft = Draft(self, folder, time.monotonic())
+        try:
+            yield draft
+            draft.publish()
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass
+class Draft:
+    """An artifact in the making; nobody sees it before :meth:`publish`."""
+
+    store: Store
+    folder: Path
+    started: float
+    rows: dict[str, int] = field(default_factory=dict)
+    published: ArtifactRef | None = None
+
+    @property
+    def ref(self) -> ArtifactRef:
+        """The address, once published."""
+        assert self.published is not None, "a draft has no address before it is published"
+        return self.published
+
+    def path(self, name: str) -> Path:
+        """Where to write a file of another format."""
+        return self.folder / _checked_name(name)
+
+    def write_frame(self, name: str, frame: pl.DataFrame, schema: "type[dy.Schema]") -> None:
+        """Validate and write a table."""
+        from dataframely.exc import SchemaError, ValidationError
+
+        try:
+            valid = schema.validate(frame)
+        except (SchemaError, ValidationError) as error:
+            where = f"{self.store.provenance.stage}/{name}"
+            reason = str(error).split("\n\nResolved plan")[0]
+            raise ContractBroken(f"{where} breaks {schema.__name__}: {reason}") from error
+        valid.write_parquet(self.path(name), compression="zstd")
+        self.rows[name] = valid.height
+
+    def write_tensors(self, name: str, tensors: "Mapping[str, Tensor]") -> None:
+        """Write tensors as safetensors."""
+        from safetensors.torch import save_file
+
+        save_file({key: value.contiguous() for key, value in tensors.items()}, self.path(name))
+
+    def write_json(self, name: str, value: object) -> None:
+        """Write plain data as JSON."""
+        self.path(name).write_text(json.dumps(value, indent=2, sort_keys=True))
+
+    def publish(self) -> None:
+        """Move the folder to its address, unless the same content is there already."""
+        for ref in self.store.provenance.refs():
+            self.store.verify(ref)
+        files = {path.name: _entry(path) for path in sorted(self.folder.iterdir())}
+        ref = ArtifactRef(
+            self.store.provenance.stage,
+            content_digest(files),
+            sum(entry.bytes for entry in files.values()),
+        )
+        seconds = time.monotonic() - self.started
+        manifest = Manifest.new(ref.digest, files, self.store.provenance, self.rows, seconds)
+        replace_atomically(self.folder / MANIFEST, lambda path: manifest.write(path))
+        self._move(ref)
+        self.published = ref
+
+    def _move(self, ref: ArtifactRef) -> None:
+        target = self.store.folder(ref)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                self.folder.rename(target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+                if self._keep_existing(ref):
+                    break
+            else:
+                break
+        sync_folder(target.parent)
+
+    def _keep_existing(self, ref: ArtifactRef) -> bool:
+        """Whether the folder at the address is good; a corrupt one is put out of the way."""
+        target = self.store.folder(ref)
+        try:
+            self.store.verify(ref)
+        except CorruptArtifact:
+            with suppress(FileNotFoundError):  # another process may have been quicker
+                target.rename(self.folder.with_suffix(".condemned"))
+            shutil.rmtree(self.folder.with_suffix(".condemned"), ignore_errors=True)
+            return False
+        # the newest provenance wins: it is what garbage collection has to follow
+        (self.folder / MANIFEST).replace(target / MANIFEST)
+        return True
+
+
+def _entry(path: Path) -> FileEntry:
+    sync_file(path)
+    return FileEntry(sha256_of(path), path.stat().st_size)
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise CorruptArtifact(f"not a file name for an artifact: {name!r}")
+    return name

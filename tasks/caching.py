@@ -1,0 +1,167 @@
+"""Stages: Prefect tasks whose results are artifacts, reused while nothing they depend on changed.
+
+A stage is a function ``(store, config, *inputs) -> ArtifactRef``. Its cache key covers its name,
+its config, its inputs' digests and the source it is made of; never a path, a time or the store.
+"""
+
+import functools
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, is_dataclass, replace
+from pathlib import Path
+from typing import ClassVar, ParamSpec
+
+from prefect import Task
+from prefect.cache_policies import CachePolicy
+from prefect.context import TaskRunContext
+from prefect.serializers import Serializer
+from pydantic import Field
+
+from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
+from tasks.code_digest import code_digest
+from tasks.manifests import Provenance
+from tasks.progress import labelled
+
+P = ParamSpec("P")
+Stage = Task[P, ArtifactRef]
+
+RECORDS = "results"  # the folder of Prefect's result records below the store
+
+
+class ArtifactSerializer(Serializer):
+    """Result records hold an artifact's address as JSON; unlike Prefect's, it imports nothing."""
+
+    TYPE: ClassVar[str] = "metaem-artifact"
+
+    type: str = Field(default=TYPE, frozen=True)
+
+    def dumps(self, obj: ArtifactRef) -> bytes:
+        """The address as JSON; any other result is our bug."""
+        assert isinstance(obj, ArtifactRef), f"a stage returned {obj!r}"
+        return json.dumps(asdict(obj)).encode()
+
+    def loads(self, blob: bytes) -> ArtifactRef:
+        """The address; what lies behind it was verified when the key was computed."""
+        return ArtifactRef(**json.loads(blob))
+
+
+@dataclass
+class StagePolicy(CachePolicy):
+    """Computes a stage's key, and forgets a record whose artifact is not what it was."""
+
+    stage: str = ""
+    module: str = ""
+
+    def compute_key(
+        self,
+        task_ctx: TaskRunContext,
+        inputs: dict[str, object],
+        flow_parameters: dict[str, object],
+        **kwargs: object,
+    ) -> str:
+        """The key; Prefect looks for a record of that name next."""
+        origin = provenance(self.stage, self.module, inputs)
+        store = inputs["store"]
+        assert isinstance(store, Store), f"a stage's store is {store!r}"
+        forget_unless_whole(store, origin.key)
+        return origin.key
+
+
+def stage(name: str) -> Callable[[Callable[P, ArtifactRef]], Stage[P]]:
+    """Make a function ``(store, config, *inputs) -> ArtifactRef`` a cached Prefect task."""
+
+    def decorate(function: Callable[P, ArtifactRef]) -> Stage[P]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> ArtifactRef:
+            bound = signature.bind(*args, **kwargs)
+            origin = provenance(name, function.__module__, bound.arguments)
+            store: Store = bound.arguments["store"]
+            for ref in origin.refs():
+                store.verify(ref)
+            bound.arguments["store"] = replace(store, provenance=origin)
+            with labelled(_run_name() or name):
+                return function(*bound.args, **bound.kwargs)
+
+        policy = StagePolicy(stage=name, module=function.__module__)
+        return Task(run, name=name, cache_policy=policy, result_serializer=ArtifactSerializer())
+
+    return decorate
+
+
+def bind(
+    unbound: Stage[P], store: Store, run_name: str = "", refresh: Collection[str] = ()
+) -> Stage[P]:
+    """The stage with its records in the store; recomputed if ``refresh`` names it."""
+    return unbound.with_options(
+        result_storage=store.root / RECORDS,
+        refresh_cache=unbound.name in refresh,
+        task_run_name=run_name or unbound.name,
+    )
+
+
+def provenance(name: str, module: str, arguments: Mapping[str, object]) -> Provenance:
+    """What a call of a stage computes from, and the key of it."""
+    config: dict[str, object] = {}
+    inputs: dict[str, tuple[ArtifactRef, ...]] = {}
+    for argument, value in arguments.items():
+        if is_dataclass(value) and not isinstance(value, type | ArtifactRef | Store):
+            config = {"type": type(value).__name__, **asdict(value)}
+        elif argument != "store":
+            inputs[argument] = _refs(argument, value)
+    digests = {argument: [ref.digest for ref in refs] for argument, refs in inputs.items()}
+    code = code_digest(module)
+    identity = json.dumps([name, config, digests, code], sort_keys=True, default=_plain)
+    key = f"{name}-{hashlib.sha256(identity.encode()).hexdigest()}"
+    return Provenance(name, key, code, json.loads(json.dumps(config, default=_plain)), inputs)
+
+
+def forget_unless_whole(store: Store, key: str) -> None:
+    """Delete the record under ``key`` unless its artifact verifies; else note that it was used.
+
+    Prefect recomputes a stage without a record, and that stage alone.
+    """
+    path = store.root / RECORDS / key
+    if not path.is_file():
+        return
+    try:
+        ref = read_record(path)
+        store.verify(ref)
+    except (ValueError, KeyError, TypeError):
+        path.unlink(missing_ok=True)
+    else:
+        store.touch(ref)
+
+
+def read_record(path: Path) -> ArtifactRef:
+    """The address in a result record; ValueError, KeyError or TypeError if it is not one of ours.
+
+    A record names its own serializer, and Prefect would let it name one that unpickles.
+    """
+    record = json.loads(path.read_bytes())
+    if record["metadata"]["serializer"] != {"type": ArtifactSerializer.TYPE}:
+        raise CorruptArtifact(f"{path.name} was not written by a stage")
+    return ArtifactSerializer().loads(record["result"])
+
+
+def _refs(argument: str, value: object) -> tuple[ArtifactRef, ...]:
+    if value is None:
+        return ()
+    refs = tuple(value) if isinstance(value, list | tuple) else (value,)
+    for ref in refs:
+        assert isinstance(ref, ArtifactRef), f"stage input {argument!r} is {ref!r}"
+    return refs
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"a stage's config holds {value!r}, which has no stable text")
+
+
+def _run_name() -> str:
+    context = TaskRunContext.get()
+    return context.task_run.name if context is not None else ""

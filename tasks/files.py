@@ -1,0 +1,51 @@
+"""Files that are either whole or absent, whatever happens to the process or the machine."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+Stamp = tuple[str, int, int, int, int]
+
+_hashes: dict[Stamp, str] = {}
+
+
+def sha256_of(path: Path) -> str:
+    """The file's sha256, remembered in this process while its inode, size and times stay."""
+    stat = path.stat()
+    stamp = (str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    if stamp not in _hashes:
+        with path.open("rb") as file:
+            _hashes[stamp] = hashlib.file_digest(file, "sha256").hexdigest()
+    return _hashes[stamp]
+
+
+def sync_file(path: Path) -> None:
+    """Force the file's bytes to the disk."""
+    _sync(path, os.O_RDONLY)
+
+
+def sync_folder(path: Path) -> None:
+    """Force the folder's entries to the disk."""
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def replace_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, then put it in its place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    try:
+        write(temporary)
+        sync_file(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,115 @@
+"""What an artifact says about itself: its files, and what they were made from."""
+
+import hashlib
+import json
+import platform
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+_NOTED = ("numpy", "polars", "torch", "prefect", "mlflow", "dataframely")
+_STAGE = re.compile(r"[a-z][a-z0-9_]{0,40}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class ArtifactRef:
+    """The address of a stage's output."""
+
+    stage: str
+    digest: str  # sha256
+    size: int  # bytes of data
+
+    def __post_init__(self) -> None:
+        if not _STAGE.fullmatch(self.stage) or not _DIGEST.fullmatch(self.digest):
+            raise ValueError(f"not an artifact address: {self.stage!r}/{self.digest!r}")
+
+    def __str__(self) -> str:
+        return f"{self.stage}/{self.digest}"
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A data file's fingerprint."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a running stage computes from; ``key`` is its cache key."""
+
+    stage: str
+    key: str = ""
+    code: str = ""
+    config: Mapping[str, object] = field(default_factory=dict)
+    inputs: Mapping[str, tuple[ArtifactRef, ...]] = field(default_factory=dict)
+
+    def refs(self) -> Iterator[ArtifactRef]:
+        """Every input."""
+        for refs in self.inputs.values():
+            yield from refs
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The content of ``manifest.json``."""
+
+    stage: str
+    digest: str
+    size: int
+    files: dict[str, FileEntry]
+    provenance: Provenance
+    rows: dict[str, int]
+    seconds: float
+    created: str
+    versions: dict[str, str]
+
+    @classmethod
+    def new(
+        cls,
+        digest: str,
+        files: dict[str, FileEntry],
+        provenance: Provenance,
+        rows: dict[str, int],
+        seconds: float,
+    ) -> "Manifest":
+        """A manifest of now and here."""
+        return cls(
+            stage=provenance.stage,
+            digest=digest,
+            size=sum(entry.bytes for entry in files.values()),
+            files=files,
+            provenance=provenance,
+            rows=rows,
+            seconds=round(seconds, 3),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            versions={"python": platform.python_version(), **{n: version(n) for n in _NOTED}},
+        )
+
+    @classmethod
+    def parse(cls, content: bytes) -> "Manifest":
+        """Read JSON back; KeyError, TypeError or ValueError where it is not a manifest."""
+        fields = json.loads(content)
+        files = {name: FileEntry(**entry) for name, entry in fields.pop("files").items()}
+        origin = fields.pop("provenance")
+        inputs = {
+            name: tuple(ArtifactRef(**ref) for ref in refs)
+            for name, refs in origin.pop("inputs").items()
+        }
+        return cls(**fields, files=files, provenance=Provenance(**origin, inputs=inputs))
+
+    def write(self, path: Path) -> None:
+        """As indented JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2, sort_keys=True))
+
+
+def content_digest(files: Mapping[str, FileEntry]) -> str:
+    """sha256 over the sorted names, hashes and sizes; no time, no origin."""
+    lines = (f"{name} {entry.sha256} {entry.bytes}\n" for name, entry in sorted(files.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -1,0 +1,50 @@
+"""How far long work has come; whoever runs a stage may listen."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Step:
+    """One piece of news from a stage."""
+
+    label: str  # which stage run
+    done: float
+    total: float | None  # unknown for a download without a length
+    unit: str  # "epoch", "byte"
+    note: str  # such as the loss
+
+
+Listener = Callable[[Step], None]
+
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+_label: ContextVar[str] = ContextVar("label", default="")
+
+
+def advance(done: float, total: float | None, unit: str = "epoch", note: str = "") -> None:
+    """Tell the listener, if there is one, how far the running stage has come."""
+    listener = _listener.get()
+    if listener is not None:
+        listener(Step(_label.get(), done, total, unit, note))
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Hear of every step of the stages run inside the block."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+@contextmanager
+def labelled(label: str) -> Iterator[None]:
+    """Give the steps inside the block their stage run's name."""
+    token = _label.set(label)
+    try:
+        yield
+    finally:
+        _label.reset(token)
