@@ -81,8 +81,8 @@ def ndcg_at_k(places: Placements, k: int) -> Doubles:
     gain = (summed[places.above + places.tied] - summed[places.above]) / places.tied
     n_relevant = np.bincount(places.users, minlength=places.n_users)
     ideal = np.concatenate([[0.0], np.cumsum(_discount(k))])[np.minimum(n_relevant, k)]
-    reached: Doubles = np.bincount(places.users, weights=gain, minlength=places.n_users)
-    return reached / ideal
+    reached = np.bincount(places.users, weights=gain, minlength=places.n_users)
+    return np.divide(reached, ideal, dtype=np.float64)
 
 
 def hit_rate_at_k(places: Placements, k: int) -> Doubles:
@@ -144,8 +144,7 @@ def _positive(k: int) -> int:
 
 
 def _discount(length: int) -> Doubles:
-    ranks: Doubles = np.arange(length) + 1.0
-    return 1.0 / np.log2(1.0 + ranks)
+    return np.reciprocal(np.log2(np.arange(length) + 2.0), dtype=np.float64)
 
 
 def _mean_reciprocal(above: int, tied: int, relevant: int) -> float:
