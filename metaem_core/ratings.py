@@ -48,7 +48,10 @@ class Ratings:
 
     def of_users(self, keep: NDArray[np.bool_]) -> "Ratings":
         """The ratings of the users marked in ``keep`` (n_users,); indices stay as they are."""
-        rows = keep[self.users]
+        return self.where(keep[self.users])
+
+    def where(self, rows: NDArray[np.bool_]) -> "Ratings":
+        """The ratings marked in ``rows`` (R,); indices stay as they are."""
         return Ratings(
             self.users[rows], self.items[rows], self.values[rows], self.n_users, self.n_items
         )

@@ -1,0 +1,58 @@
+"""The one training loop: Algorithm 1 lines 2-13 and Algorithm 2 lines 2-10."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from metaem_core.federated.protocol import Download, Upload
+from metaem_core.federated.simulation import Backend
+
+
+class Server(Protocol):
+    """The half of a stage that the server runs."""
+
+    def download(self, cohort: Tensor, rows: Tensor) -> Download:
+        """What the cohort receives; the graph behind it stays on the server."""
+        ...
+
+    def apply(self, download: Download, upload: Upload, cohort: Tensor, rows: Tensor) -> None:
+        """Finish the chain rule and step the optimisers (Algorithm 1, lines 11-12)."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that a step changes, by name."""
+        ...
+
+
+@dataclass(frozen=True)
+class RoundStats:
+    """Totals of one round over its cohort."""
+
+    squared_error: float
+    n_ratings: int
+
+
+def cohorts(users: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Every user once, in random cohorts of ``size`` (Algorithm 1, line 3), each ascending."""
+    shuffled = users[torch.randperm(len(users), generator=generator)]
+    return tuple(cohort.sort().values for cohort in shuffled.split(size))
+
+
+def run_round(server: Server, backend: Backend, cohort: Tensor) -> RoundStats:
+    """Download, local gradients, upload, server step."""
+    rows = backend.rows(cohort)
+    download = server.download(cohort, rows)
+    upload = backend.gather(download, cohort, rows)
+    server.apply(download, upload, cohort, rows)
+    return RoundStats(upload.squared_error, upload.n_ratings)
+
+
+def run_epoch(
+    server: Server, backend: Backend, users: Tensor, size: int, generator: torch.Generator
+) -> Iterator[RoundStats]:
+    """One round a cohort until every user took part once."""
+    for cohort in cohorts(users, size, generator):
+        yield run_round(server, backend, cohort)

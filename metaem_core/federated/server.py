@@ -1,0 +1,96 @@
+"""The server halves of the two stages: PretrainServer (Algorithm 1), MappingServer (Algorithm 2)."""
+
+import torch
+from torch import Tensor
+
+from metaem_core.federated.optimizers import DenseAdam, RowOptimizer
+from metaem_core.federated.protocol import Download, Upload
+from metaem_core.models.domain import DomainModel, private_items
+from metaem_core.models.mlp import Parameters, mlp
+
+
+class PretrainServer:
+    """Holds U, V^c, the meta-network and both towers of one domain; devices hold the ratings."""
+
+    trained = frozenset({"user_vectors", "private_items", "common_items", "item_tower"})
+
+    def __init__(
+        self, model: DomainModel, users: RowOptimizer, items: RowOptimizer, nets: DenseAdam
+    ) -> None:
+        self.model, self.users, self.items, self.nets = model, users, items, nets
+        self._meta = _leaves(model.meta_network)
+        self._tower = _leaves(model.user_tower)
+        self._embeddings = torch.empty(0)
+
+    def download(self, cohort: Tensor, rows: Tensor) -> Download:
+        """Algorithm 1, lines 5-6."""
+        model = self.model
+        self._embeddings = model.user_embeddings.index_select(0, cohort).requires_grad_()
+        vectors = mlp(self._tower, self._embeddings, model.relu_last)  # Eq. 5
+        seen = self._embeddings if model.meta_reads_raw else vectors
+        k_c = model.common_items.shape[1]
+        return Download(
+            vectors,
+            private_items(self._meta, seen, k_c, model.relu_last),  # Eq. 3
+            model.common_items.index_select(0, rows),
+            model.item_offsets.index_select(0, rows),
+            model.item_tower,
+            model.relu_last,
+            self.trained,
+        )
+
+    def apply(self, download: Download, upload: Upload, cohort: Tensor, rows: Tensor) -> None:
+        """Algorithm 1, lines 11-12, on the mean squared error of the round (Eq. 8)."""
+        share = 1 / upload.n_ratings
+        inputs = [self._embeddings, *self._meta, *self._tower]
+        kept = torch.autograd.grad(
+            [download.user_vectors, download.private_items],
+            inputs,
+            [upload.gradients[name][0] * share for name in ("user_vectors", "private_items")],
+        )
+        self.users.update(cohort, kept[0])
+        self.items.update(rows, upload.gradients["common_items"][0] * share)
+        tower = upload.gradients.get("item_tower")
+        if tower is None:  # personal towers: updated on the devices, never uploaded
+            tower = tuple(torch.zeros_like(p) for p in self.model.item_tower)
+        self.nets.step((*kept[1:], *(g * share for g in tower)))
+
+    def state(self) -> dict[str, Tensor]:
+        """Tables, networks and the moments of their optimisers."""
+        parts = {"users": self.users, "items": self.items, "nets": self.nets}
+        return {f"{p}.{n}": t for p, opt in parts.items() for n, t in opt.state().items()}
+
+
+class MappingServer:
+    """The target's server: trains f_theta while everything pretrained stays as it is."""
+
+    def __init__(
+        self, mapping: Parameters, target: DomainModel, sources: Tensor, nets: DenseAdam, by_task: bool
+    ) -> None:
+        self.target, self.sources, self.nets = target, sources, nets
+        self.trained = frozenset({"user_vectors"} | ({"private_items"} if by_task else set()))
+        self._mapping = _leaves(mapping)
+
+    def download(self, cohort: Tensor, rows: Tensor) -> Download:
+        """``u_hat^t = f(MLP_user(u^s))`` (Eq. 11) and the private items made from it."""
+        vectors = mlp(self._mapping, self.sources.index_select(0, cohort), relu_last=False)
+        return self.target.download(vectors, self.trained, rows)
+
+    def apply(self, download: Download, upload: Upload, cohort: Tensor, rows: Tensor) -> None:
+        """Algorithm 2, lines 8-9."""
+        names = sorted(upload.gradients)
+        kept = torch.autograd.grad(
+            [getattr(download, name) for name in names],
+            self._mapping,
+            [upload.gradients[name][0] / upload.n_ratings for name in names],
+        )
+        self.nets.step(kept)
+
+    def state(self) -> dict[str, Tensor]:
+        """The mapping and its optimiser's moments."""
+        return {f"mapping.{name}": tensor for name, tensor in self.nets.state().items()}
+
+
+def _leaves(parameters: Parameters) -> Parameters:
+    """Views that autograd differentiates and that follow the parameters as they are stepped."""
+    return tuple(p.detach().requires_grad_() for p in parameters)

@@ -1,0 +1,119 @@
+"""Two ways to run a cohort in one process: all devices at once, and one after the other."""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metaem_core.federated.device import PrivateRatings, device_step
+from metaem_core.federated.protocol import Download, Upload, combine
+from metaem_core.ratings import Ratings
+
+
+class Backend(Protocol):
+    """Carries downloads to a cohort's devices and brings back the combined upload."""
+
+    def rows(self, cohort: Tensor) -> Tensor:
+        """The item rows, ascending, that the download for this cohort must hold."""
+        ...
+
+    def gather(self, download: Download, cohort: Tensor, rows: Tensor) -> Upload:
+        """The upload of the cohort; ``rows`` are the item rows that ``download`` holds."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """What the devices themselves learnt, for a checkpoint."""
+        ...
+
+
+class DeviceStore:
+    """Every device's private ratings, in compressed rows: device i owns start[i]:start[i+1]."""
+
+    def __init__(self, ratings: Ratings, dtype: torch.dtype) -> None:
+        counts = np.bincount(ratings.users, minlength=ratings.n_users)
+        self.start = torch.from_numpy(np.concatenate([[0], np.cumsum(counts)]))
+        self.items = torch.from_numpy(ratings.items)
+        self.values = torch.from_numpy(ratings.values).to(dtype)
+        self.n_items = ratings.n_items
+
+    def counts(self, cohort: Tensor) -> Tensor:
+        """Number of ratings on each device of the cohort."""
+        return self.start.index_select(0, cohort + 1) - self.start.index_select(0, cohort)
+
+    def positions(self, cohort: Tensor) -> tuple[Tensor, Tensor]:
+        """Owner within the cohort and storage position of each of the cohort's ratings."""
+        counts = self.counts(cohort)
+        owner = torch.repeat_interleave(counts)
+        shift = self.start.index_select(0, cohort) - (counts.cumsum(0) - counts)
+        return owner, torch.arange(len(owner)) + shift.index_select(0, owner)
+
+
+class CohortSimulation:
+    """All devices of a cohort in one batched :func:`device_step`.
+
+    It asks for just the item rows that the cohort's ratings touch. A real device asks for all of
+    them; the gradient of the others is zero, so the result is the same.
+    """
+
+    def __init__(self, ratings: Ratings, dtype: torch.dtype) -> None:
+        self.devices = DeviceStore(ratings, dtype)
+        self._row_of = torch.zeros(ratings.n_items, dtype=torch.long)
+
+    def rows(self, cohort: Tensor) -> Tensor:
+        _, positions = self.devices.positions(cohort)
+        touched = torch.zeros(self.devices.n_items, dtype=torch.bool)
+        touched[self.devices.items.index_select(0, positions)] = True
+        return touched.nonzero().squeeze(1)
+
+    def gather(self, download: Download, cohort: Tensor, rows: Tensor) -> Upload:
+        owner, positions = self.devices.positions(cohort)
+        self._row_of[rows] = torch.arange(len(rows))
+        items = self.devices.items.index_select(0, positions)
+        ratings = PrivateRatings(
+            owner, self._row_of.index_select(0, items), self.devices.values[positions]
+        )
+        return device_step(download, ratings)
+
+    def state(self) -> dict[str, Tensor]:
+        return {}
+
+
+class DeviceLoop:
+    """The reference: each device in turn receives every item and answers on its own."""
+
+    def __init__(self, ratings: Ratings, dtype: torch.dtype) -> None:
+        self.devices = DeviceStore(ratings, dtype)
+
+    def rows(self, cohort: Tensor) -> Tensor:
+        return torch.arange(self.devices.n_items)
+
+    def gather(self, download: Download, cohort: Tensor, rows: Tensor) -> Upload:
+        uploads = []
+        for position, device in enumerate(cohort.tolist()):
+            own = slice(int(self.devices.start[device]), int(self.devices.start[device + 1]))
+            items, values = self.devices.items[own], self.devices.values[own]
+            ratings = PrivateRatings(torch.zeros_like(items), items, values)
+            uploads.append(device_step(download.of_device(position), ratings))
+        return combine(uploads, download.per_device)
+
+    def state(self) -> dict[str, Tensor]:
+        return {}
+
+
+class DistanceTarget:
+    """Eq. 12 as meant: each device pulls its vector towards MLP_user(u) of the target domain."""
+
+    def __init__(self, vectors: Tensor) -> None:
+        self.vectors = vectors  # (m, k_u), a row a device
+
+    def rows(self, cohort: Tensor) -> Tensor:
+        return torch.zeros(0, dtype=torch.long)
+
+    def gather(self, download: Download, cohort: Tensor, rows: Tensor) -> Upload:
+        difference = download.user_vectors.detach() - self.vectors.index_select(0, cohort)
+        loss = float(difference.square().sum())
+        return Upload({"user_vectors": (2 * difference,)}, loss, len(cohort))
+
+    def state(self) -> dict[str, Tensor]:
+        return {}

@@ -1,0 +1,101 @@
+"""Epochs around the rounds: stopping, checkpoint state and progress, for both stages alike."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metaem_core.federated.optimizers import restore
+from metaem_core.federated.rounds import RoundStats, Server, run_epoch
+from metaem_core.federated.simulation import Backend
+from metaem_core.federated.stopping import BestEpoch
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and in what steps a stage trains."""
+
+    cohort_size: int  # |S|, devices a round
+    epochs: int
+    patience: int  # epochs without a better validation RMSE before stopping
+    seed: int
+
+
+@dataclass(frozen=True)
+class EpochStats:
+    """One epoch of a stage."""
+
+    epoch: int
+    loss: float  # mean squared error of the rounds, before their steps
+    validation_rmse: float
+    n_ratings: int
+
+
+class Divergence(ValueError):
+    """Training left the finite numbers."""
+
+
+class Training:
+    """A server, its backend and the stopping rule; everything that a checkpoint must hold."""
+
+    def __init__(
+        self,
+        server: Server,
+        backend: Backend,
+        users: Tensor,
+        schedule: Schedule,
+        live: dict[str, Tensor],
+        validate: Callable[[], float],
+    ) -> None:
+        self.server, self.backend, self.users, self.schedule = server, backend, users, schedule
+        self.validate = validate
+        self.best = BestEpoch(live, schedule.patience)
+        self.epoch = torch.tensor(0)
+
+    def epochs(self, on_round: Callable[[RoundStats], None]) -> Iterator[EpochStats]:
+        """Train on from the current epoch until the schedule or the stopping rule ends it."""
+        while int(self.epoch) < self.schedule.epochs and not self.best.exhausted:
+            self.epoch += 1
+            epoch = int(self.epoch)
+            squared_error, n_ratings = 0.0, 0
+            order = torch.Generator().manual_seed(epoch_seed(self.schedule.seed, epoch))
+            rounds = run_epoch(
+                self.server, self.backend, self.users, self.schedule.cohort_size, order
+            )
+            for done in rounds:
+                squared_error += done.squared_error
+                n_ratings += done.n_ratings
+                on_round(done)
+            rmse = self.validate()
+            _require_finite(epoch, squared_error, rmse)
+            self.best.observe(rmse)
+            yield EpochStats(epoch, squared_error / n_ratings, rmse, n_ratings)
+
+    def state(self) -> dict[str, Tensor]:
+        """Live tensors by name: save them as they are, or :meth:`load` into them."""
+        parts = {**self.server.state(), **self.backend.state(), **self.best.state()}
+        return {"epoch": self.epoch, **parts}
+
+    def load(self, saved: dict[str, Tensor]) -> None:
+        """Continue where a saved state stopped."""
+        restore(self.state(), saved)
+
+    def best_tensors(self) -> dict[str, Tensor]:
+        """The live tensors as they were at the best epoch."""
+        return self.best.best
+
+
+def epoch_seed(seed: int, epoch: int) -> int:
+    """A seed for one epoch's order, so that resuming needs no generator state."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+
+
+def _require_finite(epoch: int, squared_error: float, rmse: float) -> None:
+    if not (math.isfinite(squared_error) and math.isfinite(rmse)):
+        raise Divergence(
+            f"training diverged in epoch {epoch}: squared error {squared_error}, validation RMSE "
+            f"{rmse}; lower the learning rate"
+        )

@@ -1,0 +1,96 @@
+"""A trained domain: user vectors, private item embeddings and the rating of one by the other."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from metaem_core.federated.device import predict
+from metaem_core.federated.protocol import Download
+from metaem_core.models.mlp import Parameters, mlp
+
+NETWORKS = ("meta_network", "user_tower", "item_tower")
+
+
+@dataclass(frozen=True)
+class DomainModel:
+    """Everything that pretraining fixes for one domain (Section 3.2, end of stage 1)."""
+
+    user_embeddings: Tensor  # U (m, k_u)
+    common_items: Tensor  # V^c (n, k_c)
+    item_offsets: Tensor  # mean rating + item bias (n,)
+    meta_network: Parameters  # g_phi: k_u -> k_c * k_p
+    user_tower: Parameters  # MLP_user
+    item_tower: Parameters  # MLP_item
+    relu_last: bool  # Eqs. 4-6 as printed end in ReLU
+    meta_reads_raw: bool  # Eq. 3 as printed feeds g the raw u, not MLP_user(u)
+
+    def embed_users(self, users: Tensor) -> Tensor:
+        """``MLP_user(u_i)`` (Eq. 5).
+
+        Returns:
+            User vectors (B, k_u).
+        """
+        return mlp(self.user_tower, self.user_embeddings[users], self.relu_last)
+
+    def private_items(self, users: Tensor) -> Tensor:
+        """``V^p_i = g(u_i)`` reshaped to k_c x k_p (Eqs. 3 and 4), for users (B, k_u)."""
+        return private_items(self.meta_network, users, self.common_items.shape[1], self.relu_last)
+
+    def download(self, vectors: Tensor, trained: frozenset[str], items: Tensor) -> Download:
+        """What devices with these user vectors need to rate the given ``items`` rows."""
+        return Download(
+            vectors,
+            self.private_items(vectors),
+            self.common_items.index_select(0, items),
+            self.item_offsets.index_select(0, items),
+            self.item_tower,
+            self.relu_last,
+            trained,
+        )
+
+    def rate(self, vectors: Tensor, owner: Tensor, items: Tensor) -> Tensor:
+        """Eq. 13 for mapped or own ``vectors`` (S, k_u), which also feed the meta-network.
+
+        Args:
+            vectors: one row a user.
+            owner: row of ``vectors`` behind each pair (B,), ascending.
+            items: item of each pair (B,).
+
+        Returns:
+            Ratings (B,).
+        """
+        rows, inverse = torch.unique(items, return_inverse=True)
+        return predict(self.download(vectors, frozenset(), rows), owner, inverse)
+
+    def rate_own(self, users: Tensor, owner: Tensor, items: Tensor) -> Tensor:
+        """:meth:`rate` for users of this domain (S,), with the meta-network's own input (Eq. 7)."""
+        rows, inverse = torch.unique(items, return_inverse=True)
+        download = self.download(self.embed_users(users), frozenset(), rows)
+        if self.meta_reads_raw:
+            own = self.private_items(self.user_embeddings[users])
+            download = replace(download, private_items=own)
+        return predict(download, owner, inverse)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The networks by flat name, as a safetensors file wants them."""
+        return {
+            f"{name}.{i}": tensor
+            for name in NETWORKS
+            for i, tensor in enumerate(getattr(self, name))
+        }
+
+
+def networks(tensors: dict[str, Tensor]) -> dict[str, Parameters]:
+    """The inverse of :meth:`DomainModel.tensors`."""
+    return {
+        name: tuple(
+            tensors[f"{name}.{i}"] for i in range(sum(k.startswith(name) for k in tensors))
+        )
+        for name in NETWORKS
+    }
+
+
+def private_items(network: Parameters, users: Tensor, k_c: int, relu_last: bool) -> Tensor:
+    """The meta-network's answer (S, k_c, k_p) to its input ``users`` (S, k_u)."""
+    return mlp(network, users, relu_last).view(len(users), k_c, -1)
