@@ -82,7 +82,8 @@ def ndcg_at_k(places: Placements, k: int) -> Doubles:
     n_relevant = np.bincount(places.users, minlength=places.n_users)
     ideal = np.concatenate([[0.0], np.cumsum(_discount(k))])[np.minimum(n_relevant, k)]
     reached = np.bincount(places.users, weights=gain, minlength=places.n_users)
-    return np.divide(reached, ideal, dtype=np.float64)
+    found: Doubles = np.true_divide(reached, ideal)
+    return found
 
 
 def hit_rate_at_k(places: Placements, k: int) -> Doubles:
@@ -144,7 +145,8 @@ def _positive(k: int) -> int:
 
 
 def _discount(length: int) -> Doubles:
-    return np.reciprocal(np.log2(np.arange(length) + 2.0), dtype=np.float64)
+    discount: Doubles = 1.0 / np.log2(np.arange(length) + 2.0)
+    return discount
 
 
 def _mean_reciprocal(above: int, tied: int, relevant: int) -> float:
