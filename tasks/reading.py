@@ -1,0 +1,206 @@
+"""A raw ratings file as dense, validated, k-core filtered ratings."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from metaem_core.filtering import latest, peel
+from metaem_core.ratings import RatingScale
+from tasks.sources.base import Source
+from tasks.sources.columns import RawBlock, raw_blocks
+from tasks.sources.lines import ReadLimits
+
+EXAMPLES = 5
+UNKNOWN_TIME = np.iinfo(np.int64).min  # earlier than every known time
+Bad = tuple[int, str, str]  # line, reason, text
+
+
+class BadRatings(ValueError):
+    """Lines that are no ratings, met while reading strictly."""
+
+    def __init__(self, path: Path, counts: dict[str, int], examples: list[Bad]) -> None:
+        self.counts, self.examples = counts, examples
+        shown = "".join(f"\n  line {line}: {why}: {text!r}" for line, why, text in examples)
+        super().__init__(
+            f"{path}: {sum(counts.values())} lines are no valid ratings "
+            f"({', '.join(f'{why} {count}' for why, count in counts.items())}): correct them, "
+            f"declare another rating scale, or read leniently to drop and count them{shown}"
+        )
+
+
+@dataclass(frozen=True)
+class FilterCounts:
+    """What was read, what was dropped and why, and what is left; lines exclude the header."""
+
+    lines: int
+    malformed: int
+    blank_id: int
+    blank_rating: int
+    not_a_number: int
+    not_finite: int
+    off_scale: int
+    bad_timestamp: int
+    duplicates: int
+    k_core_removed: int
+    rounds: int
+    users: int
+    items: int
+    ratings: int
+
+
+@dataclass(frozen=True)
+class FilteredRatings:
+    """A domain's ratings by dense index; an index is a row number of ``users`` or ``items``."""
+
+    users: pl.DataFrame  # user_id, ascending
+    items: pl.DataFrame  # item_id, ascending
+    ratings: pl.DataFrame  # user u32, item u32, rating f32, timestamp i64; by user, item
+    counts: FilterCounts
+
+
+def read_ratings(
+    path: Path,
+    source: Source,
+    scale: RatingScale,
+    k: int = 5,
+    strict: bool = True,
+    limits: ReadLimits = ReadLimits(),  # noqa: B008 immutable
+) -> FilteredRatings:
+    """Read ``path``; one rating per (user, item), then only those in the ``k``-core.
+
+    Of a pair's ratings the latest counts, and of equally late ones the highest. ``strict`` refuses
+    a file with invalid lines, otherwise they are dropped and counted. The result does not depend
+    on the order of the lines.
+    """
+    tally = _Tally()
+    coder = _Coder()
+    blocks = [
+        coder.encode(tally.valid(block, scale))
+        for block in raw_blocks(path, source.layout(path), limits)
+    ]
+    if strict and tally.dropped:
+        raise BadRatings(path, dict(tally.dropped), tally.examples)
+    if tally.lines == sum(tally.dropped.values()):
+        raise ValueError(f"{path}: no rating among its {tally.lines} lines")
+    return _filtered(path, pl.concat(blocks), k, tally)
+
+
+@dataclass
+class _Tally:
+    """The lines seen so far and the bad ones among them."""
+
+    lines: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    examples: list[Bad] = field(default_factory=list)
+
+    def valid(self, block: RawBlock, scale: RatingScale) -> pl.DataFrame:
+        """The block's good rows, as numbers."""
+        frame, faults = block.frame, _faults(scale)
+        self.lines += frame.height
+        bad = frame.select(bad=pl.any_horizontal(*faults.values()))["bad"]
+        if bad.any():
+            reasons = [pl.when(fault).then(pl.lit(why)) for why, fault in faults.items()]
+            rows = frame.with_row_index("line").filter(bad)
+            rows = rows.select("line", why=pl.coalesce(reasons))
+            self.dropped.update(rows["why"].to_list())
+            for line, why in rows.head(EXAMPLES - len(self.examples)).iter_rows():
+                self.examples.append((block.first_line + line, why, block.text(line)[:200]))
+            frame = frame.filter(~bad)
+        return frame.select(
+            "user_id",
+            "item_id",
+            pl.col("rating").cast(pl.Float32),
+            pl.col("timestamp").replace("", None).cast(pl.Int64),
+        )
+
+
+def _faults(scale: RatingScale) -> dict[str, pl.Expr]:
+    """Why a row is no rating; the first that holds is its reason."""
+    number = pl.col("rating").cast(pl.Float64, strict=False)
+    steps = (number - scale.low) / scale.step
+    on_scale = number.is_between(scale.low, scale.high) & ((steps - steps.round()).abs() < 1e-6)
+    faults = {
+        "malformed": pl.all_horizontal(pl.all().is_null()),
+        "blank_id": _blank("user_id") | _blank("item_id"),
+        "blank_rating": _blank("rating"),
+        "not_a_number": number.is_null(),
+        "not_finite": ~number.is_finite(),
+        "off_scale": ~on_scale,
+        "bad_timestamp": ~_blank("timestamp")
+        & pl.col("timestamp").cast(pl.Int64, strict=False).is_null(),
+    }
+    return {why: fault.fill_null(False) for why, fault in faults.items()}
+
+
+def _blank(name: str) -> pl.Expr:
+    return pl.col(name).str.strip_chars().fill_null("") == ""
+
+
+class _Coder:
+    """Replaces ids by numbers of its own, in no particular order."""
+
+    def __init__(self) -> None:
+        self.users = pl.Categorical(pl.Categories.random())
+        self.items = pl.Categorical(pl.Categories.random())
+
+    def encode(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """``frame`` with categorical ids: the columns keep the coder's numbering alive."""
+        return frame.with_columns(
+            pl.col("user_id").cast(self.users), pl.col("item_id").cast(self.items)
+        )
+
+
+def _filtered(path: Path, frame: pl.DataFrame, k: int, tally: _Tally) -> FilteredRatings:
+    users, items = (frame[name].to_physical().to_numpy() for name in ("user_id", "item_id"))
+    times = frame["timestamp"].fill_null(UNKNOWN_TIME).to_numpy()
+    single = latest(users, items, frame["rating"].to_numpy(), times)
+    rounds, rows = _core(users[single], items[single], k)
+    kept = frame[single[rows]]
+    if kept.is_empty():
+        raise ValueError(
+            f"{path}: none of {len(single)} ratings is in the {k}-core: lower k or add ratings"
+        )
+    user_ids, user = _dense(kept["user_id"])
+    item_ids, item = _dense(kept["item_id"])
+    ratings = pl.DataFrame(
+        {"user": user, "item": item, "rating": kept["rating"], "timestamp": kept["timestamp"]}
+    ).sort("user", "item")
+    counts = FilterCounts(
+        lines=tally.lines,
+        **{why: tally.dropped[why] for why in _faults(RatingScale())},
+        duplicates=frame.height - len(single),
+        k_core_removed=len(single) - len(rows),
+        rounds=rounds,
+        users=len(user_ids),
+        items=len(item_ids),
+        ratings=len(ratings),
+    )
+    return FilteredRatings(
+        user_ids.to_frame("user_id"), item_ids.to_frame("item_id"), ratings, counts
+    )
+
+
+def _core(
+    users: NDArray[np.uint32], items: NDArray[np.uint32], k: int
+) -> tuple[int, NDArray[np.int64]]:
+    """How many rounds it took and the rows that survived them."""
+    rounds, rows = 0, np.arange(len(users))
+    for rounds, rows in enumerate(peel(users, items, k), start=1):
+        pass
+    return rounds, rows
+
+
+def _dense(ids: pl.Series) -> tuple[pl.Series, NDArray[np.uint32]]:
+    """The distinct ids, ascending, and each row's position among them."""
+    distinct = ids.unique()
+    names = distinct.cast(pl.String)
+    order = names.arg_sort()
+    codes, physical = distinct.to_physical()[order].to_numpy(), ids.to_physical().to_numpy()
+    rank = np.zeros(int(codes.max()) + 1, dtype=np.uint32)
+    rank[codes] = np.arange(len(codes), dtype=np.uint32)
+    return names[order], rank[physical]

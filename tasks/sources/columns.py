@@ -1,0 +1,138 @@
+"""A block of text, or a Parquet file, as the columns user_id, item_id, rating and timestamp.
+
+All four are strings, null where the file says nothing; judging them is left to the reader. One row
+a line, so that a row's position is its line number.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import polars.selectors as cs
+from polars.exceptions import ComputeError
+
+from tasks.sources.base import Columns, Layout
+from tasks.sources.lines import Block, ReadLimits, line_blocks
+
+FIELDS = ("user_id", "item_id", "rating", "timestamp")
+SCHEMA = pl.Schema(dict.fromkeys(FIELDS, pl.String))
+PARQUET_ROWS = 1 << 19
+
+
+@dataclass(frozen=True)
+class RawBlock:
+    """Some rows as they stand in the file; ``text`` tells one of them for an error message."""
+
+    frame: pl.DataFrame
+    first_line: int
+    text: Callable[[int], str]
+
+
+def raw_blocks(path: Path, layout: Layout, limits: ReadLimits) -> Iterator[RawBlock]:
+    """The file's rows, block by block."""
+    if layout.kind == "parquet":
+        return _parquet(path, layout.columns)
+    if layout.kind == "json-lines":
+        return _json_lines(path, layout.columns, limits)
+    return _delimited(path, layout, limits)
+
+
+def _delimited(path: Path, layout: Layout, limits: ReadLimits) -> Iterator[RawBlock]:
+    header = layout.header
+    for block in line_blocks(path, limits):
+        if header is None:
+            first, _, rest = block.data.partition(b"\n")
+            header = tuple(_split(first.removeprefix(b"\xef\xbb\xbf"), layout.separator) or ())
+            block = Block(rest, block.first_line + 1, block.lines - 1)
+        _require(path, layout.columns, header)
+        if block.lines:
+            frame = _delimited_frame(block, header, layout)
+            yield RawBlock(frame, block.first_line, _teller(block))
+
+
+def _delimited_frame(block: Block, header: Sequence[str], layout: Layout) -> pl.DataFrame:
+    try:
+        frame = pl.read_csv(
+            block.data,
+            has_header=False,
+            schema=dict.fromkeys(header, pl.String),
+            separator=layout.separator,
+        )
+    except ComputeError:
+        frame = pl.DataFrame()
+    if frame.height != block.lines:
+        # a line with too many fields, stray quotes or bytes that are no text: look at each line
+        rows = [_split(line, layout.separator) for line in block.data.splitlines()]
+        whole = [row if row and len(row) == len(header) else [None] * len(header) for row in rows]
+        frame = pl.DataFrame(whole, dict.fromkeys(header, pl.String), orient="row")
+    return _named(frame, layout.columns)
+
+
+def _split(line: bytes, separator: str) -> list[str] | None:
+    try:
+        return next(csv.reader([line.decode().rstrip("\r")], delimiter=separator, strict=True), None)
+    except (UnicodeDecodeError, csv.Error):
+        return None
+
+
+def _json_lines(path: Path, columns: Columns, limits: ReadLimits) -> Iterator[RawBlock]:
+    for block in line_blocks(path, limits):
+        yield RawBlock(_json_frame(block, columns), block.first_line, _teller(block))
+
+
+def _json_frame(block: Block, columns: Columns) -> pl.DataFrame:
+    schema = dict.fromkeys(columns.names(), pl.String)
+    try:
+        frame = pl.read_ndjson(io.BytesIO(block.data), schema=schema)
+    except ComputeError:
+        frame = pl.DataFrame()
+    if frame.height != block.lines:
+        rows = [_fields(line, columns) for line in block.data.splitlines()]
+        frame = pl.DataFrame(rows, schema, orient="row")
+    return _named(frame, columns)
+
+
+def _fields(line: bytes, columns: Columns) -> list[str | None]:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        record = None
+    values = [record.get(name) if isinstance(record, dict) else None for name in columns.names()]
+    return [None if value is None else str(value) for value in values]
+
+
+def _parquet(path: Path, columns: Columns) -> Iterator[RawBlock]:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        _require(path, columns, file.schema_arrow.names)
+        row = 1
+        for batch in file.iter_batches(PARQUET_ROWS, columns=columns.names()):
+            frame = pl.DataFrame(batch).with_columns(cs.temporal().cast(pl.Int64))
+            frame = _named(frame.cast(pl.String), columns)
+            yield RawBlock(frame, row, lambda offset, frame=frame: str(frame.row(offset)))
+            row += frame.height
+
+
+def _require(path: Path, columns: Columns, found: Sequence[str]) -> None:
+    missing = [name for name in columns.names() if name not in found]
+    if missing:
+        raise ValueError(f"{path}: no column {missing!r} among {list(found)!r}: name the columns")
+
+
+def _named(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
+    timestamp = pl.lit(None, pl.String) if columns.timestamp is None else pl.col(columns.timestamp)
+    return frame.select(
+        user_id=columns.user, item_id=columns.item, rating=columns.rating, timestamp=timestamp
+    )
+
+
+def _teller(block: Block) -> Callable[[int], str]:
+    def text(offset: int) -> str:
+        return block.data.split(b"\n", offset + 1)[offset].decode(errors="replace").rstrip("\r")
+
+    return text
