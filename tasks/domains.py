@@ -1,0 +1,87 @@
+"""Artifacts of the filter and split stages as what the core works with."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from metaem_core.pair import DomainPair, Queries
+from metaem_core.ratings import Ints, Ratings
+from tasks.artifacts import ArtifactRef, Store
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A filtered domain; position in the ids is the dense index."""
+
+    ratings: Ratings
+    user_ids: pl.Series  # (n_users,) ascending
+    item_ids: pl.Series  # (n_items,) ascending
+
+    def users(self, ids: pl.Series) -> Ints:
+        """Dense indices of user ids, which must all be known."""
+        known, wanted = self.user_ids.to_numpy(), ids.to_numpy()
+        found = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        if (unknown := known[found] != wanted).any():
+            raise ValueError(f"{unknown.sum()} users are not in the domain: {wanted[unknown][0]!r}")
+        return found.astype(np.int64)
+
+
+def read_domain(store: Store, ref: ArtifactRef) -> Domain:
+    """A filter artifact."""
+    frame = store.read_frame(ref, "ratings.parquet")
+    users = store.read_frame(ref, "users.parquet")["user_id"]
+    items = store.read_frame(ref, "items.parquet")["item_id"]
+    ratings = Ratings(
+        users=frame["user"].to_numpy().astype(np.int64),
+        items=frame["item"].to_numpy().astype(np.int64),
+        values=frame["rating"].to_numpy().astype(np.float32),
+        n_users=len(users),
+        n_items=len(items),
+    )
+    return Domain(ratings, users, items)
+
+
+@dataclass(frozen=True)
+class Split:
+    """User ids by role."""
+
+    train: pl.Series
+    validation: pl.Series
+    cold: pl.Series
+
+
+def read_split(store: Store, ref: ArtifactRef) -> Split:
+    """A split artifact."""
+    frame = store.read_frame(ref, "split.parquet")
+    train, validation, cold = (
+        frame.filter(pl.col("role") == role)["user_id"] for role in ("train", "validation", "cold")
+    )
+    return Split(train, validation, cold)
+
+
+def training_target(target: Domain, split: Split) -> Ratings:
+    """The target's ratings without any of a validation or cold user."""
+    keep: NDArray[np.bool_] = np.ones(target.ratings.n_users, dtype=bool)
+    keep[target.users(split.validation)] = False
+    keep[target.users(split.cold)] = False
+    return target.ratings.of_users(keep)
+
+
+def domain_pair(source: Domain, target: Domain, split: Split) -> DomainPair:
+    """What any method may learn from."""
+    return DomainPair(
+        source=source.ratings,
+        target=training_target(target, split),
+        train_source=source.users(split.train),
+        train_target=target.users(split.train),
+    )
+
+
+def held_out(source: Domain, target: Domain, ids: pl.Series) -> Queries:
+    """These users' target ratings, asked by source index."""
+    source_of = np.full(target.ratings.n_users, -1)
+    source_of[target.users(ids)] = source.users(ids)
+    asked = target.ratings.of_users(source_of >= 0)
+    return Queries(source_of[asked.users], asked.items, asked.values)

@@ -1,0 +1,111 @@
+"""Every method's predictions for the cold users, and what they are worth."""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from data_contracts.predictions import Predictions
+from data_contracts.scores import Scores, UserErrors
+from metaem_core.evaluation import (
+    EvaluateConfig,
+    clip,
+    ranking_scores,
+    ranking_users,
+    rating_scores,
+)
+from metaem_core.methods.trivial import TRIVIAL
+from metaem_core.metrics import user_errors
+from metaem_core.pair import Predict, Queries
+from metaem_core.ratings import Floats
+from tasks.artifacts import ArtifactRef, Store
+from tasks.caching import stage
+from tasks.domains import Domain, domain_pair, held_out, read_domain, read_split
+from tasks.progress import advance
+
+
+@stage("evaluate")
+def evaluate(
+    store: Store,
+    config: EvaluateConfig,
+    source: ArtifactRef,
+    target: ArtifactRef,
+    split: ArtifactRef,
+    target_model: ArtifactRef,
+    mapping: ArtifactRef,
+) -> ArtifactRef:
+    """Predict the cold users' target ratings with every method and score the predictions."""
+    source_domain, target_domain = read_domain(store, source), read_domain(store, target)
+    roles = read_split(store, split)
+    pair = domain_pair(source_domain, target_domain, roles)
+    queries = held_out(source_domain, target_domain, roles.cold)
+    predictors = {name: fit(pair) for name, fit in TRIVIAL.items()}
+    asked = {name: rate(queries.users, queries.items) for name, rate in predictors.items()}
+    with store.draft() as draft:
+        predictions = _predictions(asked, queries, source_domain, target_domain)
+        draft.write_frame("predictions.parquet", predictions, Predictions)
+        scores = _scores(config, predictors, asked, queries, pair.target.n_items)
+        draft.write_frame("scores.parquet", scores, Scores)
+        errors = _user_errors(config, asked, queries, source_domain)
+        draft.write_frame("user_errors.parquet", errors, UserErrors)
+        draft.write_json("experiment.json", _experiment(store, config, split))
+    return draft.ref
+
+
+def _predictions(
+    asked: Mapping[str, Floats], queries: Queries, source: Domain, target: Domain
+) -> pl.DataFrame:
+    users = source.user_ids.gather(queries.users)
+    items = target.item_ids.gather(queries.items)
+    return pl.concat(
+        pl.DataFrame(
+            {
+                "method": [name] * len(predicted),
+                "user_id": users,
+                "item_id": items,
+                "rating": queries.values,
+                "prediction": predicted,
+            }
+        )
+        for name, predicted in asked.items()
+    )
+
+
+def _scores(
+    config: EvaluateConfig,
+    predictors: Mapping[str, Predict],
+    asked: Mapping[str, Floats],
+    queries: Queries,
+    n_items: int,
+) -> pl.DataFrame:
+    users = ranking_users(queries, config)
+    rows: list[tuple[str, str, float]] = []
+    for done, (name, predict) in enumerate(predictors.items()):
+        advance(done, len(predictors), unit="method", note=name)
+        scores = rating_scores(asked[name], queries, config.scale)
+        scores |= ranking_scores(predict, queries, users, n_items, config.ranking_length)
+        rows.extend((name, metric, value) for metric, value in scores.items())
+    schema = {"method": pl.String, "metric": pl.String, "value": pl.Float64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _user_errors(
+    config: EvaluateConfig, asked: Mapping[str, Floats], queries: Queries, source: Domain
+) -> pl.DataFrame:
+    frames = []
+    for name, predicted in asked.items():
+        errors = user_errors(queries.users, clip(predicted, config.scale), queries.values)
+        frame = {
+            "method": [name] * len(errors.users),
+            "user_id": source.user_ids.gather(errors.users),
+            "ratings": pl.Series(errors.counts, dtype=pl.UInt32),
+            "mae": errors.mae,
+            "mse": errors.mse,
+        }
+        frames.append(pl.DataFrame(frame))
+    return pl.concat(frames)
+
+
+def _experiment(store: Store, config: EvaluateConfig, split: ArtifactRef) -> dict[str, object]:
+    drawn = store.read_json(split, "split.json")
+    assert isinstance(drawn, dict)
+    return {"task": config.task, "beta": drawn["beta"], "seed": drawn["seed"]}
