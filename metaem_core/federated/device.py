@@ -1,6 +1,6 @@
 """The device half of both stages: prediction module, loss and gradient (Algorithm 1, lines 6-9)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -34,9 +34,7 @@ def device_step(download: Download, ratings: PrivateRatings) -> Upload:
         name: tuple(t.detach().requires_grad_() for t in tensors_of(download, name))
         for name in sorted(download.trained)
     }
-    received = replace(
-        download, **{name: v if name == "item_tower" else v[0] for name, v in leaves.items()}
-    )
+    received = download.replaced(leaves)
     error = ratings.values - predict(received, ratings.owner, ratings.rows)
     loss = torch.dot(error, error)
     flat = torch.autograd.grad(loss, [t for group in leaves.values() for t in group])

@@ -91,4 +91,9 @@ def restore(target: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
     if target.keys() != saved.keys():
         raise ValueError(f"checkpoint holds {sorted(saved)}, the run needs {sorted(target)}")
     for name, tensor in target.items():
+        if tensor.shape != saved[name].shape:
+            raise ValueError(
+                f"checkpoint tensor {name!r} has shape {tuple(saved[name].shape)}, "
+                f"the run needs {tuple(tensor.shape)}"
+            )
         tensor.copy_(saved[name])

@@ -4,13 +4,15 @@ A device answers with the gradient of its loss with respect to exactly the tenso
 the server can finish the chain rule through whatever it kept to itself.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from metaem_core.models.mlp import Parameters
+
+TENSOR_FIELDS = ("user_vectors", "private_items", "common_items", "item_offsets", "item_tower")
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,18 @@ class Download:
     def of_device(self, position: int) -> "Download":
         """What the device at ``position`` in the cohort receives."""
         one = slice(position, position + 1)
-        own = {
-            name: tuple(t[one] for t in tensors_of(self, name)) for name in sorted(self.per_device)
-        }
-        return replace(self, **{n: v if n == "item_tower" else v[0] for n, v in own.items()})
+        return self.replaced(
+            {name: tuple(t[one] for t in tensors_of(self, name)) for name in self.per_device}
+        )
+
+    def replaced(self, tensors: Mapping[str, Parameters]) -> "Download":
+        """The same message with other tensors in the named fields."""
+        users, private, common, offsets, tower = (
+            tensors.get(name, tensors_of(self, name)) for name in TENSOR_FIELDS
+        )
+        return Download(
+            users[0], private[0], common[0], offsets[0], tower, self.relu_last, self.trained
+        )
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class RoundStats:
 def cohorts(users: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
     """Every user once, in random cohorts of ``size`` (Algorithm 1, line 3), each ascending."""
     shuffled = users[torch.randperm(len(users), generator=generator)]
-    return tuple(cohort.sort().values for cohort in shuffled.split(size))
+    return tuple(cohort.sort().values for cohort in torch.split(shuffled, size))
 
 
 def run_round(server: Server, backend: Backend, cohort: Tensor) -> RoundStats:

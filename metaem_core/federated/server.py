@@ -1,4 +1,6 @@
-"""The server halves of the two stages: PretrainServer (Algorithm 1), MappingServer (Algorithm 2)."""
+"""The server halves of stage 1 (Algorithm 1) and stage 2 (Algorithm 2)."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -7,6 +9,15 @@ from metaem_core.federated.optimizers import DenseAdam, RowOptimizer
 from metaem_core.federated.protocol import Download, Upload
 from metaem_core.models.domain import DomainModel, private_items
 from metaem_core.models.mlp import Parameters, mlp
+
+
+@dataclass(frozen=True)
+class PretrainGradients:
+    """What one round asks of the server's parameters."""
+
+    users: Tensor  # rows of U (S, k_u)
+    items: Tensor  # rows of V^c (n, k_c)
+    networks: Parameters  # meta-network, MLP_user, MLP_item
 
 
 class PretrainServer:
@@ -39,21 +50,30 @@ class PretrainServer:
             self.trained,
         )
 
-    def apply(self, download: Download, upload: Upload, cohort: Tensor, rows: Tensor) -> None:
-        """Algorithm 1, lines 11-12, on the mean squared error of the round (Eq. 8)."""
+    def gradients(self, download: Download, upload: Upload) -> PretrainGradients:
+        """Finish the chain rule: gradients of the round's mean squared error (Eq. 8)."""
         share = 1 / upload.n_ratings
-        inputs = [self._embeddings, *self._meta, *self._tower]
+        received = ("user_vectors", "private_items")
         kept = torch.autograd.grad(
-            [download.user_vectors, download.private_items],
-            inputs,
-            [upload.gradients[name][0] * share for name in ("user_vectors", "private_items")],
+            [getattr(download, name) for name in received],
+            [self._embeddings, *self._meta, *self._tower],
+            [upload.gradients[name][0] * share for name in received],
         )
-        self.users.update(cohort, kept[0])
-        self.items.update(rows, upload.gradients["common_items"][0] * share)
         tower = upload.gradients.get("item_tower")
-        if tower is None:  # personal towers: updated on the devices, never uploaded
+        if tower is None:  # personal towers are stepped on the devices and never uploaded
             tower = tuple(torch.zeros_like(p) for p in self.model.item_tower)
-        self.nets.step((*kept[1:], *(g * share for g in tower)))
+        return PretrainGradients(
+            users=kept[0],
+            items=upload.gradients["common_items"][0] * share,
+            networks=(*kept[1:], *(g * share for g in tower)),
+        )
+
+    def apply(self, download: Download, upload: Upload, cohort: Tensor, rows: Tensor) -> None:
+        """Algorithm 1, lines 11-12."""
+        gradients = self.gradients(download, upload)
+        self.users.update(cohort, gradients.users)
+        self.items.update(rows, gradients.items)
+        self.nets.step(gradients.networks)
 
     def state(self) -> dict[str, Tensor]:
         """Tables, networks and the moments of their optimisers."""
@@ -65,7 +85,12 @@ class MappingServer:
     """The target's server: trains f_theta while everything pretrained stays as it is."""
 
     def __init__(
-        self, mapping: Parameters, target: DomainModel, sources: Tensor, nets: DenseAdam, by_task: bool
+        self,
+        mapping: Parameters,
+        target: DomainModel,
+        sources: Tensor,
+        nets: DenseAdam,
+        by_task: bool,
     ) -> None:
         self.target, self.sources, self.nets = target, sources, nets
         self.trained = frozenset({"user_vectors"} | ({"private_items"} if by_task else set()))

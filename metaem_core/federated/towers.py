@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from metaem_core.federated.optimizers import LazyAdam
@@ -30,7 +29,7 @@ class PersonalTowers:
 
     def gather(self, download: Download, cohort: Tensor, rows: Tensor) -> Upload:
         own = tuple(o.table.index_select(0, cohort) for o in self.optimizers)
-        answer = self.backend.gather(replace(download, item_tower=own), cohort, rows)
+        answer = self.backend.gather(download.replaced({"item_tower": own}), cohort, rows)
         share = 1 / answer.n_ratings
         for optimizer, gradient in zip(
             self.optimizers, answer.gradients["item_tower"], strict=True

@@ -1,6 +1,6 @@
 """MetaEM (Zheng et al.): federated pretraining with private item embeddings, then a mapping."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from metaem_core.federated.server import MappingServer, PretrainServer
 from metaem_core.federated.simulation import CohortSimulation, DistanceTarget
 from metaem_core.federated.towers import PersonalTowers
 from metaem_core.federated.training import Schedule, Training
-from metaem_core.models.domain import DomainModel, networks
+from metaem_core.models.domain import DomainModel, network
 from metaem_core.models.mlp import Parameters, init_mlp, mlp
 from metaem_core.pair import DomainPair, Predict, Queries
 from metaem_core.ratings import Floats, Ints, Ratings, RatingScale
@@ -89,11 +89,15 @@ class Pretraining:
     def model(self) -> DomainModel:
         """The domain at its best epoch."""
         best = self.training.best_tensors()
-        return replace(
-            self._model,
-            user_embeddings=best["user_embeddings"],
-            common_items=best["common_items"],
-            **networks(best),
+        return DomainModel(
+            best["user_embeddings"],
+            best["common_items"],
+            self._model.item_offsets,
+            network(best, "meta_network"),
+            network(best, "user_tower"),
+            network(best, "item_tower"),
+            self._model.relu_last,
+            self._model.meta_reads_raw,
         )
 
     def _server(self) -> PretrainServer:
@@ -171,7 +175,7 @@ def map_users(mapping: Parameters, source_vectors: Tensor) -> Tensor:
 
 
 def cold_predictor(mapping: Parameters, source_vectors: Tensor, target: DomainModel) -> Predict:
-    """Section 3.5: ratings of users who have no target row, from their source vectors (m_s, k_u)."""
+    """Section 3.5: rates for users without a target row from source vectors (m_s, k_u)."""
 
     def predict(users: Ints, items: Ints) -> Floats:
         order = np.argsort(users, kind="stable")
@@ -201,16 +205,16 @@ def _fresh_domain(config: PretrainConfig, ratings: Ratings, dtype: torch.dtype) 
     def table(rows: int) -> Tensor:
         return torch.randn(rows, k, generator=start, dtype=dtype) * config.init_std
 
-    def network(first: int, last: int) -> Parameters:
+    def three_layers(first: int, last: int) -> Parameters:
         return init_mlp((first, hidden, hidden, last), start, dtype)
 
     return DomainModel(
         user_embeddings=table(ratings.n_users),
         common_items=table(ratings.n_items),
         item_offsets=_offsets(config, ratings, dtype),
-        meta_network=network(k, k * config.private_size),
-        user_tower=network(k, k),
-        item_tower=network(config.private_size, k),
+        meta_network=three_layers(k, k * config.private_size),
+        user_tower=three_layers(k, k),
+        item_tower=three_layers(config.private_size, k),
         relu_last=config.relu_last,
         meta_reads_raw=config.meta_reads_raw,
     )

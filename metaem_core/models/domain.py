@@ -81,16 +81,12 @@ class DomainModel:
         }
 
 
-def networks(tensors: dict[str, Tensor]) -> dict[str, Parameters]:
-    """The inverse of :meth:`DomainModel.tensors`."""
-    return {
-        name: tuple(
-            tensors[f"{name}.{i}"] for i in range(sum(k.startswith(name) for k in tensors))
-        )
-        for name in NETWORKS
-    }
+def network(tensors: dict[str, Tensor], name: str) -> Parameters:
+    """One network out of the flat names of :meth:`DomainModel.tensors`."""
+    layers = sum(key.startswith(f"{name}.") for key in tensors)
+    return tuple(tensors[f"{name}.{i}"] for i in range(layers))
 
 
-def private_items(network: Parameters, users: Tensor, k_c: int, relu_last: bool) -> Tensor:
+def private_items(meta_network: Parameters, users: Tensor, k_c: int, relu_last: bool) -> Tensor:
     """The meta-network's answer (S, k_c, k_p) to its input ``users`` (S, k_u)."""
-    return mlp(network, users, relu_last).view(len(users), k_c, -1)
+    return mlp(meta_network, users, relu_last).view(len(users), k_c, -1)

@@ -1,4 +1,4 @@
-"""The multi-layer perceptron behind the meta-network, both towers and the mapping (Eqs. 4-6, 11)."""
+"""The perceptron behind meta-network, towers and mapping (Eqs. 4, 5, 6 and 11)."""
 
 from collections.abc import Sequence
 from itertools import pairwise

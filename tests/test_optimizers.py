@@ -1,0 +1,77 @@
+"""LazyAdam is torch's Adam run on each row for itself; DenseAdam is torch's Adam."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metaem_core.federated.optimizers import DenseAdam, LazyAdam, restore
+
+
+def visits(steps: int, rows: int, seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Random distinct rows with random gradients, a few of them zero."""
+    draw = torch.Generator().manual_seed(seed)
+    out = []
+    for _ in range(steps):
+        touched = torch.randperm(rows, generator=draw)[: 1 + rows // 3]
+        gradient = torch.randn(len(touched), 4, generator=draw, dtype=torch.float64)
+        gradient[torch.rand(gradient.shape, generator=draw) < 0.1] = 0.0
+        out.append((touched, gradient))
+    return out
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), l2=st.sampled_from([0.0, 0.1]))
+def test_lazy_adam_is_a_separate_adam_for_each_row(seed: int, l2: float) -> None:
+    start = torch.randn(9, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    lazy = LazyAdam(start.clone(), 0.05, l2)
+    rows = [row.clone().requires_grad_() for row in start]
+    each = [torch.optim.Adam([row], lr=0.05, weight_decay=l2) for row in rows]
+    for touched, gradient in visits(12, 9, seed):
+        lazy.update(touched, gradient)
+        for row, g in zip(touched.tolist(), gradient, strict=True):
+            rows[row].grad = g
+            each[row].step()
+    torch.testing.assert_close(lazy.table, torch.stack(rows).detach(), rtol=1e-10, atol=1e-12)
+
+
+def test_dense_adam_moves_rows_that_were_not_touched() -> None:
+    start = torch.ones(5, 3, dtype=torch.float64)
+    reference = start.clone().requires_grad_()
+    torch_adam = torch.optim.Adam([reference], lr=0.1, weight_decay=0.01)
+    dense = DenseAdam((start,), 0.1, 0.01)
+    for rows in (torch.tensor([0, 1]), torch.tensor([1])):
+        gradient = torch.full((len(rows), 3), 2.0, dtype=torch.float64)
+        dense.update(rows, gradient)
+        reference.grad = torch.zeros_like(reference).index_copy(0, rows, gradient)
+        torch_adam.step()
+    torch.testing.assert_close(start, reference.detach())
+    assert (start[4] != 1).all()
+
+
+@pytest.mark.parametrize("kind", ["lazy", "dense"])
+def test_a_restored_optimizer_goes_on_as_if_never_stopped(kind: str) -> None:
+    def build() -> LazyAdam | DenseAdam:
+        table = torch.ones(9, 4, dtype=torch.float64)
+        return LazyAdam(table, 0.1, 0.0) if kind == "lazy" else DenseAdam((table,), 0.1, 0.0)
+
+    through, stopped, resumed = build(), build(), build()
+    steps = visits(10, 9, seed=5)
+    for rows, gradient in steps:
+        through.update(rows, gradient)
+    for rows, gradient in steps[:4]:
+        stopped.update(rows, gradient)
+    restore(resumed.state(), {name: t.clone() for name, t in stopped.state().items()})
+    for rows, gradient in steps[4:]:
+        resumed.update(rows, gradient)
+    for name, tensor in through.state().items():
+        assert torch.equal(tensor, resumed.state()[name]), name
+
+
+def test_a_checkpoint_of_another_run_is_refused() -> None:
+    lazy = LazyAdam(torch.ones(2, 2), 0.1, 0.0)
+    with pytest.raises(ValueError, match="checkpoint holds"):
+        restore(lazy.state(), {"table": torch.ones(2, 2)})
+    other = LazyAdam(torch.ones(3, 2), 0.1, 0.0)
+    with pytest.raises(ValueError, match=r"'table' has shape \(3, 2\).*needs \(2, 2\)"):
+        restore(lazy.state(), other.state())

@@ -1,0 +1,17 @@
+"""Small rating matrices for the core's tests."""
+
+import numpy as np
+
+from metaem_core.ratings import Ratings
+
+
+def random_ratings(n_users: int, n_items: int, mean_count: float, seed: int) -> Ratings:
+    """Whole stars; user activity is skewed, every third user rates a single item, user 0 none."""
+    draw = np.random.default_rng(seed)
+    counts = np.minimum(1 + draw.geometric(1 / mean_count, n_users), n_items)
+    counts[::3] = 1
+    counts[0] = 0
+    users = np.repeat(np.arange(n_users), counts)
+    items = np.concatenate([np.sort(draw.permutation(n_items)[:c]) for c in counts])
+    values = draw.integers(1, 6, len(users)).astype(np.float32)
+    return Ratings(users, items.astype(np.int64), values, n_users, n_items)
