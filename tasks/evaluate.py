@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from data_contracts.curves import ExperimentCurves
 from data_contracts.predictions import Predictions
 from data_contracts.scores import Scores, UserErrors
 from metaem_core.evaluation import (
@@ -47,6 +48,7 @@ def evaluate(
         draft.write_frame("scores.parquet", scores, Scores)
         errors = _user_errors(config, asked, queries, source_domain)
         draft.write_frame("user_errors.parquet", errors, UserErrors)
+        draft.write_frame("curves.parquet", _curves(store, target_model, mapping), ExperimentCurves)
         draft.write_json("experiment.json", _experiment(store, config, split))
     return draft.ref
 
@@ -103,6 +105,15 @@ def _user_errors(
         }
         frames.append(pl.DataFrame(frame))
     return pl.concat(frames)
+
+
+def _curves(store: Store, *models: ArtifactRef) -> pl.DataFrame:
+    return pl.concat(
+        store.read_frame(model, "curve.parquet").select(
+            pl.lit(model.stage).alias("stage"), pl.all()
+        )
+        for model in models
+    )
 
 
 def _experiment(store: Store, config: EvaluateConfig, split: ArtifactRef) -> dict[str, object]:

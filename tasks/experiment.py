@@ -1,0 +1,117 @@
+"""What a tracking server is told about an experiment, read from its artifacts."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypedDict, cast
+
+import polars as pl
+
+from tasks.artifacts import ArtifactRef, Store
+from tasks.markdown import experiment_note
+
+CURVE = "curve.parquet"  # in the artifact of every stage that trains
+CURVE_METRICS = ("loss", "validation_mae", "validation_rmse")
+
+
+class Experiment(TypedDict):
+    """``experiment.json`` of an evaluation."""
+
+    task: str
+    beta: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of a metric."""
+
+    metric: str
+    value: float
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class RunContent:
+    """Everything one run shows."""
+
+    name: str
+    tags: Mapping[str, str]
+    note: str
+    files: tuple[Path, ...]
+    points: tuple[Point, ...] = ()
+    params: Mapping[str, str] = field(default_factory=dict)
+    datasets: Mapping[str, ArtifactRef] = field(default_factory=dict)
+
+
+def experiment_of(store: Store, evaluation: ArtifactRef) -> Experiment:
+    """Which task, cold fraction and seed were evaluated."""
+    return cast(Experiment, store.read_json(evaluation, "experiment.json"))
+
+
+def described(store: Store, evaluation: ArtifactRef) -> RunContent:
+    """The run of one (task, beta, seed)."""
+    about = experiment_of(store, evaluation)
+    origin = ancestors(store, evaluation)
+    scores = store.read_frame(evaluation, "scores.parquet")
+    points = [Point(f"{metric}/{method}", value) for method, metric, value in scores.iter_rows()]
+    errors = store.read_frame(evaluation, "user_errors.parquet")
+    by_user = errors.group_by("method", maintain_order=True).agg(pl.col("mae").mean())
+    points += [Point(f"mean_user_mae/{method}", mae) for method, mae in by_user.iter_rows()]
+    return RunContent(
+        name=f"beta {about['beta']:g}, seed {about['seed']}",
+        tags={name: str(value) for name, value in about.items()},
+        note=experiment_note(about["task"], about["beta"], about["seed"], scores, origin),
+        files=(store.file(evaluation, "scores.parquet"), store.file(evaluation, "curves.parquet")),
+        points=(*points, *_curves(store, origin)),
+        params=dict(_params(store, {"evaluate": evaluation, **origin})),
+        datasets={name: ref for name, ref in origin.items() if ref.stage in ("filter", "split")},
+    )
+
+
+def described_report(store: Store, report: ArtifactRef) -> RunContent:
+    """The run that shows all experiments side by side."""
+    names = [name for name in store.manifest(report).files if name != "report.md"]
+    return RunContent(
+        name="report",
+        tags={"kind": "report"},
+        note=store.file(report, "report.md").read_text(),
+        files=tuple(store.file(report, name) for name in ("report.md", *sorted(names))),
+    )
+
+
+def ancestors(store: Store, ref: ArtifactRef) -> dict[str, ArtifactRef]:
+    """What an artifact was made from, directly or not, by the name it had as an input."""
+    found: dict[str, ArtifactRef] = {}
+    waiting = [("", ref)]
+    while waiting:
+        parent, current = waiting.pop(0)
+        for name, inputs in store.manifest(current).provenance.inputs.items():
+            for each in inputs:
+                if each not in found.values():
+                    unique = f"{parent}_{name}" if name in found else name
+                    found[unique] = each
+                    waiting.append((unique, each))
+    return found
+
+
+def _curves(store: Store, origin: Mapping[str, ArtifactRef]) -> Iterator[Point]:
+    for name, ref in origin.items():
+        if CURVE in store.manifest(ref).files:
+            for row in store.read_frame(ref, CURVE).iter_rows(named=True):
+                for metric in CURVE_METRICS:
+                    if row[metric] is not None:
+                        yield Point(f"{name}/{metric}", row[metric], row["epoch"])
+
+
+def _params(store: Store, artifacts: Mapping[str, ArtifactRef]) -> Iterator[tuple[str, str]]:
+    for name, ref in artifacts.items():
+        yield from _flat(name, store.manifest(ref).provenance.config)
+
+
+def _flat(prefix: str, value: object) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _flat(f"{prefix}.{name}", inner)
+    else:
+        yield prefix, str(value)

@@ -1,0 +1,80 @@
+"""Tables as Markdown that reads well as plain text."""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from tasks.artifacts import ArtifactRef
+
+HEAD = """# {task}
+
+Errors over all held-out ratings of cold-start users, predictions clipped to the rating scale;
+mean over {seeds} seed{plural}{spread}. p: two-sided paired test over users of the RMSE against
+{reference} (one summed squared-error difference a user, normal approximation).
+"""
+
+
+def write_report(summary: pl.DataFrame, reference: str) -> str:
+    """One section a task, one table a cold fraction."""
+    parts = []
+    for task in summary["task"].unique(maintain_order=True):
+        mine = summary.filter(pl.col("task") == task)
+        seeds = int(mine["seeds"].min())  # type: ignore[arg-type]  # a UInt32 column
+        plural, spread = ("s", " ± standard deviation") if seeds > 1 else ("", "")
+        head = HEAD.format(
+            task=task, seeds=seeds, plural=plural, spread=spread, reference=reference
+        )
+        tables = [
+            f"## beta = {beta:g}\n\n{score_table(mine.filter(pl.col('beta') == beta))}"
+            for beta in mine["beta"].unique().sort()
+        ]
+        parts.append("\n".join([head, *tables]))
+    return "\n".join(parts)
+
+
+def score_table(scores: pl.DataFrame) -> str:
+    """One row a method, one column a metric, and the p-value of its RMSE."""
+    metrics = scores["metric"].unique(maintain_order=True).to_list()
+    lines = [
+        f"| method | {' | '.join(metrics)} | p |",
+        f"|---|{'---:|' * (len(metrics) + 1)}",
+    ]
+    for (method,), rows in scores.group_by("method", maintain_order=True):
+        cells = [_cell(row["mean"], row["sd"]) for row in rows.iter_rows(named=True)]
+        p = rows.filter(pl.col("metric") == "rmse")["p_value"].to_list()
+        lines.append(f"| {method} | {' | '.join(cells)} | {_p(p[0] if p else None)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(mean: float, sd: float) -> str:
+    return f"{mean:.4f}" if sd == 0 else f"{mean:.4f} ± {sd:.4f}"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "<0.0001" if value < 1e-4 else f"{value:.4f}"
+
+
+def experiment_note(
+    task: str, beta: float, seed: int, scores: pl.DataFrame, origin: Mapping[str, ArtifactRef]
+) -> str:
+    """One experiment's scores and what they were computed from."""
+    wide = scores.pivot(on="metric", index="method", values="value", maintain_order=True)
+    rows = [
+        f"| {row[0]} | {' | '.join(f'{value:.4f}' for value in row[1:])} |" for row in wide.rows()
+    ]
+    inputs = [f"- {name}: `{ref}`" for name, ref in origin.items()]
+    return "\n".join(
+        [
+            f"# {task}: beta {beta:g}, seed {seed}",
+            "",
+            f"| {' | '.join(wide.columns)} |",
+            f"|---|{'---:|' * (wide.width - 1)}",
+            *rows,
+            "",
+            "## Made from",
+            "",
+            *inputs,
+        ]
+    )

@@ -1,0 +1,135 @@
+"""Experiments in MLflow; the only code that knows it. Nothing is pickled, and no user id leaves.
+
+What is logged comes from the store alone, so it can be logged again, later or elsewhere.
+"""
+
+import hashlib
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from tasks.artifacts import ArtifactRef, Store
+from tasks.experiment import RunContent, described, described_report, experiment_of
+from tasks.files import replace_atomically
+
+if TYPE_CHECKING:  # mlflow costs seconds
+    from mlflow import MlflowClient
+
+logger = logging.getLogger(__name__)
+
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    # a server that is down must not hold up the results
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+}
+TAG = "artifact"  # the address of what a run shows
+MAX_DIGEST = 36  # characters MLflow keeps of a dataset's digest
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where runs are logged."""
+
+    uri: str
+    artifacts: str | None = None  # None: the server decides
+
+    @classmethod
+    def inside(cls, store: Store) -> "Tracking":
+        """SQLite and a folder, both in the store."""
+        root = store.root.resolve()
+        return cls(f"sqlite:///{root / 'mlflow.db'}", (root / "mlflow").as_uri())
+
+    def __str__(self) -> str:
+        parts = urlsplit(self.uri)
+        secret = f":{parts.password}@" if parts.password else None
+        return self.uri.replace(secret, ":***@") if secret else self.uri
+
+
+def track(
+    store: Store, where: Tracking, evaluations: list[ArtifactRef], report: ArtifactRef
+) -> None:
+    """Log one run an experiment and one for the report; those already logged are left alone.
+
+    An unreachable server costs a warning, never the results.
+    """
+    missing = [ref for ref in (*evaluations, report) if not _is_logged(store, where, ref)]
+    if not missing:
+        return  # without the seconds that importing mlflow takes
+    os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    task = experiment_of(store, evaluations[0])["task"]
+    try:
+        client, experiment = _open(where, task)
+        for ref in missing:
+            run = described_report(store, ref) if ref == report else described(store, ref)
+            _log(client, experiment, store, ref, run)
+            replace_atomically(_mark(store, where, ref), Path.touch)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        logger.warning(
+            "the results are complete in %s, but not logged to MLflow at %s (%s); repeat the "
+            "command once it is reachable: nothing but the logging is done again",
+            store.root,
+            where,
+            str(error).splitlines()[0][:200],
+        )
+
+
+def _open(where: Tracking, task: str) -> "tuple[MlflowClient, str]":
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(where.uri)
+    known = client.get_experiment_by_name(task)
+    if known is not None:
+        return client, known.experiment_id
+    return client, client.create_experiment(task, artifact_location=where.artifacts)
+
+
+def _log(
+    client: "MlflowClient", experiment: str, store: Store, ref: ArtifactRef, run: "RunContent"
+) -> None:
+    """Make the run that shows ``ref``, unless a complete one is there already."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
+
+    for found in client.search_runs([experiment], f"tags.{TAG} = '{ref}'"):
+        if found.info.status == "FINISHED":
+            return
+        client.delete_run(found.info.run_id)  # left by a process that was killed
+    tags = {**run.tags, TAG: str(ref), "mlflow.note.content": run.note}
+    new = client.create_run(experiment, tags=tags, run_name=run.name).info.run_id
+    now = int(time.time() * 1000)
+    metrics = [Metric(p.metric, p.value, now, p.step) for p in run.points]
+    client.log_batch(new, metrics, [Param(*param) for param in run.params.items()])
+    datasets = [
+        DatasetInput(
+            Dataset(name, data.digest[:MAX_DIGEST], "local", store.folder(data).as_uri()),
+            [InputTag("mlflow.data.context", name)],
+        )
+        for name, data in run.datasets.items()
+    ]
+    client.log_inputs(new, datasets)
+    for file in run.files:
+        client.log_artifact(new, str(file))
+    client.set_terminated(new)
+
+
+def _is_logged(store: Store, where: Tracking, ref: ArtifactRef) -> bool:
+    database = Path(where.uri.removeprefix("sqlite:///"))
+    lost = where.uri.startswith("sqlite:///") and not database.is_file()
+    return _mark(store, where, ref).is_file() and not lost
+
+
+def _mark(store: Store, where: Tracking, ref: ArtifactRef) -> Path:
+    place = hashlib.sha256(where.uri.encode()).hexdigest()[:16]
+    return store.root / "tracked" / place / ref.digest
