@@ -1,5 +1,6 @@
 """Which ratings stay: one per (user, item), then the largest set where all have k ratings."""
 
+from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,30 +13,26 @@ Mask = NDArray[np.bool_]
 
 
 def peel(users: Codes, items: Codes, k: int) -> Iterator[Ints]:
-    """The rows that survive each round of removing users and items with fewer than ``k`` rows."""
+    """All rows, then those that survive each round of removing users and items below ``k``."""
     rows = np.arange(len(users))
-    while True:
+    dropped = True
+    while dropped:
+        yield rows
         user, item = users[rows], items[rows]
         keep = (np.bincount(user)[user] >= k) & (np.bincount(item)[item] >= k)
-        if keep.all():
-            return
+        dropped = not keep.all()
         rows = rows[keep]
-        yield rows
 
 
 def k_core(users: Codes, items: Codes, k: int) -> Mask:
     """The largest set of rows in which every user and every item has at least ``k``."""
-    rows = np.arange(len(users))
-    for rows in peel(users, items, k):  # noqa: B007 the last round is the answer
-        pass
+    (rows,) = deque(peel(users, items, k), maxlen=1)
     mask = np.zeros(len(users), dtype=np.bool_)
     mask[rows] = True
     return mask
 
 
-def latest(
-    users: Codes, items: Codes, values: NDArray[np.floating], times: Ints
-) -> Ints:
+def latest(users: Codes, items: Codes, values: NDArray[np.floating], times: Ints) -> Ints:
     """One row per (user, item), in that order: the latest, and of equally late the highest."""
     pair = users.astype(np.uint64) << np.uint64(32) | items.astype(np.uint64)
     order = np.argsort(pair)
@@ -44,6 +41,8 @@ def latest(
     if repeats.any():
         # few rows repeat a pair, so only those pay for comparing time and value
         tied = np.append(repeats, False) | np.append(False, repeats)
-        rows = order[tied]
-        order[tied] = rows[np.lexsort((values[rows], times[rows], pair[rows]))]
-    return order[np.append(~repeats, True)[: len(order)]]
+        again = order[tied]
+        order[tied] = again[np.lexsort((values[again], times[again], pair[again]))]
+    last = np.append(~repeats, True)[: len(order)]
+    rows: Ints = order[last]
+    return rows

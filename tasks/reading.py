@@ -1,7 +1,8 @@
 """A raw ratings file as dense, validated, k-core filtered ratings."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -81,13 +82,22 @@ def read_ratings(
     coder = _Coder()
     blocks = [
         coder.encode(tally.valid(block, scale))
-        for block in raw_blocks(path, source.layout(path), limits)
+        for block in _ahead(raw_blocks(path, source.layout(path), limits))
     ]
     if strict and tally.dropped:
         raise BadRatings(path, dict(tally.dropped), tally.examples)
     if tally.lines == sum(tally.dropped.values()):
         raise ValueError(f"{path}: no rating among its {tally.lines} lines")
     return _filtered(path, pl.concat(blocks), k, tally)
+
+
+def _ahead(blocks: Iterator[RawBlock]) -> Iterator[RawBlock]:
+    """The blocks; the next one is inflated and parsed while the caller works on this one."""
+    with ThreadPoolExecutor(1) as pool:
+        pending = pool.submit(next, blocks, None)
+        while (block := pending.result()) is not None:
+            pending = pool.submit(next, blocks, None)
+            yield block
 
 
 @dataclass
@@ -159,7 +169,7 @@ def _filtered(path: Path, frame: pl.DataFrame, k: int, tally: _Tally) -> Filtere
     users, items = (frame[name].to_physical().to_numpy() for name in ("user_id", "item_id"))
     times = frame["timestamp"].fill_null(UNKNOWN_TIME).to_numpy()
     single = latest(users, items, frame["rating"].to_numpy(), times)
-    rounds, rows = _core(users[single], items[single], k)
+    ((rounds, rows),) = deque(enumerate(peel(users[single], items[single], k)), maxlen=1)
     kept = frame[single[rows]]
     if kept.is_empty():
         raise ValueError(
@@ -183,16 +193,6 @@ def _filtered(path: Path, frame: pl.DataFrame, k: int, tally: _Tally) -> Filtere
     return FilteredRatings(
         user_ids.to_frame("user_id"), item_ids.to_frame("item_id"), ratings, counts
     )
-
-
-def _core(
-    users: NDArray[np.uint32], items: NDArray[np.uint32], k: int
-) -> tuple[int, NDArray[np.int64]]:
-    """How many rounds it took and the rows that survived them."""
-    rounds, rows = 0, np.arange(len(users))
-    for rounds, rows in enumerate(peel(users, items, k), start=1):
-        pass
-    return rounds, rows
 
 
 def _dense(ids: pl.Series) -> tuple[pl.Series, NDArray[np.uint32]]:

@@ -74,7 +74,9 @@ def _delimited_frame(block: Block, header: Sequence[str], layout: Layout) -> pl.
 
 def _split(line: bytes, separator: str) -> list[str] | None:
     try:
-        return next(csv.reader([line.decode().rstrip("\r")], delimiter=separator, strict=True), None)
+        return next(
+            csv.reader([line.decode().rstrip("\r")], delimiter=separator, strict=True), None
+        )
     except (UnicodeDecodeError, csv.Error):
         return None
 
@@ -106,16 +108,14 @@ def _fields(line: bytes, columns: Columns) -> list[str | None]:
 
 
 def _parquet(path: Path, columns: Columns) -> Iterator[RawBlock]:
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
-        _require(path, columns, file.schema_arrow.names)
-        row = 1
-        for batch in file.iter_batches(PARQUET_ROWS, columns=columns.names()):
-            frame = pl.DataFrame(batch).with_columns(cs.temporal().cast(pl.Int64))
-            frame = _named(frame.cast(pl.String), columns)
-            yield RawBlock(frame, row, lambda offset, frame=frame: str(frame.row(offset)))
-            row += frame.height
+    table = pl.scan_parquet(path)
+    _require(path, columns, table.collect_schema().names())
+    numbers = table.select(columns.names()).with_columns(cs.temporal().cast(pl.Int64))
+    rows = numbers.select(pl.len()).collect().item()
+    for start in range(0, rows, PARQUET_ROWS):
+        batch = numbers.slice(start, PARQUET_ROWS).collect()
+        frame = _named(batch.cast(pl.String), columns)
+        yield RawBlock(frame, start + 1, _row_teller(frame))
 
 
 def _require(path: Path, columns: Columns, found: Sequence[str]) -> None:
@@ -136,3 +136,7 @@ def _teller(block: Block) -> Callable[[int], str]:
         return block.data.split(b"\n", offset + 1)[offset].decode(errors="replace").rstrip("\r")
 
     return text
+
+
+def _row_teller(frame: pl.DataFrame) -> Callable[[int], str]:
+    return lambda offset: str(frame.row(offset))

@@ -19,7 +19,7 @@ class Files:
     """
 
     files: Mapping[str, str]
-    columns: Columns = Columns()
+    columns: Columns = field(default_factory=Columns)
     header: tuple[str, ...] | None = None
     sha256: Mapping[str, str] = field(default_factory=dict)  # domain -> pinned digest
 

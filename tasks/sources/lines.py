@@ -1,8 +1,7 @@
-"""Text files as blocks of whole lines, inflated within limits and one block ahead."""
+"""Text files as blocks of whole lines, inflated within limits."""
 
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -92,7 +91,8 @@ def _check_line_lengths(path: Path, data: bytes, first_line: int, limit: int) ->
         start = end + 1
 
 
-def _blocks(path: Path, limits: ReadLimits) -> Iterator[Block]:
+def line_blocks(path: Path, limits: ReadLimits) -> Iterator[Block]:
+    """The file's lines, inflated if they are gzipped."""
     parts: list[bytes] = []
     size, line = 0, 1
     for chunk in _chunks(path, limits):
@@ -115,13 +115,3 @@ def _blocks(path: Path, limits: ReadLimits) -> Iterator[Block]:
 def _block(path: Path, data: bytes, line: int, limits: ReadLimits) -> Block:
     _check_line_lengths(path, data, line, limits.line)
     return Block(data, line, data.count(b"\n"))
-
-
-def line_blocks(path: Path, limits: ReadLimits) -> Iterator[Block]:
-    """The file's lines; the next block is inflated while the caller works on this one."""
-    blocks = _blocks(path, limits)
-    with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(next, blocks, None)
-        while (block := pending.result()) is not None:
-            pending = pool.submit(next, blocks, None)
-            yield block

@@ -1,0 +1,139 @@
+"""Files of ratings in the download folder: whole, and the same as the first time."""
+
+from pathlib import Path
+
+from tasks.files import replace_atomically, sha256_of, sync_file, sync_folder
+from tasks.sources.base import Generated, Local, Location, Remote
+from tasks.sources.ledger import Entry, Ledger, exclusive
+from tasks.sources.transfer import DownloadError, DownloadLimits, Progress, discard, transfer
+
+CHUNK = 1 << 20
+
+
+class DigestMismatch(DownloadError):
+    """A file is not the one that was recorded or pinned."""
+
+
+def silent(done: int, total: int | None) -> None:
+    """Report no progress."""
+
+
+def fetch(
+    location: Location,
+    folder: Path,
+    limits: DownloadLimits,
+    lock: Path,
+    *,
+    offline: bool = False,
+    progress: Progress = silent,
+) -> Path:
+    """The file of ``location`` below ``folder``.
+
+    Its size and sha256 are recorded in the JSON file ``lock`` the first time and enforced from
+    then on. ``offline`` uses only what is recorded and here already.
+    """
+    target = folder / location.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive(target):
+        if isinstance(location, Generated):
+            _generate(location, target)
+        else:
+            _fetch(location, target, limits, Ledger(lock), offline, progress)
+    return target
+
+
+def _generate(location: Generated, target: Path) -> None:
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            location.write(file)
+
+    replace_atomically(target, write)
+
+
+def _fetch(
+    location: Remote | Local,
+    target: Path,
+    limits: DownloadLimits,
+    ledger: Ledger,
+    offline: bool,
+    progress: Progress,
+) -> None:
+    recorded = ledger.entry(location.name)
+    here = recorded is not None and _is(target, recorded)
+    if here and recorded and _is_current(location, recorded):
+        return
+    if offline and isinstance(location, Remote):
+        state = "is not what was recorded" if target.exists() else "is not here"
+        raise DownloadError(f"{target} {state} and downloading is off: run once online")
+    part = target.with_name(f"{target.name}.part")
+    entry = _obtain(location, part, limits, ledger, progress)
+    sync_file(part)
+    part.replace(target)
+    sync_folder(target.parent)
+    discard(part)
+    ledger.record(location.name, entry)
+
+
+def _is(path: Path, entry: Entry) -> bool:
+    return path.is_file() and (path.stat().st_size, sha256_of(path)) == (entry.bytes, entry.sha256)
+
+
+def _is_current(location: Remote | Local, entry: Entry) -> bool:
+    """Whether the recorded file is still the one that ``location`` means."""
+    if location.sha256 not in (None, entry.sha256):
+        return False
+    return isinstance(location, Remote) or not location.path.exists() or _is(location.path, entry)
+
+
+def _obtain(
+    location: Remote | Local,
+    part: Path,
+    limits: DownloadLimits,
+    ledger: Ledger,
+    progress: Progress,
+) -> Entry:
+    """Fill ``part`` from the first origin that has the right bytes."""
+    if isinstance(location, Local):
+        _copy(location.path, part, limits, progress)
+        return _checked(location, part, str(location.path), ledger)
+    failures: list[DownloadError] = []
+    for url in location.urls:
+        try:
+            transfer(url, part, limits, progress)
+            return _checked(location, part, url, ledger)
+        except DownloadError as error:
+            failures.append(error)
+    if len(failures) == 1:
+        raise failures[0]
+    raise DownloadError("\n".join(map(str, failures))) from failures[-1]
+
+
+def _copy(path: Path, part: Path, limits: DownloadLimits, progress: Progress) -> None:
+    if not path.is_file():
+        raise DownloadError(f"{path} is no file: check the path")
+    total, done = path.stat().st_size, 0
+    if total > limits.size:
+        raise DownloadError(f"{path}: {total} bytes, over the limit of {limits.size}")
+    with path.open("rb") as source, part.open("wb") as copy:
+        while chunk := source.read(CHUNK):
+            copy.write(chunk)
+            done += len(chunk)
+            progress(done, total)
+
+
+def _checked(location: Remote | Local, part: Path, origin: str, ledger: Ledger) -> Entry:
+    """What came, if it is what was pinned and what came before."""
+    entry = Entry(part.stat().st_size, sha256_of(part), origin)
+    recorded = ledger.entry(location.name)
+    if location.sha256 not in (None, entry.sha256):
+        expected, place = f"sha256 {location.sha256}", "the configuration"
+    elif recorded and (recorded.bytes, recorded.sha256) != (entry.bytes, entry.sha256):
+        expected, place = f"{recorded.bytes} bytes, sha256 {recorded.sha256}", str(ledger.path)
+    else:
+        return entry
+    discard(part)
+    raise DigestMismatch(
+        f"{origin} gave {location.name!r} with {entry.bytes} bytes, sha256 {entry.sha256}, but "
+        f"{place} has {expected}: try again or another mirror, or, if the file was replaced on "
+        f"purpose, remove its entry from {place}"
+    )

@@ -1,0 +1,73 @@
+"""The embedded default: a planted world written like Amazon's ratings-only files."""
+
+import gzip
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import polars as pl
+
+from metaem_core.ratings import Ints
+from metaem_core.synthetic import SyntheticConfig, generate
+from metaem_core.synthetic_size import DOMAINS
+from tasks.sources.amazon_2014 import RATINGS
+from tasks.sources.base import Generated, Layout
+
+DIGITS = np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", dtype=np.uint8)
+ROWS = 1 << 19  # written at once
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """Any domain of the world that ``config`` describes."""
+
+    config: SyntheticConfig = field(default_factory=SyntheticConfig)
+
+    def location(self, domain: str) -> Generated:
+        """A file named after the domain and the configuration."""
+        known = {str(name): name for name in DOMAINS}
+        if domain not in known:
+            raise ValueError(f"no synthetic domain {domain!r}: use one of {[*known]}")
+        plain = json.dumps(asdict(self.config), sort_keys=True)
+        digest = hashlib.sha256(plain.encode()).hexdigest()[:12]
+
+        def write(file: BinaryIO) -> None:
+            made = generate(self.config, known[domain])
+            frame = pl.DataFrame(
+                {
+                    "user_id": amazon_ids("A", 14, made.users),
+                    "item_id": amazon_ids("B", 10, made.items),
+                    "rating": made.values,
+                    "timestamp": made.timestamps,
+                }
+            )
+            write_gzip(frame, file)
+
+        return Generated(f"synthetic/{domain}-{digest}.csv.gz", write)
+
+    def layout(self, path: Path) -> Layout:
+        """Amazon 2014's header-less CSV."""
+        return RATINGS
+
+
+def amazon_ids(prefix: str, length: int, numbers: Ints) -> pl.Series:
+    """``prefix`` and the number in base 36, ``length`` characters together."""
+    distinct, rows = np.unique(numbers, return_inverse=True)
+    text = np.empty((len(distinct), length), dtype=np.uint8)  # (ids, characters)
+    text[:, 0] = ord(prefix)
+    for place in range(length - 1, 0, -1):
+        distinct, digit = np.divmod(distinct, 36)
+        text[:, place] = DIGITS[digit]
+    assert not distinct.any(), f"{length} characters are too few for the largest number"
+    ids = pl.Series(text.view(f"S{length}").ravel().astype(f"U{length}"))
+    return ids.gather(rows)
+
+
+def write_gzip(frame: pl.DataFrame, file: BinaryIO) -> None:
+    """Write header-less CSV, the same bytes every time."""
+    with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed:
+        for rows in frame.iter_slices(ROWS):
+            packed.write(rows.write_csv(include_header=False, float_precision=1).encode())

@@ -1,0 +1,105 @@
+"""An HTTP server on this machine that serves files and misbehaves on demand."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class Answer:
+    """How to answer one request; the default is to behave."""
+
+    status: int = 0  # other than 0: this status, without a file
+    stop_after: int | None = None  # close the connection after this many bytes of body
+    ignore_range: bool = False
+    ignore_if_range: bool = False
+    body: bytes | None = None  # instead of the file
+    etag: str | None = None  # instead of the file's; "" sends none
+    location: str | None = None
+    length: bool = True  # whether to send Content-Length
+
+
+@dataclass
+class Loopback:
+    """``files`` by path; ``answers`` are used up in order, then the server behaves."""
+
+    url: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    answers: list[Answer] = field(default_factory=list)
+    requests: list[dict[str, str]] = field(default_factory=list)  # their headers, and "path"
+
+    def ranges(self) -> list[str | None]:
+        """The Range header of every request so far."""
+        return [request.get("Range") for request in self.requests]
+
+
+@contextmanager
+def loopback() -> Iterator[Loopback]:
+    """Serve until the block ends."""
+    state = Loopback()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(state))
+    server.daemon_threads = True
+    state.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield state
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _handler(state: Loopback) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            state.requests.append({"path": self.path, **dict(self.headers.items())})
+            answer = state.answers.pop(0) if state.answers else Answer()
+            body = answer.body if answer.body is not None else state.files.get(self.path)
+            if answer.status or body is None:
+                self.send_response(answer.status or 404)
+                if answer.location:
+                    self.send_header("Location", answer.location)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            self._serve(body, answer)
+
+        def _serve(self, body: bytes, answer: Answer) -> None:
+            etag = f'"{sha256(body).hexdigest()[:16]}"' if answer.etag is None else answer.etag
+            start = self._start(etag, answer)
+            if start is not None and start >= len(body):
+                self.send_response(416)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            rest = body[start or 0 :]
+            self.send_response(200 if start is None else 206)
+            if start is not None:
+                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+            if etag:
+                self.send_header("ETag", etag)
+            if answer.length:
+                self.send_header("Content-Length", str(len(rest)))
+            else:
+                self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(rest[: answer.stop_after])
+            self.close_connection = answer.stop_after is not None or not answer.length
+
+        def _start(self, etag: str, answer: Answer) -> int | None:
+            wanted = self.headers.get("Range")
+            same = self.headers.get("If-Range") in (None, etag) or answer.ignore_if_range
+            if wanted is None or answer.ignore_range or not same:
+                return None
+            return int(wanted.removeprefix("bytes=").removesuffix("-"))
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    return Handler

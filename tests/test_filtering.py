@@ -1,0 +1,78 @@
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as nps
+
+from metaem_core.filtering import k_core, latest, peel
+from metaem_core.ratings import Ints
+
+pairs = nps.arrays(np.int64, st.tuples(st.integers(0, 60), st.just(2)), elements=st.integers(0, 7))
+cores = st.integers(0, 4)
+
+
+def naive_core(rows: list[tuple[int, int]], k: int) -> set[int]:
+    """Peel one row at a time until none has a rare user or item."""
+    alive = set(range(len(rows)))
+    while True:
+        for side in (0, 1):
+            names = [rows[row][side] for row in alive]
+            rare = {row for row in alive if names.count(rows[row][side]) < k}
+            if rare:
+                alive.remove(rare.pop())
+                break
+        else:
+            return alive
+
+
+@given(pairs, cores)
+def test_k_core_is_the_largest_fixed_point(rows: Ints, k: int) -> None:
+    mask = k_core(rows[:, 0], rows[:, 1], k)
+    kept = rows[mask]
+    assert k_core(kept[:, 0], kept[:, 1], k).all()
+    assert set(np.flatnonzero(mask)) == naive_core([tuple(row) for row in rows.tolist()], k)
+
+
+@given(pairs, cores, st.randoms(use_true_random=False))
+def test_k_core_does_not_depend_on_the_order(rows: Ints, k: int, shuffler: Random) -> None:
+    order = np.arange(len(rows))
+    shuffler.shuffle(order)
+    straight = k_core(rows[:, 0], rows[:, 1], k)
+    shuffled = k_core(rows[order, 0], rows[order, 1], k)
+    np.testing.assert_array_equal(straight[order], shuffled)
+
+
+def test_peeling_a_chain_takes_a_round_a_link() -> None:
+    # user 0 has only item 0; without it item 0 is short, then user 1, and so on
+    users, items = np.array([0, 1, 1, 2, 2, 3]), np.array([0, 0, 1, 1, 2, 2])
+    assert [len(rows) for rows in peel(users, items, 2)] == [6, 4, 2, 0]
+
+
+@pytest.mark.parametrize("dtype", [np.uint32, np.int64])
+def test_a_user_with_fifty_thousand_ratings_alone_has_no_core(dtype: type) -> None:
+    items = np.arange(50_000).astype(dtype)
+    assert not k_core(np.zeros_like(items), items, 2).any()
+    assert k_core(np.zeros_like(items), items, 1).all()
+
+
+ratings = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(1, 5), st.integers(-1, 2)),
+    max_size=30,
+)
+
+
+@given(ratings, st.randoms(use_true_random=False))
+def test_latest_keeps_one_rating_a_pair_whatever_the_order(
+    rows: list[tuple[int, int, int, int]], shuffler: Random
+) -> None:
+    expected: dict[tuple[int, int], tuple[int, int]] = {}
+    for user, item, value, time in rows:
+        best = expected.get((user, item), (time, value))
+        expected[user, item] = max(best, (time, value))
+    shuffler.shuffle(rows)
+    user, item, value, time = (*np.array(rows, dtype=np.int64).reshape(-1, 4).T,)
+    kept = latest(user, item, value.astype(np.float32), time)
+    found = [((int(user[row]), int(item[row])), (int(time[row]), int(value[row]))) for row in kept]
+    assert found == sorted(expected.items())
