@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
-from typing import ClassVar, ParamSpec
+from typing import ClassVar, ParamSpec, Protocol, runtime_checkable
 
 from prefect import Task
 from prefect.cache_policies import CachePolicy
@@ -26,8 +26,16 @@ from tasks.progress import labelled
 
 P = ParamSpec("P")
 Stage = Task[P, ArtifactRef]
-
 RECORDS = "results"  # the folder of Prefect's result records below the store
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """A config that says itself what of it a result depends on."""
+
+    def identity(self) -> dict[str, object]:
+        """Plain data that decides whether an earlier result counts."""
+        ...
 
 
 class ArtifactSerializer(Serializer):
@@ -109,14 +117,15 @@ def provenance(name: str, module: str, arguments: Mapping[str, object]) -> Prove
     inputs: dict[str, tuple[ArtifactRef, ...]] = {}
     for argument, value in arguments.items():
         if is_dataclass(value) and not isinstance(value, type | ArtifactRef | Store):
-            config = {"type": type(value).__name__, **asdict(value)}
+            config = value.identity() if isinstance(value, Identified) else asdict(value)
         elif argument != "store":
             inputs[argument] = _refs(argument, value)
+    plain = json.loads(json.dumps(config, default=_plain))
     digests = {argument: [ref.digest for ref in refs] for argument, refs in inputs.items()}
     code = code_digest(module)
-    identity = json.dumps([name, config, digests, code], sort_keys=True, default=_plain)
+    identity = json.dumps([name, plain, digests, code], sort_keys=True)
     key = f"{name}-{hashlib.sha256(identity.encode()).hexdigest()}"
-    return Provenance(name, key, code, json.loads(json.dumps(config, default=_plain)), inputs)
+    return Provenance(name, key, code, plain, inputs)
 
 
 def forget_unless_whole(store: Store, key: str) -> None:

@@ -1,0 +1,64 @@
+"""A domain's raw ratings file, with the layout to read it by."""
+
+import os
+import re
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tasks.artifacts import ArtifactRef, Store
+from tasks.caching import stage
+from tasks.fetching import fetch
+from tasks.files import sha256_of
+from tasks.progress import advance
+from tasks.sources.base import Local, Remote, Source
+from tasks.sources.transfer import DownloadLimits
+
+LAYOUT = "layout.json"
+
+
+@dataclass(frozen=True)
+class DownloadRequest:
+    """One domain of one source."""
+
+    domain: str
+    source: Source
+    offline: bool = False  # use only what is here already
+    limits: DownloadLimits = field(default_factory=DownloadLimits)
+
+    def identity(self) -> dict[str, object]:
+        """Where the bytes come from; a local file counts by its content, not its path."""
+        location = self.source.location(self.domain)
+        about: dict[str, object] = {"name": location.name}
+        if isinstance(location, Remote):
+            about |= {"urls": location.urls, "sha256": location.sha256}
+        if isinstance(location, Local):
+            content = sha256_of(location.path) if location.path.is_file() else ""
+            about |= {"sha256": location.sha256, "content": content}
+        return about | {"layout": asdict(self.source.layout(Path(location.name)))}
+
+
+@stage("download")
+def download(store: Store, request: DownloadRequest) -> ArtifactRef:
+    """Fetch the file, or find it as it was recorded."""
+    file = fetch(
+        request.source.location(request.domain),
+        store.root / "downloads",
+        request.limits,
+        store.root / "downloads.lock.json",
+        offline=request.offline,
+        progress=lambda done, total: advance(done, total, unit="byte"),
+    )
+    with store.draft() as draft:
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", file.name).lstrip("._-") or "ratings"
+        _link(file, draft.path(name))
+        draft.write_json(LAYOUT, {"file": name, **asdict(request.source.layout(file))})
+    return draft.ref
+
+
+def _link(file: Path, copy: Path) -> None:
+    """A second name where the file system allows it: raw files are large."""
+    try:
+        os.link(file, copy)
+    except OSError:
+        shutil.copyfile(file, copy)
