@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -89,7 +89,8 @@ def _handler(state: Loopback) -> type[BaseHTTPRequestHandler]:
             else:
                 self.send_header("Connection", "close")
             self.end_headers()
-            self.wfile.write(rest[: answer.stop_after])
+            with suppress(ConnectionError):  # the client may have had enough
+                self.wfile.write(rest[: answer.stop_after])
             self.close_connection = answer.stop_after is not None or not answer.length
 
         def _start(self, etag: str, answer: Answer) -> int | None:

@@ -37,7 +37,7 @@ def test_k_core_is_the_largest_fixed_point(rows: Ints, k: int) -> None:
 
 @given(pairs, cores, st.randoms(use_true_random=False))
 def test_k_core_does_not_depend_on_the_order(rows: Ints, k: int, shuffler: Random) -> None:
-    order = np.arange(len(rows))
+    order = list(range(len(rows)))
     shuffler.shuffle(order)
     straight = k_core(rows[:, 0], rows[:, 1], k)
     shuffled = k_core(rows[order, 0], rows[order, 1], k)
@@ -52,7 +52,7 @@ def test_peeling_a_chain_takes_a_round_a_link() -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint32, np.int64])
 def test_a_user_with_fifty_thousand_ratings_alone_has_no_core(dtype: type) -> None:
-    items = np.arange(50_000).astype(dtype)
+    items: Ints = np.arange(50_000).astype(dtype)
     assert not k_core(np.zeros_like(items), items, 2).any()
     assert k_core(np.zeros_like(items), items, 1).all()
 
@@ -72,7 +72,10 @@ def test_latest_keeps_one_rating_a_pair_whatever_the_order(
         best = expected.get((user, item), (time, value))
         expected[user, item] = max(best, (time, value))
     shuffler.shuffle(rows)
-    user, item, value, time = (*np.array(rows, dtype=np.int64).reshape(-1, 4).T,)
-    kept = latest(user, item, value.astype(np.float32), time)
-    found = [((int(user[row]), int(item[row])), (int(time[row]), int(value[row]))) for row in kept]
-    assert found == sorted(expected.items())
+    table: Ints = np.array(rows, dtype=np.int64).reshape(-1, 4)
+    users, items, values, times = table.T
+    kept = latest(users, items, values.astype(np.float32), times)
+    found = {(user, item): (time, value) for user, item, value, time in table[kept].tolist()}
+    assert found == expected
+    assert list(found) == sorted(found)
+    assert len(found) == len(kept)

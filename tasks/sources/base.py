@@ -22,6 +22,9 @@ class Remote:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
+        for url in self.urls:
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"{url!r} is neither http nor https: give a URL or a local path")
 
 
 @dataclass(frozen=True)

@@ -90,8 +90,10 @@ def _open(client: httpx.Client, url: str, headers: dict[str, str]) -> Iterator[h
 
 
 def _redirected(url: str, to: str) -> str:
-    target = httpx.URL(url).join(to)
-    scheme = httpx.URL(url).scheme
+    try:
+        target, scheme = httpx.URL(url).join(to), httpx.URL(url).scheme
+    except httpx.InvalidURL as error:
+        raise DownloadError(f"{url}: redirected to {to!r}, no address: {error}") from error
     if target.scheme not in (scheme, "https"):
         raise DownloadError(f"{url}: redirected to {str(target)!r}, away from {scheme}: refused")
     return str(target)
