@@ -92,5 +92,5 @@ def _without_repeats(
 
 def _repeated(pairs: Ints) -> Ints:
     order: Ints = np.argsort(pairs, kind="stable")
-    again = np.diff(pairs[order]) == 0
+    again: NDArray[np.bool_] = np.diff(pairs[order]) == 0
     return order[1:][again]

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from metaem_core.bias import damped_biases, damped_item_bias, damped_mean, damped_user_bias
+from metaem_core.ratings import Ratings
+
+
+def small() -> Ratings:
+    """Three users, four items; the last item and the last user are not rated."""
+    return Ratings(
+        users=np.array([0, 0, 0, 1, 1]),
+        items=np.array([0, 1, 2, 0, 2]),
+        values=np.array([5, 3, 4, 4, 1], dtype=np.float32),
+        n_users=3,
+        n_items=4,
+    )
+
+
+def test_damped_mean_by_hand() -> None:
+    found = damped_mean(np.array([0, 0, 2]), np.array([1.0, 2.0, 4.0]), 4, damping=2.0)
+    assert found.tolist() == [3 / 4, 0, 4 / 3, 0]
+    assert damped_mean(np.array([1]), np.array([4.0]), 2, damping=0.0).tolist() == [0, 4]
+
+
+def test_damped_item_bias_by_hand() -> None:
+    mean, bias = damped_item_bias(small(), damping=2.0)
+    assert mean == pytest.approx(17 / 5)
+    assert bias == pytest.approx([2.2 / 4, -0.4 / 3, -1.8 / 4, 0], abs=1e-6)
+
+
+def test_biases_solve_the_damped_least_squares_problem() -> None:
+    """An independent solution: one dense ridge regression on user and item indicators."""
+    ratings, user_damping, item_damping = small(), 3.0, 2.0
+    design = np.zeros((len(ratings), 7))
+    design[np.arange(len(ratings)), ratings.users] = 1
+    design[np.arange(len(ratings)), 3 + ratings.items] = 1
+    penalty = np.diag([user_damping] * 3 + [item_damping] * 4)
+    centred = ratings.values - ratings.values.mean()
+    expected = np.linalg.solve(design.T @ design + penalty, design.T @ centred)
+    found = damped_biases(ratings, item_damping, user_damping, sweeps=200)
+    np.testing.assert_allclose(np.concatenate([found.user, found.item]), expected, atol=1e-6)
+    np.testing.assert_allclose(found.residuals(ratings), centred - design @ expected, atol=1e-6)
+
+
+def test_a_user_who_rates_bad_items_low_is_not_called_harsh() -> None:
+    """Twenty average users rate all; one rates only the items that everybody dislikes."""
+    users = np.append(np.repeat(np.arange(20), 20), np.full(10, 20))
+    items = np.append(np.tile(np.arange(20), 20), np.arange(10))
+    values = np.where(items < 10, 2, 5).astype(np.float32)
+    bias = damped_user_bias(Ratings(users, items, values, 21, 20))
+    assert abs(bias[20]) < 0.5  # his mean lies 1.5 below the domain's
+
+
+def test_a_domain_without_ratings_is_refused() -> None:
+    nothing = small().of_users(np.zeros(3, dtype=bool))
+    with pytest.raises(ValueError, match="without ratings has no mean"):
+        damped_item_bias(nothing)
