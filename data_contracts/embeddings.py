@@ -23,3 +23,13 @@ def item_embeddings(size: int) -> type[dy.Schema]:
         bias = dy.Float32()
 
     return ItemEmbeddings
+
+
+def mapped_users(size: int) -> type[dy.Schema]:
+    """The vectors in the target domain that the mapping gives users of both domains."""
+
+    class MappedUsers(dy.Schema):
+        user_id = dy.String(unique=True)
+        vector = dy.Array(dy.Float32(), size)
+
+    return MappedUsers

@@ -14,9 +14,10 @@ from metaem_core.methods.metaem import (
     PretrainConfig,
     Pretraining,
     cold_predictor,
+    map_users,
 )
 from metaem_core.pair import DomainPair, Queries
-from metaem_core.ratings import Ratings, RatingScale
+from metaem_core.ratings import Ratings
 from tests.worlds import random_ratings
 
 SOURCE = random_ratings(n_users=50, n_items=40, mean_count=8, seed=1)
@@ -43,18 +44,18 @@ def pair() -> tuple[DomainPair, Queries]:
 
 
 def mapping(config: MappingConfig) -> Mapping:
-    model = Pretraining(PRETRAIN, pair()[0].target, RatingScale()).model()
+    model = Pretraining(PRETRAIN, pair()[0].target).model()
     vectors = torch.randn(SOURCE.n_users, 8, generator=torch.Generator().manual_seed(4))
-    return Mapping(config, vectors, model, *pair(), RatingScale())
+    return Mapping(config, vectors, model, *pair())
 
 
 def stage(kind: str) -> Pretraining | Mapping:
     if kind.startswith("mapping"):
         return mapping(replace(MAPPING, loss="task" if "task" in kind else "distance"))
     if kind == "personal":
-        return Pretraining(replace(PRETRAIN, item_tower="personal"), SOURCE, RatingScale())
+        return Pretraining(replace(PRETRAIN, item_tower="personal"), SOURCE)
     adam = "dense" if kind == "dense" else "lazy"
-    return Pretraining(replace(PRETRAIN, adam=adam), SOURCE, RatingScale())
+    return Pretraining(replace(PRETRAIN, adam=adam), SOURCE)
 
 
 @pytest.mark.parametrize("kind", STAGES)
@@ -77,7 +78,7 @@ def test_training_lowers_the_training_loss(kind: str) -> None:
 def test_the_seed_decides_and_nothing_else() -> None:
     def weights(seed: int) -> torch.Tensor:
         torch.manual_seed(np.random.default_rng().integers(1 << 30))
-        one = Pretraining(replace(PRETRAIN, seed=seed), SOURCE, RatingScale())
+        one = Pretraining(replace(PRETRAIN, seed=seed), SOURCE)
         run(one.training)
         return one.model().user_embeddings
 
@@ -86,25 +87,20 @@ def test_the_seed_decides_and_nothing_else() -> None:
 
 
 def test_the_result_is_the_best_epoch_not_the_last() -> None:
-    eager = Pretraining(
-        replace(PRETRAIN, learning_rate=0.1, epochs=30, patience=4), SOURCE, RatingScale()
-    )
+    eager = Pretraining(replace(PRETRAIN, learning_rate=0.1, epochs=30, patience=4), SOURCE)
     curve = run(eager.training)
     errors = [epoch.validation_rmse for epoch in curve]
     assert len(curve) == int(np.argmin(errors)) + 1 + 4 < 30
     again = Pretraining(
         replace(PRETRAIN, learning_rate=0.1, epochs=int(np.argmin(errors)) + 1),
         SOURCE,
-        RatingScale(),
     )
     run(again.training)
     assert torch.equal(eager.model().user_embeddings, again.model().user_embeddings)
 
 
 def test_divergence_stops_with_a_clear_error() -> None:
-    wild = Pretraining(
-        replace(PRETRAIN, learning_rate=1e30, patience=50, epochs=50), SOURCE, RatingScale()
-    )
+    wild = Pretraining(replace(PRETRAIN, learning_rate=1e30, patience=50, epochs=50), SOURCE)
     with pytest.raises(Divergence, match="lower the learning rate"):
         run(wild.training)
 
@@ -121,13 +117,15 @@ def test_ratings_of_untrained_users_reach_neither_pretraining_nor_mapping() -> N
         validating = np.zeros(TARGET.n_users, bool)
         validating[5:10] = True
         own = TARGET.of_users(validating)
-        model = Pretraining(PRETRAIN, known.target, RatingScale())
+        model = Pretraining(PRETRAIN, known.target)
         run(model.training)
         vectors = torch.randn(SOURCE.n_users, 8, generator=torch.Generator().manual_seed(4))
         validation = Queries(own.users, own.items, own.values)
-        second = Mapping(MAPPING, vectors, model.model(), known, validation, RatingScale())
+        second = Mapping(MAPPING, vectors, model.model(), known, validation)
         run(second.training)
-        predict = cold_predictor(second.mapping(), vectors, model.model())
+        predict = cold_predictor(
+            lambda users: map_users(second.mapping(), vectors[users]), model.model()
+        )
         return predict(np.repeat(np.arange(1, 5), 30), np.tile(np.arange(30), 4))
 
     planted = TARGET.values.copy()

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,12 +25,19 @@ class Schedule:
     seed: int
 
 
-@dataclass(frozen=True)
-class EpochStats:
+class Errors(NamedTuple):
+    """Errors on ratings that training does not see, predictions clipped to the scale."""
+
+    mae: float
+    rmse: float
+
+
+class EpochStats(NamedTuple):
     """One epoch of a stage."""
 
     epoch: int
     loss: float  # mean squared error of the rounds, before their steps
+    validation_mae: float
     validation_rmse: float
     n_ratings: int
 
@@ -48,12 +56,18 @@ class Training:
         users: Tensor,
         schedule: Schedule,
         live: dict[str, Tensor],
-        validate: Callable[[], float],
+        validate: Callable[[], Errors],
     ) -> None:
         self.server, self.backend, self.users, self.schedule = server, backend, users, schedule
         self.validate = validate
         self.best = BestEpoch(live, schedule.patience)
         self.epoch = torch.tensor(0)
+        self._curve = torch.zeros(schedule.epochs, len(EpochStats._fields), dtype=torch.float64)
+
+    def curve(self) -> list[EpochStats]:
+        """The epochs so far."""
+        rows = self._curve[: int(self.epoch)].tolist()
+        return [EpochStats(int(row[0]), row[1], row[2], row[3], int(row[4])) for row in rows]
 
     def epochs(self, on_round: Callable[[RoundStats], None]) -> Iterator[EpochStats]:
         """Train on from the current epoch until the schedule or the stopping rule ends it."""
@@ -69,15 +83,16 @@ class Training:
                 squared_error += done.squared_error
                 n_ratings += done.n_ratings
                 on_round(done)
-            rmse = self.validate()
-            _require_finite(epoch, squared_error, rmse)
-            self.best.observe(rmse)
-            yield EpochStats(epoch, squared_error / n_ratings, rmse, n_ratings)
+            stats = EpochStats(epoch, squared_error / n_ratings, *self.validate(), n_ratings)
+            _require_finite(stats)
+            self._curve[epoch - 1] = torch.tensor(stats, dtype=torch.float64)
+            self.best.observe(stats.validation_rmse)
+            yield stats
 
     def state(self) -> dict[str, Tensor]:
         """Live tensors by name: save them as they are, or :meth:`load` into them."""
         parts = {**self.server.state(), **self.backend.state(), **self.best.state()}
-        return {"epoch": self.epoch, **parts}
+        return {"epoch": self.epoch, "curve": self._curve, **parts}
 
     def load(self, saved: dict[str, Tensor]) -> None:
         """Continue where a saved state stopped."""
@@ -93,9 +108,9 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
-def _require_finite(epoch: int, squared_error: float, rmse: float) -> None:
-    if not (math.isfinite(squared_error) and math.isfinite(rmse)):
+def _require_finite(stats: EpochStats) -> None:
+    if not all(map(math.isfinite, stats)):
         raise Divergence(
-            f"training diverged in epoch {epoch}: squared error {squared_error}, validation RMSE "
-            f"{rmse}; lower the learning rate"
+            f"training diverged in epoch {stats.epoch}: mean squared error {stats.loss}, "
+            f"validation RMSE {stats.validation_rmse}; lower the learning rate"
         )

@@ -1,6 +1,8 @@
 """MetaEM (Zheng et al.): federated pretraining with private item embeddings, then a mapping."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -12,7 +14,8 @@ from metaem_core.federated.optimizers import DenseAdam, LazyAdam, RowOptimizer
 from metaem_core.federated.server import MappingServer, PretrainServer
 from metaem_core.federated.simulation import CohortSimulation, DistanceTarget
 from metaem_core.federated.towers import PersonalTowers
-from metaem_core.federated.training import Schedule, Training
+from metaem_core.federated.training import Errors, Schedule, Training
+from metaem_core.metrics import mae, rmse
 from metaem_core.models.domain import DomainModel, network
 from metaem_core.models.mlp import Parameters, init_mlp, mlp
 from metaem_core.pair import DomainPair, Predict, Queries
@@ -38,6 +41,7 @@ class PretrainConfig:
     meta_reads_raw: bool = False  # Eq. 3 as printed: True
     adam: Literal["lazy", "dense"] = "lazy"
     item_tower: Literal["shared", "personal"] = "shared"
+    scale: RatingScale = field(default_factory=RatingScale)
     seed: int = 0
 
 
@@ -52,6 +56,7 @@ class MappingConfig:
     epochs: int = 100
     patience: int = 10
     loss: Literal["task", "distance"] = "task"  # Eq. 14, or Eq. 12 with the target's MLP_user
+    scale: RatingScale = field(default_factory=RatingScale)
     seed: int = 0
 
 
@@ -62,10 +67,9 @@ class Pretraining:
         self,
         config: PretrainConfig,
         ratings: Ratings,
-        scale: RatingScale,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.config, self.scale, self.dtype = config, scale, dtype
+        self.config, self.dtype = config, dtype
         kept, held = hold_out(ratings, config.holdout, config.seed)
         self._held = held
         self._model = _fresh_domain(config, kept, dtype)
@@ -110,7 +114,7 @@ class Pretraining:
             DenseAdam(nets, config.learning_rate, config.l2),
         )
 
-    def _validate(self) -> float:
+    def _validate(self) -> Errors:
         model, held = self._model, self._held
         if self._towers is not None:
             for live, average in zip(model.item_tower, self._towers.average(), strict=True):
@@ -119,7 +123,7 @@ class Pretraining:
         with torch.no_grad():
             rows = torch.from_numpy(users)
             predicted = model.rate_own(rows, torch.from_numpy(owner), torch.from_numpy(held.items))
-        return _clipped_rmse(predicted, held.values, self.scale)
+        return _errors(predicted, held.values, self.config.scale)
 
 
 class Mapping:
@@ -132,14 +136,13 @@ class Mapping:
         target: DomainModel,
         pair: DomainPair,
         validation: Queries,
-        scale: RatingScale,
     ) -> None:
         size, dtype = source_vectors.shape[1], source_vectors.dtype
         start = torch.Generator().manual_seed(config.seed)
         hidden = config.hidden_size
         self._mapping = init_mlp((size, hidden, hidden, size), start, dtype)
         self._source_vectors, self._target = source_vectors, target
-        self._validation, self._scale = validation, scale
+        self._validation, self._scale = validation, config.scale
         nets = DenseAdam(self._mapping, config.learning_rate, config.l2)
         by_task = config.loss == "task"
         trainees = torch.from_numpy(pair.train_target)
@@ -161,10 +164,17 @@ class Mapping:
         best = self.training.best_tensors()
         return tuple(best[str(i)] for i in range(len(self._mapping)))
 
-    def _validate(self) -> float:
+    def map_users(self, users: Tensor) -> Tensor:
+        """Vectors u_hat^t (B, k_u) of source users (B,) at the best epoch."""
+        with torch.no_grad():
+            return map_users(self.mapping(), self._source_vectors[users])
+
+    def _validate(self) -> Errors:
         queries = self._validation
-        predict = cold_predictor(self._mapping, self._source_vectors, self._target)
-        return _clipped_rmse(
+        predict = cold_predictor(
+            lambda users: map_users(self._mapping, self._source_vectors[users]), self._target
+        )
+        return _errors(
             torch.from_numpy(predict(queries.users, queries.items)), queries.values, self._scale
         )
 
@@ -174,14 +184,19 @@ def map_users(mapping: Parameters, source_vectors: Tensor) -> Tensor:
     return mlp(mapping, source_vectors, relu_last=False)
 
 
-def cold_predictor(mapping: Parameters, source_vectors: Tensor, target: DomainModel) -> Predict:
-    """Section 3.5: rates for users without a target row from source vectors (m_s, k_u)."""
+def cold_predictor(embed: Callable[[Tensor], Tensor], target: DomainModel) -> Predict:
+    """Section 3.5: rates for users without a target row.
+
+    Args:
+        embed: source indices (B,) -> mapped vectors u_hat^t (B, k_u).
+        target: the pretrained target domain.
+    """
 
     def predict(users: Ints, items: Ints) -> Floats:
         order = np.argsort(users, kind="stable")
         distinct, owner = np.unique(users[order], return_inverse=True)
         with torch.no_grad():
-            vectors = map_users(mapping, source_vectors[torch.from_numpy(distinct)])
+            vectors = embed(torch.from_numpy(distinct))
             rated = target.rate(vectors, torch.from_numpy(owner), torch.from_numpy(items[order]))
         ratings = np.empty(len(users), np.float32)
         ratings[order] = rated.numpy()
@@ -233,6 +248,8 @@ def _table_optimizer(table: Tensor, config: PretrainConfig) -> RowOptimizer:
     return LazyAdam(table, config.learning_rate, config.l2)
 
 
-def _clipped_rmse(predicted: Tensor, values: Floats, scale: RatingScale) -> float:
-    error = predicted.clamp(scale.low, scale.high).double() - torch.from_numpy(values)
-    return float(error.square().mean().sqrt())
+def _errors(predicted: Tensor, values: Floats, scale: RatingScale) -> Errors:
+    if not bool(predicted.isfinite().all()):
+        return Errors(math.nan, math.nan)
+    clipped = predicted.clamp(scale.low, scale.high).numpy()
+    return Errors(mae(clipped, values), rmse(clipped, values))

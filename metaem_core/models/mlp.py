@@ -26,7 +26,7 @@ def mlp(parameters: Parameters, x: Tensor, relu_last: bool) -> Tensor:
     for layer in range(0, len(parameters), 2):
         x = linear(x, parameters[layer], parameters[layer + 1])
         if layer < last or relu_last:
-            x = torch.relu(x)
+            x = x.relu_()
     return x
 
 
@@ -37,5 +37,5 @@ def stacked_mlp(parameters: Parameters, x: Tensor, relu_last: bool) -> Tensor:
         weight, bias = parameters[layer], parameters[layer + 1]
         x = torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))  # (G, L, out)
         if layer < last or relu_last:
-            x = torch.relu(x)
+            x = x.relu_()
     return x

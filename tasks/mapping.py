@@ -1,0 +1,41 @@
+"""Stage 2: the mapping of user vectors from source to target (Algorithm 2)."""
+
+import polars as pl
+import torch
+
+from metaem_core.methods.metaem import Mapping, MappingConfig
+from tasks.artifacts import ArtifactRef, Store
+from tasks.caching import stage
+from tasks.domains import domain_pair, held_out, read_domain, read_split
+from tasks.models import read_model, read_user_vectors, write_mapping
+from tasks.training import forget, train, write_curve
+
+
+@stage("mapping")
+def mapping(
+    store: Store,
+    config: MappingConfig,
+    source_model: ArtifactRef,
+    target_model: ArtifactRef,
+    source: ArtifactRef,
+    target: ArtifactRef,
+    split: ArtifactRef,
+) -> ArtifactRef:
+    """Learn f_theta on the training overlap, stopped by the validation users."""
+    source_domain, target_domain = read_domain(store, source), read_domain(store, target)
+    roles = read_split(store, split)
+    work = Mapping(
+        config,
+        read_user_vectors(store, source_model),
+        read_model(store, target_model),
+        domain_pair(source_domain, target_domain, roles),
+        held_out(source_domain, target_domain, roles.validation),
+    )
+    train(store, work.training)
+    shared = pl.concat([roles.train, roles.validation, roles.cold]).sort()
+    mapped = work.map_users(torch.from_numpy(source_domain.users(shared)))
+    with store.draft() as draft:
+        write_mapping(draft, work.mapping(), shared, mapped)
+        write_curve(draft, work.training)
+    forget(store)
+    return draft.ref

@@ -1,0 +1,98 @@
+"""Trained domains and mappings as files of their artifacts."""
+
+from typing import TypedDict, cast
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from data_contracts.embeddings import item_embeddings, mapped_users, user_embeddings
+from metaem_core.methods.metaem import cold_predictor
+from metaem_core.models.domain import DomainModel, network
+from metaem_core.models.mlp import Parameters
+from metaem_core.pair import Predict
+from tasks.artifacts import ArtifactRef, Draft, Store
+from tasks.domains import Domain
+
+NETWORKS = "networks.safetensors"
+
+
+class _About(TypedDict):
+    """``model.json``: what is neither a table nor a network."""
+
+    mean_rating: float
+    relu_last: bool
+    meta_reads_raw: bool
+
+
+def write_model(draft: Draft, model: DomainModel, domain: Domain) -> None:
+    """Embeddings as Parquet keyed by id, networks as safetensors."""
+    size = model.common_items.shape[1]
+    mean = float(model.item_offsets.mean())
+    with torch.no_grad():
+        vectors = model.embed_users(torch.arange(len(domain.user_ids)))
+    users = {
+        "user_id": domain.user_ids,
+        "embedding": _lists(model.user_embeddings),
+        "vector": _lists(vectors),
+    }
+    items = {
+        "item_id": domain.item_ids,
+        "embedding": _lists(model.common_items),
+        "bias": (model.item_offsets - mean).numpy(),
+    }
+    about = _About(mean_rating=mean, relu_last=model.relu_last, meta_reads_raw=model.meta_reads_raw)
+    draft.write_frame("users.parquet", pl.DataFrame(users), user_embeddings(size))
+    draft.write_frame("items.parquet", pl.DataFrame(items), item_embeddings(size))
+    draft.write_tensors(NETWORKS, model.tensors())
+    draft.write_json("model.json", about)
+
+
+def read_model(store: Store, ref: ArtifactRef) -> DomainModel:
+    """A pretrain artifact."""
+    users = store.read_frame(ref, "users.parquet")
+    items = store.read_frame(ref, "items.parquet")
+    about = cast(_About, store.read_json(ref, "model.json"))
+    tensors = store.read_tensors(ref, NETWORKS)
+    return DomainModel(
+        user_embeddings=_tensor(users["embedding"]),
+        common_items=_tensor(items["embedding"]),
+        item_offsets=_tensor(items["bias"]) + about["mean_rating"],
+        meta_network=network(tensors, "meta_network"),
+        user_tower=network(tensors, "user_tower"),
+        item_tower=network(tensors, "item_tower"),
+        relu_last=about["relu_last"],
+        meta_reads_raw=about["meta_reads_raw"],
+    )
+
+
+def read_user_vectors(store: Store, ref: ArtifactRef) -> Tensor:
+    """MLP_user(u) of every user of a pretrain artifact (m, k_u): all that leaves the domain."""
+    return _tensor(store.read_frame(ref, "users.parquet")["vector"])
+
+
+def write_mapping(draft: Draft, mapping: Parameters, users: pl.Series, vectors: Tensor) -> None:
+    """f_theta, and the target vectors (B, k_u) that it gives the shared ``users`` (B,)."""
+    frame = pl.DataFrame({"user_id": users, "vector": _lists(vectors)})
+    draft.write_tensors("mapping.safetensors", {str(i): p for i, p in enumerate(mapping)})
+    draft.write_frame("users.parquet", frame, mapped_users(vectors.shape[1]))
+
+
+def read_predictor(
+    store: Store, source: Domain, target_model: ArtifactRef, mapping: ArtifactRef
+) -> Predict:
+    """MetaEM's ratings of the users that the mapping knows, by source index."""
+    mapped = store.read_frame(mapping, "users.parquet")
+    vectors = _tensor(mapped["vector"])
+    row_of = torch.full((len(source.user_ids),), -1)
+    row_of[torch.from_numpy(source.users(mapped["user_id"]))] = torch.arange(len(vectors))
+    return cold_predictor(lambda users: vectors[row_of[users]], read_model(store, target_model))
+
+
+def _lists(table: Tensor) -> pl.Series:
+    return pl.Series(table.numpy(), dtype=pl.Array(pl.Float32, table.shape[1]))
+
+
+def _tensor(column: pl.Series) -> Tensor:
+    return torch.from_numpy(np.array(column.to_numpy()))

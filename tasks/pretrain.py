@@ -1,0 +1,24 @@
+"""Stage 1: federated pretraining of one domain (Algorithm 1)."""
+
+from metaem_core.methods.metaem import PretrainConfig, Pretraining
+from tasks.artifacts import ArtifactRef, Store
+from tasks.caching import stage
+from tasks.domains import read_domain, read_split, training_target
+from tasks.models import write_model
+from tasks.training import forget, train, write_curve
+
+
+@stage("pretrain")
+def pretrain(
+    store: Store, config: PretrainConfig, domain: ArtifactRef, split: ArtifactRef | None
+) -> ArtifactRef:
+    """Train a domain; ``split`` removes the held-out users' ratings from a target domain."""
+    known = read_domain(store, domain)
+    ratings = known.ratings if split is None else training_target(known, read_split(store, split))
+    work = Pretraining(config, ratings)
+    train(store, work.training)
+    with store.draft() as draft:
+        write_model(draft, work.model(), known)
+        write_curve(draft, work.training)
+    forget(store)
+    return draft.ref

@@ -1,0 +1,54 @@
+"""Running a training with a checkpoint an epoch and news of its progress."""
+
+import polars as pl
+
+from data_contracts.curves import LearningCurve
+from metaem_core.federated.rounds import RoundStats
+from metaem_core.federated.training import Training
+from tasks.artifacts import Draft, Store
+from tasks.checkpoints import Checkpoint
+from tasks.progress import advance
+
+
+def train(store: Store, training: Training) -> None:
+    """Train to the end, from the last checkpoint of this very work if there is one."""
+    checkpoint = Checkpoint(store.scratch)
+    if (saved := checkpoint.load()) is not None:
+        training.load(saved[1])
+    total = training.schedule.epochs
+    rounds = -(-len(training.users) // training.schedule.cohort_size)
+    done = 0
+
+    def on_round(stats: RoundStats) -> None:
+        nonlocal done
+        done += 1
+        loss = stats.squared_error / max(stats.n_ratings, 1)
+        epoch = int(training.epoch) - 1 + min(done / rounds, 1)
+        advance(epoch, total, note=f"loss {loss:.3f}")
+
+    for stats in training.epochs(on_round):
+        checkpoint.save(stats.epoch, training.state())
+        done = 0
+        advance(stats.epoch, total, note=f"validation RMSE {stats.validation_rmse:.4f}")
+    advance(total, total, note=f"{int(training.epoch)} epochs")
+
+
+def write_curve(draft: Draft, training: Training) -> None:
+    """The learning curve, and the end of the checkpoint that led to it."""
+    frame = pl.DataFrame(
+        training.curve(),
+        schema={
+            "epoch": pl.UInt32,
+            "loss": pl.Float64,
+            "validation_mae": pl.Float64,
+            "validation_rmse": pl.Float64,
+            "ratings": pl.UInt64,
+        },
+        orient="row",
+    )
+    draft.write_frame("curve.parquet", frame, LearningCurve)
+
+
+def forget(store: Store) -> None:
+    """Drop the checkpoint of a training whose artifact is published."""
+    Checkpoint(store.scratch).clear()
