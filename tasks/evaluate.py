@@ -31,6 +31,7 @@ def evaluate(
     source: ArtifactRef,
     target: ArtifactRef,
     split: ArtifactRef,
+    source_model: ArtifactRef,
     target_model: ArtifactRef,
     mapping: ArtifactRef,
 ) -> ArtifactRef:
@@ -48,7 +49,8 @@ def evaluate(
         draft.write_frame("scores.parquet", scores, Scores)
         errors = _user_errors(config, asked, queries, source_domain)
         draft.write_frame("user_errors.parquet", errors, UserErrors)
-        draft.write_frame("curves.parquet", _curves(store, target_model, mapping), ExperimentCurves)
+        models = {"source": source_model, "target": target_model, "mapping": mapping}
+        draft.write_frame("curves.parquet", _curves(store, models), ExperimentCurves)
         draft.write_json("experiment.json", _experiment(store, config, split))
     return draft.ref
 
@@ -107,12 +109,10 @@ def _user_errors(
     return pl.concat(frames)
 
 
-def _curves(store: Store, *models: ArtifactRef) -> pl.DataFrame:
+def _curves(store: Store, models: Mapping[str, ArtifactRef]) -> pl.DataFrame:
     return pl.concat(
-        store.read_frame(model, "curve.parquet").select(
-            pl.lit(model.stage).alias("stage"), pl.all()
-        )
-        for model in models
+        store.read_frame(model, "curve.parquet").select(pl.lit(name).alias("stage"), pl.all())
+        for name, model in models.items()
     )
 
 

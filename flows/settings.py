@@ -1,0 +1,187 @@
+"""Everything that can be set, from options, environment, a TOML file and a profile, in that order.
+
+Any field is an environment variable, ``METAEM_PRETRAIN__EPOCHS``, and a TOML key.
+"""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from flows.profiles import PROFILES
+from metaem_core.methods.metaem import MappingConfig, PretrainConfig
+from metaem_core.ratings import RatingScale
+from tasks.report import ReportConfig
+from tasks.sources.amazon_2014 import Amazon2014
+from tasks.sources.amazon_2018 import Amazon2018
+from tasks.sources.amazon_2023 import Amazon2023
+from tasks.sources.base import Source
+from tasks.sources.files import Files
+from tasks.sources.synthetic import Synthetic
+
+NAMED_TASKS = ("movie-music", "book-movie", "book-music")
+CONFIG_FILE = Path("metaem.toml")
+
+
+class BadSettings(ValueError):
+    """A setting that cannot be used; the message names it."""
+
+
+class Settings(BaseSettings):
+    """One run of the product."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", env_prefix="METAEM_", env_nested_delimiter="__", frozen=True
+    )
+
+    source: Literal["synthetic", "amazon-2014", "amazon-2018", "amazon-2023", "files"] = "synthetic"
+    task: str = Field(default="movie-music", pattern=r"^[a-z0-9_]+-[a-z0-9_]+$")
+    betas: Annotated[tuple[float, ...], NoDecode] = Field(default=(0.2, 0.5, 0.8), min_length=1)
+    seeds: Annotated[tuple[int, ...], NoDecode] = Field(default=(1,), min_length=1)
+    profile: Literal["calibrated", "paper"] = "calibrated"
+    store: Path = Path(".metaem")
+    tracking_uri: str | None = None  # None: SQLite in the store
+    config: Path = CONFIG_FILE
+    workers: int = Field(default=2, ge=1)  # stages run at once
+
+    k: int = Field(default=5, ge=1)
+    strict: bool = True
+    scale: RatingScale = RatingScale()
+    mirror: str | None = None  # base URL or folder in place of the source's own
+    offline: bool = False
+
+    validation_fraction: float = Field(default=0.1, gt=0, lt=1)
+    pretrain: PretrainConfig = PretrainConfig()
+    mapping: MappingConfig = MappingConfig()
+    ranking_users: int = Field(default=100, ge=1)
+    ranking_length: int = Field(default=10, ge=1)
+    report: ReportConfig = ReportConfig()
+
+    synthetic: Synthetic = Synthetic()
+    amazon_2014: Amazon2014 = Amazon2014()
+    amazon_2018: Amazon2018 = Amazon2018()
+    amazon_2023: Amazon2023 = Amazon2023()
+    files: Files = Files(files={})
+
+    @field_validator("betas", "seeds", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("betas")
+    @classmethod
+    def _require_fractions(cls, betas: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < beta < 1 for beta in betas):
+            raise ValueError(f"every beta must lie strictly between 0 and 1, got {betas!r}")
+        return tuple(dict.fromkeys(betas))
+
+    @field_validator("seeds")
+    @classmethod
+    def _require_natural(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if min(seeds) < 0:
+            raise ValueError(f"a seed must not be negative, got {seeds!r}")
+        return tuple(dict.fromkeys(seeds))
+
+    @property
+    def domains(self) -> tuple[str, str]:
+        """Source and target domain."""
+        source, _, target = self.task.partition("-")
+        return source, target
+
+    @property
+    def chosen_source(self) -> Source:
+        """Where ratings come from, at the mirror if one is given."""
+        amazon: dict[str, Amazon2014 | Amazon2018 | Amazon2023] = {
+            "amazon-2014": self.amazon_2014,
+            "amazon-2018": self.amazon_2018,
+            "amazon-2023": self.amazon_2023,
+        }
+        if self.source in amazon:
+            chosen = amazon[self.source]
+            return replace(chosen, mirrors=(self.mirror,)) if self.mirror else chosen
+        return self.files if self.source == "files" else self.synthetic
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Options, environment, TOML file, profile; later ones fill in what earlier ones left."""
+        return init_settings, env_settings, TomlFile(settings_cls), Profile(settings_cls)
+
+
+class TomlFile(PydanticBaseSettingsSource):
+    """The file that ``config`` names; only a file named on purpose has to exist."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:
+        """Unused: the file is read as a whole."""
+        raise NotImplementedError
+
+    def __call__(self) -> dict[str, object]:
+        """The file's content."""
+        path = Path(str(self.current_state.get("config", CONFIG_FILE)))
+        if not path.is_file() and "config" not in self.current_state:
+            return {}
+        try:
+            return tomllib.loads(path.read_text())
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise BadSettings(f"config file {str(path)!r}: {error}") from error
+
+
+class Profile(PydanticBaseSettingsSource):
+    """What the chosen profile sets apart from the defaults."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:
+        """Unused: a profile is taken as a whole."""
+        raise NotImplementedError
+
+    def __call__(self) -> dict[str, object]:
+        """The profile's values; an unknown name is left for validation to refuse."""
+        return PROFILES.get(str(self.current_state.get("profile", "calibrated")), {})
+
+
+def read_settings(options: Mapping[str, object], dotted: Iterable[str] = ()) -> Settings:
+    """Settings from command-line options (None: not given) and ``key.key=value`` assignments."""
+    given = {name: value for name, value in options.items() if value is not None}
+    for assignment in dotted:
+        _assign(given, assignment)
+    try:
+        return Settings(**given)  # type: ignore[arg-type]  # pydantic checks them
+    except ValidationError as error:
+        raise BadSettings("\n".join(_told(problem) for problem in error.errors())) from error
+
+
+def _assign(options: dict[str, object], assignment: str) -> None:
+    key, equals, value = assignment.partition("=")
+    if not equals:
+        raise BadSettings(f"--set takes key=value, got {assignment!r}")
+    *path, last = key.strip().split(".")
+    place = options
+    for name in path:
+        inner = place.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise BadSettings(f"--set {key}: {name!r} has no fields")
+        place = inner
+    place[last] = value
+
+
+def _told(problem: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"unknown setting {where!r}"
+    return f"setting {where!r}: {problem['msg']}, got {problem['input']!r}"
