@@ -26,6 +26,8 @@ class SyntheticConfig:
     taste: float = 0.3  # taste's share of an opinion's variance
 
     def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, got {self.seed!r}")
         if not 0 <= self.shared <= 1:
             raise ValueError(f"shared is a correlation from 0 to 1, got {self.shared!r}")
         if not 0 <= self.taste < 1 - USER_BIAS - ITEM_QUALITY:
@@ -83,10 +85,10 @@ def plant(config: SyntheticConfig, domain: Domain) -> Planted:
     people = _generator(config, "people").standard_normal(
         (population(size), 1 + TASTES), dtype=np.float32
     )
-    own = _generator(config, domain, "users")
-    user = np.sqrt(config.shared) * people[persons] + np.sqrt(
-        1 - config.shared
-    ) * own.standard_normal((len(persons), 1 + TASTES), dtype=np.float32)
+    own = _generator(config, domain, "users").standard_normal(
+        (len(persons), 1 + TASTES), dtype=np.float32
+    )
+    user = _scaled(people[persons], config.shared) + _scaled(own, 1 - config.shared)
     item = _generator(config, domain, "items").standard_normal(
         (size.domains[domain].items, 1 + TASTES), dtype=np.float32
     )
