@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from metaem_core.filtering import latest, peel
 from metaem_core.ratings import RatingScale
 from tasks.sources.base import Source
-from tasks.sources.columns import RawBlock, raw_blocks
+from tasks.sources.columns import FIELDS, RawBlock, raw_blocks
 from tasks.sources.lines import ReadLimits
 
 EXAMPLES = 5
@@ -135,7 +135,7 @@ def _faults(scale: RatingScale) -> dict[str, pl.Expr]:
     steps = (number - scale.low) / scale.step
     on_scale = number.is_between(scale.low, scale.high) & ((steps - steps.round()).abs() < 1e-6)
     faults = {
-        "malformed": pl.all_horizontal(pl.all().is_null()),
+        "malformed": pl.all_horizontal(pl.col(*FIELDS).is_null()),
         "blank_id": _blank("user_id") | _blank("item_id"),
         "blank_rating": _blank("rating"),
         "not_a_number": number.is_null(),

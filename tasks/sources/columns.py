@@ -19,7 +19,6 @@ from tasks.sources.base import Columns, Layout
 from tasks.sources.lines import Block, ReadLimits, line_blocks
 
 FIELDS = ("user_id", "item_id", "rating", "timestamp")
-SCHEMA = pl.Schema(dict.fromkeys(FIELDS, pl.String))
 PARQUET_ROWS = 1 << 19
 
 

@@ -90,10 +90,7 @@ def _open(client: httpx.Client, url: str, headers: dict[str, str]) -> Iterator[h
 
 
 def _redirected(url: str, to: str) -> str:
-    try:
-        target, scheme = httpx.URL(url).join(to), httpx.URL(url).scheme
-    except httpx.InvalidURL as error:
-        raise DownloadError(f"{url}: redirected to {to!r}, no address: {error}") from error
+    target, scheme = httpx.URL(url).join(to), httpx.URL(url).scheme
     if target.scheme not in (scheme, "https"):
         raise DownloadError(f"{url}: redirected to {str(target)!r}, away from {scheme}: refused")
     return str(target)

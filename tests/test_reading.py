@@ -1,0 +1,338 @@
+import gzip
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from metaem_core.ratings import RatingScale
+from tasks.reading import BadRatings, FilteredRatings, read_ratings
+from tasks.sources.amazon_2014 import Amazon2014
+from tasks.sources.base import Source
+from tasks.sources.files import Files
+from tasks.sources.lines import DamagedFile, ReadLimits
+
+CSV = Amazon2014(ratings_only=True)
+JSON = Amazon2014()
+WHOLE_STARS = RatingScale()
+SMALL = ReadLimits(block=64, line=1 << 10)
+
+
+def named(result: FilteredRatings) -> list[tuple[str, str, float, int | None]]:
+    """The ratings under their own ids."""
+    users, items = result.users["user_id"].to_list(), result.items["item_id"].to_list()
+    return [(users[u], items[i], rating, time) for u, i, rating, time in result.ratings.rows()]
+
+
+def read_text(
+    text: str | bytes,
+    folder: Path,
+    source: Source = CSV,
+    k: int = 0,
+    strict: bool = True,
+    limits: ReadLimits = ReadLimits(),  # noqa: B008 immutable
+    scale: RatingScale = WHOLE_STARS,
+) -> FilteredRatings:
+    path = folder / "ratings"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return read_ratings(path, source, scale, k, strict, limits)
+
+
+def test_ids_become_sorted_dense_indices(tmp_path: Path) -> None:
+    result = read_text("b,y,5.0,3\na,z,1.0,\nb,x,2,1\n", tmp_path)
+    expected = {
+        "user": pl.Series([0, 1, 1], dtype=pl.UInt32),
+        "item": pl.Series([2, 0, 1], dtype=pl.UInt32),
+        "rating": pl.Series([1, 2, 5], dtype=pl.Float32),
+        "timestamp": pl.Series([None, 1, 3], dtype=pl.Int64),
+    }
+    assert_frame_equal(result.ratings, pl.DataFrame(expected))
+    assert result.users.to_dict(as_series=False) == {"user_id": ["a", "b"]}
+    assert result.items.to_dict(as_series=False) == {"item_id": ["x", "y", "z"]}
+
+
+def test_only_the_core_keeps_its_ids(tmp_path: Path) -> None:
+    core = [f"u{u},i{i},4,{u}" for u in range(2) for i in range(2)]
+    result = read_text("\n".join(["a,a,3,1", "a,i0,3,1", *core]), tmp_path, k=2)
+    assert result.users["user_id"].to_list() == ["u0", "u1"]
+    assert result.items["item_id"].to_list() == ["i0", "i1"]
+    assert result.counts.k_core_removed == 2
+    assert result.counts.rounds == 2
+
+
+def test_an_empty_core_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="none of 2 ratings is in the 5-core: lower k"):
+        read_text("a,x,5,1\nb,x,4,1\n", tmp_path, k=5)
+
+
+@pytest.mark.parametrize("text", ["", "a,x,9,1\n"])
+def test_no_rating_at_all_is_an_error(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ValueError, match="no rating among its"):
+        read_text(text, tmp_path, strict=False)
+
+
+def test_the_latest_of_a_pair_counts_and_of_equally_late_ones_the_highest(tmp_path: Path) -> None:
+    lines = ["a,x,5,1", "a,x,2,9", "a,x,4,", "b,x,1,7", "b,x,3,7", "c,x,2,", "c,x,1,"]
+    expected = [("a", "x", 2.0, 9), ("b", "x", 3.0, 7), ("c", "x", 2.0, None)]
+    for order in (lines, lines[::-1], sorted(lines)):
+        result = read_text("\n".join(order), tmp_path)
+        assert named(result) == expected
+        assert result.counts.duplicates == 4
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.sampled_from("abcé"), st.sampled_from("xyz"), st.integers(1, 5), st.integers(0, 3)
+        ),
+        min_size=1,
+        max_size=40,
+    ),
+    shuffler=st.randoms(use_true_random=False),
+)
+def test_the_order_of_lines_does_not_matter(
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[tuple[str, str, int, int]],
+    shuffler: Random,
+) -> None:
+    folder = tmp_path_factory.mktemp("order")
+    once = read_text(text_of(rows), folder, limits=SMALL)
+    shuffler.shuffle(rows)
+    again = read_text(text_of(rows), folder, limits=SMALL)
+    assert_frame_equal(once.ratings, again.ratings)
+    assert_frame_equal(once.users, again.users)
+    assert_frame_equal(once.items, again.items)
+    assert once.counts == again.counts
+
+
+def text_of(rows: list[tuple[str, str, int, int]]) -> str:
+    return "".join(",".join(map(str, row)) + "\n" for row in rows)
+
+
+BAD = [
+    ("a,x,,1", "blank_rating"),
+    ("a,x", "blank_rating"),
+    ("a,x,five,1", "not_a_number"),
+    ("a,x,nan,1", "not_finite"),
+    ("a,x,inf,1", "not_finite"),
+    ("a,x,0,1", "off_scale"),
+    ("a,x,6,1", "off_scale"),
+    ("a,x,-1,1", "off_scale"),
+    ("a,x,3.7,1", "off_scale"),
+    (",x,3,1", "blank_id"),
+    ("a,  ,3,1", "blank_id"),
+    ("a,x,3,yesterday", "bad_timestamp"),
+    ("a,x,3,1,9", "malformed"),
+    ("", "malformed"),
+    ('"a,x,3,1', "malformed"),
+    ("a\udcff,x,3,1", "malformed"),
+]
+
+
+@pytest.mark.parametrize(("line", "reason"), BAD)
+def test_a_bad_line_is_refused_or_dropped_and_counted(
+    tmp_path: Path, line: str, reason: str
+) -> None:
+    good = [f"g{n},x,{n % 5 + 1},{n}" for n in range(6)]
+    text = "\n".join([*good[:4], line, *good[4:], ""]).encode(errors="surrogateescape")
+    with pytest.raises(BadRatings) as refusal:
+        read_text(text, tmp_path)
+    assert refusal.value.counts == {reason: 1}
+    shown = line.encode(errors="surrogateescape").decode(errors="replace")
+    assert refusal.value.examples == [(5, reason, shown)]
+    result = read_text(text, tmp_path, strict=False)
+    assert len(named(result)) == 6
+    counts = asdict(result.counts)
+    assert counts["lines"] == 7
+    assert counts[reason] == 1
+    assert sum(counts[why] for why in {reason for _, reason in BAD}) == 1
+
+
+def test_a_refusal_names_file_count_and_the_first_lines(tmp_path: Path) -> None:
+    lines = [f"u{n},x,{'6' if n % 10 == 3 else '5'},1" for n in range(200)]
+    with pytest.raises(BadRatings) as refusal:
+        read_text("\n".join(lines), tmp_path, limits=SMALL)
+    message = str(refusal.value)
+    assert message.startswith(
+        f"{tmp_path / 'ratings'}: 20 lines are no valid ratings (off_scale 20)"
+    )
+    assert [line for line, _, _ in refusal.value.examples] == [4, 14, 24, 34, 44]
+    assert "line 14: off_scale: 'u13,x,6,1'" in message
+
+
+def test_half_stars_are_allowed_when_declared(tmp_path: Path) -> None:
+    halves = RatingScale(0.5, 5.0, 0.5)
+    result = read_text("a,x,3.5,1\nb,x,0.5,1\n", tmp_path, scale=halves)
+    assert result.ratings["rating"].to_list() == [3.5, 0.5]
+    with pytest.raises(BadRatings, match="off_scale 1"):
+        read_text("a,x,3.7,1\n", tmp_path, scale=halves)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"reviewerID": "b", "asin": "x", "overall": NaN}', "not_finite"),
+        ('{"reviewerID": "b", "asin": "x", "overall": "bad"}', "not_a_number"),
+        ('{"reviewerID": "b", "asin": "x", "overall": null}', "blank_rating"),
+        ('{"reviewerID": "", "asin": "x", "overall": 3}', "blank_id"),
+        ('{"asin": "x", "overall": 3}', "blank_id"),
+        ('{"reviewerID": "b", "asin": "x", "overall": 3', "malformed"),
+        ("[1, 2]", "malformed"),
+        ("", "malformed"),
+    ],
+)
+def test_bad_json_lines_are_counted_by_reason(tmp_path: Path, line: str, reason: str) -> None:
+    good = '{"reviewerID": "a", "asin": "x", "overall": 4.0, "unixReviewTime": 7}'
+    with pytest.raises(BadRatings) as refusal:
+        read_text(f"{good}\n{line}\n{good}\n", tmp_path, JSON)
+    assert refusal.value.examples == [(2, reason, line)]
+    result = read_text(f"{good}\n{line}\n{good}\n", tmp_path, JSON, strict=False)
+    assert named(result) == [("a", "x", 4.0, 7)]
+
+
+def test_strange_ids_survive(tmp_path: Path) -> None:
+    ids = ["=cmd()", "naïve", "💿", "a b", "nul\0", "9" * 400]
+    result = read_text("\n".join(f"{name},x,5,1" for name in ids), tmp_path)
+    assert result.users["user_id"].to_list() == sorted(ids)
+
+
+LINES = "".join(f"user{n % 50:04d},item{n % 37:04d},{n % 5 + 1}.0,{n}\n" for n in range(2_000))
+PACKED = gzip.compress(LINES.encode())
+
+
+@pytest.mark.parametrize("sixteenth", range(16))
+def test_truncated_gzip_is_refused(tmp_path: Path, sixteenth: int) -> None:
+    cut = PACKED[: max(len(PACKED) * sixteenth // 16, 3)]
+    with pytest.raises(DamagedFile, match="ends early after"):
+        read_text(cut, tmp_path)
+
+
+@pytest.mark.parametrize("missing", [1, 4, 8])
+def test_a_missing_trailer_is_noticed(tmp_path: Path, missing: int) -> None:
+    with pytest.raises(DamagedFile, match="ends early"):
+        read_text(PACKED[:-missing], tmp_path)
+
+
+@pytest.mark.parametrize("place", range(16))
+def test_flipped_bits_are_noticed(tmp_path: Path, place: int) -> None:
+    flipped = bytearray(PACKED)
+    flipped[10 + (len(PACKED) - 14) * place // 16] ^= 1 << place % 8
+    with pytest.raises(DamagedFile):
+        read_text(bytes(flipped), tmp_path)
+
+
+@pytest.mark.parametrize("garbage", [b"x", b"\0" * 100, b"\x1fnot", b"a,b,5,1\n"])
+def test_garbage_after_gzip_is_refused(tmp_path: Path, garbage: bytes) -> None:
+    with pytest.raises(DamagedFile, match=r"garbage after|ends early|damaged gzip"):
+        read_text(PACKED + garbage, tmp_path)
+
+
+@pytest.mark.parametrize("cut", [1, 7, 1_000, len(LINES) - 1])
+def test_several_members_are_one_file(tmp_path: Path, cut: int) -> None:
+    text = LINES.encode()
+    parts = gzip.compress(text[:cut]) + gzip.compress(b"") + gzip.compress(text[cut:])
+    assert named(read_text(parts, tmp_path)) == named(read_text(text, tmp_path))
+
+
+def test_a_bomb_stops_at_the_cap(tmp_path: Path) -> None:
+    bomb = gzip.compress(b"\n" * (64 << 20), compresslevel=9)
+    with pytest.raises(DamagedFile, match="over 200 times"):
+        read_text(bomb, tmp_path)
+    with pytest.raises(DamagedFile, match="inflates past 10000 bytes"):
+        read_text(PACKED, tmp_path, limits=ReadLimits(inflated=10_000))
+
+
+def test_a_bomb_does_not_fill_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.gz"
+    with gzip.open(path, "wb", compresslevel=9) as file:
+        for _ in range(512):
+            file.write(bytes(1 << 20))
+    script = (
+        "import resource, sys; from pathlib import Path\n"
+        "from tasks.sources.lines import DamagedFile, ReadLimits, line_blocks\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "try: list(line_blocks(Path(sys.argv[1]), ReadLimits(ratio=1 << 40)))\n"
+        "except DamagedFile as error: assert 'longer than' in str(error), error\n"
+        "else: raise SystemExit('read')\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], check=True, capture_output=True, text=True
+    )
+    assert int(done.stdout) < 150 << 10  # KiB
+
+
+@pytest.mark.parametrize("before", ["", "a,x,5,1\n", LINES])
+def test_a_long_line_is_refused(tmp_path: Path, before: str) -> None:
+    limits = ReadLimits(line=1_000, block=4_000)
+    number = before.count("\n") + 1
+    fits = f"{'u' * 900},x,5,1\n"
+    read_text(before + fits, tmp_path, limits=limits)
+    with pytest.raises(DamagedFile, match=f"line {number} is longer than 1000 bytes"):
+        read_text(before + "u" * 5_000 + ",x,5,1\n" + fits, tmp_path, limits=limits)
+
+
+@pytest.mark.parametrize("block", [1, 33, 1_000, 1 << 20])
+def test_blocks_do_not_show(tmp_path: Path, block: int) -> None:
+    limits = ReadLimits(block=block)
+    assert named(read_text(LINES, tmp_path, limits=limits)) == named(read_text(LINES, tmp_path))
+    no_last_newline = read_text(PACKED, tmp_path, limits=limits)
+    assert no_last_newline.counts.lines == 2_000
+
+
+def test_windows_lines_and_quotes_are_read(tmp_path: Path) -> None:
+    result = read_text('"a, ""b""",x,5,1\r\nc,x,4,2\r\n', tmp_path)
+    assert named(result) == [('a, "b"', "x", 5.0, 1), ("c", "x", 4.0, 2)]
+
+
+def test_a_single_user_or_item_is_enough(tmp_path: Path) -> None:
+    assert named(read_text("a,x,5,1", tmp_path, k=1)) == [("a", "x", 5.0, 1)]
+
+
+def test_a_user_with_fifty_thousand_ratings(tmp_path: Path) -> None:
+    text = "".join(f"a,{n},5,1\n" for n in range(50_000))
+    result = read_text(text, tmp_path, k=1)
+    assert (result.counts.users, result.counts.items) == (1, 50_000)
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    source = Files({"movie": "x.csv"})
+    path = tmp_path / "ratings.csv"
+    path.write_text("user_id,item,rating,timestamp\na,x,5,1\n")
+    with pytest.raises(ValueError, match=r"no column \['item_id'\] among"):
+        read_ratings(path, source, WHOLE_STARS)
+
+
+def test_the_result_is_the_same_under_any_hash_seed(tmp_path: Path) -> None:
+    path = tmp_path / "ratings.csv"
+    generator = np.random.default_rng(0)
+    path.write_text(
+        "".join(f"u{u},i{i},3,{u}\n" for u, i in generator.integers(0, 60, (5_000, 2)).tolist())
+    )
+    script = (
+        "import sys; from pathlib import Path; from metaem_core.ratings import RatingScale\n"
+        "from tasks.reading import read_ratings; from tasks.sources.amazon_2014 import Amazon2014\n"
+        "r = read_ratings(Path(sys.argv[1]), Amazon2014(ratings_only=True), RatingScale())\n"
+        "r.ratings.write_parquet(sys.argv[2])"
+    )
+    digests = set()
+    for seed in ("0", "1"):
+        out = tmp_path / f"{seed}.parquet"
+        environment = os.environ | {
+            "PYTHONHASHSEED": seed,
+            "POLARS_MAX_THREADS": str(int(seed) + 1),
+        }
+        subprocess.run(
+            [sys.executable, "-c", script, str(path), str(out)], check=True, env=environment
+        )
+        digests.add(out.read_bytes())
+    assert len(digests) == 1
