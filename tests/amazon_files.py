@@ -1,7 +1,6 @@
 """Writes frames of user_id, item_id, rating, timestamp the way Amazon's files are laid out."""
 
 import gzip
-import json
 from pathlib import Path
 
 import polars as pl
@@ -12,20 +11,18 @@ HEADER_2018 = ["item_id", "user_id", "rating", "timestamp"]
 
 def write_amazon_2014_json(frame: pl.DataFrame, path: Path) -> None:
     """``reviews_<Category>_5.json.gz``; 2018's 5-core files have the same keys."""
-    with gzip.open(path, "wt", encoding="utf-8", compresslevel=1) as file:
-        for user, item, rating, timestamp in frame.select(HEADER_2014).iter_rows():
-            review = {
-                "reviewerID": user,
-                "asin": item,
-                "reviewerName": 'J. "Jo" Müller, Esq.',
-                "helpful": [0, 2],
-                "reviewText": "Loved it {really}.\nWould hear again, twice.",
-                "overall": rating,
-                "summary": "ok\\",
-                "unixReviewTime": timestamp,
-                "reviewTime": "07 9, 2012",
-            }
-            file.write(json.dumps(review) + "\n")
+    reviews = frame.select(
+        reviewerID="user_id",
+        asin="item_id",
+        reviewerName=pl.lit('J. "Jo" Müller, Esq.'),
+        helpful=pl.lit([0, 2]),
+        reviewText=pl.lit("Loved it {really}.\nWould hear again, twice."),
+        overall="rating",
+        summary=pl.lit("ok\\"),
+        unixReviewTime="timestamp",
+        reviewTime=pl.lit("07 9, 2012"),
+    )
+    path.write_bytes(gzip.compress(reviews.write_ndjson().encode(), compresslevel=1))
 
 
 def write_amazon_2014_csv(frame: pl.DataFrame, path: Path) -> None:
