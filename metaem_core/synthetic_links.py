@@ -78,11 +78,11 @@ def _without_repeats(
             return items
         partners = np.setdiff1d(generator.integers(0, len(users), 2 * len(repeats) + 8), repeats)
         partners = generator.permutation(partners)[: len(repeats)]
+        touched = np.zeros(users.max() + 1, dtype=bool)
+        touched[users[repeats]] = True
+        touched[users[partners]] = True
         repeats = repeats[: len(partners)]
         items[repeats], items[partners] = items[partners], items[repeats]
-        touched = np.zeros(users.max() + 1, dtype=bool)
-        touched[users[suspects]] = True
-        touched[users[partners]] = True
         suspects = np.flatnonzero(touched[users])
     raise ValueError(
         f"{len(repeats)} of {len(users)} ratings still repeat a (user, item) pair after "

@@ -21,6 +21,7 @@ def test_every_user_has_exactly_one_role(users: list[str], beta: float, seed: in
     assert len(dealt) == len(users)
     assert set(dealt) == set(users)
     assert len(split.cold) == round(beta * len(users))
+    assert len(split.validation) == max(1, round(0.1 * (len(users) - len(split.cold))))
 
 
 @settings(deadline=None)
