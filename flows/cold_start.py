@@ -19,6 +19,7 @@ from tasks.mapping import mapping
 from tasks.pretrain import pretrain
 from tasks.report import report
 from tasks.split import split_users
+from tasks.statistics import StatisticsConfig, statistics
 from tasks.tracking import Tracking, track
 
 Result = PrefectFuture[ArtifactRef]
@@ -34,6 +35,7 @@ class Grid:
     refresh: frozenset[str]
     raw: dict[str, Result] = field(default_factory=dict)  # by domain
     domains: dict[str, Result] = field(default_factory=dict)
+    statistics: Result | None = None
     splits: dict[Cell, Result] = field(default_factory=dict)
     sources: dict[int, Result] = field(default_factory=dict)  # by seed: beta does not matter
     targets: dict[Cell, Result] = field(default_factory=dict)
@@ -68,6 +70,10 @@ class Grid:
         config = FilterConfig(settings.k, settings.strict, settings.scale)
         for domain, raw in self.raw.items():
             self.domains[domain] = self.submit(filter_ratings, domain, config, raw)
+
+    def describe(self) -> None:
+        config = StatisticsConfig(*self.settings.domains)
+        self.statistics = self.submit(statistics, self.settings.task, config, *self.pair)
 
     def split(self) -> None:
         for beta, seed in self.cells:
@@ -114,19 +120,22 @@ class Grid:
         self.report = self.submit(report, self.settings.task, self.settings.report, evaluations)
 
     def finish(self) -> "Outcome":
-        """Wait for everything; the first failure is raised."""
-        for runs in (self.raw, self.domains, self.splits, self.sources, self.targets):
+        """Wait for everything, inputs first; the first failure is raised."""
+        kinds = (self.raw, self.domains, self.splits, self.sources, self.targets, self.mappings)
+        for runs in kinds:
             for run in runs.values():
                 run.result()
-        for run in self.mappings.values():
-            run.result()
-        evaluations = [run.result() for run in self.evaluations.values()]
-        return Outcome(evaluations, self.report.result() if self.report else None)
+        return Outcome(
+            statistics=self.statistics.result() if self.statistics else None,
+            evaluations=tuple(run.result() for run in self.evaluations.values()),
+            report=self.report.result() if self.report else None,
+        )
 
 
 STEPS: dict[str, Callable[[Grid], None]] = {
     "download": Grid.download,
     "filter": Grid.filter,
+    "statistics": Grid.describe,
     "split": Grid.split,
     "pretrain": Grid.pretrain,
     "mapping": Grid.mapping,
@@ -139,13 +148,20 @@ STEPS: dict[str, Callable[[Grid], None]] = {
 class Outcome:
     """What a run left in the store."""
 
-    evaluations: list[ArtifactRef]
+    statistics: ArtifactRef | None
+    evaluations: tuple[ArtifactRef, ...]
     report: ArtifactRef | None
 
 
 def told(beta: float, seed: int) -> str:
     """A cell in a run's name."""
     return f"beta {beta:g} seed {seed}"
+
+
+def _require_known(*names: str) -> None:
+    for name in names:
+        if name not in STEPS:
+            raise ValueError(f"no stage {name!r}: use one of {', '.join(STEPS)}")
 
 
 @flow(name="cold-start", flow_run_name="{settings.task}", validate_parameters=False)
@@ -161,7 +177,7 @@ def cold_start(
             break
     outcome = grid.finish()
     if outcome.report is not None:
-        where = Tracking(settings.tracking_uri) if settings.tracking_uri else Tracking.inside(store)
+        where = Tracking.chosen(settings.tracking_uri, store)
         track(store, where, outcome.evaluations, outcome.report)
     return outcome
 
@@ -170,6 +186,7 @@ def run(
     settings: Settings, refresh: frozenset[str] = frozenset(), until: str = "report"
 ) -> Outcome:
     """:func:`cold_start` with as many stages at once as the settings allow."""
+    _require_known(until, *refresh)
     runner: ThreadPoolTaskRunner[ArtifactRef] = ThreadPoolTaskRunner(max_workers=settings.workers)
     bound = cold_start.with_options(task_runner=runner)  # type: ignore[arg-type]  # invariant
     return bound(settings, refresh, until)

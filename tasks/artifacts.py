@@ -46,10 +46,11 @@ class ContractBroken(ValueError):
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of artifacts; ``provenance`` is set while a stage runs."""
+    """A folder of artifacts; the other fields are set while a stage runs."""
 
     root: Path
     provenance: Provenance = field(default=Provenance("loose"), compare=False)
+    started: float | None = field(default=None, compare=False)  # on the monotonic clock
 
     @property
     def scratch(self) -> Path:
@@ -124,7 +125,7 @@ class Store:
         """A new artifact of the running stage, published when the block ends without an error."""
         folder = self.root / "tmp" / uuid.uuid4().hex
         folder.mkdir(parents=True)
-        draft = Draft(self, folder, time.monotonic())
+        draft = Draft(self, folder, self.started or time.monotonic())
         try:
             yield draft
             draft.publish()

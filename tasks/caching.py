@@ -8,25 +8,26 @@ import functools
 import hashlib
 import inspect
 import json
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
-from typing import ClassVar, ParamSpec, Protocol, runtime_checkable
+from typing import ParamSpec, Protocol, runtime_checkable
 
 from prefect import Task
 from prefect.cache_policies import CachePolicy
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.serializers import Serializer
 from pydantic import Field
 
-from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
+from tasks.artifacts import ArtifactRef, Store
 from tasks.code_digest import code_digest
-from tasks.manifests import Provenance
-from tasks.progress import labelled
+from tasks.manifests import RECORDS, SERIALIZER, Provenance, parse_ref, read_record
+from tasks.progress import finished, labelled
 
 P = ParamSpec("P")
 Stage = Task[P, ArtifactRef]
-RECORDS = "results"  # the folder of Prefect's result records below the store
 
 
 @runtime_checkable
@@ -41,9 +42,7 @@ class Identified(Protocol):
 class ArtifactSerializer(Serializer):
     """Result records hold an artifact's address as JSON; unlike Prefect's, it imports nothing."""
 
-    TYPE: ClassVar[str] = "metaem-artifact"
-
-    type: str = Field(default=TYPE, frozen=True)
+    type: str = Field(default=SERIALIZER, frozen=True)
 
     def dumps(self, obj: ArtifactRef) -> bytes:
         """The address as JSON; any other result is our bug."""
@@ -52,7 +51,7 @@ class ArtifactSerializer(Serializer):
 
     def loads(self, blob: bytes) -> ArtifactRef:
         """The address; what lies behind it was verified when the key was computed."""
-        return ArtifactRef(**json.loads(blob))
+        return parse_ref(blob)
 
 
 @dataclass
@@ -90,7 +89,7 @@ def stage(name: str) -> Callable[[Callable[P, ArtifactRef]], Stage[P]]:
             store: Store = bound.arguments["store"]
             for ref in origin.refs():
                 store.verify(ref)
-            bound.arguments["store"] = replace(store, provenance=origin)
+            bound.arguments["store"] = replace(store, provenance=origin, started=time.monotonic())
             with labelled(_run_name() or name):
                 return function(*bound.args, **bound.kwargs)
 
@@ -108,6 +107,7 @@ def bind(
         result_storage=store.root / RECORDS,
         refresh_cache=unbound.name in refresh,
         task_run_name=run_name or unbound.name,
+        on_completion=[_announce],
     )
 
 
@@ -145,17 +145,6 @@ def forget_unless_whole(store: Store, key: str) -> None:
         store.touch(ref)
 
 
-def read_record(path: Path) -> ArtifactRef:
-    """The address in a result record; ValueError, KeyError or TypeError if it is not one of ours.
-
-    A record names its own serializer, and Prefect would let it name one that unpickles.
-    """
-    record = json.loads(path.read_bytes())
-    if record["metadata"]["serializer"] != {"type": ArtifactSerializer.TYPE}:
-        raise CorruptArtifact(f"{path.name} was not written by a stage")
-    return ArtifactSerializer().loads(record["result"])
-
-
 def _refs(argument: str, value: object) -> tuple[ArtifactRef, ...]:
     if value is None:
         return ()
@@ -169,6 +158,10 @@ def _plain(value: object) -> str:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"a stage's config holds {value!r}, which has no stable text")
+
+
+def _announce(task: Task[..., object], run: TaskRun, state: State[object]) -> None:
+    finished(run.name, reused=state.name == "Cached")
 
 
 def _run_name() -> str:

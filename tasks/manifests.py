@@ -11,6 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 MANIFEST = "manifest.json"
+RECORDS = "results"  # the folder of Prefect's result records below the store
+SERIALIZER = "metaem-artifact"  # what those records name as their serializer
 _NOTED = ("numpy", "polars", "torch", "prefect", "mlflow", "dataframely")
 _STAGE = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -113,3 +115,19 @@ def content_digest(files: Mapping[str, FileEntry]) -> str:
     """sha256 over the sorted names, hashes and sizes; no time, no origin."""
     lines = (f"{name} {entry.sha256} {entry.bytes}\n" for name, entry in sorted(files.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def parse_ref(text: str | bytes) -> ArtifactRef:
+    """An address from JSON; ValueError or TypeError if it is none."""
+    return ArtifactRef(**json.loads(text))
+
+
+def read_record(path: Path) -> ArtifactRef:
+    """The address in a result record; ValueError, KeyError or TypeError if it is not one of ours.
+
+    A record names its own serializer, and Prefect would let it name one that unpickles.
+    """
+    record = json.loads(path.read_bytes())
+    if record["metadata"]["serializer"] != {"type": SERIALIZER}:
+        raise ValueError(f"{path.name} was not written by a stage")
+    return parse_ref(record["result"])

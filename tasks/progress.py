@@ -17,7 +17,15 @@ class Step:
     note: str  # such as the loss
 
 
-Listener = Callable[[Step], None]
+@dataclass(frozen=True)
+class Finished:
+    """A stage run is over; its result was computed, or found from an earlier run."""
+
+    label: str
+    reused: bool
+
+
+Listener = Callable[[Step | Finished], None]
 
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 _label: ContextVar[str] = ContextVar("label", default="")
@@ -28,6 +36,13 @@ def advance(done: float, total: float | None, unit: str = "epoch", note: str = "
     listener = _listener.get()
     if listener is not None:
         listener(Step(_label.get(), done, total, unit, note))
+
+
+def finished(label: str, reused: bool) -> None:
+    """Tell the listener, if there is one, that a stage run is over."""
+    listener = _listener.get()
+    if listener is not None:
+        listener(Finished(label, reused))
 
 
 @contextmanager

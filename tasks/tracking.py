@@ -6,7 +6,10 @@ What is logged comes from the store alone, so it can be logged again, later or e
 import hashlib
 import logging
 import os
+import socket
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,6 +50,11 @@ class Tracking:
         root = store.root.resolve()
         return cls(f"sqlite:///{root / 'mlflow.db'}", (root / "mlflow").as_uri())
 
+    @classmethod
+    def chosen(cls, uri: str | None, store: Store) -> "Tracking":
+        """At the given URI, or inside the store."""
+        return cls(uri) if uri else cls.inside(store)
+
     def __str__(self) -> str:
         parts = urlsplit(self.uri)
         secret = f":{parts.password}@" if parts.password else None
@@ -54,7 +62,7 @@ class Tracking:
 
 
 def track(
-    store: Store, where: Tracking, evaluations: list[ArtifactRef], report: ArtifactRef
+    store: Store, where: Tracking, evaluations: Sequence[ArtifactRef], report: ArtifactRef
 ) -> None:
     """Log one run an experiment and one for the report; those already logged are left alone.
 
@@ -82,6 +90,19 @@ def track(
             where,
             str(error).splitlines()[0][:200],
         )
+
+
+def serve(where: Tracking, port: int) -> None:
+    """Become MLflow's UI on the loopback address."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise ValueError(f"port {port} is in use: choose another with --port") from error
+    command = [sys.executable, "-m", "mlflow", "ui", "--host", "127.0.0.1", "--port", str(port)]
+    place = ["--backend-store-uri", where.uri]
+    os.execve(sys.executable, [*command, *place], {**QUIET, **os.environ})
 
 
 def _open(where: Tracking, task: str) -> "tuple[MlflowClient, str]":

@@ -1,0 +1,136 @@
+"""Tables and progress on a terminal."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cache
+from threading import Lock
+
+import polars as pl
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tasks.artifacts import ArtifactRef, Store
+from tasks.manifests import MANIFEST
+from tasks.progress import Finished, Listener, Step
+
+
+@cache
+def stdout() -> Console:
+    """Where results go; progress goes to stderr."""
+    return Console()
+
+
+@contextmanager
+def live() -> Iterator[Listener]:
+    """Bars for running stages, a line for every finished one."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        yield _Bars(progress).show
+
+
+class _Bars:
+    """One bar a stage run; steps arrive from several threads."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress, self.bars, self.lock = progress, dict[str, TaskID](), Lock()
+
+    def show(self, news: Step | Finished) -> None:
+        with self.lock:
+            if isinstance(news, Finished):
+                self._end(news)
+            else:
+                self._advance(news)
+
+    def _advance(self, step: Step) -> None:
+        if step.label not in self.bars:
+            self.bars[step.label] = self.progress.add_task(step.label, total=step.total, note="")
+        note = f"{_amount(step)}  {step.note}"
+        self.progress.update(
+            self.bars[step.label], completed=step.done, total=step.total, note=note
+        )
+
+    def _end(self, run: Finished) -> None:
+        if run.label in self.bars:
+            self.progress.remove_task(self.bars.pop(run.label))
+        how = "reused  " if run.reused else "computed"
+        self.progress.console.print(f"{how} {run.label}", highlight=False)
+
+
+def score_tables(summary: pl.DataFrame) -> Iterator[Table]:
+    """One table a cold fraction: mean and standard deviation over seeds."""
+    for (task, beta), scores in summary.group_by("task", "beta", maintain_order=True):
+        seeds = scores["seeds"].item(0)
+        table = Table(title=f"{task}, beta {beta:g}, {seeds} seed(s)", title_justify="left")
+        metrics = [name for name in scores["metric"].unique(maintain_order=True) if _fits(name)]
+        table.add_column("method", no_wrap=True)
+        for metric in metrics:
+            table.add_column(metric, justify="right")
+        for (method,), rows in scores.group_by("method", maintain_order=True):
+            values = {row["metric"]: row for row in rows.iter_rows(named=True)}
+            table.add_row(str(method), *(_score(values[name]) for name in metrics))
+        yield table
+
+
+def statistics_table(task: str, frame: pl.DataFrame) -> Table:
+    """Table 2's row of a task."""
+    return _plain(
+        task,
+        ["domain", "users", "items", "ratings", "overlap users", "density", "mean rating"],
+        (
+            (domain, f"{u:,}", f"{i:,}", f"{r:,}", f"{overlap:,}", f"{density:.3%}", f"{mean:.3f}")
+            for domain, u, i, r, overlap, density, mean in frame.iter_rows()
+        ),
+    )
+
+
+def artifact_table(store: Store, refs: Iterable[ArtifactRef]) -> Table:
+    """Address, size, rows and times."""
+    rows = []
+    for ref in refs:
+        manifest = store.manifest(ref)
+        used = (store.folder(ref) / MANIFEST).stat().st_mtime
+        rows.append(
+            (
+                f"{ref.stage}/{ref.digest[:12]}",
+                f"{ref.size / 1e6:.2f} MB",
+                f"{sum(manifest.rows.values()):,}",
+                f"{manifest.seconds:.1f} s",
+                datetime.fromtimestamp(used).isoformat(" ", "seconds"),
+            )
+        )
+    rows.sort(key=lambda row: row[-1], reverse=True)
+    return _plain("", ["artifact", "size", "rows", "took", "last used"], rows)
+
+
+def _plain(title: str, columns: list[str], rows: Iterable[tuple[str, ...]]) -> Table:
+    table = Table(title=title or None, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _fits(metric: str) -> bool:
+    return not metric.endswith("_raw") and not metric.startswith("heldout")
+
+
+def _score(row: dict[str, float]) -> str:
+    spread = f" ± {row['sd']:.4f}" if row["sd"] else ""
+    return f"{row['mean']:.4f}{spread}"
+
+
+def _amount(step: Step) -> str:
+    if step.unit == "byte":
+        total = f"/{step.total / 1e6:.0f}" if step.total else ""
+        return f"{step.done / 1e6:.0f}{total} MB"
+    total = f"/{step.total:.0f}" if step.total else ""
+    return f"{step.unit} {step.done:.0f}{total}"

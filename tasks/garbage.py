@@ -1,0 +1,83 @@
+"""Sweeping out of the store what no recent run needs."""
+
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
+from tasks.manifests import MANIFEST, RECORDS, read_record
+
+DAY = 86_400.0
+TRANSIENT = ("tmp/*", "checkpoints/*/*")  # what a killed stage leaves
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What can go, and how many bytes that frees."""
+
+    folders: tuple[Path, ...]
+    records: tuple[Path, ...]
+    size: int
+
+    def carry_out(self) -> None:
+        """Delete it; a record goes before the artifact it points at."""
+        for record in self.records:
+            record.unlink(missing_ok=True)
+        for folder in self.folders:
+            shutil.rmtree(folder)
+
+
+def plan_sweep(store: Store, keep_days: float) -> Sweep:
+    """Keep artifacts used in the last days and all they were made from."""
+    oldest = time.time() - keep_days * DAY
+    kept = marked(store, (ref for ref in store.refs() if _used(store, ref) >= oldest))
+    folders = [
+        path.parent
+        for path in sorted(store.root.glob(f"*/*/{MANIFEST}"))
+        if (path.parent.parent.name, path.parent.name) not in kept
+    ]
+    folders += [
+        path
+        for pattern in TRANSIENT
+        for path in sorted(store.root.glob(pattern))
+        if path.stat().st_mtime < oldest
+    ]
+    records = [path for path in (store.root / RECORDS).glob("*") if _target(path) not in kept]
+    return Sweep(tuple(folders), tuple(sorted(records)), sum(map(_bytes, folders)))
+
+
+def marked(store: Store, roots: Iterable[ArtifactRef]) -> set[tuple[str, str]]:
+    """The roots and everything they were made from, by stage and digest."""
+    found: set[tuple[str, str]] = set()
+    waiting = list(roots)
+    while waiting:
+        ref = waiting.pop()
+        if (ref.stage, ref.digest) not in found:
+            found.add((ref.stage, ref.digest))
+            waiting.extend(_inputs(store, ref))
+    return found
+
+
+def _inputs(store: Store, ref: ArtifactRef) -> Iterator[ArtifactRef]:
+    try:
+        yield from store.manifest(ref).provenance.refs()
+    except CorruptArtifact:  # an input swept or lost earlier leads nowhere
+        return
+
+
+def _used(store: Store, ref: ArtifactRef) -> float:
+    return (store.folder(ref) / MANIFEST).stat().st_mtime
+
+
+def _target(record: Path) -> tuple[str, str] | None:
+    try:
+        ref = read_record(record)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return ref.stage, ref.digest
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
