@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaem_core.federated.optimizers import DenseAdam, LazyAdam, restore
+from metaem_core.federated.optimizers import DenseAdam, LazyAdam, NetworkAdam, restore
 
 
 def visits(steps: int, rows: int, seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -39,7 +39,7 @@ def test_dense_adam_moves_rows_that_were_not_touched() -> None:
     start = torch.ones(5, 3, dtype=torch.float64)
     reference = start.clone().requires_grad_()
     torch_adam = torch.optim.Adam([reference], lr=0.1, weight_decay=0.01)
-    dense = DenseAdam((start,), 0.1, 0.01)
+    dense = DenseAdam(start, 0.1, 0.01)
     for rows in (torch.tensor([0, 1]), torch.tensor([1])):
         gradient = torch.full((len(rows), 3), 2.0, dtype=torch.float64)
         dense.update(rows, gradient)
@@ -49,11 +49,28 @@ def test_dense_adam_moves_rows_that_were_not_touched() -> None:
     assert (start[4] != 1).all()
 
 
+def test_network_adam_is_adam_over_all_networks() -> None:
+    draw = torch.Generator().manual_seed(2)
+    start = [torch.randn(shape, generator=draw, dtype=torch.float64) for shape in ((3, 2), (3,))]
+    reference = [p.clone().requires_grad_() for p in start]
+    torch_adam = torch.optim.Adam(reference, lr=0.1, weight_decay=0.01)
+    ours = tuple(p.clone() for p in start)
+    nets = NetworkAdam(ours, 0.1, 0.01)
+    for _ in range(5):
+        gradients = [torch.randn(p.shape, generator=draw, dtype=torch.float64) for p in start]
+        nets.step(tuple(gradients))
+        for p, g in zip(reference, gradients, strict=True):
+            p.grad = g
+        torch_adam.step()
+    for mine, theirs in zip(ours, reference, strict=True):
+        torch.testing.assert_close(mine, theirs.detach(), rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("kind", ["lazy", "dense"])
 def test_a_restored_optimizer_goes_on_as_if_never_stopped(kind: str) -> None:
     def build() -> LazyAdam | DenseAdam:
         table = torch.ones(9, 4, dtype=torch.float64)
-        return LazyAdam(table, 0.1, 0.0) if kind == "lazy" else DenseAdam((table,), 0.1, 0.0)
+        return LazyAdam(table, 0.1, 0.0) if kind == "lazy" else DenseAdam(table, 0.1, 0.0)
 
     through, stopped, resumed = build(), build(), build()
     steps = visits(10, 9, seed=5)

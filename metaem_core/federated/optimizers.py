@@ -1,6 +1,6 @@
 """Adam for embedding tables (a row at a time) and for networks, with the L2 term of Eq. 9."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -8,6 +8,26 @@ from torch import Tensor
 from metaem_core.models.mlp import Parameters
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+
+@dataclass
+class _Moments:
+    """Adam's state for values of one shape; ``steps`` broadcasts against them."""
+
+    mean: Tensor
+    square: Tensor
+    steps: Tensor
+
+    def step_(self, values: Tensor, gradient: Tensor, learning_rate: float, l2: float) -> None:
+        """One step of ``values`` in place (Kingma and Ba, Algorithm 1)."""
+        gradient = gradient.add(values, alpha=l2)
+        self.steps += 1
+        self.mean.lerp_(gradient, 1 - BETA1)
+        self.square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+        root = (1 - BETA2**self.steps).sqrt_()
+        scale = root / (1 - BETA1**self.steps)
+        denominator = self.square.sqrt().add_(EPSILON * root)
+        values.addcmul_(self.mean / denominator, scale, value=-learning_rate)
 
 
 class LazyAdam:
@@ -19,71 +39,74 @@ class LazyAdam:
 
     def __init__(self, table: Tensor, learning_rate: float, l2: float) -> None:
         self.table, self.learning_rate, self.l2 = table, learning_rate, l2
-        self.mean = torch.zeros_like(table)
-        self.square = torch.zeros_like(table)
-        self.steps = torch.zeros(len(table), dtype=torch.long)
+        count = (len(table),) + (1,) * (table.dim() - 1)
+        steps = torch.zeros(count, dtype=table.dtype)
+        self.moments = _Moments(torch.zeros_like(table), torch.zeros_like(table), steps)
 
     def update(self, rows: Tensor, gradient: Tensor) -> None:
         """One Adam step on distinct ``rows`` (B,) with ``gradient`` (B, ...)."""
-        values = self.table.index_select(0, rows)
-        gradient = gradient.add(values, alpha=self.l2)
-        steps = self.steps.index_select(0, rows) + 1
-        mean = self.mean.index_select(0, rows).lerp_(gradient, 1 - BETA1)
-        square = self.square.index_select(0, rows).mul_(BETA2)
-        square.addcmul_(gradient, gradient, value=1 - BETA2)
-        shape = (-1,) + (1,) * (self.table.dim() - 1)
-        count = steps.to(self.table.dtype).view(shape)
-        scale = (1 - BETA2**count).sqrt_() / (1 - BETA1**count)
-        denominator = square.sqrt().add_(EPSILON * (1 - BETA2**count).sqrt_())
-        values.addcmul_(mean / denominator, scale, value=-self.learning_rate)
-        for store, new in (
-            (self.table, values),
-            (self.mean, mean),
-            (self.square, square),
-            (self.steps, steps),
-        ):
+        stores = (self.table, self.moments.mean, self.moments.square, self.moments.steps)
+        values, *moments = (store.index_select(0, rows) for store in stores)
+        _Moments(*moments).step_(values, gradient, self.learning_rate, self.l2)
+        for store, new in zip(stores, (values, *moments), strict=True):
             store.index_copy_(0, rows, new)
+
+    @property
+    def touched(self) -> Tensor:
+        """Which rows were ever updated (m,)."""
+        return self.moments.steps.flatten() > 0
 
     def state(self) -> dict[str, Tensor]:
         """The tensors a checkpoint must keep, the table included."""
-        return {"table": self.table, "mean": self.mean, "square": self.square, "steps": self.steps}
+        return {"table": self.table, **vars(self.moments)}
 
 
-class DenseAdam:
-    """Textbook Adam over whole tensors: every entry moves and decays at every step."""
+class NetworkAdam:
+    """Adam over all networks of a server at once: it moves them into one flat buffer."""
 
-    def __init__(self, tensors: Sequence[Tensor], learning_rate: float, l2: float) -> None:
-        self.tensors, self.l2 = tuple(tensors), l2
-        self.adam = torch.optim.Adam(self.tensors, lr=learning_rate, weight_decay=l2, fused=True)
-        for tensor in self.tensors:
-            self.adam.state[tensor] = {
-                "step": torch.zeros(()),
-                "exp_avg": torch.zeros_like(tensor),
-                "exp_avg_sq": torch.zeros_like(tensor),
-            }
+    def __init__(self, parameters: Parameters, learning_rate: float, l2: float) -> None:
+        self.learning_rate, self.l2 = learning_rate, l2
+        self.flat = torch.cat([p.flatten() for p in parameters])
+        parts = torch.split(self.flat, [p.numel() for p in parameters])
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.data = part.view_as(parameter)
+        steps = torch.zeros(1, dtype=self.flat.dtype)
+        self.moments = _Moments(torch.zeros_like(self.flat), torch.zeros_like(self.flat), steps)
 
     def step(self, gradients: Parameters) -> None:
-        """One step with one gradient a tensor."""
-        for tensor, gradient in zip(self.tensors, gradients, strict=True):
-            tensor.grad = gradient
-        self.adam.step()
-
-    def update(self, rows: Tensor, gradient: Tensor) -> None:
-        """One step of the only tensor, a table, whose gradient is zero outside ``rows``."""
-        (table,) = self.tensors
-        self.step((torch.zeros_like(table).index_copy_(0, rows, gradient),))
+        """One step with one gradient a parameter, in their order."""
+        gradient = torch.cat([g.flatten() for g in gradients])
+        self.moments.step_(self.flat, gradient, self.learning_rate, self.l2)
 
     def state(self) -> dict[str, Tensor]:
         """The tensors a checkpoint must keep, the parameters included."""
-        state: dict[str, Tensor] = {}
-        for i, tensor in enumerate(self.tensors):
-            moments = self.adam.state[tensor]
-            state |= {f"{i}": tensor, f"{i}.step": moments["step"]}
-            state |= {f"{i}.mean": moments["exp_avg"], f"{i}.square": moments["exp_avg_sq"]}
-        return state
+        return {"flat": self.flat, **vars(self.moments)}
 
 
-RowOptimizer = LazyAdam | DenseAdam
+class DenseAdam:
+    """Textbook Adam over a whole table: every row moves and decays at every step."""
+
+    def __init__(self, table: Tensor, learning_rate: float, l2: float) -> None:
+        self.table = table
+        self.adam = torch.optim.Adam([table], lr=learning_rate, weight_decay=l2, fused=True)
+        self.moments = {
+            "step": torch.zeros(()),
+            "exp_avg": torch.zeros_like(table),
+            "exp_avg_sq": torch.zeros_like(table),
+        }
+        self.adam.state[table] = self.moments
+
+    def update(self, rows: Tensor, gradient: Tensor) -> None:
+        """One step with ``gradient`` (B, ...) on ``rows`` (B,) and zero elsewhere."""
+        self.table.grad = torch.zeros_like(self.table).index_copy_(0, rows, gradient)
+        self.adam.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """The tensors a checkpoint must keep, the table included."""
+        return {"table": self.table, **self.moments}
+
+
+TableAdam = LazyAdam | DenseAdam
 
 
 def restore(target: dict[str, Tensor], saved: dict[str, Tensor]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metaem_core.federated.optimizers import DenseAdam, RowOptimizer
+from metaem_core.federated.optimizers import NetworkAdam, TableAdam
 from metaem_core.federated.protocol import Download, Upload
 from metaem_core.models.domain import DomainModel, private_items
 from metaem_core.models.mlp import Parameters, mlp
@@ -26,7 +26,7 @@ class PretrainServer:
     trained = frozenset({"user_vectors", "private_items", "common_items", "item_tower"})
 
     def __init__(
-        self, model: DomainModel, users: RowOptimizer, items: RowOptimizer, nets: DenseAdam
+        self, model: DomainModel, users: TableAdam, items: TableAdam, nets: NetworkAdam
     ) -> None:
         self.model, self.users, self.items, self.nets = model, users, items, nets
         self._meta = _leaves(model.meta_network)
@@ -89,7 +89,7 @@ class MappingServer:
         mapping: Parameters,
         target: DomainModel,
         sources: Tensor,
-        nets: DenseAdam,
+        nets: NetworkAdam,
         by_task: bool,
     ) -> None:
         self.target, self.sources, self.nets = target, sources, nets

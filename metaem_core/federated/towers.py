@@ -40,7 +40,7 @@ class PersonalTowers:
 
     def average(self) -> Parameters:
         """The mean tower of the devices that trained."""
-        return tuple(o.table[o.steps > 0].mean(0) for o in self.optimizers)
+        return tuple(o.table[o.touched].mean(0) for o in self.optimizers)
 
     def state(self) -> dict[str, Tensor]:
         return {

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.bias import damped_biases
-from metaem_core.federated.optimizers import DenseAdam, LazyAdam, RowOptimizer
+from metaem_core.federated.optimizers import DenseAdam, LazyAdam, NetworkAdam, TableAdam
 from metaem_core.federated.server import MappingServer, PretrainServer
 from metaem_core.federated.simulation import CohortSimulation, DistanceTarget
 from metaem_core.federated.towers import PersonalTowers
@@ -111,7 +111,7 @@ class Pretraining:
             model,
             _table_optimizer(model.user_embeddings, config),
             _table_optimizer(model.common_items, config),
-            DenseAdam(nets, config.learning_rate, config.l2),
+            NetworkAdam(nets, config.learning_rate, config.l2),
         )
 
     def _validate(self) -> Errors:
@@ -143,7 +143,7 @@ class Mapping:
         self._mapping = init_mlp((size, hidden, hidden, size), start, dtype)
         self._source_vectors, self._target = source_vectors, target
         self._validation, self._scale = validation, config.scale
-        nets = DenseAdam(self._mapping, config.learning_rate, config.l2)
+        nets = NetworkAdam(self._mapping, config.learning_rate, config.l2)
         by_task = config.loss == "task"
         trainees = torch.from_numpy(pair.train_target)
         sources = torch.zeros(pair.target.n_users, size, dtype=dtype)
@@ -242,9 +242,9 @@ def _offsets(config: PretrainConfig, ratings: Ratings, dtype: torch.dtype) -> Te
     return torch.from_numpy(biases.mean + biases.item).to(dtype)
 
 
-def _table_optimizer(table: Tensor, config: PretrainConfig) -> RowOptimizer:
+def _table_optimizer(table: Tensor, config: PretrainConfig) -> TableAdam:
     if config.adam == "dense":
-        return DenseAdam((table,), config.learning_rate, config.l2)
+        return DenseAdam(table, config.learning_rate, config.l2)
     return LazyAdam(table, config.learning_rate, config.l2)
 
 
