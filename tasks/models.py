@@ -8,10 +8,8 @@ import torch
 from torch import Tensor
 
 from data_contracts.embeddings import item_embeddings, mapped_users, user_embeddings
-from metaem_core.methods.metaem import cold_predictor
 from metaem_core.models.domain import DomainModel, network
 from metaem_core.models.mlp import Parameters
-from metaem_core.pair import Predict
 from tasks.artifacts import ArtifactRef, Draft, Store
 from tasks.domains import Domain
 
@@ -77,17 +75,6 @@ def write_mapping(draft: Draft, mapping: Parameters, users: pl.Series, vectors: 
     frame = pl.DataFrame({"user_id": users, "vector": _lists(vectors)})
     draft.write_tensors("mapping.safetensors", {str(i): p for i, p in enumerate(mapping)})
     draft.write_frame("users.parquet", frame, mapped_users(vectors.shape[1]))
-
-
-def read_predictor(
-    store: Store, source: Domain, target_model: ArtifactRef, mapping: ArtifactRef
-) -> Predict:
-    """MetaEM's ratings of the users that the mapping knows, by source index."""
-    mapped = store.read_frame(mapping, "users.parquet")
-    vectors = _tensor(mapped["vector"])
-    row_of = torch.full((len(source.user_ids),), -1)
-    row_of[torch.from_numpy(source.users(mapped["user_id"]))] = torch.arange(len(vectors))
-    return cold_predictor(lambda users: vectors[row_of[users]], read_model(store, target_model))
 
 
 def _lists(table: Tensor) -> pl.Series:
