@@ -22,6 +22,7 @@ from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
 from tasks.domains import Domain, domain_pair, held_out, read_domain, read_split
 from tasks.progress import advance
+from tasks.scoring import metaem_predict
 
 
 @stage("evaluate")
@@ -41,6 +42,7 @@ def evaluate(
     pair = domain_pair(source_domain, target_domain, roles)
     queries = held_out(source_domain, target_domain, roles.cold)
     predictors = {name: fit(pair) for name, fit in TRIVIAL.items()}
+    predictors["metaem"] = metaem_predict(store, source_model, target_model, mapping)
     asked = {name: rate(queries.users, queries.items) for name, rate in predictors.items()}
     with store.draft() as draft:
         predictions = _predictions(asked, queries, source_domain, target_domain)
