@@ -140,10 +140,10 @@ def verify(prefix: Prefix = "", store: StoreFolder = None, config: Config = None
 
         opened = _store(store, config)
         checked = select(opened, prefix)
-        found = list(damages(opened, prefix))
+        found = list(damages(opened, checked))
         for damage in found:
             stdout().print(damage, style="red", markup=False)
-        stdout().print(f"{len(checked)} artifacts readable, {len(found)} damaged")
+        stdout().print(f"{len(checked)} artifacts, {len(found)} damaged")
         if found:
             raise typer.Exit(1)
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tasks.artifacts import ArtifactRef, Store
+from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
 from tasks.manifests import MANIFEST
 from tasks.progress import Finished, Listener, Step
 
@@ -93,21 +93,25 @@ def statistics_table(task: str, frame: pl.DataFrame) -> Table:
 
 def artifact_table(store: Store, refs: Iterable[ArtifactRef]) -> Table:
     """Address, size, rows and times."""
-    rows = []
-    for ref in refs:
-        manifest = store.manifest(ref)
-        used = (store.folder(ref) / MANIFEST).stat().st_mtime
-        rows.append(
-            (
-                f"{ref.stage}/{ref.digest[:12]}",
-                f"{ref.size / 1e6:.2f} MB",
-                f"{sum(manifest.rows.values()):,}",
-                f"{manifest.seconds:.1f} s",
-                datetime.fromtimestamp(used).isoformat(" ", "seconds"),
-            )
-        )
+    rows = [_artifact_row(store, ref) for ref in refs]
     rows.sort(key=lambda row: row[-1], reverse=True)
     return _plain("", ["artifact", "size", "rows", "took", "last used"], rows)
+
+
+def _artifact_row(store: Store, ref: ArtifactRef) -> tuple[str, ...]:
+    name = f"{ref.stage}/{ref.digest[:12]}"
+    try:
+        manifest = store.manifest(ref)
+    except CorruptArtifact:
+        return name, "damaged", "", "", ""
+    used = datetime.fromtimestamp((store.folder(ref) / MANIFEST).stat().st_mtime)
+    return (
+        name,
+        f"{ref.size / 1e6:.2f} MB",
+        f"{sum(manifest.rows.values()):,}",
+        f"{manifest.seconds:.1f} s",
+        used.isoformat(" ", "seconds"),
+    )
 
 
 def _plain(title: str, columns: list[str], rows: Iterable[tuple[str, ...]]) -> Table:

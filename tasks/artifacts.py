@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,14 +92,16 @@ class Store:
             raise CorruptArtifact(f"{ref}: {name!r} has sha256 {digest}, not {entry.sha256}")
 
     def refs(self) -> Iterator[ArtifactRef]:
-        """Every artifact with a readable manifest, by stage and digest."""
-        for path in sorted(self.root.glob(f"*/*/{MANIFEST}")):
+        """Every artifact's address by stage and digest; size 0 where its manifest is damaged."""
+        for path in sorted(self.root.glob("*/*")):
             try:
-                manifest = Manifest.parse(path.read_bytes())
-                ref = ArtifactRef(manifest.stage, path.parent.name, manifest.size)
-            except (ValueError, TypeError, KeyError):
+                ref = ArtifactRef(path.parent.name, path.name, 0)
+            except ValueError:
                 continue
-            yield ref
+            try:
+                yield replace(ref, size=self.manifest(ref).size)
+            except CorruptArtifact:
+                yield ref
 
     def touch(self, ref: ArtifactRef) -> None:
         """Record that the artifact was used now."""

@@ -33,11 +33,7 @@ def plan_sweep(store: Store, keep_days: float) -> Sweep:
     """Keep artifacts used in the last days and all they were made from."""
     oldest = time.time() - keep_days * DAY
     kept = marked(store, (ref for ref in store.refs() if _used(store, ref) >= oldest))
-    folders = [
-        path.parent
-        for path in sorted(store.root.glob(f"*/*/{MANIFEST}"))
-        if (path.parent.parent.name, path.parent.name) not in kept
-    ]
+    folders = [store.folder(ref) for ref in store.refs() if (ref.stage, ref.digest) not in kept]
     folders += [
         path
         for pattern in TRANSIENT
@@ -68,7 +64,9 @@ def _inputs(store: Store, ref: ArtifactRef) -> Iterator[ArtifactRef]:
 
 
 def _used(store: Store, ref: ArtifactRef) -> float:
-    return (store.folder(ref) / MANIFEST).stat().st_mtime
+    """When, in seconds since 1970; never, without a manifest."""
+    path = store.folder(ref) / MANIFEST
+    return path.stat().st_mtime if path.is_file() else 0.0
 
 
 def _target(record: Path) -> tuple[str, str] | None:

@@ -1,16 +1,17 @@
 """Finding artifacts by a part of their address, and what is wrong with them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
 from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
-from tasks.manifests import MANIFEST
 
 
 def select(store: Store, prefix: str) -> list[ArtifactRef]:
-    """Readable artifacts whose ``stage/digest`` or digest begins so."""
-    return [ref for ref in store.refs() if _matches(ref.stage, ref.digest, prefix)]
+    """Artifacts whose ``stage/digest`` or digest begins so."""
+    return [
+        ref for ref in store.refs() if str(ref).startswith(prefix) or ref.digest.startswith(prefix)
+    ]
 
 
 def select_one(store: Store, prefix: str) -> ArtifactRef:
@@ -27,16 +28,10 @@ def manifest_text(store: Store, ref: ArtifactRef) -> str:
     return json.dumps(asdict(store.manifest(ref)))
 
 
-def damages(store: Store, prefix: str) -> Iterator[str]:
-    """What is wrong, one line an artifact; unreadable manifests included."""
-    for path in sorted(store.root.glob(f"*/*/{MANIFEST}")):
-        stage, digest = path.parent.parent.name, path.parent.name
-        if _matches(stage, digest, prefix):
-            try:
-                store.verify(ArtifactRef(stage, digest, 0))
-            except CorruptArtifact as damage:
-                yield str(damage)
-
-
-def _matches(stage: str, digest: str, prefix: str) -> bool:
-    return f"{stage}/{digest}".startswith(prefix) or digest.startswith(prefix)
+def damages(store: Store, refs: Iterable[ArtifactRef]) -> Iterator[str]:
+    """What is wrong with these artifacts, one line for each that is damaged."""
+    for ref in refs:
+        try:
+            store.verify(ref)
+        except CorruptArtifact as damage:
+            yield str(damage)
