@@ -1,0 +1,110 @@
+"""Cold users' target ratings, followed from the raw file: no training stage may notice them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from metaem_core.evaluation import EvaluateConfig
+from metaem_core.methods.metaem import MappingConfig, PretrainConfig
+from metaem_core.splitting import SplitConfig
+from metaem_core.synthetic import SyntheticConfig
+from tasks.artifacts import ArtifactRef, Store
+from tasks.download import DownloadRequest, download
+from tasks.evaluate import evaluate
+from tasks.filter import FilterConfig, filter_ratings
+from tasks.mapping import mapping
+from tasks.pretrain import pretrain
+from tasks.sources.base import Source
+from tasks.sources.files import Files
+from tasks.sources.synthetic import Synthetic
+from tasks.split import split_users
+
+PRETRAIN = PretrainConfig(epochs=3, hidden_size=32)
+MAPPING = MappingConfig(epochs=5, cohort_size=16)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a small run leaves behind."""
+
+    store: Store
+    split: ArtifactRef
+    target: ArtifactRef
+    trained: tuple[str, ...]  # digests of everything that was learnt
+    evaluation: ArtifactRef
+
+
+def run(store: Store, source: Source) -> Run:
+    movie, music = (
+        filter_ratings.fn(store, FilterConfig(), download.fn(store, DownloadRequest(d, source)))
+        for d in ("movie", "music")
+    )
+    split = split_users.fn(store, SplitConfig(0.5), movie, music)
+    models = pretrain.fn(store, PRETRAIN, movie, None), pretrain.fn(store, PRETRAIN, music, split)
+    mapped = mapping.fn(store, MAPPING, *models, movie, music, split)
+    config = EvaluateConfig("movie-music", ranking_users=2)
+    evaluation = evaluate.fn(store, config, movie, music, split, *models, mapped)
+    digests = tuple(ref.digest for ref in (*models, mapped))
+    return Run(store, split, music, digests, evaluation)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run on the planted world."""
+    world = Synthetic(SyntheticConfig(growth=0.2))
+    return run(Store(tmp_path_factory.mktemp("plain")), world)
+
+
+def ratings_of(plain: Run) -> pl.DataFrame:
+    """The target's ratings with ids and each user's role."""
+    users = plain.store.read_frame(plain.target, "users.parquet").with_row_index("user")
+    items = plain.store.read_frame(plain.target, "items.parquet").with_row_index("item")
+    roles = plain.store.read_frame(plain.split, "split.parquet")
+    ratings = plain.store.read_frame(plain.target, "ratings.parquet").join(users, on="user")
+    return ratings.join(items, on="item").join(roles, on="user_id", how="left")
+
+
+def changed(plain: Run, folder: Path, role: str) -> Run:
+    """The same run where every user of ``role`` gave one star to every target item."""
+    raw = next(plain.store.root.glob("download/*/movie*"))
+    (folder / "movie.csv.gz").write_bytes(raw.read_bytes())
+    one_star = pl.when(pl.col("role") == role).then(1.0).otherwise(pl.col("rating"))
+    music = ratings_of(plain).select("user_id", "item_id", one_star.alias("rating"), "timestamp")
+    music.write_csv(folder / "music.csv", include_header=False)
+    files = {"movie": str(folder / "movie.csv.gz"), "music": str(folder / "music.csv")}
+    header = ("user_id", "item_id", "rating", "timestamp")
+    return run(Store(folder / "store"), Files(files, header=header))
+
+
+def cold_error(run: Run) -> dict[str, float]:
+    scores = run.store.read_frame(run.evaluation, "scores.parquet")
+    return dict(scores.filter(metric="rmse").select("method", "value").iter_rows())
+
+
+def test_a_signal_planted_in_cold_ratings_does_not_reach_training(
+    plain: Run, tmp_path: Path
+) -> None:
+    planted = changed(plain, tmp_path, "cold")
+    assert planted.split.digest == plain.split.digest
+    assert planted.trained == plain.trained
+    for method, error in cold_error(planted).items():
+        assert error > cold_error(plain)[method] + 1, "the signal should have been hard to miss"
+
+
+@pytest.mark.parametrize(("role", "reached"), [("validation", 1), ("train", 2)])
+def test_the_same_signal_in_other_roles_reaches_the_stages_that_may_see_it(
+    plain: Run, tmp_path: Path, role: str, reached: int
+) -> None:
+    """Validation users stop the mapping; training users also train the target."""
+    planted = changed(plain, tmp_path, role)
+    differ = [a != b for a, b in zip(planted.trained, plain.trained, strict=True)]
+    assert differ == [False, reached == 2, True]
+
+
+def test_untouched_ratings_give_the_same_artifacts_from_another_file(
+    plain: Run, tmp_path: Path
+) -> None:
+    same = changed(plain, tmp_path, "nobody")
+    assert (same.trained, same.evaluation.digest) == (plain.trained, plain.evaluation.digest)
