@@ -19,6 +19,7 @@ class Answer:
     body: bytes | None = None  # instead of the file
     etag: str | None = None  # instead of the file's; "" sends none
     location: str | None = None
+    most: int | None = None  # answer ranges with at most this many bytes
     length: bool = True  # whether to send Content-Length
 
 
@@ -79,9 +80,13 @@ def _handler(state: Loopback) -> type[BaseHTTPRequestHandler]:
                 self.end_headers()
                 return
             rest = body[start or 0 :]
+            if start is not None:
+                rest = rest[: answer.most]
             self.send_response(200 if start is None else 206)
             if start is not None:
-                self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+                self.send_header(
+                    "Content-Range", f"bytes {start}-{start + len(rest) - 1}/{len(body)}"
+                )
             if etag:
                 self.send_header("ETag", etag)
             if answer.length:

@@ -10,6 +10,7 @@ import pytest
 
 from tasks.fetching import DigestMismatch, fetch
 from tasks.sources.base import Generated, Local, Location, Remote
+from tasks.sources.ledger import Entry, Ledger
 from tasks.sources.transfer import DownloadError, DownloadLimits
 from tests.loopback import Answer, Loopback, loopback
 
@@ -94,6 +95,31 @@ def test_a_resume_never_mixes_files(
 ) -> None:
     server.answers = [Answer(stop_after=1_000_000), second]
     assert get(remote, tmp_path) == (CONTENT if second.body is None else got_instead(second))
+
+
+def test_a_part_longer_than_the_file_is_thrown_away(
+    server: Loopback, remote: Remote, tmp_path: Path
+) -> None:
+    short = Answer(body=OTHER[:500_000], etag='"same"')
+    server.answers = [Answer(stop_after=1_000_000, etag='"same"'), short, short]
+    assert get(remote, tmp_path) == OTHER[:500_000]
+    assert server.ranges() == [None, "bytes=1000000-", None]
+
+
+def test_a_server_may_give_less_than_was_asked_for(
+    server: Loopback, remote: Remote, tmp_path: Path
+) -> None:
+    server.answers = [Answer(stop_after=1_000_000), Answer(most=500_000)]
+    assert get(remote, tmp_path) == CONTENT
+    assert server.ranges() == [None, "bytes=1000000-", "bytes=1500000-"]
+
+
+def test_one_mirror_does_not_complete_another_ones_file(server: Loopback, tmp_path: Path) -> None:
+    server.files["/other"] = OTHER
+    server.answers = [Answer(stop_after=1_000_000, etag='"1"'), Answer(etag='"1"')]
+    urls = (f"{server.url}/ratings.csv.gz", f"{server.url}/other")
+    once = DownloadLimits(timeout=5, attempts=1)
+    assert get(Remote("a.gz", urls), tmp_path, once) == OTHER
 
 
 def got_instead(answer: Answer) -> bytes:
@@ -199,7 +225,8 @@ def test_size_is_capped(server: Loopback, remote: Remote, tmp_path: Path, answer
         get(remote, tmp_path, DownloadLimits(size=2_000_000))
     assert not (tmp_path / remote.name).exists()
     part = tmp_path / f"{remote.name}.part"
-    assert not part.exists() or part.stat().st_size <= 2_000_000
+    assert part.exists() != answer.length, "a size that is announced is refused unread"
+    assert answer.length or part.stat().st_size <= 2_000_000
 
 
 def test_offline_uses_only_what_is_recorded_and_whole(
@@ -277,6 +304,13 @@ def test_threads_that_want_different_files_all_record_them(
         list(pool.map(lambda n: get(Remote(f"{n}.gz", urls), tmp_path), range(4)))
     recorded = json.loads((tmp_path / "downloads.lock.json").read_text())
     assert sorted(recorded) == [f"{n}.gz" for n in range(4)]
+
+
+def test_no_record_is_lost_among_many_writers(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "downloads.lock.json")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: ledger.record(f"{n}", Entry(n, "0" * 64, "here")), range(64)))
+    assert len(json.loads(ledger.path.read_text())) == 64
 
 
 def test_progress_reaches_the_end(server: Loopback, remote: Remote, tmp_path: Path) -> None:

@@ -169,6 +169,14 @@ def test_a_refusal_names_file_count_and_the_first_lines(tmp_path: Path) -> None:
     assert "line 14: off_scale: 'u13,x,6,1'" in message
 
 
+def test_lines_are_counted_from_the_header_on(tmp_path: Path) -> None:
+    path = tmp_path / "ratings.csv"
+    path.write_text("user_id,item_id,rating,timestamp\na,x,5,1\nb,x,0,1\n")
+    with pytest.raises(BadRatings) as refusal:
+        read_ratings(path, Files({}), WHOLE_STARS)
+    assert refusal.value.examples == [(3, "off_scale", "b,x,0,1")]
+
+
 def test_half_stars_are_allowed_when_declared(tmp_path: Path) -> None:
     halves = RatingScale(0.5, 5.0, 0.5)
     result = read_text("a,x,3.5,1\nb,x,0.5,1\n", tmp_path, scale=halves)
@@ -232,7 +240,7 @@ def test_flipped_bits_are_noticed(tmp_path: Path, place: int) -> None:
 
 @pytest.mark.parametrize("garbage", [b"x", b"\0" * 100, b"\x1fnot", b"a,b,5,1\n"])
 def test_garbage_after_gzip_is_refused(tmp_path: Path, garbage: bytes) -> None:
-    with pytest.raises(DamagedFile, match=r"garbage after|ends early|damaged gzip"):
+    with pytest.raises(DamagedFile, match=r"ends early|incorrect header check"):
         read_text(PACKED + garbage, tmp_path)
 
 
@@ -281,7 +289,7 @@ def test_a_long_line_is_refused(tmp_path: Path, before: str) -> None:
         read_text(before + "u" * 5_000 + ",x,5,1\n" + fits, tmp_path, limits=limits)
 
 
-@pytest.mark.parametrize("block", [1, 33, 1_000, 1 << 20])
+@pytest.mark.parametrize("block", [97, 1_000, 1 << 20])
 def test_blocks_do_not_show(tmp_path: Path, block: int) -> None:
     limits = ReadLimits(block=block)
     assert named(read_text(LINES, tmp_path, limits=limits)) == named(read_text(LINES, tmp_path))

@@ -36,25 +36,24 @@ class Block:
 
 
 def _inflate(file: BinaryIO, path: Path, limits: ReadLimits) -> Iterator[bytes]:
-    """The text of all gzip members, at most ``CHUNK`` compressed bytes in memory."""
+    """The text of all gzip members; what follows them has to be another member."""
     member, taken, given = zlib.decompressobj(GZIP), 0, 0
-    chunk = file.read(CHUNK)
+    size = min(CHUNK, limits.block)
+    chunk = file.read(size)
     while chunk:
         taken += len(chunk)
         while chunk:
             if member.eof:
-                if not GZIP_MAGIC.startswith(chunk[:2]):
-                    raise DamagedFile(f"{path}: garbage after the gzip data: fetch it again")
                 member = zlib.decompressobj(GZIP)
             try:
-                text = member.decompress(chunk, 8 * CHUNK)
+                text = member.decompress(chunk, 8 * size)
             except zlib.error as error:
                 raise DamagedFile(f"{path}: damaged gzip data ({error}): fetch it again") from None
             given += len(text)
             _check_growth(path, taken, given, limits)
             yield text
             chunk = member.unused_data if member.eof else member.unconsumed_tail
-        chunk = file.read(CHUNK)
+        chunk = file.read(size)
     if not member.eof:
         raise DamagedFile(f"{path}: gzip data ends early after {taken} bytes: fetch it again")
 
@@ -78,7 +77,7 @@ def _chunks(path: Path, limits: ReadLimits) -> Iterator[bytes]:
         if start == GZIP_MAGIC:
             yield from _inflate(file, path, limits)
         else:
-            yield from iter(lambda: file.read(CHUNK), b"")
+            yield from iter(lambda: file.read(min(CHUNK, limits.block)), b"")
 
 
 def _check_line_lengths(path: Path, data: bytes, first_line: int, limit: int) -> None:

@@ -65,7 +65,7 @@ def _attempt(
             _check_size(url, total, limits)
         if not start:
             _remember(part, url, response)
-        with part.open("ab" if start else "wb") as file:
+        with part.open("ab") as file:
             done = start
             progress(done, total)
             for chunk in response.iter_raw():
