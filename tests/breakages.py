@@ -1,0 +1,146 @@
+"""Breaks the code on purpose, one line at a time, and checks that the tests notice.
+
+    python tests/breakages.py [NAME ...]
+
+Works on a copy of the repository; exits with 1 if a breakage goes unnoticed or does not apply.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+COPIED = ("flows", "tasks", "metaem_core", "data_contracts", "tests", "pyproject.toml")
+
+
+@dataclass(frozen=True)
+class Breakage:
+    """One line made wrong, and the tests that must fail for it."""
+
+    name: str
+    file: str
+    right: str
+    wrong: str
+    tests: str
+
+
+EQUALITY = "tests/test_federated.py"
+LEAK = "tests/test_leak.py"
+RESUME = "tests/test_training.py tests/test_kill.py"
+HIT = "tests/test_caching.py tests/test_artifacts.py"
+BREAKAGES = (
+    Breakage(
+        "equality: ratings put in the wrong slot of the grid",
+        "metaem_core/federated/device.py",
+        "(first_slot - first_rating)",
+        "(first_slot - first_rating).clamp(max=40)",
+        EQUALITY,
+    ),
+    Breakage(
+        "equality: shared gradients averaged over devices",
+        "metaem_core/federated/protocol.py",
+        "torch.stack(part).sum(0)",
+        "torch.stack(part).mean(0)",
+        EQUALITY,
+    ),
+    Breakage(
+        "equality: meta-network fed the other vector",
+        "metaem_core/federated/server.py",
+        "self._embeddings if model.meta_reads_raw else vectors",
+        "vectors if model.meta_reads_raw else self._embeddings",
+        EQUALITY,
+    ),
+    Breakage(
+        "equality: one device's personal tower used for all",
+        "metaem_core/federated/device.py",
+        "p.index_select(0, grid.owner) for p in download.item_tower",
+        "p.index_select(0, grid.owner * 0) for p in download.item_tower",
+        EQUALITY,
+    ),
+    Breakage(
+        "leak: cold users' target ratings stay in pretraining",
+        "tasks/domains.py",
+        "    keep[target.users(split.cold)] = False\n",
+        "",
+        LEAK,
+    ),
+    Breakage(
+        "leak: the mapping is stopped by the cold users",
+        "tasks/mapping.py",
+        "roles.validation),",
+        "roles.cold),",
+        LEAK,
+    ),
+    Breakage(
+        "resume: checkpoint without the optimisers' moments",
+        "metaem_core/federated/optimizers.py",
+        'return {"flat": self.flat, **vars(self.moments)}',
+        'return {"flat": self.flat}',
+        RESUME,
+    ),
+    Breakage(
+        "resume: the stopping rule forgets the best epoch",
+        "metaem_core/federated/training.py",
+        "**self.backend.state(), **self.best.state()}",
+        "**self.backend.state()}",
+        RESUME,
+    ),
+    Breakage(
+        "resume: the order of users depends on the process, not the epoch",
+        "metaem_core/federated/training.py",
+        "np.random.SeedSequence([seed, epoch])",
+        "np.random.SeedSequence()",
+        RESUME,
+    ),
+    Breakage(
+        "verify on hit: records are trusted",
+        "tasks/caching.py",
+        "        store.verify(ref)\n    except",
+        "        pass\n    except",
+        HIT,
+    ),
+    Breakage(
+        "verify on hit: only sizes are compared",
+        "tasks/artifacts.py",
+        "if (digest := sha256_of(path)) != entry.sha256:",
+        "if (digest := sha256_of(path)) == '':",
+        HIT,
+    ),
+)
+
+
+def noticed(breakage: Breakage, folder: Path) -> str:
+    """ "noticed", or what went wrong."""
+    path = folder / breakage.file
+    source = path.read_text()
+    if source.count(breakage.right) != 1:
+        return f"does not apply: {source.count(breakage.right)} places"
+    path.write_text(source.replace(breakage.right, breakage.wrong))
+    command = [sys.executable, "-m", "pytest", "-q", "-x", *breakage.tests.split()]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    path.write_text(source)
+    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return f"noticed by {failed[0].split(' ')[1]}" if done.returncode == 1 and failed else "UNSEEN"
+
+
+def main(names: list[str]) -> int:
+    """Run the breakages whose names begin like one of ``names``; all of them without."""
+    worst = 0
+    with tempfile.TemporaryDirectory() as copy:
+        for name in COPIED:
+            place = ROOT / name
+            (shutil.copytree if place.is_dir() else shutil.copy)(place, Path(copy) / name)
+        for breakage in BREAKAGES:
+            if not names or breakage.name.startswith(tuple(names)):
+                verdict = noticed(breakage, Path(copy))
+                worst |= not verdict.startswith("noticed")
+                sys.stdout.write(f"{breakage.name}: {verdict}\n")
+                sys.stdout.flush()
+    return worst
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
