@@ -17,19 +17,24 @@ _parsed: dict[Stamp, tuple[str, frozenset[str]]] = {}
 
 
 def code_digest(module: str) -> str:
-    """The digest of ``module`` and of what it imports, directly or not, from our packages."""
+    """The digest of :func:`sources`."""
+    lines = (f"{name} {digest}\n" for name, digest in sorted(sources(module).items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def sources(module: str) -> dict[str, str]:
+    """The sha256 of ``module`` and of all it imports, directly or not, from our packages."""
     packages = OURS | {module.partition(".")[0]}
-    sources: dict[str, str] = {}
+    found: dict[str, str] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
         path = _path(name)
-        if path is None or name in sources or name in MACHINERY:
+        if path is None or name in found or name in MACHINERY:
             continue
-        sources[name], imported = _read(path, name)
+        found[name], imported = _read(path, name)
         waiting.extend(other for other in imported if other.partition(".")[0] in packages)
-    lines = (f"{name} {digest}\n" for name, digest in sorted(sources.items()))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return found
 
 
 def _path(module: str) -> Path | None:

@@ -1,0 +1,262 @@
+"""Reuse of stage results: what a key covers, and what happens to a damaged artifact."""
+
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from damage import DAMAGES
+from prefect import flow
+
+from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
+from tasks.caching import bind, provenance
+from tasks.code_digest import code_digest, sources
+from tasks.manifests import MANIFEST, RECORDS
+from tasks.progress import Finished, Step, listening
+
+CHAIN = {
+    "__init__": "",
+    "arithmetic": "def add(a: int, b: int) -> int:\n    return a + b\n",
+    "unrelated": "VALUE = 1\n",
+    "number": """
+from dataclasses import dataclass
+from tasks.artifacts import ArtifactRef, Store
+from tasks.caching import stage
+from tasks.progress import advance
+
+@dataclass(frozen=True)
+class Start:
+    value: int = 1
+
+@stage("number")
+def number(store: Store, config: Start) -> ArtifactRef:
+    advance(1, 2)
+    with store.draft() as draft:
+        draft.write_json("n.json", config.value)
+    return draft.ref
+""",
+    "plus": """
+from dataclasses import dataclass
+from tasks.artifacts import ArtifactRef, Store
+from tasks.caching import stage
+
+@dataclass(frozen=True)
+class Plus:
+    value: int = 1
+
+@stage("plus")
+def plus(store: Store, config: Plus, before: ArtifactRef) -> ArtifactRef:
+    from planted.arithmetic import add
+    with store.draft() as draft:
+        draft.write_json("n.json", add(store.read_json(before, "n.json"), config.value))
+    return draft.ref
+""",
+    "parity": """
+from dataclasses import dataclass
+from tasks.artifacts import ArtifactRef, Store
+from tasks.caching import stage
+
+@dataclass(frozen=True)
+class Parity:
+    pass
+
+@stage("parity")
+def parity(store: Store, config: Parity, before: ArtifactRef) -> ArtifactRef:
+    with store.draft() as draft:
+        draft.write_json("odd.json", store.read_json(before, "n.json") % 2 == 1)
+    return draft.ref
+""",
+}
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A package of three stages, number -> plus -> parity, in real files."""
+
+    folder: Path
+
+    def stage(self, name: str) -> ModuleType:
+        return importlib.import_module(f"planted.{name}")
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        path = self.folder / f"{name}.py"
+        path.write_text(path.read_text().replace(old, new))
+        if f"planted.{name}" in sys.modules:
+            importlib.reload(sys.modules[f"planted.{name}"])
+
+
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Planted]:
+    folder = tmp_path / "code" / "planted"
+    folder.mkdir(parents=True)
+    for name, source in CHAIN.items():
+        (folder / f"{name}.py").write_text(source)
+    monkeypatch.syspath_prepend(folder.parent)
+    importlib.invalidate_caches()
+    yield Planted(folder)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "planted"]:
+        del sys.modules[name]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    states: str
+    refs: tuple[ArtifactRef, ...]
+
+
+Run = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(planted: Planted, store: Store, prefect_server: None) -> Run:
+    """The chain as a flow: the states' second letters (cAched, cOmpleted) and addresses."""
+
+    def run(value: int = 1, refresh: tuple[str, ...] = (), store: Store = store) -> Outcome:
+        number, plus, parity = (planted.stage(name) for name in ("number", "plus", "parity"))
+
+        @flow(validate_parameters=False)
+        def chain() -> Outcome:
+            first = bind(number.number, store, "n", refresh).submit(store, number.Start(value))
+            second = bind(plus.plus, store, "p", refresh).submit(store, plus.Plus(), first)
+            third = bind(parity.parity, store, "q", refresh).submit(store, parity.Parity(), second)
+            futures = (first, second, third)
+            refs = tuple(future.result() for future in futures)
+            return Outcome("".join(future.state.name[1] for future in futures), refs)
+
+        outcome: Outcome = chain()
+        return outcome
+
+    return run
+
+
+def test_results_are_reused_and_each_damage_is_repaired_alone(run: Run, store: Store) -> None:
+    first = run()
+    assert first.states == "ooo"
+    assert run() == Outcome("aaa", first.refs)
+    for position, damage in enumerate(DAMAGES):
+        damage(store.file(first.refs[position], "odd.json" if position == 2 else "n.json"))
+        expected = "".join("o" if at == position else "a" for at in range(3))
+        assert run() == Outcome(expected, first.refs)
+        store.verify(first.refs[position])
+    (store.folder(first.refs[1]) / MANIFEST).unlink()
+    assert run() == Outcome("aoa", first.refs)
+
+
+def test_a_changed_config_recomputes_only_until_the_bytes_are_equal_again(run: Run) -> None:
+    first = run(value=1)
+    changed = run(value=3)
+    assert changed.states == "ooo"
+    assert changed.refs[2] == first.refs[2]
+    assert run(value=1) == Outcome("aaa", first.refs)
+
+
+def test_edited_code_recomputes_its_stage_and_nothing_with_equal_inputs(
+    run: Run, planted: Planted
+) -> None:
+    first = run()
+    planted.edit("arithmetic", "a + b", "b + a")
+    assert run() == Outcome("aoa", first.refs)
+    planted.edit("arithmetic", "b + a", "b + a + 2")
+    second = run()
+    assert second.states == "aoo"
+    assert second.refs[1] != first.refs[1]
+    planted.edit("unrelated", "1", "2")
+    assert run() == Outcome("aaa", second.refs)
+
+
+def test_refresh_recomputes_the_named_stage_alone(run: Run) -> None:
+    first = run()
+    assert run(refresh=("plus",)) == Outcome("aoa", first.refs)
+
+
+def test_a_store_that_was_moved_is_still_full(run: Run, store: Store, tmp_path: Path) -> None:
+    first = run()
+    moved = Store(store.root.rename(tmp_path / "moved"))
+    assert run(store=moved) == Outcome("aaa", first.refs)
+    assert not store.root.exists()
+
+
+def test_a_record_that_asks_to_be_unpickled_is_not_obeyed(run: Run, store: Store) -> None:
+    first = run()
+    for path in (store.root / RECORDS).iterdir():
+        record = json.loads(path.read_text())
+        record["metadata"]["serializer"] = {"type": "pickle"}
+        path.write_text(json.dumps(record))
+    assert run() == Outcome("ooo", first.refs)
+
+
+def test_listeners_hear_of_steps_and_ends(run: Run) -> None:
+    heard: list[Step | Finished] = []
+    with listening(heard.append):
+        run()
+        run()
+    assert [news for news in heard if isinstance(news, Step)] == [Step("n", 1, 2, "epoch", "")]
+    ends = [(news.label, news.reused) for news in heard if isinstance(news, Finished)]
+    assert sorted(ends) == [
+        (label, reused) for label in ("n", "p", "q") for reused in (False, True)
+    ]
+
+
+def test_a_stage_refuses_damaged_inputs(planted: Planted, store: Store) -> None:
+    number, plus = planted.stage("number"), planted.stage("plus")
+    before = number.number.fn(store, number.Start())
+    store.file(before, "n.json").write_text("7")
+    with pytest.raises(CorruptArtifact):
+        plus.plus.fn(store, plus.Plus(), before)
+
+
+def test_the_manifest_says_what_a_result_was_made_from(planted: Planted, store: Store) -> None:
+    number, plus = planted.stage("number"), planted.stage("plus")
+    before = number.number.fn(store, number.Start(5))
+    origin = store.manifest(plus.plus.fn(store, plus.Plus(2), before)).provenance
+    assert origin.inputs == {"before": (before,)}
+    assert origin.config == {"value": 2}
+    assert origin.code == code_digest("planted.plus")
+
+
+def test_the_key_ignores_where_the_store_is(planted: Planted, tmp_path: Path) -> None:
+    config = planted.stage("number").Start()
+    keys = {
+        provenance("number", "planted.number", {"store": Store(root), "config": config}).key
+        for root in (tmp_path, tmp_path / "other")
+    }
+    assert len(keys) == 1
+
+
+def test_configs_must_be_plain(planted: Planted, store: Store) -> None:
+    config = planted.stage("number").Start(object())
+    with pytest.raises(TypeError, match="no stable text"):
+        provenance("number", "planted.number", {"store": store, "config": config})
+
+
+IMPORTS = {
+    "import planted.arithmetic": True,
+    "from planted import arithmetic": True,
+    "from planted.arithmetic import add as plus": True,
+    "from . import arithmetic": True,
+    "from .arithmetic import add": True,
+    "def late():\n    import planted.arithmetic": True,
+    "import json": False,
+    "NAME = 'planted.arithmetic'": False,
+}
+
+
+@pytest.mark.parametrize(("line", "depends"), IMPORTS.items())
+def test_code_digest_follows_every_form_of_import(
+    planted: Planted, line: str, depends: bool
+) -> None:
+    (planted.folder / "user.py").write_text(line + "\n")
+    before = code_digest("planted.user")
+    planted.edit("arithmetic", "a + b", "a - b")
+    assert (code_digest("planted.user") != before) == depends
+
+
+def test_each_stage_depends_on_its_own_code_alone() -> None:
+    """Editing the evaluation must not retrain, nor editing the training read files again."""
+    assert "metaem_core.federated.server" in sources("tasks.pretrain")
+    assert not {"tasks.evaluate", "metaem_core.evaluation"} & {*sources("tasks.mapping")}
+    assert not {"tasks.pretrain", "metaem_core.methods.metaem"} & {*sources("tasks.filter")}
