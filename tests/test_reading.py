@@ -302,6 +302,12 @@ def test_windows_lines_and_quotes_are_read(tmp_path: Path) -> None:
     assert named(result) == [('a, "b"', "x", 5.0, 1), ("c", "x", 4.0, 2)]
 
 
+def test_a_quoted_field_does_not_swallow_lines(tmp_path: Path) -> None:
+    with pytest.raises(BadRatings) as refusal:
+        read_text('a,x,5,1\n"b,x,5,1\nc",x,5,1\nd,x,9,1\n', tmp_path)
+    assert refusal.value.examples == [(2, "malformed", '"b,x,5,1'), (4, "off_scale", "d,x,9,1")]
+
+
 def test_a_single_user_or_item_is_enough(tmp_path: Path) -> None:
     assert named(read_text("a,x,5,1", tmp_path, k=1)) == [("a", "x", 5.0, 1)]
 
