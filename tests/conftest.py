@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +18,23 @@ os.environ |= {
 
 from tasks.artifacts import Store
 from tasks.manifests import Provenance
+from tasks.progress import Finished, Step, listening
+
+if TYPE_CHECKING:
+    from flows.cold_start import Outcome
+    from flows.settings import Settings
+
+SMALL = [
+    "synthetic.config.growth=0.2",
+    "pretrain.epochs=2",
+    "mapping.epochs=2",
+    "ranking_users=10",
+]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Excuse what mlflow and prefect themselves do with SQLAlchemy."""
+    config.addinivalue_line("filterwarnings", "ignore::sqlalchemy.exc.SADeprecationWarning")
 
 
 @pytest.fixture
@@ -31,3 +50,28 @@ def prefect_server() -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=60):
         yield
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A small complete run: its settings, store, artifacts and what was said meanwhile."""
+
+    settings: "Settings"
+    store: Store
+    outcome: "Outcome"
+    news: list[Step | Finished]
+
+
+@pytest.fixture(scope="session")
+def finished_run(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """The embedded default, shrunk, at two cold fractions."""
+    from flows.cold_start import run
+    from flows.settings import read_settings
+
+    folder = tmp_path_factory.mktemp("finished") / "store"
+    options = {"store": folder, "betas": "0.3,0.6", "config": None}
+    settings = read_settings(options, SMALL)
+    news: list[Step | Finished] = []
+    with listening(news.append):
+        outcome = run(settings)
+    return FinishedRun(settings, Store(folder), outcome, news)

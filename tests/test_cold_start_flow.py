@@ -1,0 +1,136 @@
+"""The whole flow on a small planted world."""
+
+from collections import Counter
+from dataclasses import replace
+
+import polars as pl
+import pytest
+from conftest import FinishedRun
+from damage import delete, edit, truncate
+
+from flows.cold_start import run
+from metaem_core.methods.trivial import TRIVIAL
+from tasks.artifacts import ArtifactRef
+from tasks.experiment import ancestors, experiment_of
+from tasks.progress import Finished, Step, listening
+
+
+def states(done: FinishedRun, **changes: object) -> tuple[Counter[str], Counter[str]]:
+    """How many runs of each stage another run of the flow computes, and how many it reuses."""
+    settings = done.settings.model_copy(update=changes)
+    computed, reused = Counter[str](), Counter[str]()
+
+    def hear(news: Step | Finished) -> None:
+        if isinstance(news, Finished):
+            (reused if news.reused else computed)[news.label.split()[0]] += 1
+
+    with listening(hear):
+        run(settings)
+    return computed, reused
+
+
+STAGES = {
+    "download": 2,
+    "filter": 2,
+    "statistics": 1,
+    "split": 2,
+    "pretrain": 3,
+    "mapping": 2,
+    "evaluate": 2,
+    "report": 1,
+}
+
+
+def test_every_method_is_scored_for_every_cell(finished_run: FinishedRun) -> None:
+    store, outcome = finished_run.store, finished_run.outcome
+    assert [experiment_of(store, ref)["beta"] for ref in outcome.evaluations] == [0.3, 0.6]
+    for ref in outcome.evaluations:
+        scores = store.read_frame(ref, "scores.parquet")
+        assert {*scores["method"]} == {*TRIVIAL, "metaem"}
+        assert scores.group_by("metric").len()["len"].unique().to_list() == [len(TRIVIAL) + 1]
+
+
+def test_scores_are_those_of_the_predictions_row_by_row(finished_run: FinishedRun) -> None:
+    store, (ref, _) = finished_run.store, finished_run.outcome.evaluations
+    error = pl.col("prediction").clip(1, 5).cast(pl.Float64) - pl.col("rating")
+    frame = store.read_frame(ref, "predictions.parquet")
+    expected = frame.group_by("method").agg(mae=error.abs().mean(), rmse=error.pow(2).mean().sqrt())
+    scores = store.read_frame(ref, "scores.parquet").pivot("metric", index="method")
+    both = expected.join(scores, on="method", suffix="_scored")
+    assert both.height == len(TRIVIAL) + 1
+    for metric in ("mae", "rmse"):
+        assert (both[metric] - both[f"{metric}_scored"]).abs().max() < 1e-6
+
+
+def test_only_cold_users_are_asked_and_all_their_ratings(finished_run: FinishedRun) -> None:
+    store, (ref, _) = finished_run.store, finished_run.outcome.evaluations
+    origin = ancestors(store, ref)
+    roles = store.read_frame(origin["split"], "split.parquet")
+    users = store.read_frame(origin["target"], "users.parquet").with_row_index("user")
+    items = store.read_frame(origin["target"], "items.parquet").with_row_index("item")
+    hidden = (
+        store.read_frame(origin["target"], "ratings.parquet")
+        .join(users, on="user")
+        .join(items, on="item")
+        .join(roles.filter(pl.col("role") == "cold"), on="user_id", how="semi")
+    )
+    asked = store.read_frame(ref, "predictions.parquet").filter(pl.col("method") == "metaem")
+    columns = ["user_id", "item_id", "rating"]
+    assert asked.select(columns).sort(columns).equals(hidden.select(columns).sort(columns))
+
+
+def test_stages_run_once_and_the_source_is_trained_once_for_both_betas(
+    finished_run: FinishedRun,
+) -> None:
+    ends = [news for news in finished_run.news if isinstance(news, Finished)]
+    assert not any(news.reused for news in ends)
+    assert Counter(news.label.split()[0] for news in ends) == STAGES
+    notes = [news.note for news in finished_run.news if isinstance(news, Step)]
+    assert any("loss" in note for note in notes)
+
+
+def test_a_repeated_run_computes_nothing_and_damage_is_repaired_alone(
+    finished_run: FinishedRun,
+) -> None:
+    assert states(finished_run) == (Counter(), Counter(STAGES))
+    store, outcome = finished_run.store, finished_run.outcome
+    origin = ancestors(store, outcome.evaluations[0])
+    delete(store.file(origin["split"], "split.parquet"))
+    truncate(store.file(origin["target_model"], "users.parquet"))
+    edit(store.file(origin["source"], "ratings.parquet"))
+    computed, _ = states(finished_run)
+    assert computed == Counter(split=1, pretrain=1, filter=1)
+
+
+def test_a_new_beta_shares_the_source(finished_run: FinishedRun) -> None:
+    computed, reused = states(finished_run, betas=(0.4,))
+    assert computed == Counter(split=1, pretrain=1, mapping=1, evaluate=1, report=1)
+    assert reused["pretrain"] == 1
+
+
+def test_scoring_differently_does_not_retrain(finished_run: FinishedRun) -> None:
+    computed, _ = states(finished_run, ranking_users=5)
+    assert computed == Counter(evaluate=2, report=1)
+    report = replace(finished_run.settings.report, reference="item_mean")
+    assert states(finished_run, report=report)[0] == Counter(report=1)
+
+
+def test_unknown_stages_are_refused_before_anything_runs(finished_run: FinishedRun) -> None:
+    with pytest.raises(ValueError, match="no stage 'evalute'"):
+        run(finished_run.settings, until="evalute")
+
+
+def test_a_report_compares_means_and_pairs_users(finished_run: FinishedRun) -> None:
+    store, report = finished_run.store, finished_run.outcome.report
+    assert isinstance(report, ArtifactRef)
+    summary = store.read_frame(report, "summary.parquet")
+    reference = summary.filter(pl.col("method") == "bias_transfer")
+    assert reference["p_value"].null_count() == reference.height
+    tested = summary.filter(
+        (pl.col("method") != "bias_transfer") & pl.col("metric").is_in(["mae", "rmse"])
+    )
+    assert tested["p_value"].null_count() == 0
+    text = store.file(report, "report.md").read_text()
+    assert all(method in text for method in TRIVIAL)
+    for name in ("scores.png", "curves.png"):
+        assert store.file(report, name).read_bytes().startswith(b"\x89PNG")
