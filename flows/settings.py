@@ -156,7 +156,7 @@ class Profile(PydanticBaseSettingsSource):
 
 
 def read_settings(options: Mapping[str, object], dotted: Iterable[str] = ()) -> Settings:
-    """Settings from command-line options (None: not given) and ``key.key=value`` assignments."""
+    """Settings from options (None: not given) and ``a.b=value`` assignments (``null``: None)."""
     given = {name: value for name, value in options.items() if value is not None}
     for assignment in dotted:
         _assign(given, assignment)
@@ -177,7 +177,7 @@ def _assign(options: dict[str, object], assignment: str) -> None:
         if not isinstance(inner, dict):
             raise BadSettings(f"--set {key}: {name!r} has no fields")
         place = inner
-    place[last] = value
+    place[last] = None if value == "null" else value
 
 
 def _told(problem: ErrorDetails) -> str:

@@ -56,9 +56,12 @@ class Tracking:
         return cls(uri) if uri else cls.inside(store)
 
     def __str__(self) -> str:
-        parts = urlsplit(self.uri)
-        secret = f":{parts.password}@" if parts.password else None
-        return self.uri.replace(secret, ":***@") if secret else self.uri
+        return self.without_password(self.uri)
+
+    def without_password(self, text: str) -> str:
+        """The text, fit for a log."""
+        password = urlsplit(self.uri).password
+        return text.replace(f":{password}@", ":***@") if password else text
 
 
 def track(
@@ -88,7 +91,7 @@ def track(
             "command once it is reachable: nothing but the logging is done again",
             store.root,
             where,
-            str(error).splitlines()[0][:200],
+            where.without_password(str(error).splitlines()[0])[:200],
         )
 
 

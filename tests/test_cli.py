@@ -1,0 +1,136 @@
+"""The command line, as a user meets it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, FinishedRun
+from damage import edit
+from typer.testing import CliRunner, Result
+
+from flows.cli import app
+
+
+def metaem(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def assignments() -> list[str]:
+    return [part for each in SMALL for part in ("--set", each)]
+
+
+@pytest.fixture
+def root(finished_run: FinishedRun) -> Path:
+    return finished_run.store.root
+
+
+def test_help_is_instant_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['metaem', '--help']\n"
+        "from flows.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'mlflow', 'prefect', 'polars', 'pydantic'} & {*sys.modules}\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    before = os.times().children_user  # processor time: a busy machine is not a slow command
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Usage: metaem" in done.stdout
+    assert os.times().children_user - before < 0.5
+
+
+def test_a_repeated_run_shows_the_table_and_where_to_look(root: Path) -> None:
+    done = metaem("run", "--store", root, "--betas", "0.3,0.6", *assignments())
+    assert done.exit_code == 0, done.output
+    for part in ("beta 0.3", "beta 0.6", "metaem", "bias_transfer", "rmse", "metaem ui"):
+        assert part in done.output
+    assert done.output.count("reused") == 15
+    assert "computed" not in done.output
+
+
+def test_a_stage_is_run_again_on_request_alone(root: Path) -> None:
+    common = ("--store", root, "--betas", "0.3,0.6", *assignments())
+    again = metaem("stage", "split", *common, "--refresh")
+    assert again.exit_code == 0, again.output
+    assert again.output.count("computed split") == 2
+    assert again.output.count("computed") == 2
+    assert "pretrain" not in again.output
+
+
+def test_stats_show_both_domains(root: Path) -> None:
+    done = metaem("stats", "--store", root, *assignments())
+    assert done.exit_code == 0, done.output
+    for part in ("movie", "music", "overlap", "1,400"):
+        assert part in done.output
+
+
+def test_artifacts_are_listed_shown_and_verified(finished_run: FinishedRun, root: Path) -> None:
+    ref = finished_run.outcome.evaluations[0]
+    assert f"evaluate/{ref.digest[:12]}" in metaem("artifacts", "list", "--store", root).output
+    shown = metaem("artifacts", "show", ref.digest[:16], "--store", root)
+    assert '"ranking_users": 10' in shown.output
+    many = metaem("artifacts", "show", "pretrain", "--store", root)
+    assert (many.exit_code, many.output.count("\n")) == (2, 1)
+    assert "give more of one" in many.output
+    assert metaem("artifacts", "verify", "--store", root).exit_code == 0
+
+
+def test_damage_and_garbage_are_found(root: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    edit(next(copy.glob("split/*/split.parquet")))
+    found = metaem("artifacts", "verify", "--store", copy)
+    assert found.exit_code == 1
+    assert "split.parquet" in found.output.replace("\n", "")
+    before = {*copy.rglob("*")}
+    assert "would free" in metaem("artifacts", "gc", "--store", copy, "--dry-run").output
+    assert {*copy.rglob("*")} == before
+    swept = metaem("artifacts", "gc", "--store", copy, "--keep-days", "0")
+    assert "freed" in swept.output
+    assert [*copy.glob("*/*/manifest.json")] == []
+    assert [*(copy / "results").iterdir()] == []
+
+
+WRONG = [
+    ("run", "--task", "movies"),
+    ("run", "--betas", "7"),
+    ("run", "--set", "pretrain.epochz=1"),
+    ("run", "--config", "missing.toml"),
+    ("stage", "evalute"),
+    ("artifacts", "list", "--store", "/nowhere/at/all"),
+    ("run", "--source", "files", "--task", "a-b"),
+]
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
+def test_bad_input_costs_one_line_and_exit_code_2(
+    arguments: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    prefect_server: None,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = metaem(*arguments)
+    assert done.exit_code == 2
+    lines = [line for line in done.output.splitlines() if line.strip()]
+    assert len(lines) == 1
+    assert lines[0].startswith("metaem: ")
+    assert "Traceback" not in done.output
+
+
+def test_a_file_with_bad_lines_is_told_with_line_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("user_id,item_id,rating\nu,i,3\nu,j,nonsense\n")
+    files = ["--set", "files.files.a=a.csv", "--set", "files.files.b=a.csv"]
+    columns = ["--set", "files.columns.timestamp=null"]
+    done = metaem("run", "--source", "files", "--task", "a-b", *files, *columns)
+    assert done.exit_code == 2
+    assert "line 3" in done.output
+    assert "nonsense" in done.output

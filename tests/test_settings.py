@@ -1,0 +1,92 @@
+"""Where settings come from, which wins, and how a wrong one is told."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.settings import NAMED_TASKS, BadSettings, Settings, read_settings
+from metaem_core.ratings import RatingScale
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder without a metaem.toml, and no METAEM_ variable."""
+    monkeypatch.chdir(tmp_path)
+    import os
+
+    for name in [name for name in os.environ if name.startswith("METAEM_")]:
+        monkeypatch.delenv(name)
+
+
+def test_options_win_over_environment_over_file_over_profile_over_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def epochs_and_reading(**options: object) -> tuple[int, bool]:
+        settings = read_settings({"profile": "paper", **options}, dotted)
+        return settings.pretrain.epochs, settings.pretrain.meta_reads_raw
+
+    dotted: list[str] = []
+    default = Settings().pretrain.epochs
+    assert epochs_and_reading() == (default, True)
+    (tmp_path / "metaem.toml").write_text("[pretrain]\nepochs = 11\nmeta_reads_raw = false\n")
+    assert epochs_and_reading() == (11, False)
+    monkeypatch.setenv("METAEM_PRETRAIN__EPOCHS", "12")
+    assert epochs_and_reading() == (12, False)
+    dotted.append("pretrain.epochs=13")
+    assert epochs_and_reading() == (13, False)
+
+
+def test_lists_scales_and_sources_can_be_given_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METAEM_SEEDS", "3,1,3")
+    settings = read_settings(
+        {"betas": "0.2, 0.5", "source": "amazon-2014"},
+        ["scale.low=0.5", "scale.step=0.5", "amazon_2014.ratings_only=true", "mirror=/data"],
+    )
+    assert settings.betas == (0.2, 0.5)
+    assert settings.seeds == (3, 1)
+    assert settings.scale == RatingScale(0.5, 5.0, 0.5)
+    location = settings.chosen_source.location("movie")
+    assert str(getattr(location, "path", "")) == "/data/ratings_Movies_and_TV.csv"
+
+
+@pytest.mark.parametrize("task", NAMED_TASKS)
+@pytest.mark.parametrize("source", ["synthetic", "amazon-2014", "amazon-2018", "amazon-2023"])
+def test_named_tasks_exist_in_every_source(task: str, source: str) -> None:
+    settings = read_settings({"task": task, "source": source})
+    for domain in settings.domains:
+        settings.chosen_source.location(domain)
+
+
+WRONG = {
+    "task=movie": "task",
+    "betas=0.2,1": "betas",
+    "betas=": "betas",
+    "seeds=-1": "seeds",
+    "profile=fast": "profile",
+    "source=netflix": "source",
+    "k=0": "'k'",
+    "pretrain.epochs=many": "pretrain.epochs",
+    "pretrain.epochz=3": "unknown setting 'pretrain.epochz'",
+    "colour=red": "unknown setting 'colour'",
+    "scale.low=9": "scale",
+    "betas.first=1": "betas",
+    "epochs": "key=value",
+    "config=missing.toml": "missing.toml",
+}
+
+
+@pytest.mark.parametrize(("assignment", "told"), WRONG.items())
+def test_a_wrong_setting_is_named(assignment: str, told: str) -> None:
+    with pytest.raises(BadSettings, match=told):
+        read_settings({}, [assignment])
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("task = ")
+    with pytest.raises(BadSettings, match=r"mine\.toml"):
+        read_settings({"config": tmp_path / "mine.toml"})
+
+
+def test_reading_settings_touches_nothing(tmp_path: Path) -> None:
+    read_settings({"store": tmp_path / "store", "source": "files"}, ["files.files.a=/nowhere.csv"])
+    assert [*tmp_path.iterdir()] == []

@@ -1,0 +1,127 @@
+"""What MLflow is told, once, and what happens when it cannot be reached."""
+
+import logging
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import FinishedRun
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from tasks.experiment import ancestors
+from tasks.tracking import MAX_DIGEST, Tracking, serve, track
+
+
+@pytest.fixture(scope="session")
+def client(finished_run: FinishedRun) -> MlflowClient:
+    return MlflowClient(Tracking.inside(finished_run.store).uri)
+
+
+def runs(client: MlflowClient, query: str = "") -> list[Run]:
+    experiment = client.get_experiment_by_name("movie-music")
+    assert experiment is not None
+    return [*client.search_runs([experiment.experiment_id], query)]
+
+
+def the_run(client: MlflowClient, finished_run: FinishedRun) -> Run:
+    (run,) = runs(client, f"tags.artifact = '{finished_run.outcome.evaluations[0]}'")
+    return run
+
+
+def test_a_run_shows_scores_settings_and_inputs(
+    finished_run: FinishedRun, client: MlflowClient
+) -> None:
+    store, ref = finished_run.store, finished_run.outcome.evaluations[0]
+    run = the_run(client, finished_run)
+    assert run.info.status == "FINISHED"
+    assert {"task": "movie-music", "beta": "0.3", "seed": "1"}.items() <= run.data.tags.items()
+    for method, metric, value in store.read_frame(ref, "scores.parquet").iter_rows():
+        assert run.data.metrics[f"{metric}/{method}"] == value
+    params = run.data.params
+    assert params["split.cold_fraction"] == "0.3"
+    assert params["target_model.epochs"] == params["source_model.epochs"] == "2"
+    assert params["mapping.epochs"] == "2"
+    assert params["source.k"] == "5"
+    logged = {each.dataset.name: each.dataset.digest for each in run.inputs.dataset_inputs}
+    origin = ancestors(store, ref)
+    assert logged == {
+        name: origin[name].digest[:MAX_DIGEST] for name in ("source", "target", "split")
+    }
+    assert "bias_transfer" in run.data.tags["mlflow.note.content"]
+
+
+def test_curves_have_a_point_an_epoch(finished_run: FinishedRun, client: MlflowClient) -> None:
+    run = the_run(client, finished_run)
+    for stage in ("source_model", "target_model", "mapping"):
+        for metric in ("loss", "validation_rmse"):
+            points = client.get_metric_history(run.info.run_id, f"{stage}/{metric}")
+            assert [point.step for point in points] == [1, 2]
+
+
+def test_tables_and_pictures_are_there_and_no_user_and_no_pickle(
+    finished_run: FinishedRun, client: MlflowClient
+) -> None:
+    store = finished_run.store
+    files = [path for path in (store.root / "mlflow").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".parquet", ".png", ".md"}
+    (ref, _) = finished_run.outcome.evaluations
+    users = store.read_frame(ref, "user_errors.parquet")["user_id"].unique()
+    content = b"".join(path.read_bytes() for path in files)
+    content += (store.root / "mlflow.db").read_bytes()
+    assert not [user for user in users if user.encode() in content]
+
+
+def test_logging_again_changes_nothing(finished_run: FinishedRun, client: MlflowClient) -> None:
+    store, outcome = finished_run.store, finished_run.outcome
+    assert outcome.report is not None
+    before = sorted(run.info.run_id for run in runs(client))
+    for mark in (store.root / "tracked").glob("*/*"):
+        mark.unlink()
+    track(store, Tracking.inside(store), outcome.evaluations, outcome.report)
+    assert sorted(run.info.run_id for run in runs(client)) == before
+
+
+def test_a_run_left_by_a_killed_process_is_replaced(
+    finished_run: FinishedRun, client: MlflowClient
+) -> None:
+    store, outcome = finished_run.store, finished_run.outcome
+    assert outcome.report is not None
+    run = the_run(client, finished_run)
+    client.update_run(run.info.run_id, status="RUNNING")
+    for mark in (store.root / "tracked").glob("*/*"):
+        mark.unlink()
+    track(store, Tracking.inside(store), outcome.evaluations, outcome.report)
+    replaced = the_run(client, finished_run)
+    assert replaced.info.run_id != run.info.run_id
+    assert replaced.data.metrics == run.data.metrics
+
+
+@pytest.fixture
+def busy_port() -> Iterator[int]:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+def test_an_unreachable_server_costs_a_warning_and_is_tried_again(
+    finished_run: FinishedRun, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, outcome = finished_run.store, finished_run.outcome
+    assert outcome.report is not None
+    nowhere = Tracking("http://user:secret@127.0.0.1:9")
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            track(store, nowhere, outcome.evaluations, outcome.report)
+        assert "results are complete" in caplog.text
+        assert "http://user:***@127.0.0.1:9" in caplog.text
+        assert "secret" not in caplog.text
+    store.verify(outcome.report)
+
+
+def test_a_port_in_use_is_refused(tmp_path: Path, busy_port: int) -> None:
+    with pytest.raises(ValueError, match=f"port {busy_port} is in use"):
+        serve(Tracking(f"sqlite:///{tmp_path}/m.db"), busy_port)
