@@ -127,7 +127,11 @@ def _checked(location: Remote | Local, part: Path, origin: str, ledger: Ledger) 
     recorded = ledger.entry(location.name)
     if location.sha256 not in (None, entry.sha256):
         expected, place = f"sha256 {location.sha256}", "the configuration"
-    elif recorded and (recorded.bytes, recorded.sha256) != (entry.bytes, entry.sha256):
+    elif (
+        recorded  # your own file may change; a published one may not
+        and isinstance(location, Remote)
+        and (recorded.bytes, recorded.sha256) != (entry.bytes, entry.sha256)
+    ):
         expected, place = f"{recorded.bytes} bytes, sha256 {recorded.sha256}", str(ledger.path)
     else:
         return entry

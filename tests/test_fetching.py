@@ -1,6 +1,7 @@
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
@@ -242,16 +243,18 @@ def test_offline_uses_only_what_is_recorded_and_whole(
     assert len(server.requests) == 1
 
 
-def test_a_local_file_is_copied_and_held_to_its_digest(tmp_path: Path) -> None:
+def test_a_local_file_is_copied_and_may_change_unless_it_is_pinned(tmp_path: Path) -> None:
     mine = tmp_path / "mine.csv"
     mine.write_bytes(b"u,i,5,1\n")
     local = Local("files/movie/mine.csv", mine)
     assert get(local, tmp_path / "data", offline=True) == b"u,i,5,1\n"
+    pinned = replace(local, sha256=sha256(b"u,i,5,1\n").hexdigest())
     mine.write_bytes(b"u,i,4,1\n")
-    with pytest.raises(DigestMismatch, match="replaced on purpose"):
-        get(local, tmp_path / "data")
+    with pytest.raises(DigestMismatch, match="the configuration has sha256"):
+        get(pinned, tmp_path / "data")
+    assert get(local, tmp_path / "data") == b"u,i,4,1\n"
     mine.unlink()
-    assert get(local, tmp_path / "data") == b"u,i,5,1\n"
+    assert get(local, tmp_path / "data") == b"u,i,4,1\n"
     with pytest.raises(DownloadError, match="is no file"):
         get(Local("files/movie/none.csv", tmp_path / "none.csv"), tmp_path / "data")
 

@@ -17,7 +17,6 @@ from tasks.sources.amazon_2018 import Amazon2018
 from tasks.sources.amazon_2023 import Amazon2023
 from tasks.sources.base import Columns, Local, Remote, Source
 from tasks.sources.files import Files
-from tasks.sources.registry import SOURCES
 from tasks.sources.synthetic import Synthetic, amazon_ids
 from tasks.sources.transfer import DownloadLimits
 from tests.amazon_files import (
@@ -157,7 +156,7 @@ def test_a_mirror_may_be_a_folder(frame: pl.DataFrame, tmp_path: Path) -> None:
 
 
 def test_releases_do_not_share_file_names() -> None:
-    sources = [
+    sources: list[Source] = [
         Amazon2014(),
         Amazon2014(ratings_only=True),
         Amazon2018(),
@@ -286,15 +285,3 @@ def test_amazon_ids_are_distinct_and_ordered_like_the_numbers() -> None:
     assert ids.to_list() == sorted(ids)
     assert ids.n_unique() == 5
     assert ids[2] == "A0000000000010"
-
-
-def test_every_source_has_a_name() -> None:
-    files = SOURCES["files"](files={"movie": "m.csv"})
-    others: list[Source] = [make() for name, make in SOURCES.items() if name != "files"]
-    assert [source.location("movie").name.split("/")[0] for source in [*others, files]] == [
-        "amazon-2014",
-        "amazon-2018",
-        "amazon-2023",
-        "synthetic",
-        "files",
-    ]
