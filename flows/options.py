@@ -1,0 +1,72 @@
+"""What commands share: their options, how they open settings and store, how they fail."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from flows.settings import Settings
+    from tasks.artifacts import Store
+
+Task = Annotated[str | None, typer.Option(help="<source>-<target>, such as movie-music.")]
+From = Annotated[
+    str | None,
+    typer.Option("--source", help="synthetic, amazon-2014, amazon-2018, amazon-2023 or files."),
+]
+Betas = Annotated[str | None, typer.Option(help="Cold fractions, such as 0.2,0.5,0.8.")]
+Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 1,2,3.")]
+Profile = Annotated[str | None, typer.Option(help="calibrated, or paper: equations as printed.")]
+StoreFolder = Annotated[Path | None, typer.Option("--store", help="Folder of all results.")]
+Config = Annotated[Path | None, typer.Option(help="TOML file of settings [metaem.toml].")]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", help="Any setting: --set pretrain.epochs=10.")
+]
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """One line instead of a traceback: exit code 2 for what the caller can correct, else 1."""
+    try:
+        yield
+    except (ValueError, OSError, RuntimeError) as error:
+        if "METAEM_DEBUG" in os.environ:
+            raise
+        typer.echo(f"metaem: {error}", err=True)
+        raise typer.Exit(2 if isinstance(error, ValueError) else 1) from error
+
+
+def open_settings(
+    task: str | None = None,
+    source: str | None = None,
+    betas: str | None = None,
+    seeds: str | None = None,
+    profile: str | None = None,
+    store: Path | None = None,
+    config: Path | None = None,
+    assignments: list[str] | None = None,
+) -> "Settings":
+    from flows.settings import read_settings
+
+    options = {
+        "task": task,
+        "source": source,
+        "betas": betas,
+        "seeds": seeds,
+        "profile": profile,
+        "store": store,
+        "config": config,
+    }
+    return read_settings(options, assignments or ())
+
+
+def open_store(store: Path | None, config: Path | None) -> "Store":
+    from tasks.artifacts import Store
+
+    root = store or open_settings(config=config).store
+    if not root.is_dir():
+        raise ValueError(f"no store at {str(root)!r}: run `metaem run` first, or name one: --store")
+    return Store(root.resolve())
