@@ -1,0 +1,103 @@
+"""Scores of predictors whose worth is known, and the paired test."""
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from metaem_core import evaluation
+from metaem_core.evaluation import EvaluateConfig, ranking_scores, ranking_users, rating_scores
+from metaem_core.pair import Queries
+from metaem_core.ratings import Floats, Ints, RatingScale
+from metaem_core.significance import paired_p_value
+from tasks.report import summarise
+
+QUERIES = Queries(
+    users=np.array([2, 2, 5, 7, 7]),
+    items=np.array([0, 3, 1, 0, 2]),
+    values=np.array([5, 1, 3, 2, 4], dtype=np.float32),
+)
+
+
+def favourites(users: Ints, items: Ints) -> Floats:
+    """Ranks exactly the held-out items first."""
+    liked = {*zip(QUERIES.users.tolist(), QUERIES.items.tolist(), strict=True)}
+    pairs = zip(users.tolist(), items.tolist(), strict=True)
+    return np.array([float(pair in liked) for pair in pairs], dtype=np.float32)
+
+
+def test_errors_by_hand() -> None:
+    predicted = np.array([7, 1, 3, 0, 4], dtype=np.float32)
+    scores = rating_scores(predicted, QUERIES, RatingScale())
+    assert scores["mae"] == pytest.approx((0 + 0 + 0 + 1 + 0) / 5)
+    assert scores["rmse"] == pytest.approx((1 / 5) ** 0.5)
+    assert scores["mae_raw"] == pytest.approx((2 + 2) / 5)
+    assert scores["rmse_raw"] == pytest.approx((8 / 5) ** 0.5)
+    assert scores["heldout_ndcg"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1 << 20])
+def test_a_perfect_ranking_scores_one_and_its_opposite_zero(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(evaluation, "PAIRS_AT_ONCE", at_once)
+    users = ranking_users(QUERIES, EvaluateConfig("t"))
+    best = ranking_scores(favourites, QUERIES, users, n_items=9, k=2)
+    assert best == {"ndcg_at_2": 1.0, "hr_at_2": 1.0, "mrr": 1.0}
+    worst = ranking_scores(lambda u, i: -favourites(u, i), QUERIES, users, n_items=9, k=2)
+    assert worst["ndcg_at_2"] == worst["hr_at_2"] == 0.0
+    assert worst["mrr"] == pytest.approx(np.mean([1 / 8, 1 / 9, 1 / 8]))
+
+
+def test_ranking_users_are_a_seeded_sample() -> None:
+    def drawn(seed: int, count: int) -> list[int]:
+        return ranking_users(QUERIES, EvaluateConfig("t", ranking_users=count, seed=seed)).tolist()
+
+    assert drawn(0, 100) == [2, 5, 7]
+    assert drawn(3, 2) == drawn(3, 2)
+    assert {tuple(drawn(seed, 1)) for seed in range(20)} == {(2,), (5,), (7,)}
+
+
+@given(arrays(np.float64, st.integers(2, 30), elements=st.floats(-9, 9, width=16)))
+def test_p_is_a_probability_and_does_not_depend_on_order_or_sign(
+    differences: "np.typing.NDArray[np.float64]",
+) -> None:
+    p = paired_p_value(differences)
+    assert 0 <= p <= 1
+    assert paired_p_value(-differences) == pytest.approx(p)
+    assert paired_p_value(np.sort(differences)) == pytest.approx(p)
+
+
+def test_p_is_uniform_where_nothing_differs() -> None:
+    draw = np.random.default_rng(0)
+    p = np.array([paired_p_value(draw.exponential(size=400) - 1.0) for _ in range(2000)])
+    for level in (0.05, 0.2, 0.5):
+        assert np.mean(p < level) == pytest.approx(level, abs=0.03)
+
+
+def test_the_summary_averages_seeds_and_pairs_users_within_them() -> None:
+    def errors(method: str, seed: int, mse: list[float]) -> pl.DataFrame:
+        return pl.DataFrame(
+            {"method": method, "user_id": ["a", "b", "c"], "ratings": [1, 1, 2], "mae": mse}
+        ).with_columns(mse=pl.Series(mse), task=pl.lit("t"), beta=0.2, seed=seed)
+
+    parts = [errors("base", seed, [1.0, 2.0, 3.0]) for seed in (1, 2)]
+    parts += [errors("same", seed, [3.0, 2.0, 2.0]) for seed in (1, 2)]  # summed: 2 - 2 = 0
+    parts += [errors("better", 1, [0.8, 1.9, 2.9]), errors("better", 2, [0.9, 1.8, 2.9])]
+    rows = [
+        ("t", 0.2, seed, method, "rmse", value + 0.1 * seed)
+        for seed in (1, 2)
+        for method, value in (("base", 1.0), ("same", 1.0), ("better", 0.5))
+    ]
+    columns = ["task", "beta", "seed", "method", "metric", "value"]
+    summary = summarise(pl.DataFrame(rows, columns, orient="row"), pl.concat(parts), "base")
+    told = {row["method"]: row for row in summary.iter_rows(named=True)}
+    assert told["base"]["p_value"] is None
+    assert told["same"]["p_value"] == pytest.approx(1.0)
+    assert told["better"]["p_value"] < 1e-3
+    assert told["better"]["mean"] == pytest.approx(0.65)
+    assert told["better"]["sd"] == pytest.approx(0.1 / 2**0.5)
+    with pytest.raises(ValueError, match="unknown reference"):
+        summarise(pl.DataFrame(rows, columns, orient="row"), pl.concat(parts), "nobody")
