@@ -125,7 +125,7 @@ def parse_ref(text: str | bytes) -> ArtifactRef:
 def read_record(path: Path) -> ArtifactRef:
     """The address in a result record; ValueError, KeyError or TypeError if it is not one of ours.
 
-    A record names its own serializer, and Prefect would let it name one that unpickles.
+    A record names its own serializer, and Prefect would let it name code to run.
     """
     record = json.loads(path.read_bytes())
     if record["metadata"]["serializer"] != {"type": SERIALIZER}:

@@ -180,13 +180,23 @@ def test_a_store_that_was_moved_is_still_full(run: Run, store: Store, tmp_path: 
     assert not store.root.exists()
 
 
-def test_a_record_that_asks_to_be_unpickled_is_not_obeyed(run: Run, store: Store) -> None:
+def test_a_record_that_names_code_to_read_it_with_is_not_obeyed(
+    run: Run, store: Store, planted: Planted
+) -> None:
     first = run()
+    (planted.folder / "mischief.py").write_text(
+        "def obey(what):\n    open(__file__ + '.ran', 'w').close()"
+    )
+    importlib.invalidate_caches()
     for path in (store.root / RECORDS).iterdir():
         record = json.loads(path.read_text())
-        record["metadata"]["serializer"] = {"type": "pickle"}
+        record["metadata"]["serializer"] = {
+            "type": "json",
+            "object_decoder": "planted.mischief.obey",
+        }
         path.write_text(json.dumps(record))
     assert run() == Outcome("ooo", first.refs)
+    assert not (planted.folder / "mischief.py.ran").exists()
 
 
 def test_listeners_hear_of_steps_and_ends(run: Run) -> None:
