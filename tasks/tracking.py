@@ -97,6 +97,8 @@ def track(
 
 def serve(where: Tracking, port: int) -> None:
     """Become MLflow's UI on the loopback address."""
+    if where.uri.startswith("http"):
+        raise ValueError(f"experiments are on a server of their own: open {where} in a browser")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -109,8 +111,9 @@ def serve(where: Tracking, port: int) -> None:
 
 
 def _open(where: Tracking, task: str) -> "tuple[MlflowClient, str]":
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its retries end in one warning of ours
     from mlflow import MlflowClient
 
     client = MlflowClient(where.uri)

@@ -125,3 +125,8 @@ def test_an_unreachable_server_costs_a_warning_and_is_tried_again(
 def test_a_port_in_use_is_refused(tmp_path: Path, busy_port: int) -> None:
     with pytest.raises(ValueError, match=f"port {busy_port} is in use"):
         serve(Tracking(f"sqlite:///{tmp_path}/m.db"), busy_port)
+
+
+def test_a_server_of_its_own_is_not_served_again() -> None:
+    with pytest.raises(ValueError, match=r"open http://:\*\*\*@mlflow"):
+        serve(Tracking("http://:secret@mlflow:5000"), 5000)
