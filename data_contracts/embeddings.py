@@ -3,13 +3,13 @@
 import dataframely as dy
 
 
-def user_embeddings(size: int) -> type[dy.Schema]:
-    """Users' raw embedding u and the vector MLP_user(u) that predictions use."""
+def user_embeddings(size: int, vector_size: int) -> type[dy.Schema]:
+    """Users' raw embedding u and what a device carries over: MLP_user(u) and the user's traits."""
 
     class UserEmbeddings(dy.Schema):
         user_id = dy.String(unique=True)
         embedding = dy.Array(dy.Float32(), size)
-        vector = dy.Array(dy.Float32(), size)
+        vector = dy.Array(dy.Float32(), vector_size)
 
     return UserEmbeddings
 

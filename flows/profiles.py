@@ -4,6 +4,15 @@ PROFILES: dict[str, dict[str, object]] = {
     "calibrated": {},
     # Equations 3 to 6 as printed, without centring (docs: every ambiguity, decided)
     "paper": {
-        "pretrain": {"centred": False, "relu_last": True, "meta_reads_raw": True},
+        "pretrain": {
+            "centred": False,
+            "relu_last": True,
+            "meta_reads_raw": True,
+            "learning_rate": 3e-3,
+            "l2": 1e-4,
+            "table_learning_rate": 3e-3,
+            "table_l2": 1e-4,
+        },
+        "mapping": {"learning_rates": (1e-4, 1e-3, 1e-2), "patience": 10},
     },
 }

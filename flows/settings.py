@@ -20,7 +20,8 @@ from pydantic_settings import (
 )
 
 from flows.profiles import PROFILES
-from metaem_core.methods.metaem import MappingConfig, PretrainConfig
+from metaem_core.methods.metaem_mapping import MappingConfig
+from metaem_core.methods.metaem_pretraining import PretrainConfig
 from metaem_core.ratings import RatingScale
 from tasks.report import ReportConfig
 from tasks.sources.amazon_2014 import Amazon2014

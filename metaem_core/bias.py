@@ -56,6 +56,45 @@ def damped_biases(
     return Biases(mean, item.astype(np.float32), user.astype(np.float32))
 
 
+def fitted_biases(ratings: Ratings, sweeps: int = 10) -> Biases:
+    """:func:`damped_biases` with dampings estimated as noise variance / bias variance.
+
+    Devices need to send only sums: of counts, of residuals and of their squares.
+    """
+    mean = _mean(ratings)
+    centred = ratings.values - mean
+    user = np.zeros(ratings.n_users)
+    for _ in range(sweeps):
+        item = _shrunk_mean(ratings.items, centred - user[ratings.users], ratings.n_items)
+        user = _shrunk_mean(ratings.users, centred - item[ratings.items], ratings.n_users)
+    return Biases(mean, item.astype(np.float32), user.astype(np.float32))
+
+
+def user_traits(ratings: Ratings, biases: Biases) -> Floats:
+    """Each user's bias, spread and log count, the latter two standardised; (n_users, 3)."""
+    squares = biases.residuals(ratings) ** 2
+    typical = float(squares.mean())
+    spread = damped_mean(ratings.users, squares - typical, ratings.n_users, USER_DAMPING)
+    count = np.bincount(ratings.users, minlength=ratings.n_users)
+    style = np.stack([np.sqrt(spread + typical), np.log1p(count)], axis=1)
+    rated = style[count > 0]
+    style = (style - rated.mean(0)) / np.maximum(rated.std(0), 1e-6)
+    style[count == 0] = 0
+    return np.column_stack([biases.user, style]).astype(np.float32)
+
+
+def _shrunk_mean(groups: Ints, values: NDArray[np.floating], n_groups: int) -> NDArray[np.float64]:
+    """Damped means whose damping is a one-way analysis of variance's (Searle 1992, section 3.6)."""
+    count = np.bincount(groups, minlength=n_groups)
+    total = np.bincount(groups, weights=values, minlength=n_groups)
+    n, filled = len(values), int((count > 0).sum())
+    explained = float((total**2 / np.maximum(count, 1)).sum())
+    noise = (float(values @ values) - explained) / max(n - filled, 1)
+    between = explained - float(total.sum()) ** 2 / n - (filled - 1) * noise
+    variance = between / max(n - float(count @ count) / n, 1.0)
+    return damped_mean(groups, values, n_groups, noise / max(variance, 1e-3))
+
+
 def damped_mean(
     groups: Ints, values: NDArray[np.floating], n_groups: int, damping: float
 ) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 import polars as pl
 import torch
 
-from metaem_core.methods.metaem import Mapping, MappingConfig
+from metaem_core.methods.metaem_mapping import Mapping, MappingConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
 from tasks.domains import domain_pair, held_out, read_domain, read_split
@@ -24,14 +24,13 @@ def mapping(
     """Learn f_theta on the training overlap, stopped by the validation users."""
     source_domain, target_domain = read_domain(store, source), read_domain(store, target)
     roles = read_split(store, split)
-    work = Mapping(
-        config,
-        read_user_vectors(store, source_model),
-        read_model(store, target_model),
-        domain_pair(source_domain, target_domain, roles),
-        held_out(source_domain, target_domain, roles.validation),
-    )
-    train(store, work.training)
+    pair = domain_pair(source_domain, target_domain, roles)
+    validation = held_out(source_domain, target_domain, roles.validation)
+    vectors, model = read_user_vectors(store, source_model), read_model(store, target_model)
+    tried = [Mapping(config, r, vectors, model, pair, validation) for r in config.learning_rates]
+    for rate, candidate in zip(config.learning_rates, tried, strict=True):
+        train(store, candidate.training, f"learning rate {rate:g}")
+    work = min(tried, key=lambda candidate: candidate.training.best_rmse)
     shared = pl.concat([roles.train, roles.validation, roles.cold]).sort()
     mapped = work.map_users(torch.from_numpy(source_domain.users(shared)))
     with store.draft() as draft:

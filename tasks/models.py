@@ -29,7 +29,7 @@ def write_model(draft: Draft, model: DomainModel, domain: Domain) -> None:
     size = model.common_items.shape[1]
     mean = float(model.item_offsets.mean())
     with torch.no_grad():
-        vectors = model.embed_users(torch.arange(len(domain.user_ids)))
+        vectors = model.profiles(torch.arange(len(domain.user_ids)))
     users = {
         "user_id": domain.user_ids,
         "embedding": _lists(model.user_embeddings),
@@ -41,7 +41,7 @@ def write_model(draft: Draft, model: DomainModel, domain: Domain) -> None:
         "bias": (model.item_offsets - mean).numpy(),
     }
     about = _About(mean_rating=mean, relu_last=model.relu_last, meta_reads_raw=model.meta_reads_raw)
-    draft.write_frame("users.parquet", pl.DataFrame(users), user_embeddings(size))
+    draft.write_frame("users.parquet", pl.DataFrame(users), user_embeddings(size, vectors.shape[1]))
     draft.write_frame("items.parquet", pl.DataFrame(items), item_embeddings(size))
     draft.write_tensors(NETWORKS, model.tensors())
     draft.write_json("model.json", about)
@@ -53,8 +53,10 @@ def read_model(store: Store, ref: ArtifactRef) -> DomainModel:
     items = store.read_frame(ref, "items.parquet")
     about = cast(_About, store.read_json(ref, "model.json"))
     tensors = store.read_tensors(ref, NETWORKS)
+    embeddings, vectors = _tensor(users["embedding"]), _tensor(users["vector"])
     return DomainModel(
-        user_embeddings=_tensor(users["embedding"]),
+        user_embeddings=embeddings,
+        user_traits=vectors[:, embeddings.shape[1] :],
         common_items=_tensor(items["embedding"]),
         item_offsets=_tensor(items["bias"]) + about["mean_rating"],
         meta_network=network(tensors, "meta_network"),
@@ -66,7 +68,7 @@ def read_model(store: Store, ref: ArtifactRef) -> DomainModel:
 
 
 def read_user_vectors(store: Store, ref: ArtifactRef) -> Tensor:
-    """MLP_user(u) of every user of a pretrain artifact (m, k_u): all that leaves the domain."""
+    """DomainModel.profiles of every user of a pretrain artifact: all that leaves the domain."""
     return _tensor(store.read_frame(ref, "users.parquet")["vector"])
 
 

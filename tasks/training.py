@@ -1,5 +1,7 @@
 """Running a training with a checkpoint an epoch and news of its progress."""
 
+import shutil
+
 import polars as pl
 
 from data_contracts.curves import LearningCurve
@@ -10,9 +12,9 @@ from tasks.checkpoints import Checkpoint
 from tasks.progress import advance
 
 
-def train(store: Store, training: Training) -> None:
-    """Train to the end, from the last checkpoint of this very work if there is one."""
-    checkpoint = Checkpoint(store.scratch)
+def train(store: Store, training: Training, part: str = "training") -> None:
+    """Train to the end, from the last checkpoint of this part of the work if there is one."""
+    checkpoint = Checkpoint(store.scratch / part.replace(" ", "-"))
     if (saved := checkpoint.load()) is not None:
         training.load(saved[1])
     total = training.schedule.epochs
@@ -24,17 +26,17 @@ def train(store: Store, training: Training) -> None:
         done += 1
         loss = stats.squared_error / max(stats.n_ratings, 1)
         epoch = int(training.epoch) - 1 + min(done / rounds, 1)
-        advance(epoch, total, note=f"loss {loss:.3f}")
+        advance(epoch, total, note=f"{part}, loss {loss:.3f}")
 
     for stats in training.epochs(on_round):
         checkpoint.save(stats.epoch, training.state())
         done = 0
-        advance(stats.epoch, total, note=f"validation RMSE {stats.validation_rmse:.4f}")
-    advance(total, total, note=f"{int(training.epoch)} epochs")
+        advance(stats.epoch, total, note=f"{part}, validation RMSE {stats.validation_rmse:.4f}")
+    advance(total, total, note=f"{part}, {int(training.epoch)} epochs")
 
 
 def write_curve(draft: Draft, training: Training) -> None:
-    """The learning curve, and the end of the checkpoint that led to it."""
+    """The learning curve."""
     frame = pl.DataFrame(
         training.curve(),
         schema={
@@ -50,5 +52,5 @@ def write_curve(draft: Draft, training: Training) -> None:
 
 
 def forget(store: Store) -> None:
-    """Drop the checkpoint of a training whose artifact is published."""
-    Checkpoint(store.scratch).clear()
+    """Drop the checkpoints of work whose artifact is published."""
+    shutil.rmtree(store.scratch, ignore_errors=True)

@@ -269,4 +269,4 @@ def test_each_stage_depends_on_its_own_code_alone() -> None:
     """Editing the evaluation must not retrain, nor editing the training read files again."""
     assert "metaem_core.federated.server" in sources("tasks.pretrain")
     assert not {"tasks.evaluate", "metaem_core.evaluation"} & {*sources("tasks.mapping")}
-    assert not {"tasks.pretrain", "metaem_core.methods.metaem"} & {*sources("tasks.filter")}
+    assert not {"tasks.pretrain", "metaem_core.methods.metaem_mapping"} & {*sources("tasks.filter")}

@@ -62,7 +62,7 @@ def test_a_user_has_one_known_role() -> None:
 
 
 def test_embeddings_have_one_width_and_finite_numbers() -> None:
-    schema = user_embeddings(2)
+    schema = user_embeddings(2, 2)
     lists = pl.Array(pl.Float32, 2)
     columns = {"user_id": pl.String, "embedding": lists, "vector": lists}
     good = pl.DataFrame([("a", [1.0, 2.0], [3.0, 4.0])], schema=columns, orient="row")

@@ -11,7 +11,8 @@ from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.protocol import tensors_of
 from metaem_core.federated.simulation import Backend, CohortSimulation, DeviceLoop
 from metaem_core.federated.towers import PersonalTowers
-from metaem_core.methods.metaem import PretrainConfig, Pretraining, cold_predictor
+from metaem_core.methods.metaem_mapping import cold_predictor
+from metaem_core.methods.metaem_pretraining import PretrainConfig, Pretraining
 from metaem_core.models.domain import DomainModel
 from metaem_core.ratings import Ratings
 from tests.worlds import random_ratings
@@ -80,7 +81,8 @@ def central_gradients(model: DomainModel, ratings: Ratings) -> tuple[Tensor, ...
             vector = user_tower(users[user])
             seen = users[user] if model.meta_reads_raw else vector
             private = meta(seen).reshape(items.shape[1], -1)
-            rating = vector @ item_tower(items[item] @ private) + model.item_offsets[item]
+            taste = vector @ item_tower(items[item] @ private)
+            rating = taste + model.item_offsets[item] + model.user_traits[user, 0]
             errors.append((float(value) - rating) ** 2)
     parameters = [p for m in (meta, user_tower, item_tower) for p in m.parameters()]
     loss = torch.stack(errors).mean()
@@ -157,7 +159,7 @@ def test_a_phone_is_a_cohort_of_one() -> None:
 
 def test_cold_prediction_does_not_depend_on_the_order_or_company_of_the_pairs() -> None:
     model = pretraining(torch.float32).model()
-    vectors = torch.randn(40, 32, generator=torch.Generator().manual_seed(1))
+    vectors = torch.randn(40, 33, generator=torch.Generator().manual_seed(1))
     predict = cold_predictor(lambda users: vectors[users], model)
     users, items = RATINGS.users, RATINGS.items
     together = predict(users, items)

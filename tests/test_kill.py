@@ -14,7 +14,8 @@ WORK = """
 import sys
 from pathlib import Path
 import torch
-from metaem_core.methods.metaem import MappingConfig, PretrainConfig
+from metaem_core.methods.metaem_mapping import MappingConfig
+from metaem_core.methods.metaem_pretraining import PretrainConfig
 from metaem_core.splitting import SplitConfig
 from metaem_core.synthetic import SyntheticConfig
 from tasks.artifacts import Store
@@ -41,7 +42,7 @@ with listening(lambda step: print(f"{step.done:.3f}", flush=True)):
         long = PretrainConfig(epochs=12, patience=12)
         ref = pretrain.fn(store, long, movie, None)
     else:
-        long = MappingConfig(epochs=30, patience=30, cohort_size=8)
+        long = MappingConfig(epochs=30, patience=30, cohort_size=8, learning_rates=(1e-3, 1e-2))
         ref = mapping.fn(store, long, *models, movie, music, split)
 print("artifact", ref.digest)
 """
@@ -74,9 +75,9 @@ def test_a_killed_training_goes_on_from_its_last_epoch(tmp_path: Path, stage: st
     undisturbed = finished(tmp_path / "undisturbed", stage)
     started = time.time()
     kill_after_epoch(tmp_path / "killed", stage, epoch=3)
-    checkpoints = list((tmp_path / "killed" / "checkpoints").glob("*/*/*.safetensors"))
+    checkpoints = list((tmp_path / "killed" / "checkpoints").glob("**/*.safetensors"))
     assert [path.stat().st_mtime > started for path in checkpoints] == [True]
     resumed = finished(tmp_path / "killed", stage)
     assert float(resumed[0]) > 3
     assert resumed[-1] == undisturbed[-1]
-    assert not list((tmp_path / "killed" / "checkpoints").glob("*/*/*.safetensors"))
+    assert not list((tmp_path / "killed" / "checkpoints").glob("**/*.safetensors"))

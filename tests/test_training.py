@@ -8,14 +8,9 @@ import pytest
 import torch
 
 from metaem_core.federated.training import Divergence, EpochStats, Training
-from metaem_core.methods.metaem import (
-    Mapping,
-    MappingConfig,
-    PretrainConfig,
-    Pretraining,
-    cold_predictor,
-    map_users,
-)
+from metaem_core.methods.metaem_mapping import Mapping, MappingConfig, cold_predictor
+from metaem_core.methods.metaem_pretraining import PretrainConfig, Pretraining
+from metaem_core.models.mapping import map_users
 from metaem_core.pair import DomainPair, Queries
 from metaem_core.ratings import Ratings
 from tests.worlds import random_ratings
@@ -23,7 +18,7 @@ from tests.worlds import random_ratings
 SOURCE = random_ratings(n_users=50, n_items=40, mean_count=8, seed=1)
 TARGET = random_ratings(n_users=60, n_items=30, mean_count=7, seed=2)
 PRETRAIN = PretrainConfig(hidden_size=16, common_size=8, private_size=4, cohort_size=8, epochs=4)
-MAPPING = MappingConfig(hidden_size=16, cohort_size=8, epochs=4, learning_rate=1e-2)
+MAPPING = MappingConfig(hidden_size=16, cohort_size=8, epochs=4)
 STAGES = ["lazy", "dense", "personal", "mapping by task", "mapping by distance"]
 
 
@@ -45,8 +40,8 @@ def pair() -> tuple[DomainPair, Queries]:
 
 def mapping(config: MappingConfig) -> Mapping:
     model = Pretraining(PRETRAIN, pair()[0].target).model()
-    vectors = torch.randn(SOURCE.n_users, 8, generator=torch.Generator().manual_seed(4))
-    return Mapping(config, vectors, model, *pair())
+    vectors = torch.randn(SOURCE.n_users, 8 + 3, generator=torch.Generator().manual_seed(4))
+    return Mapping(config, 1e-2, vectors, model, *pair())
 
 
 def stage(kind: str) -> Pretraining | Mapping:
@@ -92,7 +87,7 @@ def test_the_result_is_the_best_epoch_not_the_last() -> None:
     errors = [epoch.validation_rmse for epoch in curve]
     assert len(curve) == int(np.argmin(errors)) + 1 + 4 < 30
     again = Pretraining(
-        replace(PRETRAIN, learning_rate=0.1, epochs=int(np.argmin(errors)) + 1),
+        replace(PRETRAIN, learning_rate=0.1, patience=4, epochs=int(np.argmin(errors)) + 1),
         SOURCE,
     )
     run(again.training)
@@ -119,9 +114,9 @@ def test_ratings_of_untrained_users_reach_neither_pretraining_nor_mapping() -> N
         own = TARGET.of_users(validating)
         model = Pretraining(PRETRAIN, known.target)
         run(model.training)
-        vectors = torch.randn(SOURCE.n_users, 8, generator=torch.Generator().manual_seed(4))
+        vectors = torch.randn(SOURCE.n_users, 8 + 3, generator=torch.Generator().manual_seed(4))
         validation = Queries(own.users, own.items, own.values)
-        second = Mapping(MAPPING, vectors, model.model(), known, validation)
+        second = Mapping(MAPPING, 1e-2, vectors, model.model(), known, validation)
         run(second.training)
         predict = cold_predictor(
             lambda users: map_users(second.mapping(), vectors[users]), model.model()

@@ -19,7 +19,7 @@ TENSOR_FIELDS = ("user_vectors", "private_items", "common_items", "item_offsets"
 class Download:
     """What a cohort of |S| devices receives; a single phone is |S| = 1."""
 
-    user_vectors: Tensor  # u_hat (S, k_u)
+    user_vectors: Tensor  # u_hat (S, k_u), and the user's bias in a centred domain (S, k_u + 1)
     private_items: Tensor  # V^p (S, k_c, k_p)
     common_items: Tensor  # rows of V^c (n, k_c)
     item_offsets: Tensor  # mean rating + item bias (n,)

@@ -8,6 +8,7 @@ from torch import Tensor
 from metaem_core.federated.optimizers import NetworkAdam, TableAdam
 from metaem_core.federated.protocol import Download, Upload
 from metaem_core.models.domain import DomainModel, private_items
+from metaem_core.models.mapping import map_users
 from metaem_core.models.mlp import Parameters, mlp
 
 
@@ -41,7 +42,7 @@ class PretrainServer:
         seen = self._embeddings if model.meta_reads_raw else vectors
         k_c = model.common_items.shape[1]
         return Download(
-            vectors,
+            torch.cat([vectors, model.user_bias(cohort)], 1),
             private_items(self._meta, seen, k_c, model.relu_last),  # Eq. 3
             model.common_items.index_select(0, rows),
             model.item_offsets.index_select(0, rows),
@@ -86,7 +87,8 @@ class MappingServer:
 
     def __init__(
         self,
-        mapping: Parameters,
+        start: Parameters,
+        network: Parameters,
         target: DomainModel,
         sources: Tensor,
         nets: NetworkAdam,
@@ -94,11 +96,12 @@ class MappingServer:
     ) -> None:
         self.target, self.sources, self.nets = target, sources, nets
         self.trained = frozenset({"user_vectors"} | ({"private_items"} if by_task else set()))
-        self._mapping = _leaves(mapping)
+        self._start, self._network = start, _leaves(network)
 
     def download(self, cohort: Tensor, rows: Tensor) -> Download:
         """``u_hat^t = f(MLP_user(u^s))`` (Eq. 11) and the private items made from it."""
-        vectors = mlp(self._mapping, self.sources.index_select(0, cohort), relu_last=False)
+        mapping = (*self._start, *self._network)
+        vectors = map_users(mapping, self.sources.index_select(0, cohort))
         return self.target.download(vectors, self.trained, rows)
 
     def apply(self, download: Download, upload: Upload, cohort: Tensor, rows: Tensor) -> None:
@@ -106,7 +109,7 @@ class MappingServer:
         names = sorted(upload.gradients)
         kept = torch.autograd.grad(
             [getattr(download, name) for name in names],
-            self._mapping,
+            self._network,
             [upload.gradients[name][0] / upload.n_ratings for name in names],
         )
         self.nets.step(kept)

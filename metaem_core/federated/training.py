@@ -13,6 +13,8 @@ from metaem_core.federated.optimizers import restore
 from metaem_core.federated.rounds import RoundStats, Server, run_epoch
 from metaem_core.federated.simulation import Backend
 from metaem_core.federated.stopping import BestEpoch
+from metaem_core.metrics import mae, rmse
+from metaem_core.ratings import Floats, RatingScale
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,11 @@ class Training:
         """Continue where a saved state stopped."""
         restore(self.state(), saved)
 
+    @property
+    def best_rmse(self) -> float:
+        """Validation RMSE of the best epoch."""
+        return float(self.best.rmse)
+
     def best_tensors(self) -> dict[str, Tensor]:
         """The live tensors as they were at the best epoch."""
         return self.best.best
@@ -114,3 +121,10 @@ def _require_finite(stats: EpochStats) -> None:
             f"training diverged in epoch {stats.epoch}: mean squared error {stats.loss}, "
             f"validation RMSE {stats.validation_rmse}; lower the learning rate"
         )
+
+
+def clipped_errors(predicted: Tensor, values: Floats, scale: RatingScale) -> Errors:
+    if not bool(predicted.isfinite().all()):
+        return Errors(math.nan, math.nan)
+    clipped = predicted.clamp(scale.low, scale.high).numpy()
+    return Errors(mae(clipped, values), rmse(clipped, values))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metaem_core.bias import damped_item_bias, damped_user_bias
+from metaem_core.bias import damped_item_bias, damped_user_bias, fitted_biases
 from metaem_core.pair import DomainPair
 from metaem_core.ratings import Floats, Ints, Ratings
 
@@ -33,6 +33,23 @@ def fit_bias_transfer(pair: DomainPair) -> BiasTransfer:
     spread = float(x @ x)
     slope = float(x @ y) / spread if spread > 0 else 0.0
     return BiasTransfer(mean, item, slope, user)
+
+
+def fit_fitted_bias_transfer(pair: DomainPair) -> BiasTransfer:
+    """The same with dampings estimated from the data, and a line instead of a slope alone."""
+    target, source = fitted_biases(pair.target), fitted_biases(pair.source)
+    overlap, persons = overlap_ratings(pair)
+    y = overlap.values - target.mean - target.item[overlap.items]
+    slope, constant = fit_line(source.user[persons], y)
+    return BiasTransfer(target.mean + constant, target.item, slope, source.user)
+
+
+def fit_line(x: Floats, y: Floats) -> tuple[float, float]:
+    """Slope and constant of the least-squares line; slope 0 where ``x`` does not vary."""
+    centred = x.astype(np.float64) - x.mean(dtype=np.float64)
+    spread = float(centred @ centred)
+    slope = float(centred @ y) / spread if spread > 0 else 0.0
+    return slope, float(y.mean(dtype=np.float64) - slope * x.mean(dtype=np.float64))
 
 
 def overlap_ratings(pair: DomainPair) -> tuple[Ratings, Ints]:

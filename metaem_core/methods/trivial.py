@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from metaem_core.bias import damped_mean
-from metaem_core.methods.bias_transfer import fit_bias_transfer
+from metaem_core.methods.bias_transfer import fit_bias_transfer, fit_fitted_bias_transfer
 from metaem_core.methods.neighbours import fit_neighbours, fit_weight
 from metaem_core.pair import DomainPair, Predict
 from metaem_core.ratings import Floats, Ints
@@ -34,6 +34,11 @@ def bias_transfer(pair: DomainPair) -> Predict:
     return fit_bias_transfer(pair).rate
 
 
+def bias_transfer_fitted(pair: DomainPair) -> Predict:
+    """Bias transfer with dampings estimated from the ratings: where MetaEM's mapping starts."""
+    return fit_fitted_bias_transfer(pair).rate
+
+
 def user_knn(pair: DomainPair) -> Predict:
     """Bias transfer plus what it leaves of the ratings of training users alike in the source."""
     base = fit_bias_transfer(pair)
@@ -47,6 +52,7 @@ TRIVIAL: dict[str, Callable[[DomainPair], Predict]] = {
     "item_mean": item_mean,
     "source_user_mean": source_user_mean,
     "bias_transfer": bias_transfer,
+    "bias_transfer_fitted": bias_transfer_fitted,
     "user_knn": user_knn,
 }
 

@@ -19,6 +19,7 @@ class DomainModel:
     user_embeddings: Tensor  # U (m, k_u)
     common_items: Tensor  # V^c (n, k_c)
     item_offsets: Tensor  # mean rating + item bias (n,)
+    user_traits: Tensor  # bias, spread, log count (m, 3), each on its device; (m, 0) if uncentred
     meta_network: Parameters  # g_phi: k_u -> k_c * k_p
     user_tower: Parameters  # MLP_user
     item_tower: Parameters  # MLP_item
@@ -26,15 +27,27 @@ class DomainModel:
     meta_reads_raw: bool  # Eq. 3 as printed feeds g the raw u, not MLP_user(u)
 
     def embed_users(self, users: Tensor) -> Tensor:
-        """``MLP_user(u_i)`` (Eq. 5).
+        """``MLP_user(u_i)`` (Eq. 5), and the user's bias where there is one.
 
         Returns:
-            User vectors (B, k_u).
+            User vectors (B, k_u) or (B, k_u + 1).
         """
+        return torch.cat([self._taste(users), self.user_bias(users)], 1)
+
+    def profiles(self, users: Tensor) -> Tensor:
+        """What a device carries to another domain: ``MLP_user(u_i)`` and all traits (B, k_s)."""
+        return torch.cat([self._taste(users), self.user_traits[users]], 1)
+
+    def user_bias(self, users: Tensor) -> Tensor:
+        """Biases (B, 1); (B, 0) in an uncentred domain."""
+        return self.user_traits[users, :1]
+
+    def _taste(self, users: Tensor) -> Tensor:
         return mlp(self.user_tower, self.user_embeddings[users], self.relu_last)
 
     def private_items(self, users: Tensor) -> Tensor:
-        """``V^p_i = g(u_i)`` reshaped to k_c x k_p (Eqs. 3 and 4), for users (B, k_u)."""
+        """``V^p_i = g(u_i)`` reshaped to k_c x k_p (Eqs. 3 and 4), for users (B, k_u or more)."""
+        users = users[:, : self.user_embeddings.shape[1]]
         return private_items(self.meta_network, users, self.common_items.shape[1], self.relu_last)
 
     def download(self, vectors: Tensor, trained: frozenset[str], items: Tensor) -> Download:

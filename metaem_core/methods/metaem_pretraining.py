@@ -1,0 +1,167 @@
+"""MetaEM (Zheng et al.), stage 1: federated pretraining of one domain (Algorithm 1)."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metaem_core.bias import fitted_biases, user_traits
+from metaem_core.federated.optimizers import DenseAdam, LazyAdam, NetworkAdam, TableAdam
+from metaem_core.federated.server import PretrainServer
+from metaem_core.federated.simulation import CohortSimulation
+from metaem_core.federated.towers import PersonalTowers
+from metaem_core.federated.training import Errors, Schedule, Training, clipped_errors
+from metaem_core.methods.starts import leave_saddle
+from metaem_core.models.domain import DomainModel, network
+from metaem_core.models.mlp import Parameters, init_mlp
+from metaem_core.ratings import Ratings, RatingScale
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Stage 1, one domain (Algorithm 1)."""
+
+    common_size: int = 32  # k_c, also k_u
+    private_size: int = 8  # k_p
+    hidden_size: int = 128
+    cohort_size: int = 256  # |S|
+    learning_rate: float = 1e-3  # of the networks
+    l2: float = 1e-6  # lambda of Eq. 10, networks
+    table_learning_rate: float = 1e-2  # of U and V^c
+    table_l2: float = 0.3  # lambda of Eq. 10, rows of U and V^c
+    init_std: float = 0.1  # of U and V^c
+    epochs: int = 40
+    patience: int = 3
+    holdout: float = 0.05  # share of ratings kept out of training to stop by
+    centred: bool = True  # rate relative to mean + item bias
+    relu_last: bool = False  # Eqs. 4-6 as printed: True
+    meta_reads_raw: bool = False  # Eq. 3 as printed: True
+    adam: Literal["lazy", "dense"] = "lazy"
+    item_tower: Literal["shared", "personal"] = "shared"
+    scale: RatingScale = field(default_factory=RatingScale)
+    seed: int = 0
+
+
+class Pretraining:
+    """Stage 1 for one domain; ``training`` does the work, :meth:`model` is the result."""
+
+    def __init__(
+        self,
+        config: PretrainConfig,
+        ratings: Ratings,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.config, self.dtype = config, dtype
+        kept, held = hold_out(ratings, config.holdout, config.seed)
+        self._held = held
+        self._statistics = _statistics(config, ratings, dtype)  # for the result: of all ratings
+        self._model = _fresh_domain(config, kept, dtype)
+        self._towers: PersonalTowers | None = None
+        live = {
+            "user_embeddings": self._model.user_embeddings,
+            "common_items": self._model.common_items,
+            **self._model.tensors(),
+        }
+        simulation = CohortSimulation(kept, dtype)
+        users = torch.from_numpy(np.unique(kept.users))
+        schedule = Schedule(config.cohort_size, config.epochs, config.patience, config.seed)
+        if config.item_tower == "personal":
+            self._towers = PersonalTowers(
+                simulation, self._model.item_tower, kept.n_users, config.learning_rate, config.l2
+            )
+        self.training = Training(
+            self._server(), self._towers or simulation, users, schedule, live, self._validate
+        )
+
+    def model(self) -> DomainModel:
+        """The domain at its best epoch."""
+        best = self.training.best_tensors()
+        offsets, traits = self._statistics
+        return DomainModel(
+            best["user_embeddings"],
+            best["common_items"],
+            offsets,
+            traits,
+            network(best, "meta_network"),
+            network(best, "user_tower"),
+            network(best, "item_tower"),
+            self._model.relu_last,
+            self._model.meta_reads_raw,
+        )
+
+    def _server(self) -> PretrainServer:
+        model, config = self._model, self.config
+        nets = (*model.meta_network, *model.user_tower, *model.item_tower)
+        return PretrainServer(
+            model,
+            _table_optimizer(model.user_embeddings, config),
+            _table_optimizer(model.common_items, config),
+            NetworkAdam(nets, config.learning_rate, config.l2),
+        )
+
+    def _validate(self) -> Errors:
+        model, held = self._model, self._held
+        if self._towers is not None:
+            for live, average in zip(model.item_tower, self._towers.average(), strict=True):
+                live.copy_(average)
+        users, owner = np.unique(held.users, return_inverse=True)
+        with torch.no_grad():
+            rows = torch.from_numpy(users)
+            predicted = model.rate_own(rows, torch.from_numpy(owner), torch.from_numpy(held.items))
+        return clipped_errors(predicted, held.values, self.config.scale)
+
+
+def hold_out(ratings: Ratings, share: float, seed: int) -> tuple[Ratings, Ratings]:
+    """Ratings to train on and ratings to stop by, drawn one by one."""
+    draw = np.random.default_rng(np.random.SeedSequence([seed, 0])).random(len(ratings))
+    held = draw < share
+    return ratings.where(~held), ratings.where(held)
+
+
+def _fresh_domain(config: PretrainConfig, ratings: Ratings, dtype: torch.dtype) -> DomainModel:
+    """Algorithm 1, line 1."""
+    start = torch.Generator().manual_seed(config.seed)
+    k, hidden = config.common_size, config.hidden_size
+
+    def table(rows: int) -> Tensor:
+        return torch.randn(rows, k, generator=start, dtype=dtype) * config.init_std
+
+    def three_layers(first: int, last: int) -> Parameters:
+        return init_mlp((first, hidden, hidden, last), start, dtype)
+
+    offsets, traits = _statistics(config, ratings, dtype)
+    model = DomainModel(
+        user_embeddings=table(ratings.n_users),
+        common_items=table(ratings.n_items),
+        item_offsets=offsets,
+        user_traits=traits,
+        meta_network=three_layers(k, k * config.private_size),
+        user_tower=three_layers(k, k),
+        item_tower=three_layers(config.private_size, k),
+        relu_last=config.relu_last,
+        meta_reads_raw=config.meta_reads_raw,
+    )
+    if config.centred:
+        leave_saddle(model, start)
+    return model
+
+
+def _statistics(
+    config: PretrainConfig, ratings: Ratings, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """What the statistics rounds fix before training; nothing if uncentred."""
+    if not config.centred:
+        items, traits = torch.zeros(ratings.n_items), torch.zeros(ratings.n_users, 0)
+    else:
+        biases = fitted_biases(ratings)
+        items = torch.from_numpy(biases.mean + biases.item)
+        traits = torch.from_numpy(user_traits(ratings, biases))
+    return items.to(dtype), traits.to(dtype)
+
+
+def _table_optimizer(table: Tensor, config: PretrainConfig) -> TableAdam:
+    if config.adam == "dense":
+        return DenseAdam(table, config.table_learning_rate, config.table_l2)
+    return LazyAdam(table, config.table_learning_rate, config.table_l2)

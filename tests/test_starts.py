@@ -1,0 +1,118 @@
+"""The calibrated reading begins at bias transfer and keeps a share of what it learns beyond."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from metaem_core.bias import damped_user_bias, fitted_biases, user_traits
+from metaem_core.methods.bias_transfer import fit_fitted_bias_transfer, fit_line
+from metaem_core.methods.metaem_mapping import Mapping, MappingConfig, cold_predictor
+from metaem_core.methods.metaem_pretraining import PretrainConfig, Pretraining
+from metaem_core.pair import DomainPair, Queries
+from metaem_core.ratings import Ratings
+
+CONFIG = PretrainConfig(epochs=1, hidden_size=16)
+
+
+def world(seed: int, n_users: int, n_items: int, spread: float) -> Ratings:
+    """Users and items with biases of the same spread, noise 1, nothing else."""
+    draw = np.random.default_rng(seed)
+    rated = draw.random((n_users, n_items)) < 0.4
+    users, items = rated.nonzero()
+    opinion = 3 + (spread * draw.standard_normal(n_users))[users]
+    opinion += (spread * draw.standard_normal(n_items))[items]
+    values = (opinion + draw.standard_normal(len(users))).astype(np.float32)
+    return Ratings(users, items, values, n_users, n_items)
+
+
+def shared_world() -> tuple[DomainPair, Queries]:
+    source, target = world(1, 80, 30, 0.7), world(2, 80, 40, 0.7)
+    held = np.arange(80) >= 60
+    own = target.of_users(held)
+    trainees = np.arange(10, 60)
+    pair = DomainPair(source, target.of_users(~held), trainees, trainees)
+    return pair, Queries(own.users, own.items, own.values)
+
+
+def mapping(config: MappingConfig) -> tuple[Mapping, DomainPair, Queries]:
+    pair, cold = shared_world()
+    source, target = Pretraining(CONFIG, pair.source).model(), Pretraining(CONFIG, pair.target)
+    vectors = source.profiles(torch.arange(pair.source.n_users))
+    return Mapping(config, 1e-2, vectors, target.model(), pair, cold), pair, cold
+
+
+def predicted(work: Mapping, cold: Queries) -> np.ndarray:
+    return cold_predictor(work.map_users, work.target)(cold.users, cold.items)
+
+
+def test_before_training_the_mapping_is_bias_transfer() -> None:
+    work, pair, cold = mapping(MappingConfig())
+    transfer = fit_fitted_bias_transfer(pair).rate(cold.users, cold.items)
+    np.testing.assert_allclose(predicted(work, cold), transfer, atol=1e-4)
+
+
+def test_trust_scales_what_was_learnt_beyond_bias_transfer() -> None:
+    """With trust 0 nothing is left of it, and the user bias changes in proportion."""
+    kept = {}
+    for trust in (0.0, 0.5, 1.0):
+        work, pair, cold = mapping(MappingConfig(trust=trust, epochs=5, patience=5))
+        for _ in work.training.epochs(lambda _: None):
+            pass
+        transfer = fit_fitted_bias_transfer(pair).rate(cold.users, cold.items)
+        kept[trust] = work.map_users(torch.arange(60, 80))
+        if trust == 0.0:
+            np.testing.assert_allclose(predicted(work, cold), transfer, atol=1e-4)
+    assert (kept[1.0] - kept[0.0]).abs().max() > 1e-3
+    torch.testing.assert_close(kept[0.5], (kept[0.0] + kept[1.0]) / 2, rtol=1e-3, atol=1e-5)
+
+
+def test_fitted_damping_follows_the_ratio_of_noise_to_bias() -> None:
+    """Weak biases are shrunk hard, strong ones hardly: compare with the plain means."""
+    for spread, shrinkage in ((2.0, (0.9, 1.0)), (0.1, (0.02, 0.45))):
+        ratings = world(5, 400, 60, spread)
+        shrunk = fitted_biases(ratings).user
+        count = np.bincount(ratings.users)
+        item = fitted_biases(ratings).item
+        plain = np.bincount(ratings.users, ratings.values - 3 - item[ratings.items]) / count
+        slope, _ = fit_line(plain.astype(np.float32), shrunk)
+        assert shrinkage[0] < slope < shrinkage[1], (spread, slope)
+
+
+def test_fitted_biases_beat_fixed_damping_where_it_is_wrong() -> None:
+    truth = np.random.default_rng(9).standard_normal(300) * 1.5
+    users = np.repeat(np.arange(300), 6)
+    items = np.random.default_rng(8).integers(0, 40, len(users))
+    noise = np.random.default_rng(7).standard_normal(len(users)) * 0.5
+    values = (3 + truth[users] + noise).astype(np.float32)
+    ratings = Ratings(users, np.sort(items.reshape(-1, 6)).ravel(), values, 300, 40)
+    fitted = np.abs(fitted_biases(ratings).user - truth).mean()
+    assert fitted < 0.5 * np.abs(damped_user_bias(ratings) - truth).mean()
+
+
+def test_traits_tell_bias_spread_and_activity() -> None:
+    """User 0 agrees with everyone, user 1 is generous, user 2 erratic, user 3 rates most."""
+    rows = [(user, item, 3.0) for user in range(4) for item in range(8)]
+    rows += [(3, item, 3.0) for item in range(8, 30)]
+    rows += [(4 + n, item, 3.0) for n in range(20) for item in range(n, n + 8)]
+    ratings = np.array(rows)
+    values = ratings[:, 2].astype(np.float32)
+    values[ratings[:, 0] == 1] = 4.5
+    values[ratings[:, 0] == 2] = np.tile([1.0, 5.0], 4)
+    users, items = ratings[:, 0].astype(np.int64), ratings[:, 1].astype(np.int64)
+    world = Ratings(users, items, values, 25, 40)  # user 24 rates nothing
+    bias, spread, activity = user_traits(world, fitted_biases(world)).T
+    assert bias.argmax() == 1
+    assert spread.argmax() == 2
+    assert activity.argmax() == 3
+    assert (bias[24], spread[24], activity[24]) == (0, 0, 0)
+
+
+def test_an_uncentred_domain_has_no_traits_and_starts_from_zero() -> None:
+    pair, cold = shared_world()
+    plain = replace(CONFIG, centred=False)
+    source, target = (Pretraining(plain, r).model() for r in (pair.source, pair.target))
+    vectors = source.profiles(torch.arange(pair.source.n_users))
+    assert vectors.shape == (80, 32)
+    work = Mapping(MappingConfig(trust=0.5), 1e-2, vectors, target, pair, cold)
+    assert work.map_users(torch.arange(3)).abs().sum() > 0
