@@ -11,6 +11,8 @@ from flows.options import (
     Betas,
     Config,
     From,
+    Mirror,
+    Offline,
     Profile,
     Seeds,
     StoreFolder,
@@ -55,13 +57,26 @@ def run(
     betas: Betas = None,
     seeds: Seeds = None,
     profile: Profile = None,
+    mirror: Mirror = None,
+    offline: Offline = None,
     store: StoreFolder = None,
     config: Config = None,
     assignments: Assignments = None,
 ) -> None:
     """Run everything that is not up to date and show the scores."""
     with plain_errors():
-        settings = open_settings(task, source, betas, seeds, profile, store, config, assignments)
+        settings = open_settings(
+            assignments,
+            task=task,
+            source=source,
+            betas=betas,
+            seeds=seeds,
+            profile=profile,
+            mirror=mirror,
+            offline=offline,
+            store=store,
+            config=config,
+        )
         _show_scores(settings, _run(settings))
 
 
@@ -73,6 +88,8 @@ def stage(
     betas: Betas = None,
     seeds: Seeds = None,
     profile: Profile = None,
+    mirror: Mirror = None,
+    offline: Offline = None,
     store: StoreFolder = None,
     config: Config = None,
     assignments: Assignments = None,
@@ -80,7 +97,18 @@ def stage(
 ) -> None:
     """Run up to one stage, from earlier results where they are up to date."""
     with plain_errors():
-        settings = open_settings(task, source, betas, seeds, profile, store, config, assignments)
+        settings = open_settings(
+            assignments,
+            task=task,
+            source=source,
+            betas=betas,
+            seeds=seeds,
+            profile=profile,
+            mirror=mirror,
+            offline=offline,
+            store=store,
+            config=config,
+        )
         _run(settings, frozenset({name} if refresh else ()), until=name)
 
 
@@ -88,13 +116,23 @@ def stage(
 def stats(
     task: Task = None,
     source: From = None,
+    mirror: Mirror = None,
+    offline: Offline = None,
     store: StoreFolder = None,
     config: Config = None,
     assignments: Assignments = None,
 ) -> None:
     """Show a task's users, items, ratings and overlap (the paper's Table 2)."""
     with plain_errors():
-        settings = open_settings(task, source, None, None, None, store, config, assignments)
+        settings = open_settings(
+            assignments,
+            task=task,
+            source=source,
+            mirror=mirror,
+            offline=offline,
+            store=store,
+            config=config,
+        )
         outcome = _run(settings, until="statistics")
         from flows.display import statistics_table, stdout
         from tasks.artifacts import Store

@@ -21,9 +21,15 @@ Betas = Annotated[str | None, typer.Option(help="Cold fractions, such as 0.2,0.5
 Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 1,2,3.")]
 Profile = Annotated[str | None, typer.Option(help="calibrated, or paper: equations as printed.")]
 StoreFolder = Annotated[Path | None, typer.Option("--store", help="Folder of all results.")]
-Config = Annotated[Path | None, typer.Option(help="TOML file of settings [metaem.toml].")]
+Config = Annotated[Path | None, typer.Option(help="TOML file of settings (metaem.toml).")]
 Assignments = Annotated[
     list[str] | None, typer.Option("--set", help="Any setting: --set pretrain.epochs=10.")
+]
+Mirror = Annotated[
+    str | None, typer.Option(help="Base URL or folder in place of the source's own.")
+]
+Offline = Annotated[
+    bool | None, typer.Option("--offline", help="Use only what was downloaded before.")
 ]
 
 
@@ -40,26 +46,10 @@ def plain_errors() -> Iterator[None]:
 
 
 def open_settings(
-    task: str | None = None,
-    source: str | None = None,
-    betas: str | None = None,
-    seeds: str | None = None,
-    profile: str | None = None,
-    store: Path | None = None,
-    config: Path | None = None,
-    assignments: list[str] | None = None,
+    assignments: list[str] | None = None, **options: str | bool | Path | None
 ) -> "Settings":
     from flows.settings import read_settings
 
-    options = {
-        "task": task,
-        "source": source,
-        "betas": betas,
-        "seeds": seeds,
-        "profile": profile,
-        "store": store,
-        "config": config,
-    }
     return read_settings(options, assignments or ())
 
 

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -20,8 +20,7 @@ from pydantic_settings import (
 )
 
 from flows.profiles import PROFILES
-from metaem_core.methods.metaem_mapping import MappingConfig
-from metaem_core.methods.metaem_pretraining import PretrainConfig
+from metaem_core.methods.metaem_config import MappingConfig, PretrainConfig
 from metaem_core.ratings import RatingScale
 from tasks.report import ReportConfig
 from tasks.sources.amazon_2014 import Amazon2014
@@ -33,6 +32,9 @@ from tasks.sources.synthetic import Synthetic
 
 NAMED_TASKS = ("movie-music", "book-movie", "book-music")
 CONFIG_FILE = Path("metaem.toml")
+
+
+StageConfig = TypeVar("StageConfig", PretrainConfig, MappingConfig)
 
 
 class BadSettings(ValueError):
@@ -93,6 +95,13 @@ class Settings(BaseSettings):
         if min(seeds) < 0:
             raise ValueError(f"a seed must not be negative, got {seeds!r}")
         return tuple(dict.fromkeys(seeds))
+
+    @field_validator("pretrain", "mapping")
+    @classmethod
+    def _leave_to_the_run(cls, stage: StageConfig) -> StageConfig:
+        if stage.seed != 0 or stage.scale != RatingScale():
+            raise ValueError("the run sets a stage's seed and scale: use `seeds` and `scale`")
+        return stage
 
     @property
     def domains(self) -> tuple[str, str]:

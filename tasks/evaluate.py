@@ -14,7 +14,6 @@ from metaem_core.evaluation import (
     ranking_users,
     rating_scores,
 )
-from metaem_core.methods.trivial import TRIVIAL
 from metaem_core.metrics import user_errors
 from metaem_core.pair import Predict, Queries
 from metaem_core.ratings import Floats
@@ -22,7 +21,6 @@ from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
 from tasks.domains import Domain, domain_pair, held_out, read_domain, read_split
 from tasks.progress import advance
-from tasks.scoring import metaem_predict
 
 
 @stage("evaluate")
@@ -37,6 +35,10 @@ def evaluate(
     mapping: ArtifactRef,
 ) -> ArtifactRef:
     """Predict the cold users' target ratings with every method and score the predictions."""
+    # torch is imported only by runs that predict
+    from metaem_core.methods.trivial import TRIVIAL
+    from tasks.scoring import metaem_predict
+
     source_domain, target_domain = read_domain(store, source), read_domain(store, target)
     roles = read_split(store, split)
     pair = domain_pair(source_domain, target_domain, roles)

@@ -1,14 +1,11 @@
 """Stage 2: the mapping of user vectors from source to target (Algorithm 2)."""
 
 import polars as pl
-import torch
 
-from metaem_core.methods.metaem_mapping import Mapping, MappingConfig
+from metaem_core.methods.metaem_config import MappingConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
 from tasks.domains import domain_pair, held_out, read_domain, read_split
-from tasks.models import read_model, read_user_vectors, write_mapping
-from tasks.training import forget, train, write_curve
 
 
 @stage("mapping")
@@ -22,6 +19,13 @@ def mapping(
     split: ArtifactRef,
 ) -> ArtifactRef:
     """Learn f_theta on the training overlap, stopped by the validation users."""
+    # torch is imported only by runs that train
+    import torch
+
+    from metaem_core.methods.metaem_mapping import Mapping
+    from tasks.models import read_model, read_user_vectors, write_mapping
+    from tasks.training import forget, train, write_curve
+
     source_domain, target_domain = read_domain(store, source), read_domain(store, target)
     roles = read_split(store, split)
     pair = domain_pair(source_domain, target_domain, roles)

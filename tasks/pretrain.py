@@ -1,11 +1,9 @@
 """Stage 1: federated pretraining of one domain (Algorithm 1)."""
 
-from metaem_core.methods.metaem_pretraining import PretrainConfig, Pretraining
+from metaem_core.methods.metaem_config import PretrainConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
 from tasks.domains import read_domain, read_split, training_target
-from tasks.models import write_model
-from tasks.training import forget, train, write_curve
 
 
 @stage("pretrain")
@@ -13,6 +11,11 @@ def pretrain(
     store: Store, config: PretrainConfig, domain: ArtifactRef, split: ArtifactRef | None
 ) -> ArtifactRef:
     """Train a domain; ``split`` removes the held-out users' ratings from a target domain."""
+    # torch is imported only by runs that train
+    from metaem_core.methods.metaem_pretraining import Pretraining
+    from tasks.models import write_model
+    from tasks.training import forget, train, write_curve
+
     known = read_domain(store, domain)
     ratings = known.ratings if split is None else training_target(known, read_split(store, split))
     work = Pretraining(config, ratings)

@@ -14,8 +14,7 @@ WORK = """
 import sys
 from pathlib import Path
 import torch
-from metaem_core.methods.metaem_mapping import MappingConfig
-from metaem_core.methods.metaem_pretraining import PretrainConfig
+from metaem_core.methods.metaem_config import MappingConfig, PretrainConfig
 from metaem_core.splitting import SplitConfig
 from metaem_core.synthetic import SyntheticConfig
 from tasks.artifacts import Store

@@ -7,8 +7,7 @@ import polars as pl
 import pytest
 
 from metaem_core.evaluation import EvaluateConfig
-from metaem_core.methods.metaem_mapping import MappingConfig
-from metaem_core.methods.metaem_pretraining import PretrainConfig
+from metaem_core.methods.metaem_config import MappingConfig, PretrainConfig
 from metaem_core.splitting import SplitConfig
 from metaem_core.synthetic import SyntheticConfig
 from tasks.artifacts import ArtifactRef, Store

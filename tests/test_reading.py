@@ -322,8 +322,19 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
     source = Files({"movie": "x.csv"})
     path = tmp_path / "ratings.csv"
     path.write_text("user_id,item,rating,timestamp\na,x,5,1\n")
-    with pytest.raises(ValueError, match=r"no column \['item_id'\] among"):
+    with pytest.raises(ValueError, match=r"no column 'item_id' among"):
         read_ratings(path, source, WHOLE_STARS)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_a_file_need_not_know_when(tmp_path: Path, kind: str) -> None:
+    frame = pl.DataFrame({"user_id": ["a", "b"], "item_id": ["x", "x"], "rating": [5.0, 4.0]})
+    path = tmp_path / f"ratings.{kind}"
+    write = {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}
+    write[kind](path)
+    result = read_ratings(path, Files({}), WHOLE_STARS, k=1)
+    assert result.ratings["timestamp"].to_list() == [None, None]
+    assert result.ratings["rating"].to_list() == [5.0, 4.0]
 
 
 def test_the_result_is_the_same_under_any_hash_seed(tmp_path: Path) -> None:

@@ -90,3 +90,9 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
 def test_reading_settings_touches_nothing(tmp_path: Path) -> None:
     read_settings({"store": tmp_path / "store", "source": "files"}, ["files.files.a=/nowhere.csv"])
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize("assignment", ["pretrain.seed=4", "mapping.scale.high=10"])
+def test_what_the_run_decides_cannot_be_set_on_a_stage(assignment: str) -> None:
+    with pytest.raises(BadSettings, match="use `seeds` and `scale`"):
+        read_settings({}, [assignment])

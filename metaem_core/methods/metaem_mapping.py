@@ -1,8 +1,6 @@
 """MetaEM (Zheng et al.), stage 2: the mapping between domains (Algorithm 2), and what it is for."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
@@ -12,32 +10,13 @@ from metaem_core.federated.optimizers import NetworkAdam
 from metaem_core.federated.server import MappingServer
 from metaem_core.federated.simulation import CohortSimulation, DistanceTarget
 from metaem_core.federated.training import Errors, Schedule, Training, clipped_errors
+from metaem_core.methods.metaem_config import MappingConfig
 from metaem_core.methods.starts import bias_line, identity
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
 from metaem_core.models.mlp import Parameters, init_mlp
 from metaem_core.pair import DomainPair, Predict, Queries
-from metaem_core.ratings import Floats, Ints, RatingScale
-
-
-@dataclass(frozen=True)
-class MappingConfig:
-    """Stage 2 (Algorithm 2)."""
-
-    hidden_size: int = 128
-    cohort_size: int = 256
-    learning_rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3)  # the validation users choose one
-    l2: float = 1e-4
-    epochs: int = 100
-    patience: int = 15
-    trust: float = 0.5  # share kept of what was learnt beyond bias transfer; centred domains only
-    loss: Literal["task", "distance"] = "task"  # Eq. 14, or Eq. 12 with the target's MLP_user
-    scale: RatingScale = field(default_factory=RatingScale)
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.learning_rates or min(self.learning_rates) <= 0:
-            raise ValueError(f"learning_rates must be positive, got {self.learning_rates!r}")
+from metaem_core.ratings import Floats, Ints
 
 
 class Mapping:

@@ -1,8 +1,5 @@
 """MetaEM (Zheng et al.), stage 1: federated pretraining of one domain (Algorithm 1)."""
 
-from dataclasses import dataclass, field
-from typing import Literal
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,35 +10,11 @@ from metaem_core.federated.server import PretrainServer
 from metaem_core.federated.simulation import CohortSimulation
 from metaem_core.federated.towers import PersonalTowers
 from metaem_core.federated.training import Errors, Schedule, Training, clipped_errors
+from metaem_core.methods.metaem_config import PretrainConfig
 from metaem_core.methods.starts import leave_saddle
 from metaem_core.models.domain import DomainModel, network
 from metaem_core.models.mlp import Parameters, init_mlp
-from metaem_core.ratings import Ratings, RatingScale
-
-
-@dataclass(frozen=True)
-class PretrainConfig:
-    """Stage 1, one domain (Algorithm 1)."""
-
-    common_size: int = 32  # k_c, also k_u
-    private_size: int = 8  # k_p
-    hidden_size: int = 128
-    cohort_size: int = 256  # |S|
-    learning_rate: float = 1e-3  # of the networks
-    l2: float = 1e-6  # lambda of Eq. 10, networks
-    table_learning_rate: float = 1e-2  # of U and V^c
-    table_l2: float = 0.3  # lambda of Eq. 10, rows of U and V^c
-    init_std: float = 0.1  # of U and V^c
-    epochs: int = 40
-    patience: int = 3
-    holdout: float = 0.05  # share of ratings kept out of training to stop by
-    centred: bool = True  # rate relative to mean + item bias
-    relu_last: bool = False  # Eqs. 4-6 as printed: True
-    meta_reads_raw: bool = False  # Eq. 3 as printed: True
-    adam: Literal["lazy", "dense"] = "lazy"
-    item_tower: Literal["shared", "personal"] = "shared"
-    scale: RatingScale = field(default_factory=RatingScale)
-    seed: int = 0
+from metaem_core.ratings import Ratings
 
 
 class Pretraining:

@@ -55,7 +55,7 @@ Location = Remote | Local | Generated
 
 @dataclass(frozen=True)
 class Columns:
-    """The names under which a file keeps the four facts of a rating."""
+    """The names under which a file keeps the facts of a rating; it may have no timestamp."""
 
     user: str = "user_id"
     item: str = "item_id"

@@ -109,7 +109,8 @@ def _fields(line: bytes, columns: Columns) -> list[str | None]:
 def _parquet(path: Path, columns: Columns) -> Iterator[RawBlock]:
     table = pl.scan_parquet(path)
     _require(path, columns, table.collect_schema().names())
-    numbers = table.select(columns.names()).with_columns(cs.temporal().cast(pl.Int64))
+    wanted = cs.by_name(columns.names(), require_all=False)
+    numbers = table.select(wanted).with_columns(cs.temporal().cast(pl.Int64))
     rows = numbers.select(pl.len()).collect().item()
     for start in range(0, rows, PARQUET_ROWS):
         batch = numbers.slice(start, PARQUET_ROWS).collect()
@@ -118,13 +119,18 @@ def _parquet(path: Path, columns: Columns) -> Iterator[RawBlock]:
 
 
 def _require(path: Path, columns: Columns, found: Sequence[str]) -> None:
-    missing = [name for name in columns.names() if name not in found]
-    if missing:
-        raise ValueError(f"{path}: no column {missing!r} among {list(found)!r}: name the columns")
+    needed = {"user": columns.user, "item": columns.item, "rating": columns.rating}
+    for field, name in needed.items():
+        if name not in found:
+            raise ValueError(
+                f"{path.name}: no column {name!r} among {list(found)!r}: say which column holds "
+                f"the {field}, such as --set files.columns.{field}={found[0]}"
+            )
 
 
 def _named(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
-    timestamp = pl.lit(None, pl.String) if columns.timestamp is None else pl.col(columns.timestamp)
+    known = columns.timestamp is not None and columns.timestamp in frame.columns
+    timestamp = pl.col(str(columns.timestamp)) if known else pl.lit(None, pl.String)
     return frame.select(
         user_id=columns.user, item_id=columns.item, rating=columns.rating, timestamp=timestamp
     )

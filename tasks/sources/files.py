@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -31,7 +32,8 @@ class Files:
         if "://" not in place:
             return Local(f"files/{domain}/{Path(place).name}", Path(place), pinned)
         file = PurePosixPath(urlsplit(place).path).name
-        return Remote(f"files/{domain}/{file}", (place,), pinned)
+        origin = sha256(place.encode()).hexdigest()[:8]  # other URLs may have a file of that name
+        return Remote(f"files/{domain}/{origin}/{file}", (place,), pinned)
 
     def layout(self, path: Path) -> Layout:
         """Told by the name: .csv .tsv .json .jsonl .ndjson (each also .gz) or .parquet."""
