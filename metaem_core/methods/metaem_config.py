@@ -30,6 +30,11 @@ class PretrainConfig:
     scale: RatingScale = field(default_factory=RatingScale)
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        _require_positive(self)
+        if not 0 < self.holdout < 1:
+            raise ValueError(f"holdout must lie strictly between 0 and 1, got {self.holdout!r}")
+
 
 @dataclass(frozen=True)
 class MappingConfig:
@@ -47,5 +52,18 @@ class MappingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _require_positive(self)
+        if not 0 <= self.trust <= 1:
+            raise ValueError(f"trust must lie between 0 and 1, got {self.trust!r}")
         if not self.learning_rates or min(self.learning_rates) <= 0:
             raise ValueError(f"learning_rates must be positive, got {self.learning_rates!r}")
+
+
+def _require_positive(config: PretrainConfig | MappingConfig) -> None:
+    for name, value in vars(config).items():
+        if name in ("l2", "table_l2", "seed"):
+            wrong = value < 0
+        else:
+            wrong = isinstance(value, int | float) and not isinstance(value, bool) and value <= 0
+        if wrong and name != "trust":
+            raise ValueError(f"{name} is too small: {value!r}")

@@ -88,8 +88,9 @@ class Pretraining:
 
 def hold_out(ratings: Ratings, share: float, seed: int) -> tuple[Ratings, Ratings]:
     """Ratings to train on and ratings to stop by, drawn one by one."""
-    draw = np.random.default_rng(np.random.SeedSequence([seed, 0])).random(len(ratings))
-    held = draw < share
+    order = np.random.default_rng(np.random.SeedSequence([seed, 0])).permutation(len(ratings))
+    held = np.zeros(len(ratings), dtype=bool)
+    held[order[: max(1, round(share * len(ratings)))]] = True
     return ratings.where(~held), ratings.where(held)
 
 
