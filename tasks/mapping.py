@@ -24,7 +24,7 @@ def mapping(
 
     from metaem_core.methods.metaem_mapping import Mapping
     from tasks.models import read_model, read_user_vectors, write_mapping
-    from tasks.training import forget, train, write_curve
+    from tasks.training import forget, train_best, write_curve
 
     source_domain, target_domain = read_domain(store, source), read_domain(store, target)
     roles = read_split(store, split)
@@ -32,9 +32,7 @@ def mapping(
     validation = held_out(source_domain, target_domain, roles.validation)
     vectors, model = read_user_vectors(store, source_model), read_model(store, target_model)
     tried = [Mapping(config, r, vectors, model, pair, validation) for r in config.learning_rates]
-    for rate, candidate in zip(config.learning_rates, tried, strict=True):
-        train(store, candidate.training, f"learning rate {rate:g}")
-    work = min(tried, key=lambda candidate: candidate.training.best_rmse)
+    work = tried[train_best(store, [t.training for t in tried], config.learning_rates)]
     shared = pl.concat([roles.train, roles.validation, roles.cold]).sort()
     mapped = work.map_users(torch.from_numpy(source_domain.users(shared)))
     with store.draft() as draft:

@@ -1,12 +1,13 @@
 """Running a training with a checkpoint an epoch and news of its progress."""
 
+import math
 import shutil
 
 import polars as pl
 
 from data_contracts.curves import LearningCurve
 from metaem_core.federated.rounds import RoundStats
-from metaem_core.federated.training import Training
+from metaem_core.federated.training import Divergence, Training
 from tasks.artifacts import Draft, Store
 from tasks.checkpoints import Checkpoint
 from tasks.progress import advance
@@ -33,6 +34,22 @@ def train(store: Store, training: Training, part: str = "training") -> None:
         done = 0
         advance(stats.epoch, total, note=f"{part}, validation RMSE {stats.validation_rmse:.4f}")
     advance(total, total, note=f"{part}, {int(training.epoch)} epochs")
+
+
+def train_best(store: Store, trainings: list[Training], rates: tuple[float, ...]) -> int:
+    """Train every candidate; the position of the one that validates best, diverged ones aside."""
+    scores: list[float] = []
+    failure: Divergence | None = None
+    for rate, training in zip(rates, trainings, strict=True):
+        try:
+            train(store, training, f"learning rate {rate:g}")
+            scores.append(training.best_rmse)
+        except Divergence as error:
+            failure = error
+            scores.append(math.inf)
+    if failure is not None and min(scores) == math.inf:
+        raise failure
+    return scores.index(min(scores))
 
 
 def write_curve(draft: Draft, training: Training) -> None:

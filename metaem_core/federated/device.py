@@ -1,4 +1,4 @@
-"""The device half of both stages: prediction module, loss and gradient (Algorithm 1, lines 6-9)."""
+"""The device half of both stages: prediction module, loss and gradient."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,10 @@ class _Grid:
 
 
 def device_step(download: Download, ratings: PrivateRatings) -> Upload:
-    """Gradients of ``sum (r - r_hat)^2`` (Eqs. 8 and 14) for the fields the server asked for."""
+    """Algorithm 1, line 7, and Algorithm 2, line 5: the gradient of what was downloaded.
+
+    The loss is ``sum (r - r_hat)^2`` over the cohort's ratings (Eqs. 8 and 14).
+    """
     leaves = {
         name: tuple(t.detach().requires_grad_() for t in tensors_of(download, name))
         for name in sorted(download.trained)

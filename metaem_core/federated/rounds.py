@@ -42,7 +42,7 @@ def cohorts(users: Tensor, size: int, generator: torch.Generator) -> tuple[Tenso
 
 
 def run_round(server: Server, backend: Backend, cohort: Tensor) -> RoundStats:
-    """Download, local gradients, upload, server step."""
+    """Algorithm 1, lines 5-12: download, local gradients, upload, server step."""
     rows = backend.rows(cohort)
     download = server.download(cohort, rows)
     upload = backend.gather(download, cohort, rows)

@@ -96,23 +96,26 @@ class MappingServer:
     ) -> None:
         self.target, self.sources, self.nets = target, sources, nets
         self.trained = frozenset({"user_vectors"} | ({"private_items"} if by_task else set()))
-        self._start, self._network = start, _leaves(network)
+        self.start, self.network = start, _leaves(network)
 
     def download(self, cohort: Tensor, rows: Tensor) -> Download:
         """``u_hat^t = f(MLP_user(u^s))`` (Eq. 11) and the private items made from it."""
-        mapping = (*self._start, *self._network)
+        mapping = (*self.start, *self.network)
         vectors = map_users(mapping, self.sources.index_select(0, cohort))
         return self.target.download(vectors, self.trained, rows)
 
-    def apply(self, download: Download, upload: Upload, cohort: Tensor, rows: Tensor) -> None:
-        """Algorithm 2, lines 8-9."""
+    def gradients(self, download: Download, upload: Upload) -> Parameters:
+        """Finish the chain rule to theta: gradients of the round's mean loss (Eqs. 12 and 14)."""
         names = sorted(upload.gradients)
-        kept = torch.autograd.grad(
+        return torch.autograd.grad(
             [getattr(download, name) for name in names],
-            self._network,
+            self.network,
             [upload.gradients[name][0] / upload.n_ratings for name in names],
         )
-        self.nets.step(kept)
+
+    def apply(self, download: Download, upload: Upload, cohort: Tensor, rows: Tensor) -> None:
+        """Algorithm 2, lines 8-9."""
+        self.nets.step(self.gradients(download, upload))
 
     def state(self) -> dict[str, Tensor]:
         """The mapping and its optimiser's moments."""

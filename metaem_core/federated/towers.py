@@ -28,6 +28,7 @@ class PersonalTowers:
         return self.backend.rows(cohort)
 
     def gather(self, download: Download, cohort: Tensor, rows: Tensor) -> Upload:
+        """Algorithm 1, line 9: each device steps its own tower."""
         own = tuple(o.table.index_select(0, cohort) for o in self.optimizers)
         answer = self.backend.gather(download.replaced({"item_tower": own}), cohort, rows)
         share = 1 / answer.n_ratings
@@ -39,8 +40,10 @@ class PersonalTowers:
         return replace(answer, gradients=uploaded)
 
     def average(self) -> Parameters:
-        """The mean tower of the devices that trained."""
-        return tuple(o.table[o.touched].mean(0) for o in self.optimizers)
+        """The mean tower of the devices that trained; the common start before any did."""
+        trained = self.optimizers[0].touched
+        chosen = trained if bool(trained.any()) else ~trained
+        return tuple(o.table[chosen].mean(0) for o in self.optimizers)
 
     def state(self) -> dict[str, Tensor]:
         return {

@@ -72,7 +72,12 @@ class Training:
         return [EpochStats(int(row[0]), row[1], row[2], row[3], int(row[4])) for row in rows]
 
     def epochs(self, on_round: Callable[[RoundStats], None]) -> Iterator[EpochStats]:
-        """Train on from the current epoch until the schedule or the stopping rule ends it."""
+        """Train on from the current epoch until the schedule or the stopping rule ends it.
+
+        The start is a candidate for the best epoch too: training that only harms is undone.
+        """
+        if int(self.epoch) == 0:
+            self.best.observe(self.validate().rmse)
         while int(self.epoch) < self.schedule.epochs and not self.best.exhausted:
             self.epoch += 1
             epoch = int(self.epoch)

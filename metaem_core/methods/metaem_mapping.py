@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metaem_core.federated.optimizers import NetworkAdam
 from metaem_core.federated.server import MappingServer
-from metaem_core.federated.simulation import CohortSimulation, DistanceTarget
+from metaem_core.federated.simulation import Backend, CohortSimulation, DistanceTarget
 from metaem_core.federated.training import Errors, Schedule, Training, clipped_errors
 from metaem_core.methods.metaem_config import MappingConfig
 from metaem_core.methods.starts import bias_line, identity
@@ -31,40 +31,36 @@ class Mapping:
         pair: DomainPair,
         validation: Queries,
     ) -> None:
-        size, dtype = source_vectors.shape[1], source_vectors.dtype
-        start = torch.Generator().manual_seed(config.seed)
-        hidden = config.hidden_size
-        size_out = target.embed_users(torch.zeros(1, dtype=torch.long)).shape[1]
-        network = init_mlp((size, hidden, hidden, size_out), start, dtype)
-        self._trust = 1.0
-        self._start = identity(size, size_out, dtype)
-        if target.user_traits.shape[1] > 0:
-            self._start, self._trust = bias_line(source_vectors, target, pair), config.trust
-            network[-2].zero_()
-        self._mapping = (*self._start, *network)
+        centred = target.user_traits.shape[1] > 0
+        start, network = _start(config, source_vectors, target, pair)
+        # training corrects the start in full; what is validated and kept does so in part
+        *line, gain = start
+        self._start = (*line, gain * config.trust) if centred else start
+        self._network, self._validation, self._scale = network, validation, config.scale
         self._source_vectors, self.target = source_vectors, target
-        self._validation, self._scale = validation, config.scale
-        nets = NetworkAdam(network, learning_rate, config.l2)
         by_task = config.loss == "task"
-        trainees = torch.from_numpy(pair.train_target)
-        sources = torch.zeros(pair.target.n_users, size, dtype=dtype)
-        sources[trainees] = source_vectors[torch.from_numpy(pair.train_source)]
-        server = MappingServer(self._start, network, target, sources, nets, by_task)
+        nets = NetworkAdam(network, learning_rate, config.l2)
+        sources = _by_target(source_vectors, pair)
+        everyone = torch.arange(pair.target.n_users)
         with torch.no_grad():
-            backend = (
-                CohortSimulation(pair.target, dtype)
+            backend: Backend = (
+                CohortSimulation(pair.target, source_vectors.dtype)
                 if by_task
-                else DistanceTarget(target.embed_users(torch.arange(pair.target.n_users)))
+                else DistanceTarget(target.embed_users(everyone))
             )
-        schedule = Schedule(config.cohort_size, config.epochs, config.patience, config.seed)
-        live = {str(i): p for i, p in enumerate(network)}
-        self.training = Training(server, backend, trainees, schedule, live, self._validate)
+        self.training = Training(
+            MappingServer(start, network, target, sources, nets, by_task),
+            backend,
+            torch.from_numpy(pair.train_target),
+            Schedule(config.cohort_size, config.epochs, config.patience, config.seed),
+            {str(i): p for i, p in enumerate(network)},
+            self._validate,
+        )
 
     def mapping(self) -> Parameters:
         """f_theta at its best epoch, its correction of the start scaled by ``trust``."""
         best = self.training.best_tensors()
-        *fixed, gain = self._start
-        return (*fixed, gain * self._trust, *(best[str(i)] for i in range(len(best))))
+        return (*self._start, *(best[str(i)] for i in range(len(best))))
 
     def map_users(self, users: Tensor) -> Tensor:
         """Vectors u_hat^t (B, k_u) of source users (B,) at the best epoch."""
@@ -74,11 +70,34 @@ class Mapping:
     def _validate(self) -> Errors:
         queries = self._validation
         predict = cold_predictor(
-            lambda users: map_users(self._mapping, self._source_vectors[users]), self.target
+            lambda users: map_users((*self._start, *self._network), self._source_vectors[users]),
+            self.target,
         )
         return clipped_errors(
             torch.from_numpy(predict(queries.users, queries.items)), queries.values, self._scale
         )
+
+
+def _start(
+    config: MappingConfig, source_vectors: Tensor, target: DomainModel, pair: DomainPair
+) -> tuple[Parameters, Parameters]:
+    """The first guess and the network that corrects it; Algorithm 2, line 1."""
+    hidden, dtype = config.hidden_size, source_vectors.dtype
+    size = source_vectors.shape[1]
+    size_out = target.embed_users(torch.zeros(1, dtype=torch.long)).shape[1]
+    draw = torch.Generator().manual_seed(config.seed)
+    network = init_mlp((size, hidden, hidden, size_out), draw, dtype)
+    if target.user_traits.shape[1] == 0:
+        return identity(size, size_out, dtype), network
+    network[-2].zero_()
+    return bias_line(source_vectors, target, pair), network
+
+
+def _by_target(source_vectors: Tensor, pair: DomainPair) -> Tensor:
+    """The training users' source vectors in the rows of their target indices (m_t, k_s)."""
+    rows = torch.zeros(pair.target.n_users, source_vectors.shape[1], dtype=source_vectors.dtype)
+    rows[torch.from_numpy(pair.train_target)] = source_vectors[torch.from_numpy(pair.train_source)]
+    return rows
 
 
 def cold_predictor(embed: Callable[[Tensor], Tensor], target: DomainModel) -> Predict:

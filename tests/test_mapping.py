@@ -1,0 +1,115 @@
+"""Stage 2 against an independent central model, on users whose indices differ between domains."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import Linear, ReLU, Sequential
+
+from metaem_core.federated.server import MappingServer
+from metaem_core.methods.metaem_config import MappingConfig, PretrainConfig
+from metaem_core.methods.metaem_mapping import Mapping, cold_predictor
+from metaem_core.methods.metaem_pretraining import Pretraining
+from metaem_core.models.domain import DomainModel
+from metaem_core.pair import DomainPair, Queries
+from tests.worlds import random_ratings
+
+SOURCE = random_ratings(n_users=50, n_items=40, mean_count=8, seed=1)
+TARGET = random_ratings(n_users=60, n_items=30, mean_count=7, seed=2)
+TRAIN_SOURCE = np.array([4, 31, 7, 22, 45, 13, 28])
+TRAIN_TARGET = np.array([50, 1, 20, 33, 8, 41, 5])
+COHORT = torch.tensor([1, 8, 20, 41, 50])  # target indices, as the server samples them
+CONFIG = PretrainConfig(hidden_size=12, common_size=6, private_size=3, epochs=1, init_std=0.5)
+
+
+def stage(loss: str, centred: bool = True) -> tuple[Mapping, Tensor, DomainModel]:
+    held = np.isin(np.arange(TARGET.n_users), TRAIN_TARGET)
+    pair = DomainPair(SOURCE, TARGET.of_users(held), TRAIN_SOURCE, TRAIN_TARGET)
+    model = Pretraining(replace(CONFIG, centred=centred), pair.target, torch.float64).model()
+    width = 6 + model.user_traits.shape[1]
+    draw = torch.Generator().manual_seed(4)
+    vectors = torch.randn(SOURCE.n_users, width, generator=draw, dtype=torch.float64)
+    config = MappingConfig(hidden_size=12, loss=loss)  # type: ignore[arg-type]
+    nobody = Queries(TRAIN_SOURCE[:1], np.zeros(1, dtype=np.int64), np.ones(1, np.float32))
+    work = Mapping(config, 1e-3, vectors, model, pair, nobody)
+    for i, parameter in enumerate(work.training.server.network):  # leave the special start
+        noise = torch.randn(parameter.shape, generator=draw, dtype=torch.float64)
+        parameter.data += 0.3 * noise * (i + 1)
+    return work, vectors, model
+
+
+def federated_gradient(work: Mapping) -> tuple[Tensor, ...]:
+    server, backend = work.training.server, work.training.backend
+    assert isinstance(server, MappingServer)
+    rows = backend.rows(COHORT)
+    download = server.download(COHORT, rows)
+    return server.gradients(download, backend.gather(download, COHORT, rows))
+
+
+def module(parameters: tuple[Tensor, ...]) -> Sequential:
+    layers: list[torch.nn.Module] = []
+    for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+        layer = Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype)
+        layer.load_state_dict({"weight": weight.detach(), "bias": bias.detach()})
+        layers += [layer, ReLU()]
+    return Sequential(*layers[:-1])
+
+
+def mapped(work: Mapping, network: Sequential, vector: Tensor) -> Tensor:
+    centre, scale, weight, constant, gain = work.training.server.start
+    x = (vector - centre) * scale
+    return weight @ x + constant + gain * network(x)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_task_gradient_equals_central_autograd(centred: bool) -> None:
+    """Eqs. 11, 13 and 14 rating by rating, with V^p made from the mapped vector."""
+    work, vectors, model = stage("task", centred)
+    network = module(work.training.server.network)
+    meta, tower = module(model.meta_network), module(model.item_tower)
+    source_of = dict(zip(TRAIN_TARGET.tolist(), TRAIN_SOURCE.tolist(), strict=True))
+    errors = []
+    for user, item, value in zip(TARGET.users, TARGET.items, TARGET.values, strict=True):
+        if int(user) in COHORT.tolist():
+            vector = mapped(work, network, vectors[source_of[int(user)]])
+            private = meta(vector[:6]).reshape(6, 3)
+            taste = vector[:6] @ tower(model.common_items[item] @ private)
+            rating = taste + vector[6:].sum() + model.item_offsets[item]
+            errors.append((float(value) - rating) ** 2)
+    central = torch.autograd.grad(torch.stack(errors).mean(), [*network.parameters()])
+    for ours, theirs in zip(federated_gradient(work), central, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_distance_gradient_equals_central_autograd() -> None:
+    """Eq. 12 with the target's own vector of the same person."""
+    work, vectors, model = stage("distance")
+    network = module(work.training.server.network)
+    source_of = dict(zip(TRAIN_TARGET.tolist(), TRAIN_SOURCE.tolist(), strict=True))
+    goal = model.embed_users(torch.arange(TARGET.n_users))
+    distances = [
+        (mapped(work, network, vectors[source_of[user]]) - goal[user]).square().sum()
+        for user in COHORT.tolist()
+    ]
+    central = torch.autograd.grad(torch.stack(distances).mean(), [*network.parameters()])
+    for ours, theirs in zip(federated_gradient(work), central, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_a_cold_user_is_rated_by_his_mapped_vector() -> None:
+    """Eq. 13 for users and items in any order."""
+    work, vectors, model = stage("task")
+    network = module([*work.mapping()[5:]])  # type: ignore[arg-type]
+    meta, tower = module(model.meta_network), module(model.item_tower)
+    users, items = np.array([17, 3, 17]), np.array([2, 29, 0])
+    rated = cold_predictor(work.map_users, model)(users, items)
+    for user, item, rating in zip(users, items, rated, strict=True):
+        centre, scale, weight, constant, gain = work.mapping()[:5]
+        x = (vectors[user] - centre) * scale
+        vector = weight @ x + constant + gain * network(x)
+        private = meta(vector[:6]).reshape(6, 3)
+        taste = vector[:6] @ tower(model.common_items[item] @ private)
+        expected = taste + vector[6:].sum() + model.item_offsets[item]
+        assert rating == pytest.approx(float(expected.detach()), abs=1e-5)
