@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from metaem_core.metrics import heldout_ndcg, hit_rate_at_k, mae, mrr, ndcg_at_k, place, rmse
+from metaem_core.metrics import mae, rmse
 from metaem_core.pair import Predict, Queries
+from metaem_core.ranking import heldout_ndcg, hit_rate_at_k, mrr, ndcg_at_k, place
 from metaem_core.ratings import Floats, Ints, RatingScale
 
-PAIRS_AT_ONCE = 1 << 20  # user-item pairs ranked together: bounds memory on large catalogues
+PAIRS_AT_ONCE = 1 << 18  # user-item pairs ranked together: bounds memory on large catalogues
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaem_core.metrics import (
-    heldout_ndcg,
-    hit_rate_at_k,
-    mae,
-    mrr,
-    ndcg_at_k,
-    place,
-    rmse,
-    user_errors,
-)
+from metaem_core.metrics import mae, rmse, user_errors
+from metaem_core.ranking import heldout_ndcg, hit_rate_at_k, mrr, ndcg_at_k, place
 from metaem_core.ratings import Floats
 
 
