@@ -70,9 +70,23 @@ BREAKAGES = (
     Breakage(
         "leak: the mapping is stopped by the cold users",
         "tasks/mapping.py",
-        "roles.validation),",
-        "roles.cold),",
+        "held_out(source_domain, target_domain, roles.validation)",
+        "held_out(source_domain, target_domain, roles.cold)",
         LEAK,
+    ),
+    Breakage(
+        "equality: no gradient through the private items of a mapped user",
+        "metaem_core/federated/server.py",
+        """({"private_items"} if by_task else set())""",
+        "set()",
+        "tests/test_mapping.py",
+    ),
+    Breakage(
+        "equality: a trainee's source vector under another one's target index",
+        "metaem_core/methods/metaem_mapping.py",
+        "source_vectors[torch.from_numpy(pair.train_source)]",
+        "source_vectors[torch.from_numpy(np.sort(pair.train_source))]",
+        "tests/test_mapping.py",
     ),
     Breakage(
         "resume: checkpoint without the optimisers' moments",
