@@ -22,7 +22,7 @@ from prefect.serializers import Serializer
 from pydantic import Field
 
 from tasks.artifacts import ArtifactRef, Store
-from tasks.code_digest import code_digest
+from tasks.code_digest import code_digest, freeze, load
 from tasks.manifests import RECORDS, SERIALIZER, Provenance, parse_ref, read_record
 from tasks.progress import finished, labelled
 
@@ -81,12 +81,14 @@ def stage(name: str) -> Callable[[Callable[P, ArtifactRef]], Stage[P]]:
 
     def decorate(function: Callable[P, ArtifactRef]) -> Stage[P]:
         signature = inspect.signature(function)
+        freeze(function.__module__)
 
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> ArtifactRef:
             bound = signature.bind(*args, **kwargs)
             origin = provenance(name, function.__module__, bound.arguments)
             store: Store = bound.arguments["store"]
+            load(function.__module__)
             for ref in origin.refs():
                 store.verify(ref)
             bound.arguments["store"] = replace(store, provenance=origin, started=time.monotonic())

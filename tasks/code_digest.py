@@ -1,8 +1,15 @@
-"""The sha256 of the source a stage is made of: its module and all of ours that it imports."""
+"""The sha256 of the source a stage is made of: its module and all of ours that it imports.
+
+A file counts as it was when this process first looked at it, before any stage ran: what is edited
+later is not what the process runs.
+"""
 
 import ast
 import hashlib
+import sys
 from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,9 +18,9 @@ OURS = frozenset({"flows", "tasks", "metaem_core", "data_contracts"})
 # these run a stage but have no say in what it writes
 MACHINERY = frozenset({"tasks.caching", "tasks.code_digest", "tasks.progress"})
 
-Stamp = tuple[str, int, int]
 
-_parsed: dict[Stamp, tuple[str, frozenset[str]]] = {}
+class EditedMeanwhile(RuntimeError):
+    """Source that was edited after the process began and before it was imported."""
 
 
 def code_digest(module: str) -> str:
@@ -37,6 +44,31 @@ def sources(module: str) -> dict[str, str]:
     return found
 
 
+def freeze(module: str) -> None:
+    """Look at every file of our packages, and of the package of ``module``."""
+    for package in OURS | {module.partition(".")[0]}:
+        spec = find_spec(package)
+        for folder in (spec and spec.submodule_search_locations) or ():
+            for path in Path(folder).rglob("*.py"):
+                _source(path)
+
+
+def load(module: str) -> None:
+    """Import all of :func:`sources`, so that nothing edited later takes part."""
+    late = {name: digest for name, digest in sources(module).items() if name not in sys.modules}
+    for name, digest in late.items():
+        import_module(name)
+        path = _path(name)
+        if path is None or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise EditedMeanwhile(f"{name} was edited while the program ran: start it again")
+
+
+def forget() -> None:
+    """Look at every file anew: after reloading edited modules."""
+    _source.cache_clear()
+    _read.cache_clear()
+
+
 def _path(module: str) -> Path | None:
     """The source file; None for a name that is a function or class of its module."""
     top, *rest = module.split(".")
@@ -50,15 +82,17 @@ def _path(module: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
+@cache
+def _source(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+@cache
 def _read(path: Path, module: str) -> tuple[str, frozenset[str]]:
-    stat = path.stat()
-    stamp = (str(path), stat.st_mtime_ns, stat.st_size)
-    if stamp not in _parsed:
-        source = path.read_bytes()
-        package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-        imported = frozenset(_imports(ast.parse(source), package))
-        _parsed[stamp] = (hashlib.sha256(source).hexdigest(), imported)
-    return _parsed[stamp]
+    source = _source(path)
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    imported = frozenset(_imports(ast.parse(source), package))
+    return hashlib.sha256(source).hexdigest(), imported
 
 
 def _imports(tree: ast.Module, package: str) -> Iterator[str]:

@@ -8,13 +8,12 @@ from pathlib import Path
 
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
+from tasks.code_digest import code_digest
 from tasks.fetching import fetch
 from tasks.files import sha256_of
 from tasks.progress import advance
-from tasks.sources.base import Local, Remote, Source
+from tasks.sources.base import LAYOUT, Generated, Local, Remote, Source
 from tasks.sources.transfer import DownloadLimits
-
-LAYOUT = "layout.json"
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class DownloadRequest:
     limits: DownloadLimits = field(default_factory=DownloadLimits)
 
     def identity(self) -> dict[str, object]:
-        """Where the bytes come from; a local file counts by its content, not its path."""
+        """What decides the bytes: an address, a local file's content, a generator's code."""
         location = self.source.location(self.domain)
         about: dict[str, object] = {"name": location.name}
         if isinstance(location, Remote):
@@ -35,6 +34,8 @@ class DownloadRequest:
         if isinstance(location, Local):
             content = sha256_of(location.path) if location.path.is_file() else ""
             about |= {"sha256": location.sha256, "content": content}
+        if isinstance(location, Generated):
+            about |= {"code": code_digest(type(self.source).__module__)}
         return about | {"layout": asdict(self.source.layout(Path(location.name)))}
 
 

@@ -10,9 +10,8 @@ from data_contracts.ratings import Items, Users, k_core
 from metaem_core.ratings import RatingScale
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
-from tasks.download import LAYOUT
 from tasks.reading import read_ratings
-from tasks.sources.base import Columns, Layout, Local, Location
+from tasks.sources.base import LAYOUT, Columns, Layout, Local, Location
 
 
 @dataclass(frozen=True)

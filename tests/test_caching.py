@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from prefect import flow
 
 from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
 from tasks.caching import bind, provenance
-from tasks.code_digest import code_digest, sources
+from tasks.code_digest import EditedMeanwhile, code_digest, forget
 from tasks.manifests import MANIFEST, RECORDS
 from tasks.progress import Finished, Step, listening
 
@@ -85,8 +87,13 @@ class Planted:
     def edit(self, name: str, old: str, new: str) -> None:
         path = self.folder / f"{name}.py"
         path.write_text(path.read_text().replace(old, new))
-        if f"planted.{name}" in sys.modules:
-            importlib.reload(sys.modules[f"planted.{name}"])
+
+    def restart(self) -> None:
+        """Run from now on what the files say, as a new process would."""
+        forget()
+        importlib.invalidate_caches()
+        for name in [name for name in sys.modules if name.partition(".")[0] == "planted"]:
+            del sys.modules[name]
 
 
 @pytest.fixture
@@ -97,9 +104,9 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Planted
         (folder / f"{name}.py").write_text(source)
     monkeypatch.syspath_prepend(folder.parent)
     importlib.invalidate_caches()
-    yield Planted(folder)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "planted"]:
-        del sys.modules[name]
+    package = Planted(folder)
+    yield package
+    package.restart()
 
 
 @dataclass(frozen=True)
@@ -159,13 +166,35 @@ def test_edited_code_recomputes_its_stage_and_nothing_with_equal_inputs(
 ) -> None:
     first = run()
     planted.edit("arithmetic", "a + b", "b + a")
+    planted.restart()
     assert run() == Outcome("aoa", first.refs)
     planted.edit("arithmetic", "b + a", "b + a + 2")
+    planted.restart()
     second = run()
     assert second.states == "aoo"
     assert second.refs[1] != first.refs[1]
     planted.edit("unrelated", "1", "2")
+    planted.restart()
     assert run() == Outcome("aaa", second.refs)
+
+
+def test_code_edited_while_the_process_runs_neither_counts_nor_takes_part(
+    run: Run, planted: Planted
+) -> None:
+    first = run()
+    planted.edit("arithmetic", "a + b", "a + b + 2")
+    assert run() == Outcome("aaa", first.refs)
+    assert run(refresh=("plus",)) == Outcome("aoa", first.refs)
+    planted.restart()
+    assert run().refs[1] != first.refs[1]
+
+
+def test_code_edited_before_it_was_imported_is_refused(planted: Planted, store: Store) -> None:
+    number, plus = planted.stage("number"), planted.stage("plus")
+    before = number.number.fn(store, number.Start())
+    planted.edit("arithmetic", "a + b", "a + b + 2")
+    with pytest.raises(EditedMeanwhile, match=r"planted\.arithmetic was edited"):
+        plus.plus.fn(store, plus.Plus(), before)
 
 
 def test_refresh_recomputes_the_named_stage_alone(run: Run) -> None:
@@ -262,11 +291,52 @@ def test_code_digest_follows_every_form_of_import(
     (planted.folder / "user.py").write_text(line + "\n")
     before = code_digest("planted.user")
     planted.edit("arithmetic", "a + b", "a - b")
+    forget()
     assert (code_digest("planted.user") != before) == depends
 
 
-def test_each_stage_depends_on_its_own_code_alone() -> None:
+ROOT = Path(__file__).parent.parent
+STAGES = ("download", "filter", "statistics", "split", "pretrain", "mapping", "evaluate", "report")
+EDITING = """
+import json, sys
+from pathlib import Path
+from tasks.code_digest import code_digest, forget
+from tasks.download import DownloadRequest
+from tasks.sources.synthetic import Synthetic
+
+def digests():
+    forget()
+    generated = DownloadRequest("movie", Synthetic()).identity()["code"]
+    return {"generated": generated} | {name: code_digest(f"tasks.{name}") for name in stages}
+
+stages, files = map(json.loads, sys.argv[1:])
+before, reach = digests(), {}
+for path in map(Path, files):
+    source = path.read_text()
+    path.write_text(source + "# edited")
+    reach[str(path)] = [name for name, digest in digests().items() if digest != before[name]]
+    path.write_text(source)
+print(json.dumps(reach))
+"""
+CALCULATING = {"pretrain", "mapping", "evaluate"}
+# which stages an edited file invalidates
+REACH = {
+    "tasks/sources/transfer.py": {"download"},
+    "metaem_core/synthetic.py": {"generated"},
+    "metaem_core/filtering.py": {"filter"},
+    "metaem_core/federated/server.py": CALCULATING,
+    "metaem_core/evaluation.py": {"evaluate"},
+    "metaem_core/significance.py": {"report"},
+    "data_contracts/scores.py": {"evaluate", "report"},
+    "tasks/files.py": {*STAGES},
+    "tasks/progress.py": set[str](),
+}
+
+
+def test_each_stage_depends_on_its_own_code_alone(tmp_path: Path) -> None:
     """Editing the evaluation must not retrain, nor editing the training read files again."""
-    assert "metaem_core.federated.server" in sources("tasks.pretrain")
-    assert not {"tasks.evaluate", "metaem_core.evaluation"} & {*sources("tasks.mapping")}
-    assert not {"tasks.pretrain", "metaem_core.methods.metaem_mapping"} & {*sources("tasks.filter")}
+    for package in ("tasks", "metaem_core", "data_contracts"):
+        shutil.copytree(ROOT / package, tmp_path / package)
+    command = [sys.executable, "-c", EDITING, json.dumps(STAGES), json.dumps([*REACH])]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert {path: {*stages} for path, stages in json.loads(done.stdout).items()} == REACH

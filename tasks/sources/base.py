@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal, Protocol
 
+LAYOUT = "layout.json"  # beside a fetched file: its name and how to read it
+
 
 def _check_name(name: str) -> None:
     path = PurePosixPath(name)
