@@ -96,8 +96,10 @@ class Manifest:
 
     @classmethod
     def parse(cls, content: bytes) -> "Manifest":
-        """Read JSON back; KeyError, TypeError or ValueError where it is not a manifest."""
+        """Read JSON back; KeyError, TypeError or ValueError where it is not what was written."""
         fields = json.loads(content)
+        if not isinstance(fields, dict) or fields.pop("seal", None) != seal(fields):
+            raise ValueError("its seal is broken")
         files = {name: FileEntry(**entry) for name, entry in fields.pop("files").items()}
         origin = fields.pop("provenance")
         inputs = {
@@ -107,8 +109,14 @@ class Manifest:
         return cls(**fields, files=files, provenance=Provenance(**origin, inputs=inputs))
 
     def write(self, path: Path) -> None:
-        """As indented JSON."""
-        path.write_text(json.dumps(asdict(self), indent=2, sort_keys=True))
+        """As indented JSON, sealed."""
+        plain = asdict(self)
+        path.write_text(json.dumps({"seal": seal(plain), **plain}, indent=2, sort_keys=True))
+
+
+def seal(fields: Mapping[str, object]) -> str:
+    """sha256 over all that a manifest says: damage to its notes is damage."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def content_digest(files: Mapping[str, FileEntry]) -> str:

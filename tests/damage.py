@@ -21,3 +21,6 @@ def edit(path: Path) -> None:
 
 
 DAMAGES = [delete, truncate, edit]
+
+# JSON, but of another shape than what was there
+OTHER_SHAPES = ["null", "7", '"x"', "[]", "{}", '{"files": []}', '{"files": {}, "rows": null}']
