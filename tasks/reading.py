@@ -125,7 +125,7 @@ class _Tally:
             "user_id",
             "item_id",
             pl.col("rating").cast(pl.Float32),
-            pl.col("timestamp").replace("", None).cast(pl.Int64),
+            pl.col("timestamp").cast(pl.Int64, strict=False),  # blank: unknown
         )
 
 

@@ -157,6 +157,12 @@ def test_a_bad_line_is_refused_or_dropped_and_counted(
     assert sum(counts[why] for why in {reason for _, reason in BAD}) == 1
 
 
+@pytest.mark.parametrize("time", ["", " ", "\t", "   "])
+def test_a_blank_time_is_an_unknown_one(tmp_path: Path, time: str) -> None:
+    result = read_text(f"a,x,5,{time}\n", tmp_path)
+    assert result.ratings["timestamp"].to_list() == [None]
+
+
 def test_a_refusal_names_file_count_and_the_first_lines(tmp_path: Path) -> None:
     lines = [f"u{n},x,{'6' if n % 10 == 3 else '5'},1" for n in range(200)]
     with pytest.raises(BadRatings) as refusal:
