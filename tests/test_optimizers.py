@@ -5,7 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaem_core.federated.optimizers import DenseAdam, LazyAdam, NetworkAdam, restore
+from metaem_core.federated.optimizers import (
+    DenseAdam,
+    LazyAdam,
+    NetworkAdam,
+    RowNewton,
+    restore,
+)
+from metaem_core.federated.protocol import Upload
 
 
 def visits(steps: int, rows: int, seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -92,3 +99,29 @@ def test_a_checkpoint_of_another_run_is_refused() -> None:
     other = LazyAdam(torch.ones(3, 2), 0.1, 0.0)
     with pytest.raises(ValueError, match=r"'table' has shape \(3, 2\).*needs \(2, 2\)"):
         restore(lazy.state(), other.state())
+
+
+def test_row_newton_ends_at_the_ridge_solution_whatever_the_cohort() -> None:
+    """Rows fitted to their ratings of known vectors, penalised by sqrt(n) l2."""
+    draw = torch.Generator().manual_seed(3)
+    owner = torch.arange(12).repeat_interleave(torch.arange(3, 15))
+    given = torch.randn(len(owner), 2, generator=draw, dtype=torch.float64)
+    values = torch.randn(len(owner), generator=draw, dtype=torch.float64)
+    counts = torch.bincount(owner)
+    exact = []
+    for row, count in enumerate(counts.tolist()):
+        a, b = given[owner == row], values[owner == row]
+        ridge = a.T @ a + 1.5 * count**0.5 * torch.eye(2, dtype=torch.float64)
+        exact.append(torch.linalg.solve(ridge, a.T @ b))
+    for size in (3, 12):
+        table = torch.zeros(12, 2, dtype=torch.float64)
+        newton = RowNewton(table, 0.5, 1.5, counts, torch.ones(12))
+        for step in range(400):
+            rows = torch.arange(12).roll(-size * step)[:size]
+            mine = torch.isin(owner, rows)
+            error = values - (given * table[owner]).sum(1)
+            pull = (-2 * error.unsqueeze(1) * given)[mine] / int(mine.sum())
+            gradient = torch.zeros_like(table).index_add_(0, owner[mine], pull)[rows]
+            loss = float(error[mine].square().sum())
+            newton.update(rows, gradient, Upload({}, loss, int(mine.sum())))
+        torch.testing.assert_close(table, torch.stack(exact), rtol=1e-4, atol=1e-5)

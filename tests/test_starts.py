@@ -51,7 +51,8 @@ def predicted(work: Mapping, cold: Queries) -> np.ndarray:
 
 
 def test_before_training_the_mapping_is_bias_transfer() -> None:
-    work, pair, cold = mapping(MappingConfig())
+    """Where so strong a ridge leaves no taste."""
+    work, pair, cold = mapping(MappingConfig(taste_damping=1e12))
     transfer = fit_fitted_bias_transfer(pair).rate(cold.users, cold.items)
     np.testing.assert_allclose(predicted(work, cold), transfer, atol=1e-4)
 
@@ -60,7 +61,7 @@ def test_trust_scales_what_was_learnt_beyond_bias_transfer() -> None:
     """With trust 0 nothing is left of it; halfway it is half."""
     kept = {}
     for trust in (0.0, 0.5, 1.0):
-        work, pair, cold = mapping(MappingConfig(trust=trust))
+        work, pair, cold = mapping(MappingConfig(taste_damping=1e12, trust=trust))
         draw = torch.Generator().manual_seed(3)
         for learnt in work.training.best_tensors().values():
             learnt += torch.randn(learnt.shape, generator=draw)
@@ -144,3 +145,30 @@ def test_an_uncentred_domain_has_no_traits_and_starts_from_zero() -> None:
     assert vectors.shape == (80, 32)
     work = Mapping(MappingConfig(trust=0.5), 1e-2, vectors, target, pair, cold)
     assert work.map_users(torch.arange(3)).abs().sum() > 0
+
+
+def tastes_world(seed: int, taste: np.ndarray, n_items: int) -> Ratings:
+    """Ratings of nothing but one dimension of taste and a little noise."""
+    draw = np.random.default_rng(seed)
+    users, items = (draw.random((len(taste), n_items)) < 0.4).nonzero()
+    opinion = 3 + taste[users] * draw.standard_normal(n_items)[items]
+    values = (opinion + 0.3 * draw.standard_normal(len(users))).astype(np.float32)
+    return Ratings(users, items, values, len(taste), n_items)
+
+
+def test_shared_taste_is_carried_over_before_the_mapping_trains() -> None:
+    taste = 0.7 * np.random.default_rng(4).standard_normal(200)
+    source, full = tastes_world(5, taste, 40), tastes_world(6, taste, 50)
+    held = np.arange(200) >= 150
+    own, trainees = full.of_users(held), np.arange(150)
+    pair = DomainPair(source, full.of_users(~held), trainees, trainees)
+    models = []
+    for ratings in (pair.source, pair.target):
+        stage = Pretraining(replace(CONFIG, hidden_size=64, epochs=30, cohort_size=50), ratings)
+        assert min(epoch.validation_rmse for epoch in stage.training.epochs(lambda _: None)) < 0.5
+        models.append(stage.model())
+    vectors, cold = models[0].profiles(torch.arange(200)), Queries(own.users, own.items, own.values)
+    work = Mapping(MappingConfig(), 1e-2, vectors, models[1], pair, cold)
+    error = np.abs(predicted(work, cold) - cold.values).mean()
+    transfer = fit_fitted_bias_transfer(pair).rate(cold.users, cold.items)
+    assert error < 0.7 * np.abs(transfer - cold.values).mean()

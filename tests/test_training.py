@@ -20,7 +20,7 @@ SOURCE = random_ratings(n_users=50, n_items=40, mean_count=8, seed=1)
 TARGET = random_ratings(n_users=60, n_items=30, mean_count=7, seed=2)
 PRETRAIN = PretrainConfig(hidden_size=16, common_size=8, private_size=4, cohort_size=8, epochs=4)
 MAPPING = MappingConfig(hidden_size=16, cohort_size=8, epochs=4)
-STAGES = ["lazy", "dense", "personal", "mapping by task", "mapping by distance"]
+STAGES = ["newton", "lazy", "dense", "personal", "mapping by task", "mapping by distance"]
 
 
 def run(training: Training, epochs: int | None = None) -> list[EpochStats]:
@@ -50,8 +50,9 @@ def stage(kind: str) -> Pretraining | Mapping:
         return mapping(replace(MAPPING, loss="task" if "task" in kind else "distance"))
     if kind == "personal":
         return Pretraining(replace(PRETRAIN, item_tower="personal"), SOURCE)
-    adam = "dense" if kind == "dense" else "lazy"
-    return Pretraining(replace(PRETRAIN, adam=adam), SOURCE)
+    length = 1.0 if kind == "newton" else 1e-2
+    config = replace(PRETRAIN, tables=kind, table_learning_rate=length)  # type: ignore[arg-type]
+    return Pretraining(config, SOURCE)
 
 
 @pytest.mark.parametrize("kind", STAGES)

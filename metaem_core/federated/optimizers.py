@@ -1,13 +1,15 @@
-"""Adam for embedding tables (a row at a time) and for networks, with the L2 term of Eq. 9."""
+"""What steps embedding tables and networks, with the L2 term of Eq. 9."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from metaem_core.federated.protocol import Upload
 from metaem_core.models.mlp import Parameters
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+CURVATURE_BETA = 0.9
 
 
 @dataclass
@@ -43,7 +45,7 @@ class LazyAdam:
         steps = torch.zeros(count, dtype=table.dtype)
         self.moments = _Moments(torch.zeros_like(table), torch.zeros_like(table), steps)
 
-    def update(self, rows: Tensor, gradient: Tensor) -> None:
+    def update(self, rows: Tensor, gradient: Tensor, upload: Upload | None = None) -> None:
         """One Adam step on distinct ``rows`` (B,) with ``gradient`` (B, ...)."""
         stores = (self.table, self.moments.mean, self.moments.square, self.moments.steps)
         values, *moments = (store.index_select(0, rows) for store in stores)
@@ -96,7 +98,7 @@ class DenseAdam:
         }
         self.adam.state[table] = self.moments
 
-    def update(self, rows: Tensor, gradient: Tensor) -> None:
+    def update(self, rows: Tensor, gradient: Tensor, upload: Upload | None = None) -> None:
         """One step with ``gradient`` (B, ...) on ``rows`` (B,) and zero elsewhere."""
         self.table.grad = torch.zeros_like(self.table).index_copy_(0, rows, gradient)
         self.adam.step()
@@ -106,7 +108,48 @@ class DenseAdam:
         return {"table": self.table, **self.moments}
 
 
-TableAdam = LazyAdam | DenseAdam
+class RowNewton:
+    """Damped Gauss-Newton steps, one length a row: rows with few ratings move little.
+
+    A row with ``n`` ratings in all minimises ``sum e^2 / 2 + sqrt(n) l2 / 2 |row|^2``. A round adds
+    ``G = -sum e d`` over its own ratings, ``d`` the prediction's derivative by the row, and of the
+    decay the share that an epoch's visits leave it; the step is ``learning_rate`` times that over
+    ``n s + sqrt(n) l2``. The curvature ``s``, the mean of ``|d|^2``, is what the round shows of it:
+    ``sum |G|^2 / sum e^2``, smoothed, and never less than the present round's. The decay does not
+    depend on the size of the cohort; the curvature's estimate does a little.
+    """
+
+    def __init__(
+        self, table: Tensor, learning_rate: float, l2: float, counts: Tensor, visits: Tensor
+    ) -> None:
+        """``counts`` and ``visits`` (m,): a row's ratings, and rounds an epoch that touch it."""
+        self.table, self.learning_rate = table, learning_rate
+        self.counts = counts.clamp_min(1).to(table.dtype).unsqueeze(1)
+        self.damping = l2 * self.counts.sqrt()
+        self.decay = self.damping / visits.clamp_min(1).to(table.dtype).unsqueeze(1)
+        self.curvature, self.rounds = table.new_zeros(()), table.new_zeros(())
+
+    def update(self, rows: Tensor, gradient: Tensor, upload: Upload) -> None:
+        """One step of distinct ``rows`` (B,) with the mean squared error's ``gradient`` (B, k)."""
+        gradient = gradient * (upload.n_ratings / 2)
+        curvature = self._observe(gradient.square().sum() / max(upload.squared_error, 1e-30))
+        damping = self.damping.index_select(0, rows)
+        length = self.learning_rate / (self.counts.index_select(0, rows) * curvature + damping)
+        values = self.table.index_select(0, rows)
+        gradient.addcmul_(self.decay.index_select(0, rows), values)
+        self.table.index_copy_(0, rows, values.addcmul_(gradient, length, value=-1))
+
+    def _observe(self, seen: Tensor) -> Tensor:
+        self.rounds += 1
+        self.curvature.lerp_(seen, 1 - CURVATURE_BETA)
+        return torch.maximum(self.curvature / (1 - CURVATURE_BETA**self.rounds), seen)
+
+    def state(self) -> dict[str, Tensor]:
+        """The tensors a checkpoint must keep, the table included."""
+        return {"table": self.table, "curvature": self.curvature, "rounds": self.rounds}
+
+
+TableOptimizer = RowNewton | LazyAdam | DenseAdam
 
 
 def restore(target: dict[str, Tensor], saved: dict[str, Tensor]) -> None:

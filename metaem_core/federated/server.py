@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metaem_core.federated.optimizers import NetworkAdam, TableAdam
+from metaem_core.federated.optimizers import NetworkAdam, TableOptimizer
 from metaem_core.federated.protocol import Download, Upload
 from metaem_core.models.domain import DomainModel, private_items
 from metaem_core.models.mapping import map_users
@@ -27,7 +27,7 @@ class PretrainServer:
     trained = frozenset({"user_vectors", "private_items", "common_items", "item_tower"})
 
     def __init__(
-        self, model: DomainModel, users: TableAdam, items: TableAdam, nets: NetworkAdam
+        self, model: DomainModel, users: TableOptimizer, items: TableOptimizer, nets: NetworkAdam
     ) -> None:
         self.model, self.users, self.items, self.nets = model, users, items, nets
         self._meta = _leaves(model.meta_network)
@@ -72,8 +72,8 @@ class PretrainServer:
     def apply(self, download: Download, upload: Upload, cohort: Tensor, rows: Tensor) -> None:
         """Algorithm 1, lines 11-12."""
         gradients = self.gradients(download, upload)
-        self.users.update(cohort, gradients.users)
-        self.items.update(rows, gradients.items)
+        self.users.update(cohort, gradients.users, upload)
+        self.items.update(rows, gradients.items, upload)
         self.nets.step(gradients.networks)
 
     def state(self) -> dict[str, Tensor]:

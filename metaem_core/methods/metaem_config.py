@@ -14,18 +14,18 @@ class PretrainConfig:
     private_size: int = 8  # k_p
     hidden_size: int = 128
     cohort_size: int = 256  # |S|
-    learning_rate: float = 1e-3  # of the networks
+    learning_rate: float = 3e-6  # of the networks
     l2: float = 1e-6  # lambda of Eq. 10, networks
-    table_learning_rate: float = 1e-2  # of U and V^c
-    table_l2: float = 0.3  # lambda of Eq. 10, rows of U and V^c
+    table_learning_rate: float = 1.0  # of U and V^c
+    table_l2: float = 1.5  # lambda of Eq. 10, rows of U and V^c
     init_std: float = 0.1  # of U and V^c
-    epochs: int = 40
-    patience: int = 3
+    epochs: int = 30
+    patience: int = 8
     holdout: float = 0.05  # share of ratings kept out of training to stop by
     centred: bool = True  # rate relative to mean + item bias
     relu_last: bool = False  # Eqs. 4-6 as printed: True
     meta_reads_raw: bool = False  # Eq. 3 as printed: True
-    adam: Literal["lazy", "dense"] = "lazy"
+    tables: Literal["newton", "lazy", "dense"] = "newton"  # lazy and dense are Adam
     item_tower: Literal["shared", "personal"] = "shared"
     scale: RatingScale = field(default_factory=RatingScale)
     seed: int = 0
@@ -46,6 +46,7 @@ class MappingConfig:
     l2: float = 1e-4
     epochs: int = 100
     patience: int = 15
+    taste_damping: float = 100.0  # ridge of the first guess of taste; centred domains only
     trust: float = 0.5  # share kept of what was learnt beyond bias transfer; centred domains only
     loss: Literal["task", "distance"] = "task"  # Eq. 14, or Eq. 12 with the target's MLP_user
     scale: RatingScale = field(default_factory=RatingScale)

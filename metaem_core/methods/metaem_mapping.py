@@ -11,7 +11,7 @@ from metaem_core.federated.server import MappingServer
 from metaem_core.federated.simulation import Backend, CohortSimulation, DistanceTarget
 from metaem_core.federated.training import Errors, Schedule, Training, clipped_errors
 from metaem_core.methods.metaem_config import MappingConfig
-from metaem_core.methods.starts import bias_line, identity
+from metaem_core.methods.starts import identity, transfer_lines
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
 from metaem_core.models.mlp import Parameters, init_mlp
@@ -90,7 +90,7 @@ def _start(
     if target.user_traits.shape[1] == 0:
         return identity(size, size_out, dtype), network
     network[-2].zero_()
-    return bias_line(source_vectors, target, pair), network
+    return transfer_lines(source_vectors, target, pair, config.taste_damping), network
 
 
 def _by_target(source_vectors: Tensor, pair: DomainPair) -> Tensor:

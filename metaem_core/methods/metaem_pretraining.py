@@ -1,11 +1,19 @@
 """MetaEM (Zheng et al.), stage 1: federated pretraining of one domain (Algorithm 1)."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from metaem_core.bias import fitted_biases, user_traits
-from metaem_core.federated.optimizers import DenseAdam, LazyAdam, NetworkAdam, TableAdam
+from metaem_core.federated.optimizers import (
+    DenseAdam,
+    LazyAdam,
+    NetworkAdam,
+    RowNewton,
+    TableOptimizer,
+)
 from metaem_core.federated.server import PretrainServer
 from metaem_core.federated.simulation import CohortSimulation
 from metaem_core.federated.towers import PersonalTowers
@@ -28,7 +36,7 @@ class Pretraining:
     ) -> None:
         self.config, self.dtype = config, dtype
         kept, held = hold_out(ratings, config.holdout, config.seed)
-        self._held = held
+        self._kept, self._held = kept, held
         self._statistics = _statistics(config, ratings, dtype)  # for the result: of all ratings
         self._model = _fresh_domain(config, kept, dtype)
         self._towers: PersonalTowers | None = None
@@ -67,10 +75,12 @@ class Pretraining:
     def _server(self) -> PretrainServer:
         model, config = self._model, self.config
         nets = (*model.meta_network, *model.user_tower, *model.item_tower)
+        of_user, of_item = _counts(self._kept)
+        rounds = math.ceil(int((of_user > 0).sum()) / config.cohort_size)
         return PretrainServer(
             model,
-            _table_optimizer(model.user_embeddings, config),
-            _table_optimizer(model.common_items, config),
+            _table_optimizer(model.user_embeddings, config, of_user, torch.ones(len(of_user))),
+            _table_optimizer(model.common_items, config, of_item, _visits(of_item, rounds)),
             NetworkAdam(nets, config.learning_rate, config.l2),
         )
 
@@ -118,7 +128,7 @@ def _fresh_domain(config: PretrainConfig, ratings: Ratings, dtype: torch.dtype) 
         meta_reads_raw=config.meta_reads_raw,
     )
     if config.centred:
-        leave_saddle(model, start)
+        leave_saddle(model, _counts(ratings)[1], start)
     return model
 
 
@@ -135,7 +145,22 @@ def _statistics(
     return items.to(dtype), traits.to(dtype)
 
 
-def _table_optimizer(table: Tensor, config: PretrainConfig) -> TableAdam:
-    if config.adam == "dense":
-        return DenseAdam(table, config.table_learning_rate, config.table_l2)
-    return LazyAdam(table, config.table_learning_rate, config.table_l2)
+def _counts(ratings: Ratings) -> tuple[Tensor, Tensor]:
+    """Ratings of each user and of each item; a statistics round sums them too."""
+    users = np.bincount(ratings.users, minlength=ratings.n_users)
+    items = np.bincount(ratings.items, minlength=ratings.n_items)
+    return torch.from_numpy(users), torch.from_numpy(items)
+
+
+def _visits(counts: Tensor, rounds: int) -> Tensor:
+    """In how many of an epoch's rounds an item with ``counts`` raters is expected."""
+    return rounds * (1 - (1 - 1 / rounds) ** counts)
+
+
+def _table_optimizer(
+    table: Tensor, config: PretrainConfig, counts: Tensor, visits: Tensor
+) -> TableOptimizer:
+    learning_rate, l2 = config.table_learning_rate, config.table_l2
+    if config.tables == "newton":
+        return RowNewton(table, learning_rate, l2, counts, visits)
+    return (DenseAdam if config.tables == "dense" else LazyAdam)(table, learning_rate, l2)

@@ -50,6 +50,12 @@ class DomainModel:
         users = users[:, : self.user_embeddings.shape[1]]
         return private_items(self.meta_network, users, self.common_items.shape[1], self.relu_last)
 
+    def item_vectors(self) -> Tensor:
+        """What a user without taste is given for each item: ``MLP_item(V^c V^p_0)`` (n, k_u)."""
+        nobody = self.user_embeddings.new_zeros(1, self.user_embeddings.shape[1])
+        items = self.common_items @ self.private_items(nobody)[0]
+        return mlp(self.item_tower, items, self.relu_last)
+
     def download(self, vectors: Tensor, trained: frozenset[str], items: Tensor) -> Download:
         """What devices with these user vectors need to rate the given ``items`` rows."""
         return Download(
