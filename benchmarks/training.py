@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from metaem_core.federated.rounds import cohorts, run_round
-from metaem_core.methods.metaem_config import PretrainConfig
 from metaem_core.methods.metaem_pretraining import Pretraining
+from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.ratings import Ratings
 
 ITEMS_PER_USER = 1_697_533 / 123_960

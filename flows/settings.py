@@ -20,7 +20,8 @@ from pydantic_settings import (
 )
 
 from flows.profiles import PROFILES
-from metaem_core.methods.metaem_config import MappingConfig, PretrainConfig
+from metaem_core.methods.mapping_config import MappingConfig
+from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.ratings import RatingScale
 from tasks.report import ReportConfig
 from tasks.sources.amazon_2014 import Amazon2014

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from metaem_core.methods.metaem_config import MappingConfig
+from metaem_core.methods.mapping_config import MappingConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
 from tasks.domains import domain_pair, held_out, read_domain, read_split

@@ -1,6 +1,6 @@
 """MetaEM's trained parts, put together to rate for users without a target row."""
 
-from metaem_core.methods.metaem_mapping import cold_predictor
+from metaem_core.methods.cold_start import cold_predictor
 from metaem_core.models.mapping import map_users
 from metaem_core.pair import Predict
 from tasks.artifacts import ArtifactRef, Store

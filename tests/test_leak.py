@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from metaem_core.evaluation import EvaluateConfig
-from metaem_core.methods.metaem_config import MappingConfig, PretrainConfig
+from metaem_core.methods.mapping_config import MappingConfig
+from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.splitting import SplitConfig
 from metaem_core.synthetic import SyntheticConfig
 from tasks.artifacts import ArtifactRef, Store

@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.nn import Linear, ReLU, Sequential
 
 from metaem_core.federated.server import MappingServer
-from metaem_core.methods.metaem_config import MappingConfig, PretrainConfig
-from metaem_core.methods.metaem_mapping import Mapping, cold_predictor
+from metaem_core.methods.cold_start import cold_predictor
+from metaem_core.methods.mapping_config import MappingConfig
+from metaem_core.methods.metaem_mapping import Mapping
 from metaem_core.methods.metaem_pretraining import Pretraining
+from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.models.domain import DomainModel
 from metaem_core.pair import DomainPair, Queries
 from tests.worlds import random_ratings

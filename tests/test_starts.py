@@ -10,9 +10,11 @@ import torch
 from metaem_core.bias import damped_user_bias, fitted_biases, user_traits
 from metaem_core.federated.training import Divergence
 from metaem_core.methods.bias_transfer import fit_fitted_bias_transfer, fit_line
-from metaem_core.methods.metaem_config import MappingConfig, PretrainConfig
-from metaem_core.methods.metaem_mapping import Mapping, cold_predictor
+from metaem_core.methods.cold_start import cold_predictor
+from metaem_core.methods.mapping_config import MappingConfig
+from metaem_core.methods.metaem_mapping import Mapping
 from metaem_core.methods.metaem_pretraining import Pretraining
+from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.pair import DomainPair, Queries
 from metaem_core.ratings import Ratings
 

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from metaem_core.federated.training import Divergence, EpochStats, Training
-from metaem_core.methods.metaem_config import MappingConfig, PretrainConfig
-from metaem_core.methods.metaem_mapping import Mapping, cold_predictor
+from metaem_core.methods.cold_start import cold_predictor
+from metaem_core.methods.mapping_config import MappingConfig
+from metaem_core.methods.metaem_mapping import Mapping
 from metaem_core.methods.metaem_pretraining import Pretraining
+from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.models.mapping import map_users
 from metaem_core.pair import DomainPair, Queries
 from metaem_core.ratings import Ratings

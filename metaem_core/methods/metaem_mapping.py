@@ -1,8 +1,5 @@
 """MetaEM (Zheng et al.), stage 2: the mapping between domains (Algorithm 2), and what it is for."""
 
-from collections.abc import Callable
-
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,13 +7,13 @@ from metaem_core.federated.optimizers import NetworkAdam
 from metaem_core.federated.server import MappingServer
 from metaem_core.federated.simulation import Backend, CohortSimulation, DistanceTarget
 from metaem_core.federated.training import Errors, Schedule, Training, clipped_errors
-from metaem_core.methods.metaem_config import MappingConfig
-from metaem_core.methods.starts import identity, transfer_lines
+from metaem_core.methods.cold_start import cold_predictor
+from metaem_core.methods.mapping_config import MappingConfig
+from metaem_core.methods.transfer_start import identity, transfer_lines
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
 from metaem_core.models.mlp import Parameters, init_mlp
-from metaem_core.pair import DomainPair, Predict, Queries
-from metaem_core.ratings import Floats, Ints
+from metaem_core.pair import DomainPair, Queries
 
 
 class Mapping:
@@ -98,24 +95,3 @@ def _by_target(source_vectors: Tensor, pair: DomainPair) -> Tensor:
     rows = torch.zeros(pair.target.n_users, source_vectors.shape[1], dtype=source_vectors.dtype)
     rows[torch.from_numpy(pair.train_target)] = source_vectors[torch.from_numpy(pair.train_source)]
     return rows
-
-
-def cold_predictor(embed: Callable[[Tensor], Tensor], target: DomainModel) -> Predict:
-    """Section 3.5: rates for users without a target row.
-
-    Args:
-        embed: source indices (B,) -> mapped vectors u_hat^t (B, k_u).
-        target: the pretrained target domain.
-    """
-
-    def predict(users: Ints, items: Ints) -> Floats:
-        order = np.argsort(users, kind="stable")
-        distinct, owner = np.unique(users[order], return_inverse=True)
-        with torch.no_grad():
-            vectors = embed(torch.from_numpy(distinct))
-            rated = target.rate(vectors, torch.from_numpy(owner), torch.from_numpy(items[order]))
-        ratings = np.empty(len(users), np.float32)
-        ratings[order] = rated.numpy()
-        return ratings
-
-    return predict

@@ -18,8 +18,8 @@ from metaem_core.federated.server import PretrainServer
 from metaem_core.federated.simulation import CohortSimulation
 from metaem_core.federated.towers import PersonalTowers
 from metaem_core.federated.training import Errors, Schedule, Training, clipped_errors
-from metaem_core.methods.metaem_config import PretrainConfig
-from metaem_core.methods.starts import leave_saddle
+from metaem_core.methods.factor_start import leave_saddle
+from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.models.domain import DomainModel, network
 from metaem_core.models.mlp import Parameters, init_mlp
 from metaem_core.ratings import Ratings

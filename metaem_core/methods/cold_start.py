@@ -1,0 +1,32 @@
+"""Stage 3 of MetaEM: ratings for users of the source who have none in the target (3.5)."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metaem_core.models.domain import DomainModel
+from metaem_core.pair import Predict
+from metaem_core.ratings import Floats, Ints
+
+
+def cold_predictor(embed: Callable[[Tensor], Tensor], target: DomainModel) -> Predict:
+    """Section 3.5: rates for users without a target row.
+
+    Args:
+        embed: source indices (B,) -> mapped vectors u_hat^t (B, k_u).
+        target: the pretrained target domain.
+    """
+
+    def predict(users: Ints, items: Ints) -> Floats:
+        order = np.argsort(users, kind="stable")
+        distinct, owner = np.unique(users[order], return_inverse=True)
+        with torch.no_grad():
+            vectors = embed(torch.from_numpy(distinct))
+            rated = target.rate(vectors, torch.from_numpy(owner), torch.from_numpy(items[order]))
+        ratings = np.empty(len(users), np.float32)
+        ratings[order] = rated.numpy()
+        return ratings
+
+    return predict

@@ -1,0 +1,37 @@
+"""The settings of stage 1; no torch here, so that asking for them costs no time."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from metaem_core.methods.checks import require_positive
+from metaem_core.ratings import RatingScale
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Stage 1, one domain (Algorithm 1)."""
+
+    common_size: int = 32  # k_c, also k_u
+    private_size: int = 8  # k_p
+    hidden_size: int = 128
+    cohort_size: int = 256  # |S|
+    learning_rate: float = 3e-6  # of the networks
+    l2: float = 1e-6  # lambda of Eq. 10, networks
+    table_learning_rate: float = 1.0  # of U and V^c
+    table_l2: float = 1.5  # lambda of Eq. 10, rows of U and V^c
+    init_std: float = 0.1  # of U and V^c
+    epochs: int = 30
+    patience: int = 8
+    holdout: float = 0.05  # share of ratings kept out of training to stop by
+    centred: bool = True  # rate relative to mean + item bias
+    relu_last: bool = False  # Eqs. 4-6 as printed: True
+    meta_reads_raw: bool = False  # Eq. 3 as printed: True
+    tables: Literal["newton", "lazy", "dense"] = "newton"  # lazy and dense are Adam
+    item_tower: Literal["shared", "personal"] = "shared"
+    scale: RatingScale = field(default_factory=RatingScale)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_positive(self, zero=("l2", "table_l2", "seed"))
+        if not 0 < self.holdout < 1:
+            raise ValueError(f"holdout must lie strictly between 0 and 1, got {self.holdout!r}")
