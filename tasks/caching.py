@@ -1,7 +1,8 @@
 """Stages: Prefect tasks whose results are artifacts, reused while nothing they depend on changed.
 
 A stage is a function ``(store, config, *inputs) -> ArtifactRef``. Its cache key covers its name,
-its config, its inputs' digests and the source it is made of; never a path, a time or the store.
+its config, its inputs' digests, the source it is made of and the versions of the libraries that
+calculate; never a path, a time or the store.
 """
 
 import functools
@@ -23,7 +24,16 @@ from pydantic import Field
 
 from tasks.artifacts import ArtifactRef, Store
 from tasks.code_digest import code_digest, freeze, load
-from tasks.manifests import RECORDS, SERIALIZER, Provenance, parse_ref, read_record
+from tasks.files import exclusive, replace_atomically
+from tasks.manifests import (
+    LEASES,
+    RECORDS,
+    SERIALIZER,
+    Provenance,
+    calculating_versions,
+    parse_ref,
+    read_record,
+)
 from tasks.progress import finished, labelled
 
 P = ParamSpec("P")
@@ -91,9 +101,16 @@ def stage(name: str) -> Callable[[Callable[P, ArtifactRef]], Stage[P]]:
             load(function.__module__)
             for ref in origin.refs():
                 store.verify(ref)
-            bound.arguments["store"] = replace(store, provenance=origin, started=time.monotonic())
-            with labelled(_run_name() or name):
-                return function(*bound.args, **bound.kwargs)
+            lease = store.root / LEASES / origin.key
+            with exclusive(lease):  # two runs of one piece of work would share its checkpoints
+                if (made := _made(store, lease)) is not None:
+                    return made
+                now = time.monotonic()
+                bound.arguments["store"] = replace(store, provenance=origin, started=now)
+                with labelled(_run_name() or name):
+                    ref = function(*bound.args, **bound.kwargs)
+                _leave(lease, ref)
+            return ref
 
         policy = StagePolicy(stage=name, module=function.__module__)
         return Task(run, name=name, cache_policy=policy, result_serializer=ArtifactSerializer())
@@ -125,7 +142,7 @@ def provenance(name: str, module: str, arguments: Mapping[str, object]) -> Prove
     plain = json.loads(json.dumps(config, default=_plain))
     digests = {argument: [ref.digest for ref in refs] for argument, refs in inputs.items()}
     code = code_digest(module)
-    identity = json.dumps([name, plain, digests, code], sort_keys=True)
+    identity = json.dumps([name, plain, digests, code, calculating_versions()], sort_keys=True)
     key = f"{name}-{hashlib.sha256(identity.encode()).hexdigest()}"
     return Provenance(name, key, code, plain, inputs)
 
@@ -145,6 +162,24 @@ def forget_unless_whole(store: Store, key: str) -> None:
         path.unlink(missing_ok=True)
     else:
         store.touch(ref)
+
+
+def _made(store: Store, lease: Path) -> ArtifactRef | None:
+    """What another run made of the same work; Prefect's record of it may not be there yet."""
+    context = TaskRunContext.get()
+    if not lease.is_file() or (context is not None and context.task.refresh_cache):
+        return None
+    try:
+        ref = parse_ref(lease.read_bytes())
+        store.verify(ref)
+    except (ValueError, TypeError):
+        return None
+    return ref
+
+
+def _leave(lease: Path, ref: ArtifactRef) -> None:
+    text = json.dumps(asdict(ref))
+    replace_atomically(lease, lambda path: path.write_text(text))
 
 
 def _refs(argument: str, value: object) -> tuple[ArtifactRef, ...]:

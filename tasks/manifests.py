@@ -7,13 +7,16 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 MANIFEST = "manifest.json"
+LEASES = "leases"  # the folder of what runs, or ran last, under each key
 RECORDS = "results"  # the folder of Prefect's result records below the store
 SERIALIZER = "metaem-artifact"  # what those records name as their serializer
-_NOTED = ("numpy", "polars", "torch", "prefect", "mlflow", "dataframely")
+_CALCULATING = ("numpy", "polars", "torch", "dataframely")
+_NOTED = (*_CALCULATING, "prefect", "mlflow")
 _STAGE = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -91,7 +94,7 @@ class Manifest:
             rows=rows,
             seconds=round(seconds, 3),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            versions={"python": platform.python_version(), **{n: version(n) for n in _NOTED}},
+            versions={"python": platform.python_version(), **_versions()},
         )
 
     @classmethod
@@ -112,6 +115,16 @@ class Manifest:
         """As indented JSON, sealed."""
         plain = asdict(self)
         path.write_text(json.dumps({"seal": seal(plain), **plain}, indent=2, sort_keys=True))
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in _NOTED}
+
+
+def calculating_versions() -> dict[str, str]:
+    """The libraries that results are computed with, as this process first found them."""
+    return {name: _versions()[name] for name in _CALCULATING}
 
 
 def seal(fields: Mapping[str, object]) -> str:

@@ -2,10 +2,13 @@
 
 import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,12 +17,14 @@ import pytest
 from damage import DAMAGES
 from prefect import flow
 
+from tasks import manifests
 from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
 from tasks.caching import bind, provenance
 from tasks.code_digest import EditedMeanwhile, code_digest, forget
 from tasks.manifests import MANIFEST, RECORDS
 from tasks.progress import Finished, Step, listening
 
+ROOT = Path(__file__).parent.parent
 CHAIN = {
     "__init__": "",
     "arithmetic": "def add(a: int, b: int) -> int:\n    return a + b\n",
@@ -272,6 +277,107 @@ def test_configs_must_be_plain(planted: Planted, store: Store) -> None:
         provenance("number", "planted.number", {"store": store, "config": config})
 
 
+def test_another_version_of_a_library_is_another_key(
+    planted: Planted, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = {"store": store, "config": planted.stage("number").Start()}
+    before = provenance("number", "planted.number", arguments)
+    (tmp_path / "polars-99.0.dist-info").mkdir()
+    (tmp_path / "polars-99.0.dist-info" / "METADATA").write_text("Name: polars\nVersion: 99.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert provenance("number", "planted.number", arguments) == before
+    manifests._versions.cache_clear()
+    assert provenance("number", "planted.number", arguments).key != before.key
+    monkeypatch.undo()
+    manifests._versions.cache_clear()
+    assert provenance("number", "planted.number", arguments) == before
+
+
+SLOW = """
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tasks.artifacts import ArtifactRef, Store
+from tasks.caching import stage
+
+@dataclass(frozen=True)
+class Slow:
+    folder: Path
+
+@stage("slow")
+def slow(store: Store, config: Slow) -> ArtifactRef:
+    with (config.folder / "log").open("a") as log:
+        log.write("began ")
+    while not (config.folder / "go").exists():
+        time.sleep(0.01)
+    with store.draft() as draft:
+        draft.write_json("n.json", 1)
+    return draft.ref
+"""
+WORK = """
+import sys
+from pathlib import Path
+from planted.slow import Slow, slow
+from tasks.artifacts import Store
+print("ready", flush=True)
+print(slow.fn(Store(Path(sys.argv[1]) / "store"), Slow(Path(sys.argv[1]))))
+"""
+
+
+@pytest.fixture
+def start(planted: Planted, tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
+    """Start a process that is about to run the stage ``slow``."""
+    (planted.folder / "slow.py").write_text(SLOW)
+    (tmp_path / "log").touch()
+    environment = os.environ | {"PYTHONPATH": f"{planted.folder.parent}:{ROOT}"}
+    command = [sys.executable, "-c", WORK, str(tmp_path)]
+    with ExitStack() as running:
+
+        def start() -> subprocess.Popen[str]:
+            work = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+            running.enter_context(work)
+            running.callback(work.kill)
+            assert work.stdout is not None
+            assert work.stdout.readline() == "ready\n"
+            return work
+
+        yield start
+
+
+def wait_for(path: Path, content: str) -> None:
+    for _ in range(1000):
+        if path.read_text() == content:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"{path.read_text()!r} instead of {content!r}")
+
+
+def test_of_two_processes_with_the_same_work_one_does_it(
+    start: Callable[[], subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    one, other = start(), start()
+    wait_for(tmp_path / "log", "began ")
+    time.sleep(0.3)
+    (tmp_path / "go").touch()
+    found = {work.communicate(timeout=60)[0] for work in (one, other)}
+    assert (one.returncode, other.returncode) == (0, 0)
+    assert [ref[:5] for ref in found] == ["slow/"]
+    assert (tmp_path / "log").read_text() == "began "
+
+
+def test_work_of_a_killed_process_is_taken_over(
+    start: Callable[[], subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    one = start()
+    wait_for(tmp_path / "log", "began ")
+    other = start()
+    one.kill()
+    wait_for(tmp_path / "log", "began began ")
+    (tmp_path / "go").touch()
+    assert other.communicate(timeout=60)[0].startswith("slow/")
+    assert other.returncode == 0
+
+
 IMPORTS = {
     "import planted.arithmetic": True,
     "from planted import arithmetic": True,
@@ -295,7 +401,6 @@ def test_code_digest_follows_every_form_of_import(
     assert (code_digest("planted.user") != before) == depends
 
 
-ROOT = Path(__file__).parent.parent
 STAGES = ("download", "filter", "statistics", "split", "pretrain", "mapping", "evaluate", "report")
 EDITING = """
 import json, sys
@@ -324,7 +429,7 @@ REACH = {
     "tasks/sources/transfer.py": {"download"},
     "metaem_core/synthetic.py": {"generated"},
     "metaem_core/filtering.py": {"filter"},
-    "metaem_core/federated/server.py": CALCULATING,
+    "metaem_core/models/domain.py": CALCULATING,
     "metaem_core/evaluation.py": {"evaluate"},
     "metaem_core/significance.py": {"report"},
     "data_contracts/scores.py": {"evaluate", "report"},

@@ -1,13 +1,10 @@
 """What every downloaded file was when it first came, so that it can be held to it."""
 
-import fcntl
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tasks.files import replace_atomically
+from tasks.files import exclusive, replace_atomically
 
 
 @dataclass(frozen=True)
@@ -17,14 +14,6 @@ class Entry:
     bytes: int
     sha256: str
     origin: str
-
-
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Let one thread of one process at a time into work on ``path``; a killed one lets go."""
-    with path.with_name(f".{path.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @dataclass(frozen=True)
@@ -43,9 +32,8 @@ class Ledger:
         with exclusive(self.path):
             entries = self._entries() | {name: entry}
             plain = {key: asdict(value) for key, value in sorted(entries.items())}
-            replace_atomically(
-                self.path, lambda file: _write(file, json.dumps(plain, indent=2) + "\n")
-            )
+            text = json.dumps(plain, indent=2) + "\n"
+            replace_atomically(self.path, lambda file: file.write_text(text))
 
     def _entries(self) -> dict[str, Entry]:
         if not self.path.exists():
@@ -57,7 +45,3 @@ class Ledger:
             raise ValueError(
                 f"{self.path} is no record of downloads ({error}): restore or delete it"
             ) from error
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text)
