@@ -57,7 +57,7 @@ def gc(
     keep_days: Annotated[float, typer.Option(min=0, help="Keep what was used since.")] = 30.0,
     dry_run: Annotated[bool, typer.Option(help="Only say what would go.")] = False,
 ) -> None:
-    """Delete what no recently used artifact was made from."""
+    """Delete what no recently used artifact was made from; downloaded files are kept."""
     with plain_errors():
         from flows.display import stdout
         from tasks.garbage import plan_sweep
@@ -70,3 +70,6 @@ def gc(
             sweep.carry_out()
         verb = "would free" if dry_run else "freed"
         stdout().print(f"{verb} {sweep.size / 1e6:.1f} MB in {len(sweep.folders)} folders")
+        kept = opened.root / "downloads"
+        if kept.is_dir():
+            stdout().print(f"kept what was downloaded: {kept}", soft_wrap=True, highlight=False)

@@ -1,4 +1,4 @@
-"""Sweeping out of the store what no recent run needs."""
+"""Sweeping out of the store what no recent run needs; downloaded files stay."""
 
 import shutil
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
-from tasks.manifests import MANIFEST, RECORDS, read_record
+from tasks.manifests import LEASES, MANIFEST, RECORDS, read_record
 
 DAY = 86_400.0
 TRANSIENT = ("tmp/*", "checkpoints/*/*")  # what a killed stage leaves
@@ -41,6 +41,7 @@ def plan_sweep(store: Store, keep_days: float) -> Sweep:
         if path.stat().st_mtime < oldest
     ]
     records = [path for path in (store.root / RECORDS).glob("*") if _target(path) not in kept]
+    records += [path for path in (store.root / LEASES).glob("*") if path.stat().st_mtime < oldest]
     return Sweep(tuple(folders), tuple(sorted(records)), sum(map(_bytes, folders)))
 
 
@@ -78,4 +79,6 @@ def _target(record: Path) -> tuple[str, str] | None:
 
 
 def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    """What deleting it frees: a raw file may go on as a download."""
+    stats = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    return sum(stat.st_size for stat in stats if stat.st_nlink == 1)

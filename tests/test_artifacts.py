@@ -198,6 +198,22 @@ def age(store: Store, ref: ArtifactRef, days: float) -> None:
     os.utime(store.folder(ref) / MANIFEST, (past, past))
 
 
+def test_a_sweep_counts_the_bytes_it_frees(store: Store, tmp_path: Path) -> None:
+    ref = make(store, 1)
+    with store.draft() as draft:
+        raw = tmp_path / "raw"
+        raw.write_bytes(bytes(1_000_000))
+        os.link(raw, draft.path("raw"))
+    sizes = [path.stat().st_size for path in store.folder(ref).iterdir()]
+    manifest = (store.folder(draft.ref) / MANIFEST).stat().st_size
+    for each in (ref, draft.ref):
+        age(store, each, days=10)
+    sweep = plan_sweep(store, keep_days=5)
+    assert sweep.size == sum(sizes) + manifest
+    raw.unlink()
+    assert plan_sweep(store, keep_days=5).size == sweep.size + 1_000_000
+
+
 @given(st.data())
 @settings(max_examples=15, deadline=None)
 def test_sweeping_keeps_recent_artifacts_and_all_they_were_made_from(
