@@ -28,7 +28,7 @@ class DownloadRequest:
     def identity(self) -> dict[str, object]:
         """What decides the bytes: an address, a local file's content, a generator's code."""
         location = self.source.location(self.domain)
-        about: dict[str, object] = {"name": location.name}
+        about: dict[str, object] = {"name": Path(location.name).name}
         if isinstance(location, Remote):
             about |= {"urls": location.urls, "sha256": location.sha256}
         if isinstance(location, Local):

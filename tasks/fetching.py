@@ -60,7 +60,7 @@ def _fetch(
 ) -> None:
     recorded = ledger.entry(location.name)
     here = recorded is not None and _is(target, recorded)
-    if here and recorded and _is_current(location, recorded):
+    if here and recorded and _is_current(location, recorded, offline):
         return
     if offline and isinstance(location, Remote):
         state = "is not what was recorded" if target.exists() else "is not here"
@@ -78,11 +78,13 @@ def _is(path: Path, entry: Entry) -> bool:
     return path.is_file() and (path.stat().st_size, sha256_of(path)) == (entry.bytes, entry.sha256)
 
 
-def _is_current(location: Remote | Local, entry: Entry) -> bool:
+def _is_current(location: Remote | Local, entry: Entry, offline: bool) -> bool:
     """Whether the recorded file is still the one that ``location`` means."""
     if location.sha256 not in (None, entry.sha256):
         return False
-    return isinstance(location, Remote) or not location.path.exists() or _is(location.path, entry)
+    if isinstance(location, Remote) or (offline and not location.path.exists()):
+        return True
+    return _is(location.path, entry)
 
 
 def _obtain(

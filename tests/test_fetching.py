@@ -9,8 +9,10 @@ from typing import BinaryIO
 import numpy as np
 import pytest
 
+from tasks.download import DownloadRequest
 from tasks.fetching import DigestMismatch, fetch
 from tasks.sources.base import Generated, Local, Location, Remote
+from tasks.sources.files import Files
 from tasks.sources.ledger import Entry, Ledger
 from tasks.sources.transfer import DownloadError, DownloadLimits
 from tests.loopback import Answer, Loopback, loopback
@@ -254,9 +256,33 @@ def test_a_local_file_is_copied_and_may_change_unless_it_is_pinned(tmp_path: Pat
         get(pinned, tmp_path / "data")
     assert get(local, tmp_path / "data") == b"u,i,4,1\n"
     mine.unlink()
-    assert get(local, tmp_path / "data") == b"u,i,4,1\n"
+    assert get(local, tmp_path / "data", offline=True) == b"u,i,4,1\n"
+    with pytest.raises(DownloadError, match=r"mine\.csv is no file"):
+        get(local, tmp_path / "data")
     with pytest.raises(DownloadError, match="is no file"):
         get(Local("files/movie/none.csv", tmp_path / "none.csv"), tmp_path / "data")
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_files_of_one_name_in_two_folders_are_told_apart(tmp_path: Path, offline: bool) -> None:
+    def source(folder: str) -> Files:
+        return Files({"movie": str(tmp_path / folder / "mine.csv")})
+
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.csv").write_text(folder)
+        assert get(source(folder).location("movie"), tmp_path / "data") == folder.encode()
+    with pytest.raises(DownloadError, match="is no file"):
+        get(source("c").location("movie"), tmp_path / "data", offline=offline)
+    assert get(source("a").location("movie"), tmp_path / "data", offline=True) == b"a"
+
+
+def test_a_file_that_was_moved_is_the_same_work(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("u,i,5,1\n")
+    before = DownloadRequest("movie", Files({"movie": str(tmp_path / "mine.csv")})).identity()
+    (tmp_path / "moved").mkdir()
+    moved = (tmp_path / "mine.csv").rename(tmp_path / "moved" / "mine.csv")
+    assert DownloadRequest("movie", Files({"movie": str(moved)})).identity() == before
 
 
 def test_a_file_is_generated_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a source of ratings has to say: where a domain's file is and how to read it."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -94,10 +95,20 @@ class Source(Protocol):
         ...
 
 
+def local(folder: str, path: Path, sha256: str | None) -> Local:
+    """``path``, copied below ``folder``, apart from other places' files of that name."""
+    return Local(f"{folder}/{place_digest(str(path.absolute()))}/{path.name}", path, sha256)
+
+
+def place_digest(place: str) -> str:
+    """A short name for a path or URL."""
+    return hashlib.sha256(place.encode()).hexdigest()[:8]
+
+
 def on_mirrors(mirrors: tuple[str, ...], file: str, name: str, sha256: str | None) -> Location:
     """``file`` below each of ``mirrors``: base URLs, or one local folder."""
     if not mirrors:
         raise ValueError(f"no mirror given for {file!r}: name at least one base URL or folder")
     if "://" not in mirrors[0]:
-        return Local(name, Path(mirrors[0]) / file, sha256)
+        return local(str(PurePosixPath(name).parent), Path(mirrors[0]) / file, sha256)
     return Remote(name, tuple(f"{mirror.rstrip('/')}/{file}" for mirror in mirrors), sha256)

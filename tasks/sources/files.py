@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from tasks.sources.base import Columns, Layout, Local, Location, Remote
+from tasks.sources.base import Columns, Layout, Location, Remote, local, place_digest
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = {".json", ".jsonl", ".ndjson"}
@@ -30,10 +29,9 @@ class Files:
             raise ValueError(f"no file given for domain {domain!r}: have {sorted(self.files)}")
         place, pinned = self.files[domain], self.sha256.get(domain)
         if "://" not in place:
-            return Local(f"files/{domain}/{Path(place).name}", Path(place), pinned)
+            return local(f"files/{domain}", Path(place), pinned)
         file = PurePosixPath(urlsplit(place).path).name
-        origin = sha256(place.encode()).hexdigest()[:8]  # other URLs may have a file of that name
-        return Remote(f"files/{domain}/{origin}/{file}", (place,), pinned)
+        return Remote(f"files/{domain}/{place_digest(place)}/{file}", (place,), pinned)
 
     def layout(self, path: Path) -> Layout:
         """Told by the name: .csv .tsv .json .jsonl .ndjson (each also .gz) or .parquet."""
