@@ -27,7 +27,10 @@ class UserErrors(dy.Schema):
 
 
 class Summary(dy.Schema):
-    """One row a method, cold fraction and metric over the seeds; p against the reference."""
+    """One row a method, cold fraction and metric over the seeds; p against the reference.
+
+    One seed has no deviation.
+    """
 
     task = dy.String(primary_key=True, min_length=1)
     beta = dy.Float64(primary_key=True, min=0, max=1)
@@ -35,5 +38,9 @@ class Summary(dy.Schema):
     metric = dy.String(primary_key=True, min_length=1)
     seeds = dy.UInt32(min=1)
     mean = dy.Float64()
-    sd = dy.Float64(min=0)
+    sd = dy.Float64(nullable=True, min=0)
     p_value = dy.Float64(nullable=True, min=0, max=1)
+
+    @dy.rule()
+    def several_seeds_have_a_deviation(cls) -> pl.Expr:
+        return pl.col("sd").is_null() == (pl.col("seeds") == 1)

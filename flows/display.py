@@ -127,8 +127,8 @@ def _fits(metric: str) -> bool:
     return not metric.endswith("_raw") and not metric.startswith("heldout")
 
 
-def _score(row: dict[str, float]) -> str:
-    spread = f" ± {row['sd']:.4f}" if row["sd"] else ""
+def _score(row: dict[str, float | None]) -> str:
+    spread = "" if row["sd"] is None else f" ± {row['sd']:.4f}"
     return f"{row['mean']:.4f}{spread}"
 
 

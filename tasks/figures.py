@@ -22,9 +22,8 @@ def draw_scores(summary: pl.DataFrame, path: Path) -> None:
             mine = summary.filter((pl.col("task") == task) & (pl.col("metric") == metric))
             for (method,), line in mine.group_by("method", maintain_order=True):
                 points = line.sort("beta")
-                axis.errorbar(
-                    points["beta"], points["mean"], points["sd"], label=str(method), marker="o"
-                )
+                spread = points["sd"].fill_null(0.0)
+                axis.errorbar(points["beta"], points["mean"], spread, label=str(method), marker="o")
             axis.set(title=f"{task}: {metric.upper()}", xlabel="beta", xticks=mine["beta"].unique())
     axes[0][-1].legend(fontsize="small")
     _save(figure, path)

@@ -10,7 +10,7 @@ HEAD = """# {task}
 
 Errors over all held-out ratings of cold-start users, predictions clipped to the rating scale;
 mean over {seeds} seed{plural}{spread}. p: two-sided paired test over users of the RMSE against
-{reference} (one summed squared-error difference a user, normal approximation).
+{reference} (Student's t on one difference a user, of squared errors summed over seeds).
 """
 
 
@@ -46,8 +46,8 @@ def score_table(scores: pl.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(mean: float, sd: float) -> str:
-    return f"{mean:.4f}" if sd == 0 else f"{mean:.4f} ± {sd:.4f}"
+def _cell(mean: float, sd: float | None) -> str:
+    return f"{mean:.4f}" if sd is None else f"{mean:.4f} ± {sd:.4f}"
 
 
 def _p(value: float | None) -> str:

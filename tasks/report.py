@@ -44,7 +44,7 @@ def summarise(scores: pl.DataFrame, errors: pl.DataFrame, reference: str) -> pl.
     table = scores.group_by(keys, maintain_order=True).agg(
         pl.len().cast(pl.UInt32).alias("seeds"),
         pl.col("value").mean().alias("mean"),
-        pl.col("value").std().fill_null(0.0).alias("sd"),
+        pl.col("value").std().alias("sd"),  # null for a single seed
     )
     return table.join(p_values(errors, reference), on=keys, how="left")
 
@@ -52,8 +52,8 @@ def summarise(scores: pl.DataFrame, errors: pl.DataFrame, reference: str) -> pl.
 def p_values(errors: pl.DataFrame, reference: str) -> pl.DataFrame:
     """Each method's paired test against the reference, for the metrics that are sums over users.
 
-    The difference tested is a user's summed loss, averaged over the seeds that held him out: it
-    averages to zero exactly when the two methods' errors over all ratings are equal.
+    The difference tested is a user's loss summed over all his held-out ratings of all seeds: it
+    averages to zero exactly when the two methods' errors over all these ratings are equal.
     """
     rows = []
     for metric, loss in SQUARED.items():
@@ -62,7 +62,7 @@ def p_values(errors: pl.DataFrame, reference: str) -> pl.DataFrame:
         base = summed.filter(pl.col("method") == reference)
         paired = mine.join(base, on=["task", "beta", "seed", "user_id"], suffix="_reference")
         differences = paired.group_by("task", "beta", "method", "user_id").agg(
-            (pl.col("loss") - pl.col("loss_reference")).mean().alias("difference")
+            (pl.col("loss") - pl.col("loss_reference")).sum().alias("difference")
         )
         groups = differences.sort("user_id").group_by("task", "beta", "method")
         for (task, beta, method), group in groups:

@@ -11,8 +11,9 @@ from metaem_core import evaluation
 from metaem_core.evaluation import EvaluateConfig, ranking_scores, ranking_users, rating_scores
 from metaem_core.pair import Queries
 from metaem_core.ratings import Floats, Ints, RatingScale
-from metaem_core.significance import paired_p_value
-from tasks.report import summarise
+from metaem_core.significance import paired_p_value, t_tails
+from tasks.markdown import write_report
+from tasks.report import p_values, summarise
 
 QUERIES = Queries(
     users=np.array([2, 2, 5, 7, 7]),
@@ -77,6 +78,64 @@ def test_p_is_uniform_where_nothing_differs() -> None:
         assert np.mean(p < level) == pytest.approx(level, abs=0.03)
 
 
+# two-sided points of Student's t from printed tables
+TABLE = [
+    (1, 1.0, 0.5),
+    (1, 12.706, 0.05),
+    (2, 2**0.5, 1 - 0.5**0.5),
+    (2, 4.303, 0.05),
+    (3, 3.182, 0.05),
+    (4, 2.776, 0.05),
+    (9, 3.250, 0.01),
+    (10, 2.228, 0.05),
+    (29, 2.045, 0.05),
+    (30, 2.750, 0.01),
+    (120, 1.980, 0.05),
+    (100_000, 1.960, 0.05),
+]
+
+
+@pytest.mark.parametrize(("freedom", "t", "p"), TABLE)
+def test_tails_are_those_of_the_printed_tables(freedom: int, t: float, p: float) -> None:
+    assert t_tails(t, freedom) == pytest.approx(p, rel=2e-3)
+    assert t_tails(0.0, freedom) == 1.0
+
+
+def test_p_by_hand() -> None:
+    """d = 1, 2, 3: t = 6 / sqrt(3/2 * 2) = 2 sqrt(3); with 2 degrees P = 1 - sqrt(12/14)."""
+    p = paired_p_value(np.array([1.0, 2.0, 3.0]))
+    assert p == pytest.approx(1 - (12 / 14) ** 0.5)
+
+
+def per_user(method: str, seed: int, mse: dict[str, float], ratings: int = 1) -> pl.DataFrame:
+    return pl.DataFrame(
+        {"method": method, "user_id": [*mse], "ratings": ratings, "mae": [*mse.values()]}
+    ).with_columns(mse=pl.col("mae"), task=pl.lit("t"), beta=0.2, seed=seed)
+
+
+def test_users_held_out_by_more_seeds_weigh_more() -> None:
+    """Equal errors over all ratings: a is better off by 1 in two seeds, b worse by 2 in one."""
+    frames = [
+        per_user("base", 1, {"a": 2.0, "b": 2.0}),
+        per_user("base", 2, {"a": 2.0}),
+        per_user("mine", 1, {"a": 1.0, "b": 4.0}),
+        per_user("mine", 2, {"a": 1.0}),
+    ]
+    tested = p_values(pl.concat(frames), "base")
+    assert tested["p_value"].to_list() == [1.0, 1.0]
+
+
+def test_a_single_seed_has_no_deviation_to_show() -> None:
+    scores = pl.DataFrame(
+        [("t", 0.2, 1, "base", "rmse", 1.0)],
+        ["task", "beta", "seed", "method", "metric", "value"],
+        orient="row",
+    )
+    summary = summarise(scores, per_user("base", 1, {"a": 1.0, "b": 2.0}), "base")
+    assert summary["sd"].to_list() == [None]
+    assert "| base | 1.0000 |" in write_report(summary, "base")
+
+
 def test_the_summary_averages_seeds_and_pairs_users_within_them() -> None:
     def errors(method: str, seed: int, mse: list[float]) -> pl.DataFrame:
         return pl.DataFrame(
@@ -96,7 +155,8 @@ def test_the_summary_averages_seeds_and_pairs_users_within_them() -> None:
     told = {row["method"]: row for row in summary.iter_rows(named=True)}
     assert told["base"]["p_value"] is None
     assert told["same"]["p_value"] == pytest.approx(1.0)
-    assert told["better"]["p_value"] < 1e-3
+    # d = 0.3, 0.3, 0.4: t = 1 / 0.1 = 10, with 2 degrees P = 1 - 10 / sqrt(102)
+    assert told["better"]["p_value"] == pytest.approx(1 - 10 / 102**0.5)
     assert told["better"]["mean"] == pytest.approx(0.65)
     assert told["better"]["sd"] == pytest.approx(0.1 / 2**0.5)
     with pytest.raises(ValueError, match="unknown reference"):
