@@ -5,17 +5,17 @@ import polars as pl
 
 
 class LearningCurve(dy.Schema):
-    """One row an epoch; validation errors are null where nothing was validated."""
+    """One row an epoch."""
 
     epoch = dy.UInt32(min=1)
     loss = dy.Float64(min=0)
-    validation_mae = dy.Float64(nullable=True, min=0)
-    validation_rmse = dy.Float64(nullable=True, min=0)
+    validation_mae = dy.Float64(min=0)
+    validation_rmse = dy.Float64(min=0)
     ratings = dy.UInt64()
 
     @dy.rule()
-    def epochs_follow_each_other(cls) -> pl.Expr:
-        return pl.col("epoch") == pl.col("epoch").shift() + 1
+    def epochs_count_from_one(cls) -> pl.Expr:
+        return pl.col("epoch") == pl.int_range(pl.len()) + 1
 
 
 class ExperimentCurves(dy.Schema):
@@ -24,6 +24,6 @@ class ExperimentCurves(dy.Schema):
     stage = dy.String(primary_key=True, min_length=1)
     epoch = dy.UInt32(primary_key=True, min=1)
     loss = dy.Float64(min=0)
-    validation_mae = dy.Float64(nullable=True, min=0)
-    validation_rmse = dy.Float64(nullable=True, min=0)
+    validation_mae = dy.Float64(min=0)
+    validation_rmse = dy.Float64(min=0)
     ratings = dy.UInt64()

@@ -100,8 +100,7 @@ def _curves(store: Store, origin: Mapping[str, ArtifactRef]) -> Iterator[Point]:
         if CURVE in store.manifest(ref).files:
             for row in store.read_frame(ref, CURVE).iter_rows(named=True):
                 for metric in CURVE_METRICS:
-                    if row[metric] is not None:
-                        yield Point(f"{name}/{metric}", row[metric], row["epoch"])
+                    yield Point(f"{name}/{metric}", row[metric], row["epoch"])
 
 
 def _params(store: Store, artifacts: Mapping[str, ArtifactRef]) -> Iterator[tuple[str, str]]:

@@ -77,14 +77,23 @@ def test_embeddings_have_one_width_and_finite_numbers() -> None:
 
 def curve(epochs: list[int]) -> pl.DataFrame:
     frame = pl.DataFrame({"epoch": epochs}).with_columns(
-        loss=1.0, validation_mae=None, validation_rmse=0.9, ratings=10
+        loss=1.0, validation_mae=0.8, validation_rmse=0.9, ratings=10
     )
     return LearningCurve.cast(frame.select(LearningCurve.column_names()))
 
 
-def test_epochs_follow_each_other_from_any_first() -> None:
+@pytest.mark.parametrize("epochs", [[1, 3], [2, 3], [2], [1, 1], [2, 1]])
+def test_epochs_count_from_one(epochs: list[int]) -> None:
     LearningCurve.validate(curve([1, 2, 3]))
-    assert "epochs_follow" in refusal(LearningCurve, curve([1, 3]))
+    assert "epochs_count_from_one" in refusal(LearningCurve, curve(epochs))
+
+
+def test_every_epoch_is_validated() -> None:
+    frame = curve([1]).with_columns(validation_mae=pl.lit(None, pl.Float64))
+    assert "'validation_mae'" in refusal(LearningCurve, frame)
+
+
+def test_stages_of_an_experiment_have_a_curve_each() -> None:
     two = pl.concat([curve([1, 2]).with_columns(stage=pl.lit(name)) for name in "ab"])
     ExperimentCurves.validate(two)
     refusal(ExperimentCurves, pl.concat([two, two]))
@@ -118,6 +127,15 @@ def test_the_overlap_is_part_of_each_domain() -> None:
     DomainStatistics.validate(DomainStatistics.cast(pl.DataFrame([row | {"overlap": 2}])))
     told = refusal(DomainStatistics, DomainStatistics.cast(pl.DataFrame([row | {"overlap": 3}])))
     assert "overlap_users_are_users" in told
+
+
+@pytest.mark.parametrize(("seeds", "sd"), [(1, 0.0), (2, None)])
+def test_a_single_seed_has_no_deviation(seeds: int, sd: float | None) -> None:
+    row = {"task": "t", "beta": 0.2, "method": "m", "metric": "mae", "mean": 1.0, "p_value": None}
+    Summary.validate(Summary.cast(pl.DataFrame([row | {"seeds": 1, "sd": None}])))
+    Summary.validate(Summary.cast(pl.DataFrame([row | {"seeds": 2, "sd": 0.0}])))
+    told = refusal(Summary, Summary.cast(pl.DataFrame([row | {"seeds": seeds, "sd": sd}])))
+    assert "several_seeds_have" in told
 
 
 @pytest.mark.parametrize("schema", [Predictions, Scores, Summary])
