@@ -3,9 +3,10 @@
 Any field is an environment variable, ``METAEM_PRETRAIN__EPOCHS``, and a TOML key.
 """
 
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -31,9 +32,9 @@ from tasks.sources.base import Source
 from tasks.sources.files import Files
 from tasks.sources.synthetic import Synthetic
 
-NAMED_TASKS = ("movie-music", "book-movie", "book-music")
 CONFIG_FILE = Path("metaem.toml")
-
+PREFIX = "METAEM_"
+OUTSIDE = {"METAEM_DEBUG", "METAEM_REAL_DATA"}  # read elsewhere
 
 StageConfig = TypeVar("StageConfig", PretrainConfig, MappingConfig)
 
@@ -46,7 +47,7 @@ class Settings(BaseSettings):
     """One run of the product."""
 
     model_config = SettingsConfigDict(
-        extra="forbid", env_prefix="METAEM_", env_nested_delimiter="__", frozen=True
+        extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", frozen=True
     )
 
     source: Literal["synthetic", "amazon-2014", "amazon-2018", "amazon-2023", "files"] = "synthetic"
@@ -103,6 +104,14 @@ class Settings(BaseSettings):
         if stage.seed != 0 or stage.scale != RatingScale():
             raise ValueError("the run sets a stage's seed and scale: use `seeds` and `scale`")
         return stage
+
+    @field_validator("task")
+    @classmethod
+    def _require_two_domains(cls, task: str) -> str:
+        source, _, target = task.partition("-")
+        if source == target:
+            raise ValueError("source and target must be two domains")
+        return task
 
     @property
     def domains(self) -> tuple[str, str]:
@@ -168,6 +177,7 @@ class Profile(PydanticBaseSettingsSource):
 
 def read_settings(options: Mapping[str, object], dotted: Iterable[str] = ()) -> Settings:
     """Settings from options (None: not given) and ``a.b=value`` assignments (``null``: None)."""
+    _refuse_unknown_variables()
     given = {name: value for name, value in options.items() if value is not None}
     for assignment in dotted:
         _assign(given, assignment)
@@ -175,6 +185,29 @@ def read_settings(options: Mapping[str, object], dotted: Iterable[str] = ()) -> 
         return Settings(**given)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
         raise BadSettings("\n".join(_told(problem) for problem in error.errors())) from error
+
+
+def _refuse_unknown_variables() -> None:
+    """Pydantic passes over what it does not know in the environment."""
+    names = [name for name in os.environ if name.upper().startswith(PREFIX)]
+    unknown = [name for name in sorted(names) if name.upper() not in OUTSIDE and not _names(name)]
+    if unknown:
+        raise BadSettings(f"unknown environment variables {unknown}: correct or remove them")
+
+
+def _names(variable: str) -> bool:
+    """Whether ``variable`` names a setting."""
+    name, *path = variable[len(PREFIX) :].lower().split("__")
+    if name not in Settings.model_fields:
+        return False
+    place: object = Settings.model_fields[name].default
+    for part in path:
+        if isinstance(place, Mapping):
+            return True  # its keys are free
+        if not is_dataclass(place) or not hasattr(place, part):
+            return False
+        place = getattr(place, part)
+    return True
 
 
 def _assign(options: dict[str, object], assignment: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.settings import NAMED_TASKS, BadSettings, Settings, read_settings
+from flows.settings import BadSettings, Settings, read_settings
 from metaem_core.ratings import RatingScale
 
 
@@ -49,9 +49,9 @@ def test_lists_scales_and_sources_can_be_given_as_text(monkeypatch: pytest.Monke
     assert str(getattr(location, "path", "")) == "/data/ratings_Movies_and_TV.csv"
 
 
-@pytest.mark.parametrize("task", NAMED_TASKS)
+@pytest.mark.parametrize("task", ["movie-music", "book-movie", "book-music"])
 @pytest.mark.parametrize("source", ["synthetic", "amazon-2014", "amazon-2018", "amazon-2023"])
-def test_named_tasks_exist_in_every_source(task: str, source: str) -> None:
+def test_the_papers_tasks_exist_in_every_source(task: str, source: str) -> None:
     settings = read_settings({"task": task, "source": source})
     for domain in settings.domains:
         settings.chosen_source.location(domain)
@@ -59,6 +59,7 @@ def test_named_tasks_exist_in_every_source(task: str, source: str) -> None:
 
 WRONG = {
     "task=movie": "task",
+    "task=movie-movie": "task.*two domains",
     "betas=0.2,1": "betas",
     "betas=": "betas",
     "seeds=-1": "seeds",
@@ -79,6 +80,34 @@ WRONG = {
 def test_a_wrong_setting_is_named(assignment: str, told: str) -> None:
     with pytest.raises(BadSettings, match=told):
         read_settings({}, [assignment])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "METAEM_BETAZ",
+        "METAEM_PRETRAIN_EPOCHS",
+        "METAEM_PRETRAINING__EPOCHS",
+        "METAEM_PRETRAIN__EPOCHZ",
+        "METAEM_K__VALUE",
+        "metaem_betaz",
+    ],
+)
+def test_an_unknown_variable_is_named(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "5")
+    with pytest.raises(BadSettings, match=name):
+        read_settings({})
+
+
+def test_variables_reach_every_depth(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("METAEM_DEBUG", "METAEM_REAL_DATA", "METAEM_K"):
+        monkeypatch.setenv(name, "7")
+    monkeypatch.setenv("METAEM_SYNTHETIC__CONFIG__GROWTH", "0.5")
+    monkeypatch.setenv("METAEM_FILES__FILES__MOVIE", "movie.csv")
+    settings = read_settings({})
+    assert settings.k == 7
+    assert settings.synthetic.config.growth == 0.5
+    assert settings.files.files == {"movie": "movie.csv"}
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
