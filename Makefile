@@ -20,7 +20,7 @@ test: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/data.py
+	$(BIN)/python -m benchmarks.data
 
 clean:
 	rm -rf .venv

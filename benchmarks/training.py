@@ -1,6 +1,6 @@
 """Pretraining throughput against bare matrix products of the same shapes, in the same run.
 
-    python benchmarks/training.py [--threads 1 2] [--rounds 40] [--users 123960]
+    python benchmarks/training.py [--threads 1 2] [--rounds 60] [--users 123960]
 
 One round is a download, a cohort step, an upload and the optimisers' step at the size of Table 2's
 Movie domain. The rival multiplies matrices of exactly the shapes that a round's forward and
