@@ -153,28 +153,31 @@ def forget_unless_whole(store: Store, key: str) -> None:
     Prefect recomputes a stage without a record, and that stage alone.
     """
     path = store.root / RECORDS / key
-    if not path.is_file():
-        return
-    try:
-        ref = read_record(path)
-        store.verify(ref)
-    except (ValueError, KeyError, TypeError):
+    ref = _whole(store, path, read_record)
+    if ref is None:
         path.unlink(missing_ok=True)
     else:
         store.touch(ref)
 
 
+def _whole(store: Store, path: Path, read: Callable[[Path], ArtifactRef]) -> ArtifactRef | None:
+    """The artifact that the file ``path`` names, if there is one and no byte of it is wrong."""
+    if not path.is_file():
+        return None
+    try:
+        ref = read(path)
+        store.verify(ref)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return ref
+
+
 def _made(store: Store, lease: Path) -> ArtifactRef | None:
     """What another run made of the same work; Prefect's record of it may not be there yet."""
     context = TaskRunContext.get()
-    if not lease.is_file() or (context is not None and context.task.refresh_cache):
+    if context is not None and context.task.refresh_cache:
         return None
-    try:
-        ref = parse_ref(lease.read_bytes())
-        store.verify(ref)
-    except (ValueError, TypeError):
-        return None
-    return ref
+    return _whole(store, lease, lambda path: parse_ref(path.read_bytes()))
 
 
 def _leave(lease: Path, ref: ArtifactRef) -> None:
