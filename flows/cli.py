@@ -52,6 +52,7 @@ def common(
 
 @app.command()
 def run(
+    context: typer.Context,
     task: Task = None,
     source: From = None,
     betas: Betas = None,
@@ -65,23 +66,13 @@ def run(
 ) -> None:
     """Run everything that is not up to date and show the scores."""
     with plain_errors():
-        settings = open_settings(
-            assignments,
-            task=task,
-            source=source,
-            betas=betas,
-            seeds=seeds,
-            profile=profile,
-            mirror=mirror,
-            offline=offline,
-            store=store,
-            config=config,
-        )
+        settings = open_settings(context.params)
         _show_scores(settings, _run(settings))
 
 
 @app.command()
 def stage(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="download, filter, ..., report.")],
     task: Task = None,
     source: From = None,
@@ -97,23 +88,13 @@ def stage(
 ) -> None:
     """Run up to one stage, from earlier results where they are up to date."""
     with plain_errors():
-        settings = open_settings(
-            assignments,
-            task=task,
-            source=source,
-            betas=betas,
-            seeds=seeds,
-            profile=profile,
-            mirror=mirror,
-            offline=offline,
-            store=store,
-            config=config,
-        )
+        settings = open_settings(context.params)
         _run(settings, frozenset({name} if refresh else ()), until=name)
 
 
 @app.command()
 def stats(
+    context: typer.Context,
     task: Task = None,
     source: From = None,
     mirror: Mirror = None,
@@ -124,15 +105,7 @@ def stats(
 ) -> None:
     """Show a task's users, items, ratings and overlap (the paper's Table 2)."""
     with plain_errors():
-        settings = open_settings(
-            assignments,
-            task=task,
-            source=source,
-            mirror=mirror,
-            offline=offline,
-            store=store,
-            config=config,
-        )
+        settings = open_settings(context.params)
         outcome = _run(settings, until="statistics")
         from flows.display import statistics_table, stdout
         from tasks.artifacts import Store
@@ -152,7 +125,7 @@ def ui(
     with plain_errors():
         from tasks.tracking import Tracking, serve
 
-        settings = open_settings(store=store, config=config)
+        settings = open_settings({"store": store, "config": config})
         where = Tracking.chosen(settings.tracking_uri, open_store(store, config))
         typer.echo(f"http://127.0.0.1:{port} shows {where}; stop with Ctrl-C")
         serve(where, port)

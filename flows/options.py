@@ -1,7 +1,7 @@
 """What commands share: their options, how they open settings and store, how they fail."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,18 +45,20 @@ def plain_errors() -> Iterator[None]:
         raise typer.Exit(2 if isinstance(error, ValueError) else 1) from error
 
 
-def open_settings(
-    assignments: list[str] | None = None, **options: str | bool | Path | None
-) -> "Settings":
-    from flows.settings import read_settings
+def open_settings(parameters: Mapping[str, object]) -> "Settings":
+    """Settings from a command's parameters, whichever of the shared options it takes."""
+    from flows.settings import Settings, read_settings
 
-    return read_settings(options, assignments or ())
+    assignments = parameters.get("assignments") or ()
+    assert isinstance(assignments, list | tuple), f"--set came as {assignments!r}"
+    options = {name: parameters[name] for name in Settings.model_fields if name in parameters}
+    return read_settings(options, assignments)
 
 
 def open_store(store: Path | None, config: Path | None) -> "Store":
     from tasks.artifacts import Store
 
-    root = store or open_settings(config=config).store
+    root = store or open_settings({"config": config}).store
     if not root.is_dir():
         raise ValueError(f"no store at {str(root)!r}: run `metaem run` first, or name one: --store")
     return Store(root.resolve())

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from conftest import SMALL, FinishedRun
 from damage import edit
+from typer.core import TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from flows.cli import app
+from flows.settings import Settings
 
 
 def metaem(*arguments: object) -> Result:
@@ -96,7 +99,16 @@ def test_damage_and_garbage_are_found(root: Path, tmp_path: Path) -> None:
     assert [*(copy / "results").iterdir()] == []
 
 
+@pytest.mark.parametrize("name", ["run", "stage", "stats"])
+def test_every_option_is_a_setting(name: str) -> None:
+    command = get_command(app)
+    assert isinstance(command, TyperGroup)
+    options = {option.name for option in command.commands[name].params}
+    assert options - {"assignments", "name", "refresh"} <= {*Settings.model_fields}
+
+
 WRONG = [
+    ("run", "--task", "movie-movie"),
     ("run", "--task", "movies"),
     ("run", "--betas", "7"),
     ("run", "--set", "pretrain.epochz=1"),
