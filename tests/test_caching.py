@@ -205,6 +205,10 @@ def test_code_edited_before_it_was_imported_is_refused(planted: Planted, store: 
 def test_refresh_recomputes_the_named_stage_alone(run: Run) -> None:
     first = run()
     assert run(refresh=("plus",)) == Outcome("aoa", first.refs)
+    heard: list[Step | Finished] = []
+    with listening(heard.append):
+        assert run(refresh=("number",)) == Outcome("oaa", first.refs)
+    assert any(isinstance(news, Step) for news in heard), "the stage's function was not called"
 
 
 def test_a_store_that_was_moved_is_still_full(run: Run, store: Store, tmp_path: Path) -> None:
