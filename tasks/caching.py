@@ -49,6 +49,10 @@ class Identified(Protocol):
         ...
 
 
+# runs that found their result behind the lease, until they are announced as reused
+_taken_over: set[str] = set()
+
+
 class ArtifactSerializer(Serializer):
     """Result records hold an artifact's address as JSON; unlike Prefect's, it imports nothing."""
 
@@ -104,6 +108,7 @@ def stage(name: str) -> Callable[[Callable[P, ArtifactRef]], Stage[P]]:
             lease = store.root / LEASES / origin.key
             with exclusive(lease):  # two runs of one piece of work would share its checkpoints
                 if (made := _made(store, lease)) is not None:
+                    _taken_over.add(_run_name())
                     return made
                 now = time.monotonic()
                 bound.arguments["store"] = replace(store, provenance=origin, started=now)
@@ -201,7 +206,8 @@ def _plain(value: object) -> str:
 
 
 def _announce(task: Task[..., object], run: TaskRun, state: State[object]) -> None:
-    finished(run.name, reused=state.name == "Cached")
+    finished(run.name, reused=state.name == "Cached" or run.name in _taken_over)
+    _taken_over.discard(run.name)
 
 
 def _run_name() -> str:
