@@ -30,6 +30,8 @@ ENVIRONMENT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",  # errors are told in one line at the end
+    "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     # stages run side by side, and one thread each adds numbers up in the same order everywhere
     "OMP_NUM_THREADS": "1",
 }
@@ -136,9 +138,10 @@ def _run(
 ) -> "Outcome":
     from flows.cold_start import run as run_flow
     from flows.display import live
+    from flows.interrupt import stoppable
     from tasks.progress import listening
 
-    with live() as listener, listening(listener):
+    with stoppable(), live() as listener, listening(listener):
         return run_flow(settings, refresh, until)
 
 
@@ -159,3 +162,7 @@ def _show_scores(settings: "Settings", outcome: "Outcome") -> None:
 def main() -> None:
     """The ``metaem`` command."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -7,11 +7,12 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.interrupt import stoppable
 from flows.settings import Settings
 from metaem_core.evaluation import EvaluateConfig
 from metaem_core.splitting import SplitConfig
 from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import P, Stage, bind
+from tasks.caching import ArtifactSerializer, P, Stage, bind
 from tasks.download import DownloadRequest, download
 from tasks.evaluate import evaluate
 from tasks.filter import FilterConfig, filter_ratings
@@ -164,7 +165,13 @@ def _require_known(*names: str) -> None:
             raise ValueError(f"no stage {name!r}: use one of {', '.join(STEPS)}")
 
 
-@flow(name="cold-start", flow_run_name="{settings.task}", validate_parameters=False)
+# with its own serializer Prefect would pickle what a failed flow raised
+@flow(
+    name="cold-start",
+    flow_run_name="{settings.task}",
+    validate_parameters=False,
+    result_serializer=ArtifactSerializer(),
+)
 def cold_start(
     settings: Settings, refresh: frozenset[str] = frozenset(), until: str = "report"
 ) -> Outcome:
@@ -175,7 +182,8 @@ def cold_start(
         step(grid)
         if name == until:
             break
-    outcome = grid.finish()
+    with stoppable():  # Prefect's own handlers would wait for running stages
+        outcome = grid.finish()
     if outcome.report is not None:
         where = Tracking.chosen(settings.tracking_uri, store)
         track(store, where, outcome.evaluations, outcome.report)

@@ -42,6 +42,8 @@ def plain_errors() -> Iterator[None]:
         if "METAEM_DEBUG" in os.environ:
             raise
         typer.echo(f"metaem: {error}", err=True)
+        for detail in getattr(error, "details", list)():
+            typer.echo(f"  {detail}", err=True)
         raise typer.Exit(2 if isinstance(error, ValueError) else 1) from error
 
 

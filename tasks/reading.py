@@ -22,16 +22,24 @@ Bad = tuple[int, str, str]  # line, reason, text
 
 
 class BadRatings(ValueError):
-    """Lines that are no ratings, met while reading strictly."""
+    """Lines that are no ratings, met while reading strictly.
+
+    The message is safe to log: it tells where, not what. ``details`` quotes the first lines.
+    """
 
     def __init__(self, path: Path, counts: dict[str, int], examples: list[Bad]) -> None:
         self.counts, self.examples = counts, examples
-        shown = "".join(f"\n  line {line}: {why}: {text!r}" for line, why, text in examples)
+        lines = ", ".join(str(line) for line, _, _ in examples)
         super().__init__(
-            f"{path}: {sum(counts.values())} lines are no valid ratings "
-            f"({', '.join(f'{why} {count}' for why, count in counts.items())}): correct them, "
-            f"declare another rating scale, or read leniently to drop and count them{shown}"
+            f"{path.name}: {sum(counts.values())} lines are no valid ratings "
+            f"({', '.join(f'{why} {count}' for why, count in counts.items())}), first in line "
+            f"{lines}: correct them, declare their scale (--set scale.low=0.5 --set "
+            f"scale.step=0.5), or drop and count them (--set strict=false)"
         )
+
+    def details(self) -> list[str]:
+        """The first bad lines, for the eyes of the ratings' owner."""
+        return [f"line {line}: {why}: {text!r}" for line, why, text in self.examples]
 
 
 @dataclass(frozen=True)

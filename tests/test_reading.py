@@ -168,11 +168,11 @@ def test_a_refusal_names_file_count_and_the_first_lines(tmp_path: Path) -> None:
     with pytest.raises(BadRatings) as refusal:
         read_text("\n".join(lines), tmp_path, limits=SMALL)
     message = str(refusal.value)
-    assert message.startswith(
-        f"{tmp_path / 'ratings'}: 20 lines are no valid ratings (off_scale 20)"
-    )
+    assert message.startswith("ratings: 20 lines are no valid ratings (off_scale 20)")
     assert [line for line, _, _ in refusal.value.examples] == [4, 14, 24, 34, 44]
-    assert "line 14: off_scale: 'u13,x,6,1'" in message
+    assert "in line 4, 14, 24, 34, 44" in message
+    assert "u13" not in message, "messages end in logs"
+    assert refusal.value.details()[1] == "line 14: off_scale: 'u13,x,6,1'"
 
 
 def test_lines_are_counted_from_the_header_on(tmp_path: Path) -> None:

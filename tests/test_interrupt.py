@@ -1,0 +1,76 @@
+"""A stopped command leaves at once, and a failed one leaves no rating behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {**os.environ, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": ""}
+
+
+def metaem(tmp_path: Path, *arguments: str) -> list[str]:
+    store = ["--store", str(tmp_path / "store")]
+    return [sys.executable, "-m", "flows.cli", *arguments, *store]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_run_at_once(tmp_path: Path, number: signal.Signals, code: int) -> None:
+    work = subprocess.Popen(
+        metaem(tmp_path, "run", "--betas", "0.5"),
+        cwd=ROOT,
+        env=environment(tmp_path),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "store").glob("checkpoints/**/*.safetensors")):
+        assert time.monotonic() < deadline, "no training began"
+        assert work.poll() is None
+        time.sleep(0.05)
+    signalled = time.monotonic()
+    work.send_signal(number)
+    _, told = work.communicate(timeout=30)
+    assert time.monotonic() - signalled < 5
+    assert work.returncode == code
+    assert "the same command goes on" in told
+    assert "Traceback" not in told
+    left = subprocess.run(["pgrep", "-f", "prefect.server.api.server"], capture_output=True)
+    mine = [pid for pid in left.stdout.split() if is_of(int(pid), tmp_path)]
+    assert not mine, "the temporary server is still running"
+
+
+def is_of(process: int, tmp_path: Path) -> bool:
+    try:
+        return str(tmp_path).encode() in Path(f"/proc/{process}/environ").read_bytes()
+    except OSError:
+        return False
+
+
+def test_a_refused_file_is_quoted_on_the_terminal_and_nowhere_else(tmp_path: Path) -> None:
+    secret = "AX77SECRETUSER"
+    (tmp_path / "bad.csv").write_text(f"user_id,item_id,rating\n{secret},BX99SECRETITEM,9\n")
+    files = [f"files.files.{domain}={tmp_path / 'bad.csv'}" for domain in ("movie", "music")]
+    assignments = [part for file in files for part in ("--set", file)]
+    done = subprocess.run(
+        metaem(tmp_path, "run", "--source", "files", *assignments),
+        cwd=ROOT,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"line 2: off_scale: '{secret}" in done.stderr
+    assert "Traceback" not in done.stderr
+    recorded = [path for path in (tmp_path / "prefect").rglob("*") if path.is_file()]
+    assert any(path.name.startswith("prefect.db") for path in recorded)
+    assert [path for path in recorded if secret.encode() in path.read_bytes()] == []
+    assert [path for path in recorded if "storage" in path.parts] == []
