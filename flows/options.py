@@ -38,6 +38,8 @@ def plain_errors() -> Iterator[None]:
     """One line instead of a traceback: exit code 2 for what the caller can correct, else 1."""
     try:
         yield
+    except typer.Exit:
+        raise
     except (ValueError, OSError, RuntimeError) as error:
         if "METAEM_DEBUG" in os.environ:
             raise
