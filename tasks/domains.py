@@ -24,7 +24,7 @@ class Domain:
         known, wanted = self.user_ids.to_numpy(), ids.to_numpy()
         found = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
         if (unknown := known[found] != wanted).any():
-            raise ValueError(f"{unknown.sum()} users are not in the domain: {wanted[unknown][0]!r}")
+            raise ValueError(f"{unknown.sum()} of {len(wanted)} users are not in the domain")
         return found.astype(np.int64)
 
 
