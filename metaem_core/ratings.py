@@ -55,3 +55,11 @@ class Ratings:
         return Ratings(
             self.users[rows], self.items[rows], self.values[rows], self.n_users, self.n_items
         )
+
+
+def hold_out(ratings: Ratings, share: float, seed: int) -> tuple[Ratings, Ratings]:
+    """Ratings to train on and ratings to stop by, drawn one by one: at least one of any share."""
+    order = np.random.default_rng(np.random.SeedSequence([seed, 0])).permutation(len(ratings))
+    held = np.zeros(len(ratings), dtype=bool)
+    held[order[: max(1, round(share * len(ratings)))]] = share > 0
+    return ratings.where(~held), ratings.where(held)

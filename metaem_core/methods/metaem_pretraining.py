@@ -22,7 +22,7 @@ from metaem_core.methods.factor_start import leave_saddle
 from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.models.domain import DomainModel, network
 from metaem_core.models.mlp import Parameters, init_mlp
-from metaem_core.ratings import Ratings
+from metaem_core.ratings import Ratings, hold_out
 
 
 class Pretraining:
@@ -94,14 +94,6 @@ class Pretraining:
             rows = torch.from_numpy(users)
             predicted = model.rate_own(rows, torch.from_numpy(owner), torch.from_numpy(held.items))
         return clipped_errors(predicted, held.values, self.config.scale)
-
-
-def hold_out(ratings: Ratings, share: float, seed: int) -> tuple[Ratings, Ratings]:
-    """Ratings to train on and ratings to stop by, drawn one by one."""
-    order = np.random.default_rng(np.random.SeedSequence([seed, 0])).permutation(len(ratings))
-    held = np.zeros(len(ratings), dtype=bool)
-    held[order[: max(1, round(share * len(ratings)))]] = True
-    return ratings.where(~held), ratings.where(held)
 
 
 def _fresh_domain(config: PretrainConfig, ratings: Ratings, dtype: torch.dtype) -> DomainModel:

@@ -1,0 +1,58 @@
+"""The one training loop of everything that is trained in one place, by minibatches."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metaem_core.federated.optimizers import restore
+from metaem_core.federated.stopping import BestEpoch
+from metaem_core.federated.training import Divergence, EpochStats, Errors, epoch_seed
+
+NOTHING_HELD_OUT = Errors(math.nan, math.nan)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and in what steps."""
+
+    batch_size: int
+    epochs: int
+    patience: int  # epochs without a better validation RMSE before stopping; 0: all, the last wins
+    seed: int
+
+
+def fit(
+    step: Callable[[Tensor], Tensor],
+    n: int,
+    schedule: Schedule,
+    live: dict[str, Tensor],
+    validate: Callable[[], Errors],
+) -> Iterator[EpochStats]:
+    """Step through shuffled batches of ``range(n)``; at the end ``live`` is the best epoch's.
+
+    Args:
+        step: trains on positions (B,) and returns their summed loss.
+        live: the tensors that training changes, by name.
+        validate: the errors of what ``live`` is now.
+    """
+    best = BestEpoch(live, schedule.patience)
+    if schedule.patience:
+        best.observe(validate().rmse)
+    for epoch in range(1, schedule.epochs + 1):
+        order = torch.Generator().manual_seed(epoch_seed(schedule.seed, epoch))
+        shuffled = torch.randperm(n, generator=order)
+        losses = [step(batch) for batch in torch.split(shuffled, schedule.batch_size)]
+        loss = float(torch.stack(losses).sum()) / n
+        if not math.isfinite(loss):
+            raise Divergence(f"training diverged in epoch {epoch}; lower the learning rate")
+        stats = EpochStats(epoch, loss, *validate(), n)
+        yield stats
+        if schedule.patience:
+            best.observe(stats.validation_rmse)
+            if best.exhausted:
+                break
+    if schedule.patience:
+        restore(live, best.best)

@@ -1,0 +1,30 @@
+"""The settings of a centrally trained domain; no torch here, so that asking costs no time."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from metaem_core.methods.checks import require_positive
+from metaem_core.ratings import RatingScale
+
+
+@dataclass(frozen=True)
+class FactorConfig:
+    """Independent pretraining of one domain, or of two as one (CMF)."""
+
+    base: Literal["mf", "gmf", "dnn"] = "mf"
+    size: int = 10  # k
+    batch_size: int = 256  # ratings a step
+    learning_rate: float = 1e-3
+    l2: float = 0.02  # of the rows and networks a step touches
+    init_std: float = 0.1
+    epochs: int = 40
+    patience: int = 3  # epochs without a better validation RMSE before stopping
+    holdout: float = 0.05  # share of ratings kept out to stop by; 0: all epochs, all ratings
+    centred: bool = True  # rate relative to mean, item bias and user bias
+    scale: RatingScale = field(default_factory=RatingScale)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_positive(self, zero=("l2", "patience", "holdout", "seed"))
+        if self.holdout >= 1:
+            raise ValueError(f"holdout must be less than 1, got {self.holdout!r}")
