@@ -1,0 +1,22 @@
+"""EMCDR (Man et al., IJCAI 2017): one linear map from source to target embeddings."""
+
+from torch import Tensor
+
+from metaem_core.methods.method import ColdModel, OnEpoch, Problem, linear
+from metaem_core.methods.transfer_config import TransferConfig
+
+
+def emcdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdModel:
+    """``min_W |W u^s - u^t|^2`` over the training overlap (Eq. 12 as meant)."""
+    (weight,) = linear(problem, config.seed, bias=False)
+    source, target = problem.source, problem.target
+    mine, theirs = problem.overlap
+    sought = target.tastes(theirs)
+
+    def carry(users: Tensor) -> Tensor:
+        return source.tastes(users) @ weight.T
+
+    def loss(batch: Tensor) -> Tensor:
+        return (carry(mine[batch]) - sought[batch]).square().mean(1)
+
+    return ColdModel(problem, carry, target).train(config, (weight,), len(mine), loss, on_epoch)

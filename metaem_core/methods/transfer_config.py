@@ -1,0 +1,23 @@
+"""The settings of a method that carries users over; no torch here."""
+
+from dataclasses import dataclass, field
+
+from metaem_core.methods.checks import require_positive
+from metaem_core.ratings import RatingScale
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """How one of the methods of Table 3 is trained on the overlap."""
+
+    method: str = "emcdr"
+    batch_size: int = 64  # users or ratings a step
+    learning_rate: float = 1e-3
+    l2: float = 1e-4
+    epochs: int = 60
+    patience: int = 8  # epochs without a better validation RMSE before stopping; 0: all epochs
+    scale: RatingScale = field(default_factory=RatingScale)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_positive(self, zero=("l2", "patience", "seed"))
