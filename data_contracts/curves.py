@@ -9,8 +9,8 @@ class LearningCurve(dy.Schema):
 
     epoch = dy.UInt32(min=1)
     loss = dy.Float64(min=0)
-    validation_mae = dy.Float64(min=0)
-    validation_rmse = dy.Float64(min=0)
+    validation_mae = dy.Float64(min=0, nullable=True)
+    validation_rmse = dy.Float64(min=0, nullable=True)
     ratings = dy.UInt64()
 
     @dy.rule()
@@ -24,6 +24,6 @@ class ExperimentCurves(dy.Schema):
     stage = dy.String(primary_key=True, min_length=1)
     epoch = dy.UInt32(primary_key=True, min=1)
     loss = dy.Float64(min=0)
-    validation_mae = dy.Float64(min=0)
-    validation_rmse = dy.Float64(min=0)
+    validation_mae = dy.Float64(min=0, nullable=True)
+    validation_rmse = dy.Float64(min=0, nullable=True)
     ratings = dy.UInt64()

@@ -14,6 +14,17 @@ def user_embeddings(size: int, vector_size: int) -> type[dy.Schema]:
     return UserEmbeddings
 
 
+def factor_users(size: int) -> type[dy.Schema]:
+    """Users' embedding in a centrally trained domain and their rating bias, 0 if uncentred."""
+
+    class FactorUsers(dy.Schema):
+        user_id = dy.String(unique=True)
+        embedding = dy.Array(dy.Float32(), size)
+        bias = dy.Float32()
+
+    return FactorUsers
+
+
 def item_embeddings(size: int) -> type[dy.Schema]:
     """Items' common embedding, a row of V^c, and their rating bias."""
 

@@ -23,7 +23,7 @@ from flows.options import (
 )
 
 if TYPE_CHECKING:
-    from flows.cold_start import Outcome
+    from flows.grid import Outcome
     from flows.settings import Settings
 
 ENVIRONMENT = {

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar, get_args
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -21,8 +21,10 @@ from pydantic_settings import (
 )
 
 from flows.profiles import PROFILES
+from metaem_core.methods.factor_config import Base, FactorConfig
 from metaem_core.methods.mapping_config import MappingConfig
 from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.methods.transfer_config import Method, TransferConfig
 from metaem_core.ratings import RatingScale
 from tasks.report import ReportConfig
 from tasks.sources.amazon_2014 import Amazon2014
@@ -36,7 +38,8 @@ CONFIG_FILE = Path("metaem.toml")
 PREFIX = "METAEM_"
 OUTSIDE = {"METAEM_DEBUG", "METAEM_REAL_DATA"}  # read elsewhere
 
-StageConfig = TypeVar("StageConfig", PretrainConfig, MappingConfig)
+ProfileName = Literal["calibrated", "paper"]
+StageConfig = TypeVar("StageConfig", PretrainConfig, MappingConfig, FactorConfig, TransferConfig)
 
 
 class BadSettings(ValueError):
@@ -54,7 +57,7 @@ class Settings(BaseSettings):
     task: str = Field(default="movie-music", pattern=r"^[a-z0-9_]+-[a-z0-9_]+$")
     betas: Annotated[tuple[float, ...], NoDecode] = Field(default=(0.2, 0.5, 0.8), min_length=1)
     seeds: Annotated[tuple[int, ...], NoDecode] = Field(default=(1,), min_length=1)
-    profile: Literal["calibrated", "paper"] = "calibrated"
+    profile: ProfileName = "calibrated"
     store: Path = Path(".metaem")
     tracking_uri: str | None = None  # None: SQLite in the store
     config: Path = CONFIG_FILE
@@ -69,6 +72,11 @@ class Settings(BaseSettings):
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
     pretrain: PretrainConfig = PretrainConfig()
     mapping: MappingConfig = MappingConfig()
+    methods: Annotated[tuple[Method, ...], NoDecode] = ()  # compared with MetaEM
+    bases: Annotated[tuple[Base, ...], NoDecode] = Field(default=("mf",), min_length=1)
+    compared: Annotated[tuple[ProfileName, ...], NoDecode] = ("paper", "calibrated")
+    factors: FactorConfig = FactorConfig()
+    transfer: TransferConfig = TransferConfig()
     ranking_users: int = Field(default=100, ge=1)
     ranking_length: int = Field(default=10, ge=1)
     report: ReportConfig = ReportConfig()
@@ -79,7 +87,7 @@ class Settings(BaseSettings):
     amazon_2023: Amazon2023 = Amazon2023()
     files: Files = Files(files={})
 
-    @field_validator("betas", "seeds", mode="before")
+    @field_validator("betas", "seeds", "methods", "bases", "compared", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
@@ -98,7 +106,17 @@ class Settings(BaseSettings):
             raise ValueError(f"a seed must not be negative, got {seeds!r}")
         return tuple(dict.fromkeys(seeds))
 
-    @field_validator("pretrain", "mapping")
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _spell_out_all(cls, value: object) -> object:
+        return get_args(Method) if value == "all" else value
+
+    @field_validator("methods", "bases", "compared")
+    @classmethod
+    def _name_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(names))
+
+    @field_validator("pretrain", "mapping", "factors", "transfer")
     @classmethod
     def _leave_to_the_run(cls, stage: StageConfig) -> StageConfig:
         if stage.seed != 0 or stage.scale != RatingScale():
@@ -172,7 +190,7 @@ class Profile(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, object]:
         """The profile's values; an unknown name is left for validation to refuse."""
-        return PROFILES.get(str(self.current_state.get("profile", "calibrated")), {})
+        return {**PROFILES.get(str(self.current_state.get("profile", "calibrated")), {})}
 
 
 def read_settings(options: Mapping[str, object], dotted: Iterable[str] = ()) -> Settings:

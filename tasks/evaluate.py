@@ -33,11 +33,12 @@ def evaluate(
     source_model: ArtifactRef,
     target_model: ArtifactRef,
     mapping: ArtifactRef,
+    rivals: list[ArtifactRef],
 ) -> ArtifactRef:
     """Predict the cold users' target ratings with every method and score the predictions."""
     # torch is imported only by runs that predict
     from metaem_core.methods.trivial import TRIVIAL
-    from tasks.scoring import metaem_predict
+    from tasks.scoring import metaem_predict, rival_predictors
 
     source_domain, target_domain = read_domain(store, source), read_domain(store, target)
     roles = read_split(store, split)
@@ -45,6 +46,7 @@ def evaluate(
     queries = held_out(source_domain, target_domain, roles.cold)
     predictors = {name: fit(pair) for name, fit in TRIVIAL.items()}
     predictors["metaem"] = metaem_predict(store, source_model, target_model, mapping)
+    predictors |= rival_predictors(store, rivals, source_domain)
     asked = {name: rate(queries.users, queries.items) for name, rate in predictors.items()}
     with store.draft() as draft:
         predictions = _predictions(asked, queries, source_domain, target_domain)

@@ -81,13 +81,17 @@ def described_report(store: Store, report: ArtifactRef) -> RunContent:
 
 
 def ancestors(store: Store, ref: ArtifactRef) -> dict[str, ArtifactRef]:
-    """What an artifact was made from, directly or not, by the name it had as an input."""
+    """What an artifact was made from, directly or not, by the name it had as an input.
+
+    One of several inputs of a name is numbered.
+    """
     found: dict[str, ArtifactRef] = {}
     waiting = [("", ref)]
     while waiting:
         parent, current = waiting.pop(0)
-        for name, inputs in store.manifest(current).provenance.inputs.items():
-            for each in inputs:
+        for several, inputs in store.manifest(current).provenance.inputs.items():
+            for number, each in enumerate(inputs, 1):
+                name = f"{several}_{number}" if len(inputs) > 1 else several
                 if each not in found.values():
                     unique = f"{parent}_{name}" if name in found else name
                     found[unique] = each
@@ -100,7 +104,8 @@ def _curves(store: Store, origin: Mapping[str, ArtifactRef]) -> Iterator[Point]:
         if CURVE in store.manifest(ref).files:
             for row in store.read_frame(ref, CURVE).iter_rows(named=True):
                 for metric in CURVE_METRICS:
-                    yield Point(f"{name}/{metric}", row[metric], row["epoch"])
+                    if row[metric] is not None:
+                        yield Point(f"{name}/{metric}", row[metric], row["epoch"])
 
 
 def _params(store: Store, artifacts: Mapping[str, ArtifactRef]) -> Iterator[tuple[str, str]]:

@@ -37,6 +37,6 @@ def mapping(
     mapped = work.map_users(torch.from_numpy(source_domain.users(shared)))
     with store.draft() as draft:
         write_mapping(draft, work.mapping(), shared, mapped)
-        write_curve(draft, work.training)
+        write_curve(draft, work.training.curve())
     forget(store)
     return draft.ref

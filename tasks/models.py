@@ -32,12 +32,12 @@ def write_model(draft: Draft, model: DomainModel, domain: Domain) -> None:
         vectors = model.profiles(torch.arange(len(domain.user_ids)))
     users = {
         "user_id": domain.user_ids,
-        "embedding": _lists(model.user_embeddings),
-        "vector": _lists(vectors),
+        "embedding": to_lists(model.user_embeddings),
+        "vector": to_lists(vectors),
     }
     items = {
         "item_id": domain.item_ids,
-        "embedding": _lists(model.common_items),
+        "embedding": to_lists(model.common_items),
         "bias": (model.item_offsets - mean).numpy(),
     }
     about = _About(mean_rating=mean, relu_last=model.relu_last, meta_reads_raw=model.meta_reads_raw)
@@ -53,12 +53,12 @@ def read_model(store: Store, ref: ArtifactRef) -> DomainModel:
     items = store.read_frame(ref, "items.parquet")
     about = cast(_About, store.read_json(ref, "model.json"))
     tensors = store.read_tensors(ref, NETWORKS)
-    embeddings, vectors = _tensor(users["embedding"]), _tensor(users["vector"])
+    embeddings, vectors = from_lists(users["embedding"]), from_lists(users["vector"])
     return DomainModel(
         user_embeddings=embeddings,
         user_traits=vectors[:, embeddings.shape[1] :],
-        common_items=_tensor(items["embedding"]),
-        item_offsets=_tensor(items["bias"]) + about["mean_rating"],
+        common_items=from_lists(items["embedding"]),
+        item_offsets=from_lists(items["bias"]) + about["mean_rating"],
         meta_network=network(tensors, "meta_network"),
         user_tower=network(tensors, "user_tower"),
         item_tower=network(tensors, "item_tower"),
@@ -69,19 +69,21 @@ def read_model(store: Store, ref: ArtifactRef) -> DomainModel:
 
 def read_user_vectors(store: Store, ref: ArtifactRef) -> Tensor:
     """DomainModel.profiles of every user of a pretrain artifact: all that leaves the domain."""
-    return _tensor(store.read_frame(ref, "users.parquet")["vector"])
+    return from_lists(store.read_frame(ref, "users.parquet")["vector"])
 
 
 def write_mapping(draft: Draft, mapping: Parameters, users: pl.Series, vectors: Tensor) -> None:
     """f_theta, and the target vectors (B, k_u) that it gives the shared ``users`` (B,)."""
-    frame = pl.DataFrame({"user_id": users, "vector": _lists(vectors)})
+    frame = pl.DataFrame({"user_id": users, "vector": to_lists(vectors)})
     draft.write_tensors("mapping.safetensors", {str(i): p for i, p in enumerate(mapping)})
     draft.write_frame("users.parquet", frame, mapped_users(vectors.shape[1]))
 
 
-def _lists(table: Tensor) -> pl.Series:
+def to_lists(table: Tensor) -> pl.Series:
+    """A table (B, k) as a column of fixed-size lists."""
     return pl.Series(table.numpy(), dtype=pl.Array(pl.Float32, table.shape[1]))
 
 
-def _tensor(column: pl.Series) -> Tensor:
+def from_lists(column: pl.Series) -> Tensor:
+    """A numeric column (B,), or a column of fixed-size lists as a table (B, k)."""
     return torch.from_numpy(np.array(column.to_numpy()))

@@ -22,6 +22,6 @@ def pretrain(
     train(store, work.training)
     with store.draft() as draft:
         write_model(draft, work.model(), known)
-        write_curve(draft, work.training)
+        write_curve(draft, work.training.curve())
     forget(store)
     return draft.ref

@@ -7,7 +7,7 @@ import polars as pl
 
 from data_contracts.curves import LearningCurve
 from metaem_core.federated.rounds import RoundStats
-from metaem_core.federated.training import Divergence, Training
+from metaem_core.federated.training import Divergence, EpochStats, Training
 from tasks.artifacts import Draft, Store
 from tasks.checkpoints import Checkpoint
 from tasks.progress import advance
@@ -52,10 +52,10 @@ def train_best(store: Store, trainings: list[Training], rates: tuple[float, ...]
     return scores.index(min(scores))
 
 
-def write_curve(draft: Draft, training: Training) -> None:
-    """The learning curve."""
+def write_curve(draft: Draft, curve: list[EpochStats]) -> None:
+    """The learning curve; an epoch that nothing validates has no such errors."""
     frame = pl.DataFrame(
-        training.curve(),
+        curve,
         schema={
             "epoch": pl.UInt32,
             "loss": pl.Float64,
@@ -65,7 +65,8 @@ def write_curve(draft: Draft, training: Training) -> None:
         },
         orient="row",
     )
-    draft.write_frame("curve.parquet", frame, LearningCurve)
+    validated = pl.col("validation_mae", "validation_rmse").fill_nan(None)
+    draft.write_frame("curve.parquet", frame.with_columns(validated), LearningCurve)
 
 
 def forget(store: Store) -> None:

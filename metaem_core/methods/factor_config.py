@@ -6,12 +6,14 @@ from typing import Literal
 from metaem_core.methods.checks import require_positive
 from metaem_core.ratings import RatingScale
 
+Base = Literal["mf", "gmf", "dnn"]
+
 
 @dataclass(frozen=True)
 class FactorConfig:
     """Independent pretraining of one domain, or of two as one (CMF)."""
 
-    base: Literal["mf", "gmf", "dnn"] = "mf"
+    base: Base = "mf"
     size: int = 10  # k
     batch_size: int = 256  # ratings a step
     learning_rate: float = 1e-3

@@ -1,16 +1,19 @@
 """The settings of a method that carries users over; no torch here."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from metaem_core.methods.checks import require_positive
 from metaem_core.ratings import RatingScale
+
+Method = Literal["tgt", "cmf", "dcdcsr", "sscdr", "emcdr", "ptupcdr", "tmcdr"]
 
 
 @dataclass(frozen=True)
 class TransferConfig:
     """How one of the methods of Table 3 is trained on the overlap."""
 
-    method: str = "emcdr"
+    method: Method = "emcdr"
     batch_size: int = 64  # users or ratings a step
     learning_rate: float = 1e-3
     l2: float = 1e-4

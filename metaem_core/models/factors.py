@@ -1,14 +1,13 @@
 """A domain trained in one place: MF, GMF or a two-tower DNN, the base models of Figure 3."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from metaem_core.methods.factor_config import Base
 from metaem_core.models.mlp import Parameters, init_mlp, mlp
 
-Base = Literal["mf", "gmf", "dnn"]
 TOWER = 4  # parameters of a tower: two layers, k -> 2k -> k
 
 

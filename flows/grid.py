@@ -1,0 +1,225 @@
+"""Every stage run of an experiment, submitted step by step for all its cells."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import product
+
+from prefect.futures import PrefectFuture
+
+from flows.profiles import profiled
+from flows.settings import ProfileName, Settings
+from metaem_core.evaluation import EvaluateConfig
+from metaem_core.methods.factor_config import Base, FactorConfig
+from metaem_core.methods.mapping_config import MappingConfig
+from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.splitting import SplitConfig
+from tasks.artifacts import ArtifactRef, Store
+from tasks.caching import P, Stage, bind
+from tasks.download import DownloadRequest, download
+from tasks.evaluate import evaluate
+from tasks.factorise import factorise
+from tasks.filter import FilterConfig, filter_ratings
+from tasks.mapping import mapping
+from tasks.pretrain import pretrain
+from tasks.report import report
+from tasks.split import split_users
+from tasks.statistics import StatisticsConfig, statistics
+from tasks.transfer import TransferRequest, transfer
+
+Result = PrefectFuture[ArtifactRef]
+Cell = tuple[float, int]  # beta, seed
+
+
+@dataclass
+class Grid:
+    """Every stage run of one set of settings; a step submits a stage's runs for all cells."""
+
+    settings: Settings
+    store: Store
+    refresh: frozenset[str]
+    submitted: dict[str, Result] = field(default_factory=dict)  # shared by the grids of a sweep
+    raw: dict[str, Result] = field(default_factory=dict)  # by domain
+    domains: dict[str, Result] = field(default_factory=dict)
+    statistics: Result | None = None
+    splits: dict[Cell, Result] = field(default_factory=dict)
+    sources: dict[int, Result] = field(default_factory=dict)  # by seed: beta does not matter
+    targets: dict[Cell, Result] = field(default_factory=dict)
+    mappings: dict[Cell, Result] = field(default_factory=dict)
+    rivals: dict[Cell, list[Result]] = field(default_factory=dict)
+    evaluations: dict[Cell, Result] = field(default_factory=dict)
+    report: Result | None = None
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Every cold fraction with every seed."""
+        return [(beta, seed) for seed in self.settings.seeds for beta in self.settings.betas]
+
+    @property
+    def pair(self) -> tuple[Result, Result]:
+        """The filtered source and target."""
+        source, target = self.settings.domains
+        return self.domains[source], self.domains[target]
+
+    def submit(self, stage: Stage[P], label: str, config: object, *inputs: object) -> Result:
+        """Start a stage once its inputs are there; the same work is started once."""
+        work = f"{stage.name} {config!r} {[id(each) for each in _flat(inputs)]}"
+        if work not in self.submitted:
+            self.submitted[work] = self._start(stage, label, config, *inputs)
+        return self.submitted[work]
+
+    def _start(self, stage: Stage[P], label: str, config: object, *inputs: object) -> Result:
+        bound = bind(stage, self.store, f"{stage.name} {label}", self.refresh)
+        # futures stand for the artifacts they will be, which the stage's signature cannot say
+        return bound.submit(self.store, config, *inputs)  # type: ignore[call-overload,no-any-return]
+
+    def download(self) -> None:
+        for domain in self.settings.domains:
+            request = DownloadRequest(domain, self.settings.chosen_source, self.settings.offline)
+            self.raw[domain] = self.submit(download, domain, request)
+
+    def filter(self) -> None:
+        settings = self.settings
+        config = FilterConfig(settings.k, settings.strict, settings.scale)
+        for domain, raw in self.raw.items():
+            self.domains[domain] = self.submit(filter_ratings, domain, config, raw)
+
+    def describe(self) -> None:
+        config = StatisticsConfig(*self.settings.domains)
+        self.statistics = self.submit(statistics, self.settings.task, config, *self.pair)
+
+    def split(self) -> None:
+        for beta, seed in self.cells:
+            config = SplitConfig(beta, self.settings.validation_fraction, seed)
+            self.splits[beta, seed] = self.submit(split_users, told(beta, seed), config, *self.pair)
+
+    def pretrain(self) -> None:
+        for seed in self.settings.seeds:
+            self.sources[seed] = self.pretrained(self.settings.pretrain, seed, None)
+        for cell in self.splits:
+            self.targets[cell] = self.pretrained(self.settings.pretrain, cell[1], cell)
+
+    def pretrained(self, config: PretrainConfig, seed: int, cell: Cell | None) -> Result:
+        """MetaEM's stage 1: of the source, or of a cell's target."""
+        config = replace(config, scale=self.settings.scale, seed=seed)
+        return self.submit(pretrain, *self._of_domain(config, seed, cell))
+
+    def factorised(self, config: FactorConfig, seed: int, cell: Cell | None) -> Result:
+        """The centralised methods' stage 1: of the source, or of a cell's target."""
+        config = replace(config, scale=self.settings.scale, seed=seed)
+        return self.submit(factorise, *self._of_domain(config, seed, cell))
+
+    def _of_domain(
+        self, config: object, seed: int, cell: Cell | None
+    ) -> tuple[str, object, Result, Result | None]:
+        source, target = self.pair
+        if cell is None:
+            return f"{self.settings.domains[0]} seed {seed}", config, source, None
+        return f"{self.settings.task} {told(*cell)}", config, target, self.splits[cell]
+
+    def mapping(self) -> None:
+        for cell in self.splits:
+            models = self.sources[cell[1]], self.targets[cell]
+            self.mappings[cell] = self.mapped(self.settings.mapping, cell, *models)
+
+    def mapped(self, config: MappingConfig, cell: Cell, source: Result, target: Result) -> Result:
+        """MetaEM's stage 2."""
+        config = replace(config, scale=self.settings.scale, seed=cell[1])
+        where = f"{self.settings.task} {told(*cell)}"
+        return self.submit(mapping, where, config, source, target, *self.pair, self.splits[cell])
+
+    def compare(self) -> None:
+        """The other methods of Table 3, and MetaEM as printed, where the settings ask for them."""
+        for cell in self.splits:
+            self.rivals[cell] = [*self._rivals(cell)]
+
+    def _rivals(self, cell: Cell) -> Iterator[Result]:
+        settings = self.settings
+        for profile, base in product(settings.compared, settings.bases):
+            yield from self._transfers(cell, profile, base)
+        if settings.methods and "paper" in settings.compared and settings.profile != "paper":
+            stage_1 = profiled(settings.pretrain, "paper", "pretrain")
+            stage_2 = profiled(settings.mapping, "paper", "mapping")
+            models = (self.pretrained(stage_1, cell[1], part) for part in (None, cell))
+            yield self.mapped(stage_2, cell, *models)
+
+    def _transfers(self, cell: Cell, profile: ProfileName, base: Base) -> Iterator[Result]:
+        settings = self.settings
+        factors = replace(profiled(settings.factors, profile, "factors"), base=base)
+        models = [self.factorised(factors, cell[1], part) for part in (None, cell)]
+        for method in settings.methods:
+            config = profiled(settings.transfer, profile, "transfer")
+            config = replace(config, method=method, scale=settings.scale, seed=cell[1])
+            request = TransferRequest(named(method, base, profile), config, factors)
+            where = f"{request.name} {settings.task} {told(*cell)}"
+            inputs = *models, *self.pair, self.splits[cell]
+            yield self.submit(transfer, where, request, *inputs)
+
+    def evaluate(self) -> None:
+        for cell, split in self.splits.items():
+            settings = self.settings
+            config = EvaluateConfig(
+                settings.task,
+                settings.scale,
+                settings.ranking_users,
+                settings.ranking_length,
+                seed=cell[1],
+            )
+            models = self.sources[cell[1]], self.targets[cell], self.mappings[cell]
+            inputs = *self.pair, split, *models, self.rivals[cell]
+            where = f"{settings.task} {told(*cell)}"
+            self.evaluations[cell] = self.submit(evaluate, where, config, *inputs)
+
+    def summarise(self) -> None:
+        evaluations = list(self.evaluations.values())
+        self.report = self.submit(report, self.settings.task, self.settings.report, evaluations)
+
+    def finish(self) -> "Outcome":
+        """Wait for everything, inputs first; the first failure is raised."""
+        for run in self.submitted.values():
+            run.result()
+        return Outcome(
+            statistics=self.statistics.result() if self.statistics else None,
+            evaluations=tuple(run.result() for run in self.evaluations.values()),
+            report=self.report.result() if self.report else None,
+        )
+
+
+STEPS: dict[str, Callable[[Grid], None]] = {
+    "download": Grid.download,
+    "filter": Grid.filter,
+    "statistics": Grid.describe,
+    "split": Grid.split,
+    "pretrain": Grid.pretrain,
+    "mapping": Grid.mapping,
+    "transfer": Grid.compare,
+    "evaluate": Grid.evaluate,
+    "report": Grid.summarise,
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left in the store."""
+
+    statistics: ArtifactRef | None
+    evaluations: tuple[ArtifactRef, ...]
+    report: ArtifactRef | None
+
+
+def told(beta: float, seed: int) -> str:
+    """A cell in a run's name."""
+    return f"beta {beta:g} seed {seed}"
+
+
+def named(method: str, base: str, profile: str) -> str:
+    """A method's name in tables: base model and profile are told where they are not the default."""
+    parts = [method, *([base] if base != "mf" else []), *([profile] if profile == "paper" else [])]
+    return "-".join(parts)
+
+
+def _flat(inputs: Iterable[object]) -> Iterator[object]:
+    for each in inputs:
+        if isinstance(each, list):
+            yield from each
+        else:
+            yield each

@@ -1,0 +1,30 @@
+"""Independent pretraining of one domain in one place, as the centralised methods need it."""
+
+from metaem_core.methods.factor_config import FactorConfig
+from tasks.artifacts import ArtifactRef, Store
+from tasks.caching import stage
+from tasks.domains import read_domain, read_split, training_target
+from tasks.progress import advance
+
+
+@stage("factorise")
+def factorise(
+    store: Store, config: FactorConfig, domain: ArtifactRef, split: ArtifactRef | None
+) -> ArtifactRef:
+    """Train a domain; ``split`` removes the held-out users' ratings from a target domain."""
+    # torch is imported only by runs that train
+    from metaem_core.methods.factorisation import Factorisation
+    from tasks.factor_models import write_domain
+    from tasks.training import write_curve
+
+    known = read_domain(store, domain)
+    ratings = known.ratings if split is None else training_target(known, read_split(store, split))
+    work = Factorisation(config, ratings)
+    curve = []
+    for stats in work.epochs():
+        curve.append(stats)
+        advance(stats.epoch, config.epochs, note=f"loss {stats.loss:.3f}")
+    with store.draft() as draft:
+        write_domain(draft, work.model(), known)
+        write_curve(draft, curve)
+    return draft.ref

@@ -1,0 +1,80 @@
+"""Stage 2 of the centralised methods: from source users to rating them in the target."""
+
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+import polars as pl
+
+from metaem_core.methods.factor_config import FactorConfig
+from metaem_core.methods.transfer_config import TransferConfig
+from tasks.artifacts import ArtifactRef, Store
+from tasks.caching import stage
+from tasks.code_digest import code_digest, load
+from tasks.domains import domain_pair, held_out, read_domain, read_split
+from tasks.progress import advance
+
+if TYPE_CHECKING:
+    from metaem_core.federated.training import EpochStats
+    from metaem_core.methods.method import Fit
+
+
+@dataclass(frozen=True)
+class TransferRequest:
+    """Which method is trained, and how its domains were."""
+
+    name: str  # as tables show it
+    config: TransferConfig
+    factors: FactorConfig
+
+    def identity(self) -> dict[str, object]:
+        """The settings, and the code of this one method: editing another leaves the result be."""
+        return {**asdict(self), "code": code_digest(_module(self.config.method))}
+
+
+@stage("transfer")
+def transfer(
+    store: Store,
+    request: TransferRequest,
+    source_model: ArtifactRef,
+    target_model: ArtifactRef,
+    source: ArtifactRef,
+    target: ArtifactRef,
+    split: ArtifactRef,
+) -> ArtifactRef:
+    """Fit a method on the training overlap; validation users may stop it."""
+    from metaem_core.methods.method import Problem
+    from tasks.factor_models import read_domain_model, write_cold
+    from tasks.training import write_curve
+
+    config = request.config
+    source_domain, target_domain = read_domain(store, source), read_domain(store, target)
+    roles = read_split(store, split)
+    problem = Problem(
+        domain_pair(source_domain, target_domain, roles),
+        held_out(source_domain, target_domain, roles.validation),
+        read_domain_model(store, source_model),
+        read_domain_model(store, target_model),
+        request.factors,
+    )
+
+    def on_epoch(stats: "EpochStats") -> None:
+        note = f"validation RMSE {stats.validation_rmse:.4f}"
+        advance(stats.epoch, config.epochs, note=note)
+
+    cold = method(config.method)(problem, config, on_epoch)
+    shared = pl.concat([roles.train, roles.validation, roles.cold]).sort()
+    with store.draft() as draft:
+        write_cold(draft, request.name, cold, shared, source_domain.users(shared), target_domain)
+        write_curve(draft, cold.curve)
+    return draft.ref
+
+
+def method(name: str) -> "Fit":
+    """The method's function: ``metaem_core.methods.<name>.<name>``."""
+    load(_module(name))
+    return cast("Fit", getattr(import_module(_module(name)), name))
+
+
+def _module(name: str) -> str:
+    return f"metaem_core.methods.{name}"
