@@ -20,6 +20,9 @@ class RatingScale:
     def __post_init__(self) -> None:
         if not (self.low < self.high and self.step > 0):
             raise ValueError(f"rating scale needs low < high and step > 0, got {self!r}")
+        steps = (self.high - self.low) / self.step
+        if not min(steps % 1, -steps % 1) < 1e-6:
+            raise ValueError(f"rating scale needs whole steps from low to high, got {self!r}")
 
 
 @dataclass(frozen=True)

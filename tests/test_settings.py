@@ -49,6 +49,11 @@ def test_lists_scales_and_sources_can_be_given_as_text(monkeypatch: pytest.Monke
     assert str(getattr(location, "path", "")) == "/data/ratings_Movies_and_TV.csv"
 
 
+@pytest.mark.parametrize("scale", [(1, 5, 0.1), (0.5, 5, 0.5), (0, 1, 1 / 3), (1, 10, 3)])
+def test_steps_that_reach_the_top_make_a_scale(scale: tuple[float, float, float]) -> None:
+    RatingScale(*scale)
+
+
 @pytest.mark.parametrize("task", ["movie-music", "book-movie", "book-music"])
 @pytest.mark.parametrize("source", ["synthetic", "amazon-2014", "amazon-2018", "amazon-2023"])
 def test_the_papers_tasks_exist_in_every_source(task: str, source: str) -> None:
@@ -70,6 +75,8 @@ WRONG = {
     "pretrain.epochz=3": "unknown setting 'pretrain.epochz'",
     "colour=red": "unknown setting 'colour'",
     "scale.low=9": "scale",
+    "scale.step=0.3": "'scale'.*whole steps from low to high, got .*step=0.3",
+    "scale.high=inf": "'scale'.*whole steps",
     "betas.first=1": "betas",
     "epochs": "key=value",
     "config=missing.toml": "missing.toml",
