@@ -28,17 +28,18 @@ def fit(
     step: Callable[[Tensor], Tensor],
     n: int,
     schedule: Schedule,
-    live: dict[str, Tensor],
+    live: tuple[Tensor, ...],
     validate: Callable[[], Errors],
 ) -> Iterator[EpochStats]:
     """Step through shuffled batches of ``range(n)``; at the end ``live`` is the best epoch's.
 
     Args:
         step: trains on positions (B,) and returns their summed loss.
-        live: the tensors that training changes, by name.
+        live: the tensors that training changes.
         validate: the errors of what ``live`` is now.
     """
-    best = BestEpoch(live, schedule.patience)
+    named = {str(i): tensor for i, tensor in enumerate(live)}
+    best = BestEpoch(named, schedule.patience)
     if schedule.patience:
         best.observe(validate().rmse)
     for epoch in range(1, schedule.epochs + 1):
@@ -55,4 +56,4 @@ def fit(
             if best.exhausted:
                 break
     if schedule.patience:
-        restore(live, best.best)
+        restore(named, best.best)

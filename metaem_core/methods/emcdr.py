@@ -1,14 +1,16 @@
 """EMCDR (Man et al., IJCAI 2017): one linear map from source to target embeddings."""
 
+import torch
 from torch import Tensor
 
-from metaem_core.methods.method import ColdModel, OnEpoch, Problem, linear
+from metaem_core.methods.method import ColdModel, OnEpoch, Problem, last_layer
 from metaem_core.methods.transfer_config import TransferConfig
 
 
 def emcdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdModel:
     """``min_W |W u^s - u^t|^2`` over the training overlap (Eq. 12 as meant)."""
-    (weight,) = linear(problem, config.seed, bias=False)
+    start = torch.Generator().manual_seed(config.seed)
+    (weight,) = last_layer(problem, problem.size, problem.size, start, bias=False)
     source, target = problem.source, problem.target
     mine, theirs = problem.overlap
     sought = target.tastes(theirs)

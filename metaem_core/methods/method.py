@@ -1,7 +1,7 @@
 """What a method of Table 3 is given and gives: the seam that each of them fills in one file."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from metaem_core.methods.transfer_config import TransferConfig
 from metaem_core.models.factors import FactorModel
 from metaem_core.models.mlp import Parameters
 from metaem_core.pair import DomainPair, Queries
+from metaem_core.ratings import RatingScale
 
 Carry = Callable[[Tensor], Tensor]  # source users (B,) -> their taste in the target (B, k)
 OnEpoch = Callable[[EpochStats], None]
@@ -28,6 +29,15 @@ class Problem:
     source: FactorModel
     target: FactorModel
     factors: FactorConfig  # how both were trained
+
+    def factors_of(self, config: TransferConfig) -> FactorConfig:
+        """The settings of factors that a method trains itself."""
+        return replace(self.factors, scale=config.scale, seed=config.seed)
+
+    @property
+    def size(self) -> int:
+        """k."""
+        return self.target.items.shape[1]
 
     @property
     def overlap(self) -> tuple[Tensor, Tensor]:
@@ -57,6 +67,9 @@ class ColdModel:
     def __post_init__(self) -> None:
         fitted = self.target.centred and self.carries_bias
         self._line = _bias_line(self.problem) if fitted else (0.0, 0.0)
+        asked = self.problem.validation
+        users, owner = torch.unique(torch.from_numpy(asked.users), return_inverse=True)
+        self._asked = users, owner, torch.from_numpy(asked.items)
 
     def embed(self, users: Tensor) -> Tensor:
         """Vectors (B, k) of source users, and their carried-over bias where centred."""
@@ -71,12 +84,12 @@ class ColdModel:
         """Ratings (B,) of source users (B,) for target items (B,)."""
         return self.target.rate(self.embed(users), items)
 
-    def errors(self, config: TransferConfig) -> Errors:
+    def errors(self, scale: RatingScale) -> Errors:
         """On the validation users' target ratings."""
-        asked = self.problem.validation
+        users, owner, items = self._asked
         with torch.no_grad():
-            predicted = self.rate(torch.from_numpy(asked.users), torch.from_numpy(asked.items))
-        return clipped_errors(predicted, asked.values, config.scale)
+            predicted = self.target.rate(self.embed(users).index_select(0, owner), items)
+        return clipped_errors(predicted, self.problem.validation.values, scale)
 
     def train(
         self,
@@ -100,14 +113,35 @@ class ColdModel:
             adam.step()
             return losses.detach().sum()
 
-        live = {str(i): p.detach() for i, p in enumerate(parameters)}
-        schedule = Schedule(config.batch_size, config.epochs, config.patience, config.seed)
-        for stats in fit(step, n, schedule, live, lambda: self.errors(config)):
-            self.curve.append(stats)
-            on_epoch(stats)
+        live = tuple(p.detach() for p in parameters)
+        self.follow(step, n, config, live, lambda: None, on_epoch)
         for parameter in parameters:
             parameter.requires_grad_(False)
         return self
+
+    def follow(
+        self,
+        step: Callable[[Tensor], Tensor],
+        n: int,
+        config: TransferConfig | FactorConfig,
+        live: tuple[Tensor, ...],
+        settle: Callable[[], None],
+        on_epoch: OnEpoch,
+    ) -> None:
+        """Step what ``carry`` or ``target`` reads, until the validation users stop it.
+
+        Args:
+            settle: brings ``live`` up to date before it is validated.
+        """
+
+        def validate() -> Errors:
+            settle()
+            return self.errors(config.scale)
+
+        schedule = Schedule(config.batch_size, config.epochs, config.patience, config.seed)
+        for stats in fit(step, n, schedule, live, validate):
+            self.curve.append(stats)
+            on_epoch(stats)
 
 
 Fit = Callable[[Problem, TransferConfig, OnEpoch], ColdModel]  # what a method is
@@ -120,13 +154,18 @@ def _bias_line(problem: Problem) -> tuple[float, float]:
     return fit_line(problem.source.bias[users, 0].numpy(), left.numpy())
 
 
-def linear(problem: Problem, seed: int, bias: bool) -> Parameters:
-    """A fresh k x k map (and constant): torch's start as published, zero where centred.
+def layer(n_in: int, n_out: int, start: torch.Generator, bias: bool = True) -> Parameters:
+    """A weight (n_out, n_in) and a constant (n_out,) as torch.nn.Linear draws them."""
+    shapes: list[tuple[int, ...]] = [(n_out, n_in), (n_out,)] if bias else [(n_out, n_in)]
+    return tuple((2 * torch.rand(s, generator=start) - 1) / n_in**0.5 for s in shapes)
 
-    Zero is bias transfer alone, so a map that validates no better is undone.
+
+def last_layer(
+    problem: Problem, n_in: int, n_out: int, start: torch.Generator, bias: bool = True
+) -> Parameters:
+    """A fresh layer, all zero where centred.
+
+    Zero is bias transfer alone, so what validates no better is undone.
     """
-    k = problem.source.users.shape[1]
-    shape: list[tuple[int, ...]] = [(k, k), (k,)] if bias else [(k, k)]
-    start = torch.Generator().manual_seed(seed)
-    draws = [(2 * torch.rand(s, generator=start) - 1) / k**0.5 for s in shape]
-    return tuple(d.zero_() if problem.target.centred else d for d in draws)
+    drawn = layer(n_in, n_out, start, bias)
+    return tuple(d.zero_() if problem.target.centred else d for d in drawn)

@@ -42,6 +42,20 @@ class FactorModel:
         vectors = torch.cat([self.tastes(users), self.bias[users]], 1)
         return self.rate(vectors, items)
 
+    def item_tastes(self) -> Tensor:
+        """All item embeddings, after the item tower if there is one (n, k)."""
+        return item_vectors(self.base, self.head, self.items)
+
+    def residuals(self, users: Tensor, items: Tensor, values: Tensor) -> Tensor:
+        """What mean and biases leave of each rating (B,) by users of this domain."""
+        return values - self.offsets[items] - self.bias[users].sum(1)
+
+    def flattened(self) -> "FactorModel":
+        """The same ratings by plain MF: towers and weights multiplied into the embeddings."""
+        users, items = self.tastes(torch.arange(len(self.users))), self.item_tastes()
+        weighed = items * self.head[0] if self.base == "gmf" else items
+        return FactorModel("mf", users, weighed, self.offsets, self.bias, ())
+
     def with_items(self, items: Tensor) -> "FactorModel":
         """The same domain with other item embeddings (n, k)."""
         return replace(self, items=items)
