@@ -1,0 +1,64 @@
+"""CMF (Singh and Gordon, KDD 2008): one user table for the ratings of both domains.
+
+Published are alternating Newton steps with a weight a domain; as in PTUPCDR's comparison, every
+rating weighs the same and Adam steps through both domains' ratings, shuffled together.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metaem_core.methods.factor_steps import FactorSteps
+from metaem_core.methods.method import ColdModel, OnEpoch, Problem
+from metaem_core.methods.transfer_config import TransferConfig
+from metaem_core.models.factors import FactorModel, user_vectors
+from metaem_core.pair import DomainPair
+from metaem_core.ratings import Ints, Ratings
+
+
+def cmf(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdModel:
+    """``min sum (r^s - u . v^s)^2 + sum (r^t - u . v^t)^2``; the vector of a cold user is his row.
+
+    Where centred, ratings are relative to their own domain's biases.
+    """
+    pair, factors = problem.pair, problem.factors_of(config)
+    source, target = pair.source, pair.target
+    owners = joint_users(pair)
+    steps = FactorSteps(
+        factors,
+        source.n_users + target.n_users,
+        source.n_items + target.n_items,
+        torch.from_numpy(np.concatenate([source.users, owners[target.users]])),
+        torch.from_numpy(np.concatenate([source.items, source.n_items + target.items])),
+    )
+    steps.values = torch.cat(
+        [_residuals(problem.source, source), _residuals(problem.target, target)]
+    )
+
+    def carry(users: Tensor) -> Tensor:
+        return user_vectors(factors.base, steps.head, steps.users[users])
+
+    rows, items = torch.from_numpy(owners), steps.items[source.n_items :]
+    joint = FactorModel(
+        factors.base,
+        steps.users[rows],
+        items,
+        problem.target.offsets,
+        problem.target.bias,
+        steps.head,
+    )
+    cold = ColdModel(problem, carry, joint)
+    cold.follow(steps.step, len(steps.values), factors, steps.live, steps.settle, on_epoch)
+    return cold
+
+
+def joint_users(pair: DomainPair) -> Ints:
+    """The joint table's row of each target user: the training overlap's are the source's."""
+    rows = pair.source.n_users + np.arange(pair.target.n_users)
+    rows[pair.train_target] = pair.train_source
+    return rows
+
+
+def _residuals(model: FactorModel, ratings: Ratings) -> Tensor:
+    users, items = torch.from_numpy(ratings.users), torch.from_numpy(ratings.items)
+    return model.residuals(users, items, torch.from_numpy(ratings.values))
