@@ -1,0 +1,68 @@
+"""Ratings grouped by user: histories, draws of positives and negatives."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metaem_core.ratings import Ratings, RatingScale
+
+
+def liked(ratings: Ratings, scale: RatingScale) -> Ratings:
+    """The ratings above the scale's middle: 4 and 5 of 1 to 5."""
+    return ratings.where(ratings.values > (scale.low + scale.high) / 2)
+
+
+@dataclass(frozen=True)
+class ByUser:
+    """The items of each user (m,) are ``items[start : start + count]``, ascending."""
+
+    items: Tensor  # (R,)
+    start: Tensor  # (m,)
+    count: Tensor  # (m,)
+    n_items: int
+
+    @classmethod
+    def build(cls, ratings: Ratings) -> "ByUser":
+        """Of ratings sorted by (user, item)."""
+        count = torch.from_numpy(np.bincount(ratings.users, minlength=ratings.n_users))
+        return cls(torch.from_numpy(ratings.items), count.cumsum(0) - count, count, ratings.n_items)
+
+    def last(self, users: Tensor, n: int) -> tuple[Tensor, Tensor]:
+        """The last ``n`` items (B, n) of users (B,), and which of these places are filled."""
+        place = self.count[users].unsqueeze(1) - torch.arange(1, n + 1)
+        filled = place >= 0
+        items = self.items[(self.start[users].unsqueeze(1) + place)[filled]]
+        return torch.zeros_like(place).masked_scatter_(filled, items), filled
+
+    def rows(self, users: Tensor) -> Tensor:
+        """The positions in ``items`` of all that belongs to distinct users (B,)."""
+        count = self.count[users]
+        before = count.cumsum(0) - count
+        return torch.arange(int(count.sum())) + (self.start[users] - before).repeat_interleave(
+            count
+        )
+
+    def draw(self, users: Tensor, generator: torch.Generator) -> Tensor:
+        """One item (B,) of each user, uniformly; all of them have at least one."""
+        place = torch.rand(len(users), generator=generator, dtype=torch.float64)
+        return self.items[self.start[users] + (place * self.count[users]).long()]
+
+    def draw_other(self, users: Tensor, generator: torch.Generator) -> Tensor:
+        """One item (B,) that is none of the user's, uniformly; there is at least one.
+
+        The r-th such item is ``r + #{j : a_j - j <= r}``, where ``a`` are the user's items.
+        """
+        drawn = torch.rand(len(users), generator=generator, dtype=torch.float64)
+        rank = (drawn * (self.n_items - self.count[users])).long()
+        asked = users * (self.n_items + 1) + rank
+        return rank + torch.searchsorted(self._gaps, asked, right=True) - self.start[users]
+
+    @cached_property
+    def _gaps(self) -> Tensor:
+        """How many of the others come before each item (R,), in one ascending order of all."""
+        owner = torch.arange(len(self.count)).repeat_interleave(self.count)
+        before = self.items - (torch.arange(len(self.items)) - self.start[owner])
+        return owner * (self.n_items + 1) + before

@@ -1,0 +1,45 @@
+"""SSCDR (Kang et al., CIKM 2019) for ratings, in the form DiffCDR compares with.
+
+Published are metric learning, ranking by distance and neighbours' refinement, none of which rates.
+Kept is the semi-supervised map: users as labels, their source items pulled along. Unlike DiffCDR's,
+users weigh once, and an item pushed away is drawn every epoch and never one the user rated.
+"""
+
+import torch
+from torch import Tensor
+
+from metaem_core.methods.by_user import ByUser, liked
+from metaem_core.methods.method import ColdModel, OnEpoch, Problem, last_layer
+from metaem_core.methods.transfer_config import TransferConfig
+
+MARGIN, UNSUPERVISED = 1.0, 1.0  # m and lambda
+
+
+def sscdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdModel:
+    """``|f(u^s) - u^t|^2 + lambda [m + |f(i+) - u^t|^2 - |f(i-) - u^t|^2]_+``, f linear."""
+    start = torch.Generator().manual_seed(config.seed)
+    weight, constant = last_layer(problem, problem.size, problem.size, start)
+    source, target, ratings = problem.source, problem.target, problem.pair.source
+    mine, theirs = problem.overlap
+    sought, items = target.tastes(theirs), source.item_tastes()
+    rated, positive = ByUser.build(ratings), ByUser.build(liked(ratings, config.scale))
+
+    def carry(users: Tensor) -> Tensor:
+        return source.tastes(users) @ weight.T + constant
+
+    def distance(vectors: Tensor, goal: Tensor) -> Tensor:
+        return (vectors @ weight.T + constant - goal).square().sum(1)
+
+    able = (positive.count[mine] > 0) & (rated.count[mine] < ratings.n_items)
+
+    def loss(batch: Tensor) -> Tensor:
+        users, goal, pulls = mine[batch], sought[batch], able[batch]
+        near = items[positive.draw(users[pulls], start)]
+        far = items[rated.draw_other(users[pulls], start)]
+        pull = (MARGIN + distance(near, goal[pulls]) - distance(far, goal[pulls])).relu()
+        labelled = distance(source.tastes(users), goal)
+        return labelled.index_add(0, pulls.nonzero()[:, 0], pull, alpha=UNSUPERVISED)
+
+    return ColdModel(problem, carry, target).train(
+        config, (weight, constant), len(mine), loss, on_epoch
+    )
