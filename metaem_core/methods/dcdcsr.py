@@ -1,0 +1,72 @@
+"""DCDCSR (Zhu et al., IJCAI 2018), adapted to users without any target rating.
+
+Published, the *target* factors are mapped to a benchmark, so a cold user has nothing to map. Here
+the source factors are; target items are then trained anew against the mapped factors, as published.
+A user of the target alone keeps his own factors, the benchmark of someone with no source rating.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metaem_core.methods.method import ColdModel, OnEpoch, Problem, layer
+from metaem_core.methods.transfer_config import TransferConfig
+from metaem_core.row_adam import RowAdam
+
+
+def dcdcsr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdModel:
+    """``f(u^s) ~ b_u``, then ``min_V sum (r - f(u^s) . v)^2``; f: k -> 2k -> k, tanh."""
+    source, target, k = problem.source, problem.target.flattened(), problem.size
+    start = torch.Generator().manual_seed(config.seed)
+    network = *layer(k, 2 * k, start), *layer(2 * k, k, start)
+    (mine, theirs), goal = problem.overlap, benchmark(problem)
+    low, high = torch.aminmax(source.tastes(mine), dim=0)
+
+    def carry(users: Tensor) -> Tensor:
+        x = 2 * (source.tastes(users) - low) / (high - low).clamp_min(1e-6) - 1
+        hidden = torch.nn.functional.linear(x, *network[:2]).tanh()
+        return torch.nn.functional.linear(hidden, *network[2:])
+
+    def loss(batch: Tensor) -> Tensor:
+        return (carry(mine[batch]) - goal[batch]).square().mean(1)
+
+    every = replace(config, patience=0)  # against the old items no epoch is better than another
+    ColdModel(problem, carry, target).train(every, network, len(mine), loss, lambda _: None)
+    users = target.users.index_copy(0, theirs, carry(mine))
+    items = torch.zeros_like(target.items) if target.centred else target.items.clone()
+    cold = ColdModel(problem, carry, replace(target, users=users, items=items))
+    return retrain_items(cold, config, on_epoch)
+
+
+def benchmark(problem: Problem) -> Tensor:
+    """``b_u = (n^s u^s + n^t u^t) / (n^s + n^t)``, n the user's ratings in a domain; (T, k)."""
+    pair, (mine, theirs) = problem.pair, problem.overlap
+    n_source, n_target = (
+        torch.from_numpy(np.bincount(domain.users, minlength=domain.n_users)).unsqueeze(1)
+        for domain in (pair.source, pair.target)
+    )
+    weighed = n_source[mine] * problem.source.tastes(mine)
+    weighed += n_target[theirs] * problem.target.tastes(theirs)
+    return weighed / (n_source[mine] + n_target[theirs])
+
+
+def retrain_items(cold: ColdModel, config: TransferConfig, on_epoch: OnEpoch) -> ColdModel:
+    """Fit the items of a plain MF to all target ratings, its users as they are."""
+    model, known = cold.target, cold.problem.pair.target
+    factors = cold.problem.factors_of(config)
+    users, items = torch.from_numpy(known.users), torch.from_numpy(known.items)
+    values = model.residuals(users, items, torch.from_numpy(known.values))
+    adam = RowAdam(model.items, factors.learning_rate, factors.l2)
+
+    def step(batch: Tensor) -> Tensor:
+        distinct, place = torch.unique(items[batch], return_inverse=True)
+        rows, mine = adam.read(distinct), model.users[users[batch]]
+        error = values[batch] - (mine * rows[place]).sum(1)
+        slope = mine * error.unsqueeze(1) * (-2 / len(batch))
+        adam.step(distinct, rows, torch.zeros_like(rows).index_add_(0, place, slope))
+        return torch.dot(error, error)
+
+    cold.follow(step, len(values), factors, (model.items,), adam.settle, on_epoch)
+    return cold

@@ -1,0 +1,43 @@
+"""TMCDR (Zhu et al., SIGIR 2021): EMCDR's linear map, trained to do well after adapting.
+
+The transfer stage is the independent pretraining. Meta stage: a batch of overlap users is dealt
+into a support and a query group; the map takes one gradient step on the support group's ratings,
+and what is then lost on the query group's steps the map before, through that step (MAML). As
+published, a cold user gets the map as it is: he has no rating to adapt by.
+"""
+
+import torch
+from torch import Tensor
+
+from metaem_core.methods.bias_transfer import overlap_ratings
+from metaem_core.methods.by_user import ByUser
+from metaem_core.methods.method import ColdModel, OnEpoch, Problem, last_layer
+from metaem_core.methods.transfer_config import TransferConfig
+
+ADAPTATION = 0.1  # learning rate of the inner step
+
+
+def tmcdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdModel:
+    """``min_W L_query(W - alpha dL_support/dW)``, L the mean squared error of ratings."""
+    start = torch.Generator().manual_seed(config.seed)
+    (weight,) = last_layer(problem, problem.size, problem.size, start, bias=False)
+    source, target, (_, theirs) = problem.source, problem.target, problem.overlap
+    users, asked, values = problem.overlap_ratings()
+    known = ByUser.build(overlap_ratings(problem.pair)[0])
+
+    def carry(users: Tensor) -> Tensor:
+        return source.tastes(users) @ weight.T
+
+    def group_loss(weight: Tensor, group: Tensor) -> Tensor:
+        rows = known.rows(theirs[group])
+        vectors = source.tastes(users[rows]) @ weight.T
+        biased = torch.cat([vectors, cold.carry_bias(users[rows])], 1)
+        return (values[rows] - target.rate(biased, asked[rows])).square().mean()
+
+    def loss(batch: Tensor) -> Tensor:
+        support, query = batch[::2], batch[1::2] if len(batch) > 1 else batch
+        (slope,) = torch.autograd.grad(group_loss(weight, support), weight, create_graph=True)
+        return group_loss(weight - ADAPTATION * slope, query).expand(len(batch))
+
+    cold = ColdModel(problem, carry, target)
+    return cold.train(config, (weight,), len(theirs), loss, on_epoch)
