@@ -1,6 +1,5 @@
 """Which ratings stay: one per (user, item), then the largest set where all have k ratings."""
 
-from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,7 +8,6 @@ from numpy.typing import NDArray
 from metaem_core.ratings import Ints
 
 Codes = NDArray[np.uint32] | Ints
-Mask = NDArray[np.bool_]
 
 
 def peel(users: Codes, items: Codes, k: int) -> Iterator[Ints]:
@@ -22,14 +20,6 @@ def peel(users: Codes, items: Codes, k: int) -> Iterator[Ints]:
         keep = (np.bincount(user)[user] >= k) & (np.bincount(item)[item] >= k)
         dropped = not keep.all()
         rows = rows[keep]
-
-
-def k_core(users: Codes, items: Codes, k: int) -> Mask:
-    """The largest set of rows in which every user and every item has at least ``k``."""
-    (rows,) = deque(peel(users, items, k), maxlen=1)
-    mask = np.zeros(len(users), dtype=np.bool_)
-    mask[rows] = True
-    return mask
 
 
 def latest(users: Codes, items: Codes, values: NDArray[np.floating], times: Ints) -> Ints:

@@ -16,7 +16,6 @@ class DomainStatistics:
     ratings: int
     density: float  # ratings / (users x items)
     mean_rating: float
-    histogram: tuple[tuple[float, int], ...]  # (rating value, how often), ascending
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,6 @@ class PairStatistics:
 def domain_statistics(ratings: Ratings) -> DomainStatistics:
     """Counts what is rated: an index without a rating is no user and no item."""
     users, items = len(np.unique(ratings.users)), len(np.unique(ratings.items))
-    values, counts = np.unique(ratings.values, return_counts=True)
     if len(ratings) == 0:
         raise ValueError("a domain without ratings has no statistics; check the filter")
     return DomainStatistics(
@@ -40,7 +38,6 @@ def domain_statistics(ratings: Ratings) -> DomainStatistics:
         ratings=len(ratings),
         density=len(ratings) / (users * items),
         mean_rating=float(ratings.values.mean(dtype=np.float64)),
-        histogram=tuple(zip(values.tolist(), counts.tolist(), strict=True)),
     )
 
 

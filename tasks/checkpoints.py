@@ -47,12 +47,6 @@ class Checkpoint:
             logger.warning("ignoring a damaged checkpoint, starting over: %s: %s", self.path, error)
             return None
 
-    def clear(self) -> None:
-        """Forget it: the training is finished."""
-        self.path.unlink(missing_ok=True)
-        if self.folder.is_dir() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
-
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()

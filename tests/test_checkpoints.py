@@ -51,10 +51,6 @@ def test_the_last_save_counts_and_views_are_saved_as_they_look(tmp_path: Path) -
     assert loaded is not None
     assert loaded[0] == 2
     assert torch.equal(loaded[1]["w"], table.T)
-    checkpoint.clear()
-    assert checkpoint.load() is None
-    assert not checkpoint.folder.exists()
-    checkpoint.clear()
 
 
 @pytest.mark.parametrize("damage", [truncate, edit])

@@ -16,7 +16,6 @@ def test_counts_only_what_is_rated() -> None:
     assert (found.users, found.items, found.ratings) == (2, 2, 3)
     assert found.density == 3 / 4
     assert found.mean_rating == pytest.approx(14 / 3)
-    assert found.histogram == ((4.0, 1), (5.0, 2))
 
 
 def test_the_overlap_cannot_exceed_a_domain() -> None:
