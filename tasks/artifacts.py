@@ -69,6 +69,8 @@ class Store:
     def manifest(self, ref: ArtifactRef) -> Manifest:
         """The artifact's manifest, without a look at its data."""
         path = self.folder(ref) / MANIFEST
+        if not path.parent.is_dir():
+            raise CorruptArtifact(f"{ref} is missing")
         try:
             return Manifest.parse(path.read_bytes())
         except (OSError, ValueError, TypeError, KeyError) as error:

@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 
 from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
+from tasks.manifests import RECORDS, read_record
 
 
 def select(store: Store, prefix: str) -> list[ArtifactRef]:
-    """Artifacts whose ``stage/digest`` or digest begins so."""
-    return [
-        ref for ref in store.refs() if str(ref).startswith(prefix) or ref.digest.startswith(prefix)
-    ]
+    """Artifacts, lost ones too, whose ``stage/digest`` or digest begins so."""
+    refs = [*store.refs(), *_lost(store)]
+    return [ref for ref in refs if str(ref).startswith(prefix) or ref.digest.startswith(prefix)]
 
 
 def select_one(store: Store, prefix: str) -> ArtifactRef:
@@ -26,6 +27,17 @@ def select_one(store: Store, prefix: str) -> ArtifactRef:
 def manifest_text(store: Store, ref: ArtifactRef) -> str:
     """The manifest as JSON."""
     return json.dumps(asdict(store.manifest(ref)))
+
+
+def _lost(store: Store) -> list[ArtifactRef]:
+    """What a result record names although its folder is gone."""
+    found = set()
+    for record in (store.root / RECORDS).glob("*"):
+        with suppress(ValueError, KeyError, TypeError):
+            ref = read_record(record)
+            if not store.folder(ref).is_dir():
+                found.add(ref)
+    return sorted(found, key=str)
 
 
 def damages(store: Store, refs: Iterable[ArtifactRef]) -> Iterator[str]:

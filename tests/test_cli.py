@@ -90,6 +90,12 @@ def test_damage_and_garbage_are_found(root: Path, tmp_path: Path) -> None:
     found = metaem("artifacts", "verify", "--store", copy)
     assert found.exit_code == 1
     assert "split.parquet" in found.output.replace("\n", "")
+    lost = next(copy.glob("evaluate/*"))
+    shutil.rmtree(lost)
+    found = metaem("artifacts", "verify", "evaluate", "--store", copy)
+    assert (found.exit_code, found.output.count("missing")) == (1, 1)
+    assert f"evaluate/{lost.name} is missing" in found.output.replace("\n", "")
+    assert "2 artifacts, 1 damaged" in found.output
     before = {*copy.rglob("*")}
     assert "would free" in metaem("artifacts", "gc", "--store", copy, "--dry-run").output
     assert {*copy.rglob("*")} == before
