@@ -134,9 +134,11 @@ class Grid:
 
     def _rivals(self, cell: Cell) -> Iterator[Result]:
         settings = self.settings
+        if not settings.methods:
+            return
         for profile, base in product(settings.compared, settings.bases):
             yield from self._transfers(cell, profile, base)
-        if settings.methods and "paper" in settings.compared and settings.profile != "paper":
+        if "paper" in settings.compared and settings.profile != "paper":
             stage_1 = profiled(settings.pretrain, "paper", "pretrain")
             stage_2 = profiled(settings.mapping, "paper", "mapping")
             models = (self.pretrained(stage_1, cell[1], part) for part in (None, cell))

@@ -14,7 +14,8 @@ from flows.settings import Settings, read_settings
 
 ROOT = Path(__file__).parent.parent
 OPTIONS = (ROOT / "docs" / "options.md").read_text()
-RUN_DECIDES = {"pretrain.seed", "mapping.seed"}
+STAGES = ("pretrain", "mapping", "factors", "transfer")
+RUN_DECIDES = {f"{stage}.seed" for stage in STAGES} | {"factors.base", "transfer.method"}
 
 
 def settings(name: str, value: object) -> Iterator[tuple[str, object]]:
@@ -52,6 +53,10 @@ def test_every_setting_is_documented_with_its_default(name: str, default: object
         assert default is None
     elif isinstance(default, float):
         assert float(written) == default
+    elif default == ():
+        assert written == "none"
+    elif isinstance(default, tuple) and isinstance(default[0], str) and "://" not in default[0]:
+        assert written.split(",") == [*default]
     elif isinstance(default, tuple) and name not in ("betas", "seeds"):
         assert written == "the publishers'" or [float(x) for x in written.split(",")] == [*default]
     elif isinstance(default, str | int | bool | Path):
