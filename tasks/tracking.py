@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,10 +118,28 @@ def _open(where: Tracking, task: str) -> "tuple[MlflowClient, str]":
     from mlflow import MlflowClient
 
     client = MlflowClient(where.uri)
+    if where.artifacts is not None:  # the database is the store's own
+        _hide_default(client)
     known = client.get_experiment_by_name(task)
     if known is not None:
         return client, known.experiment_id
     return client, client.create_experiment(task, artifact_location=where.artifacts)
+
+
+def _hide_default(client: "MlflowClient") -> None:
+    """Mark MLflow's default experiment as deleted, which can be undone, while it holds nothing."""
+    from mlflow.entities import ViewType
+    from mlflow.exceptions import MlflowException
+
+    default = "0"
+    held = (
+        client.search_runs([default], run_view_type=ViewType.ALL, max_results=1),
+        client.search_traces(locations=[default], max_results=1),
+        client.search_logged_models([default], max_results=1),
+    )
+    if not any(held):
+        with suppress(MlflowException):  # it is marked already
+            client.delete_experiment(default)
 
 
 def _log(

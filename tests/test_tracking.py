@@ -10,6 +10,7 @@ from conftest import FinishedRun
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from tasks.artifacts import Store
 from tasks.experiment import ancestors
 from tasks.tracking import MAX_DIGEST, Tracking, serve, track
 
@@ -50,6 +51,20 @@ def test_a_run_shows_scores_settings_and_inputs(
         name: origin[name].digest[:MAX_DIGEST] for name in ("source", "target", "split")
     }
     assert "bias_transfer" in run.data.tags["mlflow.note.content"]
+
+
+def test_the_default_experiment_is_shown_only_with_something_in_it(
+    finished_run: FinishedRun, client: MlflowClient, tmp_path: Path
+) -> None:
+    store, outcome = finished_run.store, finished_run.outcome
+    assert outcome.report is not None
+    assert [each.name for each in client.search_experiments()] == ["movie-music"]
+    where = Tracking.inside(Store(tmp_path))
+    used = MlflowClient(where.uri)
+    kept = used.create_run("0").info.run_id
+    track(store, where, outcome.evaluations, outcome.report)
+    assert {each.name for each in used.search_experiments()} == {"movie-music", "Default"}
+    assert used.get_run(kept).info.lifecycle_stage == "active"
 
 
 def test_curves_have_a_point_an_epoch(finished_run: FinishedRun, client: MlflowClient) -> None:
