@@ -4,68 +4,88 @@ import torch
 from torch import Tensor
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
-DECAY = BETA1 / BETA2**0.5  # of an idle row's movement from step to step
-SETTLED = 20_000  # steps after which both bias corrections are 1 in float32
+SETTLED = 20_000  # steps after which bias corrections are 1, and moments 0, in float32
 
 
 class RowAdam:
     """Dense Adam (Kingma and Ba, Algorithm 1) in which idle rows catch up when they are read.
 
     Without a gradient a row's moments shrink by beta1 and beta2 a step, so after ``d`` idle steps
-    from step ``t`` it has moved by ``-lr m / sqrt(v) (F(t) - DECAY^d F(t + d))`` where
-    ``F(t) = sum_j DECAY^j c(t + j)`` and ``c`` is the bias correction. ``l2`` decays the rows a
-    step touches.
+    from step ``t`` it has moved by ``-lr m / sqrt(v) (F(t) - D^d F(t + d))``, ``c`` being the bias
+    correction, ``F(t) = sum_j D^j c(t + j)`` and ``D = beta1 / sqrt(beta2)``. ``l2`` decays the
+    rows a step touches. A row's value and moments lie side by side: it is fetched once.
     """
 
-    def __init__(self, table: Tensor, learning_rate: float, l2: float = 0.0) -> None:
-        self.table, self.learning_rate, self.l2 = table, learning_rate, l2
-        self.mean, self.square = torch.zeros_like(table), torch.zeros_like(table)
-        self.seen = torch.zeros(len(table), dtype=torch.long)  # step each row was last current at
-        self.steps = 0
-        self._reach = _reach(table.dtype)
+    def __init__(self, start: Tensor, learning_rate: float, l2: float = 0.0) -> None:
+        n, k = start.shape
+        self._rows = start.new_zeros(n, 3 * k + 1)  # value, mean, square, step it is current at
+        self.table = self._rows[:, :k]
+        self.table.copy_(start)
+        self.learning_rate, self.l2, self.steps = learning_rate, l2, 0
+        self._slot = torch.zeros(n, dtype=torch.long)
+        self._shrink, self._reach = _shrink(start.dtype), _reach(start.dtype)
 
     def read(self, rows: Tensor) -> Tensor:
-        """The current values (B, k) of distinct ``rows`` (B,)."""
-        seen = self.seen.index_select(0, rows)
-        idle = (self.steps - seen).unsqueeze(1).to(self.table.dtype)
-        now = self._reach[min(self.steps, SETTLED)]
-        before = self._reach.index_select(0, seen.clamp_max(SETTLED)).unsqueeze(1)
-        moved = self.learning_rate * (before - DECAY**idle * now)
-        mean, square = self.mean.index_select(0, rows), self.square.index_select(0, rows)
-        values = self.table.index_select(0, rows)
-        values.addcmul_(mean / (square.sqrt() + EPSILON), moved, value=-1)
-        self._moments = mean.mul_(BETA1**idle), square.mul_(BETA2**idle)
-        return values
+        """The current values (B, k) of ``rows`` (B,), which may repeat."""
+        k = self.table.shape[1]
+        fetched = self._rows.index_select(0, rows)
+        value, mean, square, seen = torch.split(fetched, [k, k, k, 1], 1)
+        then = seen.flatten().long()
+        idle = (self.steps - then).clamp_max_(SETTLED)
+        slow, fast, half = torch.split(self._shrink.index_select(0, idle), 1, 1)
+        past = self._reach.index_select(0, then.clamp_max_(SETTLED)) * half
+        square = square * fast
+        root = square.sqrt().add_(past[:, 1:])
+        moved = past[:, :1] - slow * self._reach[min(self.steps, SETTLED), 0]
+        value = (mean * moved).div_(root).mul_(-self.learning_rate).add_(value)
+        self._read = rows, value, mean * slow, square
+        return value
 
-    def step(self, rows: Tensor, values: Tensor, gradient: Tensor) -> None:
-        """One step of what :meth:`read` just gave for ``rows``, with ``gradient`` (B, k)."""
+    def step(self, gradient: Tensor) -> None:
+        """One step by ``gradient`` (B, k) of what was read last; that of repeats adds up."""
+        rows, value, mean, square = self._read
+        self._slot.index_copy_(0, rows, torch.arange(len(rows)))
+        first = self._slot.index_select(0, rows)  # one place for all repeats of a row
+        together = torch.zeros_like(value).index_add_(0, first, gradient).index_select(0, first)
         if self.l2:
-            gradient = gradient.add(values, alpha=self.l2)
+            together.add_(value, alpha=self.l2)
         self.steps += 1
-        mean, square = self._moments
-        mean.lerp_(gradient, 1 - BETA1)
-        square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+        mean.lerp_(together, 1 - BETA1)
+        square.mul_(BETA2).addcmul_(together, together, value=1 - BETA2)
         root = (1 - BETA2**self.steps) ** 0.5
         length = self.learning_rate * root / (1 - BETA1**self.steps)
-        values = values.addcdiv(mean, square.sqrt().add_(EPSILON * root), value=-length)
-        for store, new in ((self.table, values), (self.mean, mean), (self.square, square)):
-            store.index_copy_(0, rows, new)
-        self.seen.index_fill_(0, rows, self.steps)
+        value = value.addcdiv(mean, square.sqrt().add_(EPSILON * root), value=-length)
+        self._write(rows, value, mean, square)
 
     def settle(self) -> None:
         """Bring every row up to date, so that ``table`` can be read as a whole."""
-        rows = torch.arange(len(self.table))
-        self.table.copy_(self.read(rows))
-        self.mean, self.square = self._moments
-        self.seen.fill_(self.steps)
+        self.read(torch.arange(len(self.table)))
+        self._write(*self._read)
+
+    def _write(self, rows: Tensor, value: Tensor, mean: Tensor, square: Tensor) -> None:
+        seen = value.new_full((len(rows), 1), self.steps)
+        self._rows.index_copy_(0, rows, torch.cat([value, mean, square, seen], 1))
+
+
+def _shrink(dtype: torch.dtype) -> Tensor:
+    """beta1^d, beta2^d and sqrt(beta2)^d for d = 0 .. SETTLED idle steps."""
+    factors = torch.tensor([BETA1, BETA2, BETA2**0.5], dtype=torch.float64)
+    shrunk: Tensor = factors ** torch.arange(SETTLED + 1).unsqueeze(1)
+    return shrunk.to(dtype)
 
 
 def _reach(dtype: torch.dtype) -> Tensor:
-    """F(t) for t = 0 .. SETTLED, from its recursion F(t) = DECAY (c(t + 1) + F(t + 1))."""
+    """F(t) and epsilon's part beside sqrt(v), for t = 0 .. SETTLED.
+
+    ``F(t) = D (c(t + 1) + F(t + 1))``. An idle row keeps the epsilon of its first idle step: next
+    to gradients of 1e-5 that is one part in a thousand of its movement.
+    """
+    decay = BETA1 / BETA2**0.5
     t = torch.arange(1, SETTLED + 2, dtype=torch.float64)
     correction = (1 - BETA2**t).sqrt() / (1 - BETA1**t)  # c(1) ... c(SETTLED + 1)
-    reach, ahead = [], DECAY / (1 - DECAY)
+    reach, ahead = [], decay / (1 - decay)
     for c in reversed(correction.tolist()):
-        ahead = DECAY * (c + ahead)
+        ahead = decay * (c + ahead)
         reach.append(ahead)
-    return torch.tensor(reach[::-1], dtype=dtype)
+    small = EPSILON * (1 - BETA2**t).sqrt()
+    return torch.stack([torch.tensor(reach[::-1], dtype=torch.float64), small], 1).to(dtype)

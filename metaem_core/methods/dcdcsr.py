@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.methods.method import ColdModel, OnEpoch, Problem, layer
+from metaem_core.methods.method import Carry, ColdModel, OnEpoch, Problem, layer
 from metaem_core.methods.transfer_config import TransferConfig
+from metaem_core.models.factors import FactorModel
 from metaem_core.row_adam import RowAdam
 
 
@@ -34,10 +35,8 @@ def dcdcsr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdM
 
     every = replace(config, patience=0)  # against the old items no epoch is better than another
     ColdModel(problem, carry, target).train(every, network, len(mine), loss, lambda _: None)
-    users = target.users.index_copy(0, theirs, carry(mine))
-    items = torch.zeros_like(target.items) if target.centred else target.items.clone()
-    cold = ColdModel(problem, carry, replace(target, users=users, items=items))
-    return retrain_items(cold, config, on_epoch)
+    fixed = replace(target, users=target.users.index_copy(0, theirs, carry(mine)))
+    return retrain_items(problem, config, fixed, carry, on_epoch)
 
 
 def benchmark(problem: Problem) -> Tensor:
@@ -52,21 +51,22 @@ def benchmark(problem: Problem) -> Tensor:
     return weighed / (n_source[mine] + n_target[theirs])
 
 
-def retrain_items(cold: ColdModel, config: TransferConfig, on_epoch: OnEpoch) -> ColdModel:
+def retrain_items(
+    problem: Problem, config: TransferConfig, target: FactorModel, carry: Carry, on_epoch: OnEpoch
+) -> ColdModel:
     """Fit the items of a plain MF to all target ratings, its users as they are."""
-    model, known = cold.target, cold.problem.pair.target
-    factors = cold.problem.factors_of(config)
+    known, factors = problem.pair.target, problem.factors_of(config)
     users, items = torch.from_numpy(known.users), torch.from_numpy(known.items)
-    values = model.residuals(users, items, torch.from_numpy(known.values))
-    adam = RowAdam(model.items, factors.learning_rate, factors.l2)
+    values = target.residuals(users, items, torch.from_numpy(known.values))
+    start = torch.zeros_like(target.items) if target.centred else target.items
+    adam = RowAdam(start, factors.learning_rate, factors.l2)
 
     def step(batch: Tensor) -> Tensor:
-        distinct, place = torch.unique(items[batch], return_inverse=True)
-        rows, mine = adam.read(distinct), model.users[users[batch]]
-        error = values[batch] - (mine * rows[place]).sum(1)
-        slope = mine * error.unsqueeze(1) * (-2 / len(batch))
-        adam.step(distinct, rows, torch.zeros_like(rows).index_add_(0, place, slope))
+        mine, theirs = target.users[users[batch]], adam.read(items[batch])
+        error = values[batch] - (mine * theirs).sum(1)
+        adam.step(mine * (error * (-2 / len(batch))).unsqueeze(1))
         return torch.dot(error, error)
 
-    cold.follow(step, len(values), factors, (model.items,), adam.settle, on_epoch)
+    cold = ColdModel(problem, carry, target.with_items(adam.table))
+    cold.follow(step, len(values), factors, (adam.table,), adam.settle, on_epoch)
     return cold
