@@ -17,6 +17,7 @@ from metaem_core.ratings import RatingScale
 from tasks.reading import BadRatings, FilteredRatings, read_ratings
 from tasks.sources.amazon_2014 import Amazon2014
 from tasks.sources.base import Source
+from tasks.sources.columns import BadHeader
 from tasks.sources.files import Files
 from tasks.sources.lines import DamagedFile, ReadLimits
 
@@ -324,12 +325,41 @@ def test_a_user_with_fifty_thousand_ratings(tmp_path: Path) -> None:
     assert (result.counts.users, result.counts.items) == (1, 50_000)
 
 
-def test_a_missing_column_is_named(tmp_path: Path) -> None:
-    source = Files({"movie": "x.csv"})
+HEADERS = {
+    "user_id,item,rating,timestamp": "no column 'item_id': .* files.columns.item=NAME",
+    "a,x,5,1": "no column 'user_id'",
+    "": "no column 'user_id'",
+    '"user_id,item_id,rating,timestamp': "no column 'user_id'",
+    "user_id,user_id,item_id,rating": "two columns of one name",
+    "user_id,item_id,rating,,": "two columns of one name",
+}
+
+
+@pytest.mark.parametrize(("header", "told"), HEADERS.items())
+def test_a_wrong_header_is_told_and_quoted_apart(tmp_path: Path, header: str, told: str) -> None:
     path = tmp_path / "ratings.csv"
-    path.write_text("user_id,item,rating,timestamp\na,x,5,1\n")
-    with pytest.raises(ValueError, match=r"no column 'item_id' among"):
-        read_ratings(path, source, WHOLE_STARS)
+    path.write_text(f"{header}\na,x,5,1\n")
+    with pytest.raises(BadHeader, match=told) as refusal:
+        read_ratings(path, Files({}), WHOLE_STARS)
+    assert "'x'" not in str(refusal.value)
+    expected = [] if header[:1] in ("", '"') else header.split(",")
+    assert refusal.value.details() == [f"its columns: {expected}"]
+
+
+def test_lines_with_too_many_fields_are_malformed_from_the_first_on(tmp_path: Path) -> None:
+    path = tmp_path / "ratings.csv"
+    path.write_text("user_id,item_id,rating\na,x,5,1\nb,x,5,1\nb,x,4\n")
+    assert read_ratings(path, Files({}), WHOLE_STARS, 1, strict=False).counts.malformed == 2
+
+
+@pytest.mark.parametrize("rating", [None, [5], b"\xff"])
+def test_a_parquet_file_of_another_kind_is_refused(tmp_path: Path, rating: object) -> None:
+    path = tmp_path / "ratings.parquet"
+    path.write_bytes(b"user_id,item_id,rating")
+    if rating is not None:
+        pl.DataFrame({"user_id": ["a"], "item_id": ["x"], "rating": [rating]}).write_parquet(path)
+    with pytest.raises(DamagedFile, match="no readable Parquet"):
+        read_ratings(path, Files({}), WHOLE_STARS)
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])

@@ -13,13 +13,25 @@ from pathlib import Path
 
 import polars as pl
 import polars.selectors as cs
-from polars.exceptions import ComputeError
+from polars.exceptions import PolarsError
 
 from tasks.sources.base import Columns, Layout
-from tasks.sources.lines import Block, ReadLimits, line_blocks
+from tasks.sources.lines import Block, DamagedFile, ReadLimits, line_blocks
 
 FIELDS = ("user_id", "item_id", "rating", "timestamp")
 PARQUET_ROWS = 1 << 19
+
+
+class BadHeader(ValueError):
+    """Columns that ratings cannot be read from. A header may be a rating: ``details`` quotes it."""
+
+    def __init__(self, message: str, found: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.found = list(found)
+
+    def details(self) -> list[str]:
+        """What the file calls its columns, for the eyes of the ratings' owner."""
+        return [f"its columns: {self.found!r}"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +73,7 @@ def _delimited_frame(block: Block, header: Sequence[str], layout: Layout) -> pl.
             schema=dict.fromkeys(header, pl.String),
             separator=layout.separator,
         )
-    except ComputeError:
+    except PolarsError:
         frame = pl.DataFrame()
     if frame.height != block.lines:
         # a line with too many fields, stray quotes or bytes that are no text: look at each line
@@ -89,7 +101,7 @@ def _json_frame(block: Block, columns: Columns) -> pl.DataFrame:
     schema = dict.fromkeys(columns.names(), pl.String)
     try:
         frame = pl.read_ndjson(io.BytesIO(block.data), schema=schema)
-    except ComputeError:
+    except PolarsError:
         frame = pl.DataFrame()
     if frame.height != block.lines:
         rows = [_fields(line, columns) for line in block.data.splitlines()]
@@ -107,6 +119,13 @@ def _fields(line: bytes, columns: Columns) -> list[str | None]:
 
 
 def _parquet(path: Path, columns: Columns) -> Iterator[RawBlock]:
+    try:
+        yield from _parquet_rows(path, columns)
+    except PolarsError:  # its text may quote ratings
+        raise DamagedFile(f"{path}: no readable Parquet of plain columns: write it again") from None
+
+
+def _parquet_rows(path: Path, columns: Columns) -> Iterator[RawBlock]:
     table = pl.scan_parquet(path)
     _require(path, columns, table.collect_schema().names())
     wanted = cs.by_name(columns.names(), require_all=False)
@@ -122,10 +141,13 @@ def _require(path: Path, columns: Columns, found: Sequence[str]) -> None:
     needed = {"user": columns.user, "item": columns.item, "rating": columns.rating}
     for field, name in needed.items():
         if name not in found:
-            raise ValueError(
-                f"{path.name}: no column {name!r} among {list(found)!r}: say which column holds "
-                f"the {field}, such as --set files.columns.{field}={found[0]}"
+            raise BadHeader(
+                f"{path.name}: no column {name!r}: say which column holds the {field}, "
+                f"--set files.columns.{field}=NAME",
+                found,
             )
+    if len({*found}) < len(found):
+        raise BadHeader(f"{path.name}: two columns of one name: rename one", found)
 
 
 def _named(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
