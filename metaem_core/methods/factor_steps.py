@@ -51,7 +51,7 @@ class FactorSteps:
 
     def _gradient(self, rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Parameters]:
         """The summed squared error, and the mean one's gradient by rows (2B, k) and head."""
-        rows = rows.requires_grad_()
+        rows = rows.detach().requires_grad_()
         head: Parameters = tuple(p.detach().requires_grad_() for p in self.head)
         users, items = rows.chunk(2)
         mine, theirs = user_vectors(self.base, head, users), item_vectors(self.base, head, items)
