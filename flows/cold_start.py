@@ -3,18 +3,13 @@
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.checks import check
 from flows.grid import STEPS, Grid, Outcome
 from flows.interrupt import stoppable
 from flows.settings import Settings
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import ArtifactSerializer
 from tasks.tracking import Tracking, track
-
-
-def _require_known(*names: str) -> None:
-    for name in names:
-        if name not in STEPS:
-            raise ValueError(f"no stage {name!r}: use one of {', '.join(STEPS)}")
 
 
 # with its own serializer Prefect would pickle what a failed flow raised
@@ -46,7 +41,7 @@ def run(
     settings: Settings, refresh: frozenset[str] = frozenset(), until: str = "report"
 ) -> Outcome:
     """:func:`cold_start` with as many stages at once as the settings allow."""
-    _require_known(until, *refresh)
+    check(settings, until, *refresh)
     runner: ThreadPoolTaskRunner[ArtifactRef] = ThreadPoolTaskRunner(max_workers=settings.workers)
     bound = cold_start.with_options(task_runner=runner)  # type: ignore[arg-type]  # invariant
     return bound(settings, refresh, until)

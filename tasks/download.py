@@ -9,7 +9,7 @@ from pathlib import Path
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
 from tasks.code_digest import code_digest
-from tasks.fetching import fetch
+from tasks.fetching import fetch, require_file
 from tasks.files import sha256_of
 from tasks.progress import advance
 from tasks.sources.base import LAYOUT, Generated, Local, Remote, Source
@@ -24,6 +24,13 @@ class DownloadRequest:
     source: Source
     offline: bool = False  # use only what is here already
     limits: DownloadLimits = field(default_factory=DownloadLimits)
+
+    def check(self) -> None:
+        """Raise ValueError for what is wrong already: the domain, the kind of file, its path."""
+        location = self.source.location(self.domain)
+        self.source.layout(Path(location.name))
+        if isinstance(location, Local) and not self.offline:  # offline an earlier copy will do
+            require_file(location.path)
 
     def identity(self) -> dict[str, object]:
         """What decides the bytes: an address, a local file's content, a generator's code."""

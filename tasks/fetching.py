@@ -14,6 +14,10 @@ class DigestMismatch(DownloadError):
     """A file is not the one that was recorded or pinned."""
 
 
+class Unobtainable(DownloadError, ValueError):
+    """There is no file, and only the caller can change that."""
+
+
 def silent(done: int, total: int | None) -> None:
     """Report no progress."""
 
@@ -64,7 +68,7 @@ def _fetch(
         return
     if offline and isinstance(location, Remote):
         state = "is not what was recorded" if target.exists() else "is not here"
-        raise DownloadError(f"{target} {state} and downloading is off: run once online")
+        raise Unobtainable(f"{target} {state} and downloading is off: run once online")
     part = target.with_name(f"{target.name}.part")
     entry = _obtain(location, part, limits, ledger, progress)
     sync_file(part)
@@ -110,9 +114,14 @@ def _obtain(
     raise DownloadError("\n".join(map(str, failures))) from failures[-1]
 
 
-def _copy(path: Path, part: Path, limits: DownloadLimits, progress: Progress) -> None:
+def require_file(path: Path) -> None:
+    """Raise unless there is a file."""
     if not path.is_file():
-        raise DownloadError(f"{path} is no file: check the path")
+        raise Unobtainable(f"{path} is no file: check the path")
+
+
+def _copy(path: Path, part: Path, limits: DownloadLimits, progress: Progress) -> None:
+    require_file(path)
     total, done = path.stat().st_size, 0
     if total > limits.size:
         raise DownloadError(f"{path}: {total} bytes, over the limit of {limits.size}")

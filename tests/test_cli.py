@@ -113,6 +113,7 @@ def test_every_option_is_a_setting(name: str) -> None:
     assert options - {"assignments", "name", "refresh"} <= {*Settings.model_fields}
 
 
+FILES = ("--source", "files", "--task", "a-b", "--set", "files.files.b=b.csv", "--set")
 WRONG = [
     ("run", "--task", "movie-movie"),
     ("run", "--task", "movies"),
@@ -122,6 +123,13 @@ WRONG = [
     ("stage", "evalute"),
     ("artifacts", "list", "--store", "/nowhere/at/all"),
     ("run", "--source", "files", "--task", "a-b"),
+    ("run", *FILES, "files.files.a=a.csv"),
+    ("run", *FILES, "files.files.a=b.csv", "--offline"),
+    ("run", *FILES, "files.files.a=a.pdf"),
+    ("stats", "--task", "movie-poetry"),
+    ("run", "--source", "amazon-2014", "--task", "movie-poetry"),
+    ("run", "--source", "amazon-2014", "--mirror", "/nowhere/at/all"),
+    ("run", "--store", "/dev/null/store"),
 ]
 
 
@@ -133,12 +141,31 @@ def test_bad_input_costs_one_line_and_exit_code_2(
     prefect_server: None,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("user_id,item_id,rating\n")
     done = metaem(*arguments)
     assert done.exit_code == 2
     lines = [line for line in done.output.splitlines() if line.strip()]
     assert len(lines) == 1
     assert lines[0].startswith("metaem: ")
     assert "Traceback" not in done.output
+
+
+def test_most_bad_input_is_told_before_anything_is_started(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("user_id,item_id,rating\n")
+    code = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from flows.cli import app\n"
+        "for arguments in map(str.split, sys.argv[1:]):\n"
+        "    done = CliRunner().invoke(app, arguments)\n"
+        "    assert done.exit_code == 2, (arguments, done.output)\n"
+    )
+    early = [" ".join(arguments) for arguments in WRONG if "--offline" not in arguments]
+    environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": ""}
+    environment["PYTHONPATH"] = str(Path(__file__).parent.parent)
+    command = [sys.executable, "-c", code, *early]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    assert not list((tmp_path / "prefect").glob("prefect.db*")), "a server was started"
 
 
 def test_a_file_with_bad_lines_is_told_with_line_numbers(

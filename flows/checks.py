@@ -1,0 +1,18 @@
+"""What can be known to fail before anything is started."""
+
+from flows.grid import STEPS
+from flows.settings import Settings
+from tasks.download import DownloadRequest
+
+
+def check(settings: Settings, *stages: str) -> None:
+    """Raise ValueError for an unknown stage, a source that cannot be had, a store out of place."""
+    for name in stages:
+        if name not in STEPS:
+            raise ValueError(f"no stage {name!r}: use one of {', '.join(STEPS)}")
+    for domain in settings.domains:
+        DownloadRequest(domain, settings.chosen_source, settings.offline).check()
+    try:
+        settings.store.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"no store can be at {str(settings.store)!r}: {error.strerror}") from error
