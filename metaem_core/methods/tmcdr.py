@@ -36,8 +36,13 @@ def tmcdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdMo
 
     def loss(batch: Tensor) -> Tensor:
         support, query = batch[::2], batch[1::2] if len(batch) > 1 else batch
-        (slope,) = torch.autograd.grad(group_loss(weight, support), weight, create_graph=True)
-        return group_loss(weight - ADAPTATION * slope, query).expand(len(batch))
+        return group_loss(adapted(weight, group_loss(weight, support)), query).expand(len(batch))
 
     cold = ColdModel(problem, carry, target)
     return cold.train(config, (weight,), len(theirs), loss, on_epoch)
+
+
+def adapted(weight: Tensor, support_loss: Tensor) -> Tensor:
+    """One gradient step, itself differentiable by ``weight``."""
+    (slope,) = torch.autograd.grad(support_loss, weight, create_graph=True)
+    return weight - ADAPTATION * slope
