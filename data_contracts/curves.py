@@ -17,6 +17,10 @@ class LearningCurve(dy.Schema):
     def epochs_count_from_one(cls) -> pl.Expr:
         return pl.col("epoch") == pl.int_range(pl.len()) + 1
 
+    @dy.rule()
+    def both_errors_are_validated_or_neither(cls) -> pl.Expr:
+        return pl.col("validation_mae").is_null() == pl.col("validation_rmse").is_null()
+
 
 class ExperimentCurves(dy.Schema):
     """The learning curves of an experiment's training stages, one after the other."""

@@ -1,12 +1,16 @@
 """Every method's predictions for the cold users, and what they are worth."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
 from data_contracts.curves import ExperimentCurves
+from data_contracts.groups import GROUPINGS, GroupErrors
 from data_contracts.predictions import Predictions
 from data_contracts.scores import Scores, UserErrors
+from metaem_core.breakdown import GROUPS, group_errors, group_of
 from metaem_core.evaluation import (
     EvaluateConfig,
     clip,
@@ -15,12 +19,15 @@ from metaem_core.evaluation import (
     rating_scores,
 )
 from metaem_core.metrics import user_errors
-from metaem_core.pair import Predict, Queries
+from metaem_core.pair import DomainPair, Predict, Queries
 from metaem_core.ratings import Floats
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
 from tasks.domains import Domain, domain_pair, held_out, read_domain, read_split
 from tasks.progress import advance
+
+if TYPE_CHECKING:
+    from tasks.factor_models import ColdRatings
 
 
 @stage("evaluate")
@@ -38,15 +45,15 @@ def evaluate(
     """Predict the cold users' target ratings with every method and score the predictions."""
     # torch is imported only by runs that predict
     from metaem_core.methods.trivial import TRIVIAL
-    from tasks.scoring import metaem_predict, rival_predictors
+    from tasks.scoring import metaem, rival_methods
 
     source_domain, target_domain = read_domain(store, source), read_domain(store, target)
     roles = read_split(store, split)
     pair = domain_pair(source_domain, target_domain, roles)
     queries = held_out(source_domain, target_domain, roles.cold)
-    predictors = {name: fit(pair) for name, fit in TRIVIAL.items()}
-    predictors["metaem"] = metaem_predict(store, source_model, target_model, mapping)
-    predictors |= rival_predictors(store, rivals, source_domain)
+    others = rival_methods(store, rivals, source_domain)
+    trained = [metaem(store, source_model, target_model, mapping), *others]
+    predictors = {name: fit(pair) for name, fit in TRIVIAL.items()} | _named(trained)
     asked = {name: rate(queries.users, queries.items) for name, rate in predictors.items()}
     with store.draft() as draft:
         predictions = _predictions(asked, queries, source_domain, target_domain)
@@ -55,10 +62,22 @@ def evaluate(
         draft.write_frame("scores.parquet", scores, Scores)
         errors = _user_errors(config, asked, queries, source_domain)
         draft.write_frame("user_errors.parquet", errors, UserErrors)
+        groups = _group_errors(config, asked, queries, pair)
+        draft.write_frame("groups.parquet", GroupErrors.cast(groups), GroupErrors)
         models = {"source": source_model, "target": target_model, "mapping": mapping}
+        models |= {each.name: ref for each, ref in zip(others, rivals, strict=True)}
         draft.write_frame("curves.parquet", _curves(store, models), ExperimentCurves)
         draft.write_json("experiment.json", _experiment(store, config, split))
     return draft.ref
+
+
+def _named(trained: "Iterable[ColdRatings]") -> dict[str, Predict]:
+    found: dict[str, Predict] = {}
+    for each in trained:
+        if each.name in found:
+            raise ValueError(f"two models are called {each.name!r}")
+        found[each.name] = each.predict
+    return found
 
 
 def _predictions(
@@ -112,6 +131,21 @@ def _user_errors(
             "mse": errors.mse,
         }
         frames.append(pl.DataFrame(frame))
+    return pl.concat(frames)
+
+
+def _group_errors(
+    config: EvaluateConfig, asked: Mapping[str, Floats], queries: Queries, pair: DomainPair
+) -> pl.DataFrame:
+    history = np.bincount(pair.source.users, minlength=pair.source.n_users)[queries.users]
+    popularity = np.bincount(pair.target.items, minlength=pair.target.n_items)[queries.items]
+    frames = []
+    for name, predicted in asked.items():
+        clipped = clip(predicted, config.scale)
+        for grouping, counts in zip(GROUPINGS, (history, popularity), strict=True):
+            summed = group_errors(group_of(counts), queries.users, clipped, queries.values)
+            keys = {"method": name, "grouping": grouping, "group": GROUPS}
+            frames.append(pl.DataFrame(keys | vars(summed)).filter(pl.col("ratings") > 0))
     return pl.concat(frames)
 
 

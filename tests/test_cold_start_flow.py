@@ -62,6 +62,20 @@ def test_scores_are_those_of_the_predictions_row_by_row(finished_run: FinishedRu
         assert (both[metric] - both[f"{metric}_scored"]).abs().max() < 1e-6
 
 
+def test_groups_add_up_to_the_scores(finished_run: FinishedRun) -> None:
+    store, (ref, _) = finished_run.store, finished_run.outcome.evaluations
+    groups = store.read_frame(ref, "groups.parquet")
+    summed = groups.group_by("method", "grouping").agg(
+        mae=pl.col("absolute").sum() / pl.col("ratings").sum(),
+        rmse=(pl.col("squared").sum() / pl.col("ratings").sum()).sqrt(),
+    )
+    scores = store.read_frame(ref, "scores.parquet").pivot("metric", index="method")
+    both = summed.join(scores, on="method", suffix="_scored")
+    assert both.height == 2 * (len(TRIVIAL) + 1)
+    for metric in ("mae", "rmse"):
+        assert (both[metric] - both[f"{metric}_scored"]).abs().max() < 1e-9
+
+
 def test_only_cold_users_are_asked_and_all_their_ratings(finished_run: FinishedRun) -> None:
     store, (ref, _) = finished_run.store, finished_run.outcome.evaluations
     origin = ancestors(store, ref)

@@ -8,6 +8,7 @@ from dataframely.exc import ValidationError
 from data_contracts.counts import FilterCounts
 from data_contracts.curves import ExperimentCurves, LearningCurve
 from data_contracts.embeddings import item_embeddings, user_embeddings
+from data_contracts.groups import GroupErrors
 from data_contracts.predictions import Predictions
 from data_contracts.ratings import Items, Ratings, Users, k_core
 from data_contracts.scores import Scores, Summary, UserErrors
@@ -88,9 +89,10 @@ def test_epochs_count_from_one(epochs: list[int]) -> None:
     assert "epochs_count_from_one" in refusal(LearningCurve, curve(epochs))
 
 
-def test_every_epoch_is_validated() -> None:
-    frame = curve([1]).with_columns(validation_mae=pl.lit(None, pl.Float64))
-    assert "'validation_mae'" in refusal(LearningCurve, frame)
+def test_an_epoch_is_validated_by_both_errors_or_neither() -> None:
+    half = curve([1]).with_columns(validation_mae=pl.lit(None, pl.Float64))
+    assert "both_errors_are_validated" in refusal(LearningCurve, half)
+    LearningCurve.validate(half.with_columns(validation_rmse=pl.lit(None, pl.Float64)))
 
 
 def test_stages_of_an_experiment_have_a_curve_each() -> None:
@@ -136,6 +138,14 @@ def test_a_single_seed_has_no_deviation(seeds: int, sd: float | None) -> None:
     Summary.validate(Summary.cast(pl.DataFrame([row | {"seeds": 2, "sd": 0.0}])))
     told = refusal(Summary, Summary.cast(pl.DataFrame([row | {"seeds": seeds, "sd": sd}])))
     assert "several_seeds_have" in told
+
+
+def test_a_group_has_no_more_users_than_ratings() -> None:
+    row = {"method": ["m"], "grouping": ["history"], "group": ["5-9"], "ratings": [2]}
+    row |= {"absolute": [1.0], "squared": [1.0], "user_mae": [0.5]}
+    GroupErrors.validate(GroupErrors.cast(pl.DataFrame(row | {"users": [2]})))
+    told = refusal(GroupErrors, GroupErrors.cast(pl.DataFrame(row | {"users": [3]})))
+    assert "a_user_has_a_rating" in told
 
 
 @pytest.mark.parametrize("schema", [Predictions, Scores, Summary])

@@ -46,7 +46,7 @@ def run(store: Store, source: Source) -> Run:
     models = pretrain.fn(store, PRETRAIN, movie, None), pretrain.fn(store, PRETRAIN, music, split)
     mapped = mapping.fn(store, MAPPING, *models, movie, music, split)
     config = EvaluateConfig("movie-music", ranking_users=2)
-    evaluation = evaluate.fn(store, config, movie, music, split, *models, mapped)
+    evaluation = evaluate.fn(store, config, movie, music, split, *models, mapped, [])
     digests = tuple(ref.digest for ref in (*models, mapped))
     return Run(store, split, music, digests, evaluation)
 
