@@ -1,0 +1,72 @@
+"""A user's vector in hindsight: the one that best explains his ratings of fixed items.
+
+Spaces that were trained apart cannot be compared, so what a cold user's vector ought to have been
+is asked of the very items that his transformed vector is multiplied with.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metaem_core.bias import USER_DAMPING, damped_mean
+from metaem_core.models.domain import DomainModel
+from metaem_core.models.mlp import mlp
+
+BLOCK = 1 << 12  # ratings whose (k, k) products are held at once
+
+
+@dataclass(frozen=True)
+class Rated:
+    """Ratings of some users (B,), each rating with its user's place among them."""
+
+    users: Tensor  # (B,) indices in their domain
+    owner: Tensor  # (R,)
+    items: Tensor  # (R,)
+    values: Tensor  # (R,)
+
+    def left(self, offsets: Tensor, centred: bool) -> Tensor:
+        """``r - offset_j - b`` (R,), where b is the damped mean of what the offsets leave."""
+        left = self.values - offsets[self.items]
+        if not centred:
+            return left
+        owner = self.owner.numpy()
+        bias = damped_mean(owner, left.numpy(), len(self.users), USER_DAMPING)
+        return left - torch.from_numpy(bias.astype(np.float32))[self.owner]
+
+
+def fold_in(seen: Tensor, left: Tensor, owner: Tensor, users: int, damping: float) -> Tensor:
+    """``argmin_u sum (y - u . v_j)^2 + damping |u|^2`` of every user, in closed form (B, k).
+
+    Args:
+        seen: the item vector v_j of each rating, as its user is given it (R, k).
+        left: y, what mean and biases leave of each rating (R,).
+        owner: the user behind each rating (R,).
+        users: B.
+    """
+    k = seen.shape[1]
+    square = torch.zeros(users, k, k, dtype=torch.float64)
+    product = torch.zeros(users, k, dtype=torch.float64)
+    for rows in torch.split(torch.arange(len(left)), BLOCK):
+        items, whose = seen[rows].double(), owner[rows]
+        square.index_add_(0, whose, items.unsqueeze(2) * items.unsqueeze(1))
+        product.index_add_(0, whose, items * left[rows].double().unsqueeze(1))
+    square.diagonal(dim1=1, dim2=2).add_(damping)
+    solved: Tensor = torch.linalg.solve(square, product)
+    return solved.to(seen.dtype)
+
+
+def private_view(model: DomainModel, private_items: Tensor, rated: Rated) -> Tensor:
+    """``MLP_item(V^c_j V^p_i)`` of every rating (R, k_u), for users with ``private_items``."""
+    common = model.common_items[rated.items].unsqueeze(1)
+    items = torch.bmm(common, private_items[rated.owner]).squeeze(1)
+    return mlp(model.item_tower, items, model.relu_last)
+
+
+def closeness(target: Tensor, transformed: Tensor) -> tuple[float, float]:
+    """Mean distance of each user's two vectors (B, k), and that of two different users' vectors."""
+    distances = torch.cdist(target.double(), transformed.double())
+    own, users = float(distances.diagonal().mean()), len(target)
+    others = (float(distances.sum()) - own * users) / max(users * (users - 1), 1)
+    return own, others

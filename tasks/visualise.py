@@ -1,0 +1,135 @@
+"""The paper's Figure 2 for one cell: target and transformed user vectors, by t-SNE and in numbers.
+
+A training user's target vector is the model's own. A cold user has none: his is folded in, from
+his target ratings, against the item side that his transformed vector meets. Only taste is shown,
+not the bias beside it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from data_contracts.pictures import Closeness, Points
+from tasks.artifacts import ArtifactRef, Store
+from tasks.caching import stage
+from tasks.domains import read_domain, read_split
+from tasks.progress import advance
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tasks.views import Drawn, Views
+
+SHOWN = ("ptupcdr", "ptupcdr-paper")  # of the other methods
+PERPLEXITY = 30.0
+
+
+@dataclass(frozen=True)
+class VisualiseConfig:
+    """What is drawn."""
+
+    task: str
+    beta: float
+    users: int = 256  # at most, of the training users and of the cold ones
+    # of the fold-in: the one that comes closest to training users' own vectors
+    dampings: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+    seed: int = 0
+
+
+@stage("visualise")
+def visualise(
+    store: Store,
+    config: VisualiseConfig,
+    source: ArtifactRef,
+    target: ArtifactRef,
+    split: ArtifactRef,
+    source_model: ArtifactRef,
+    target_model: ArtifactRef,
+    mapping: ArtifactRef,
+    rivals: list[ArtifactRef],
+) -> ArtifactRef:
+    """Draw the same training and cold users for MetaEM and PTUPCDR."""
+    # torch is imported only by runs that need it
+    from tasks.views import draw, metaem_views
+
+    domains = read_domain(store, source), read_domain(store, target)
+    roles = read_split(store, split)
+    drawn = {
+        users: draw(*domains, ids, config.users, config.seed)
+        for users, ids in (("train", roles.train), ("cold", roles.cold))
+    }
+    views = {"metaem": metaem_views(store, source_model, target_model, mapping)}
+    views |= dict(_rivals(store, rivals))
+    points, closeness = [], []
+    for done, (name, view) in enumerate(views.items()):
+        advance(done, len(views), unit="method", note=name)
+        for users, vectors, row in _compared(view, drawn, config):
+            points.append(_points(name, users, vectors, config.seed))
+            closeness.append({"method": name, "users": users, **row})
+    with store.draft() as draft:
+        draft.write_frame("tsne.parquet", pl.concat(points), Points)
+        draft.write_frame("closeness.parquet", Closeness.cast(pl.DataFrame(closeness)), Closeness)
+        cell = {"task": config.task, "beta": config.beta, "seed": config.seed}
+        draft.write_json("experiment.json", cell)
+    return draft.ref
+
+
+def _rivals(store: Store, rivals: list[ArtifactRef]) -> "Iterator[tuple[str, Views]]":
+    from tasks.views import factor_views, metaem_views
+
+    for ref in rivals:
+        if ref.stage == "mapping":
+            inputs = store.manifest(ref).provenance.inputs
+            (source_model,), (target_model,) = inputs["source_model"], inputs["target_model"]
+            store.verify(source_model)
+            store.verify(target_model)
+            yield "metaem-paper", metaem_views(store, source_model, target_model, ref)
+        else:
+            about = store.read_json(ref, "model.json")
+            assert isinstance(about, dict)
+            if about["name"] in SHOWN:
+                yield about["name"], factor_views(store, ref)
+
+
+def _compared(
+    view: "Views", drawn: "Mapping[str, Drawn]", config: VisualiseConfig
+) -> "Iterator[tuple[str, tuple[Tensor, Tensor], dict[str, object]]]":
+    """Sort of users, their target and transformed vectors (B, k), and what Closeness tells."""
+    from metaem_core.fold_in import closeness
+    from tasks.views import in_hindsight
+
+    mine, theirs = view(drawn["train"], True), view(drawn["cold"], False)
+    fitted = {d: in_hindsight(mine, drawn["train"], d) for d in config.dampings}
+    best = min(fitted, key=lambda d: closeness(mine.own, fitted[d])[0])
+    truth = in_hindsight(theirs, drawn["cold"], best)
+    for users, target, moved, told in (
+        ("train", mine.own, mine.transformed, closeness(mine.own, fitted[best])[0]),
+        ("cold", truth, theirs.transformed, None),
+    ):
+        own, others = closeness(target, moved)
+        row = {"count": len(target), "own": own, "others": others, "damping": best}
+        yield users, (target, moved), row | {"fold_in": told}
+
+
+def _points(method: str, users: str, vectors: "tuple[Tensor, Tensor]", seed: int) -> pl.DataFrame:
+    target, transformed = (each.numpy() for each in vectors)
+    places = _embed(np.concatenate([target, transformed]), seed)
+    kinds = ["target"] * len(target) + ["transformed"] * len(transformed)
+    columns = {"method": method, "users": users, "kind": kinds, "x": places[:, 0]}
+    return pl.DataFrame(columns | {"y": places[:, 1]})
+
+
+def _embed(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    """t-SNE (van der Maaten and Hinton 2008) of rows (B, k) to (B, 2)."""
+    from sklearn.manifold import TSNE  # type: ignore[import-untyped]
+
+    if len(vectors) < 4 or not vectors.var(axis=0).any():
+        return np.zeros((len(vectors), 2), np.float32)  # nothing to be told apart
+    perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
+    scaled = vectors / vectors.std()  # its distances have a floor that small vectors fall below
+    places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(scaled)
+    return np.asarray(places, np.float32)
