@@ -5,7 +5,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.checks import check
 from flows.grid import STEPS, Grid, Outcome
-from flows.interrupt import stoppable
+from flows.interrupt import leave_no_server, stoppable
 from flows.settings import Settings
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import ArtifactSerializer
@@ -42,6 +42,7 @@ def run(
 ) -> Outcome:
     """:func:`cold_start` with as many stages at once as the settings allow."""
     check(settings, until, *refresh)
+    leave_no_server()
     runner: ThreadPoolTaskRunner[ArtifactRef] = ThreadPoolTaskRunner(max_workers=settings.workers)
     bound = cold_start.with_options(task_runner=runner)  # type: ignore[arg-type]  # invariant
     return bound(settings, refresh, until)

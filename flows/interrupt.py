@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from prefect.settings import PREFECT_API_URL
+
 SHOW_CURSOR = "\x1b[?25h\r\n"  # progress bars hide it
 
 
@@ -23,17 +25,15 @@ def stoppable() -> Iterator[None]:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    _end_temporary_server()
     start = SHOW_CURSOR if sys.stderr.isatty() else ""
     text = f"{start}metaem: stopped; the same command goes on from the last finished epoch\n"
     os.write(2, text.encode())
     os._exit(128 + number)
 
 
-def _end_temporary_server() -> None:
-    """Prefect ends the server it started at a regular exit only."""
-    server = sys.modules.get("prefect.server.api.server")
-    if server is not None:
-        for instance in server.SubprocessASGIServer._instances.values():
-            if instance.server_process is not None:
-                instance.server_process.kill()
+def leave_no_server() -> None:
+    """Prefect ends a server that it started at a regular exit only; make it end at any."""
+    if not PREFECT_API_URL.value():  # importing servers takes seconds
+        from flows.temporary_server import TemporaryServer
+
+        TemporaryServer()
