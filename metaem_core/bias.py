@@ -18,6 +18,15 @@ class Biases:
     mean: float
     item: Floats  # (n_items,)
     user: Floats  # (n_users,)
+    item_damping: float
+
+    def item_without(self, ratings: Ratings) -> Floats:
+        """Each rating's item bias as it were without that rating (R,)."""
+        left = ratings.values - self.mean - self.user[ratings.users]
+        count = np.bincount(ratings.items, minlength=ratings.n_items)[ratings.items]
+        total = self.item[ratings.items] * (count + self.item_damping)
+        without: Floats = (total - left) / np.maximum(count - 1 + self.item_damping, 1)
+        return without.astype(np.float32)
 
     def residuals(self, ratings: Ratings) -> Floats:
         """What the biases leave of each rating; shape (R,)."""
@@ -53,7 +62,7 @@ def damped_biases(
         user = damped_mean(
             ratings.users, centred - item[ratings.items], ratings.n_users, user_damping
         )
-    return Biases(mean, item.astype(np.float32), user.astype(np.float32))
+    return Biases(mean, item.astype(np.float32), user.astype(np.float32), item_damping)
 
 
 def fitted_biases(ratings: Ratings, sweeps: int = 10) -> Biases:
@@ -65,26 +74,15 @@ def fitted_biases(ratings: Ratings, sweeps: int = 10) -> Biases:
     centred = ratings.values - mean
     user = np.zeros(ratings.n_users)
     for _ in range(sweeps):
-        item = _shrunk_mean(ratings.items, centred - user[ratings.users], ratings.n_items)
-        user = _shrunk_mean(ratings.users, centred - item[ratings.items], ratings.n_users)
-    return Biases(mean, item.astype(np.float32), user.astype(np.float32))
+        item, damping = _shrunk_mean(ratings.items, centred - user[ratings.users], ratings.n_items)
+        user, _ = _shrunk_mean(ratings.users, centred - item[ratings.items], ratings.n_users)
+    return Biases(mean, item.astype(np.float32), user.astype(np.float32), damping)
 
 
-def user_traits(ratings: Ratings, biases: Biases) -> Floats:
-    """Each user's bias, spread and log count, the latter two standardised; (n_users, 3)."""
-    squares = biases.residuals(ratings) ** 2
-    typical = float(squares.mean())
-    spread = damped_mean(ratings.users, squares - typical, ratings.n_users, USER_DAMPING)
-    count = np.bincount(ratings.users, minlength=ratings.n_users)
-    style = np.stack([np.sqrt(spread + typical), np.log1p(count)], axis=1)
-    rated = style[count > 0]
-    style = (style - rated.mean(0)) / np.maximum(rated.std(0), 1e-6)
-    style[count == 0] = 0
-    return np.column_stack([biases.user, style]).astype(np.float32)
-
-
-def _shrunk_mean(groups: Ints, values: NDArray[np.floating], n_groups: int) -> NDArray[np.float64]:
-    """Damped means whose damping is a one-way analysis of variance's (Searle 1992, section 3.6)."""
+def _shrunk_mean(
+    groups: Ints, values: NDArray[np.floating], n_groups: int
+) -> tuple[NDArray[np.float64], float]:
+    """Damped means, and their damping by a one-way analysis of variance (Searle 1992, 3.6)."""
     count = np.bincount(groups, minlength=n_groups)
     total = np.bincount(groups, weights=values, minlength=n_groups)
     n, filled = len(values), int((count > 0).sum())
@@ -92,7 +90,8 @@ def _shrunk_mean(groups: Ints, values: NDArray[np.floating], n_groups: int) -> N
     noise = (float(values @ values) - explained) / max(n - filled, 1)
     between = explained - float(total.sum()) ** 2 / n - (filled - 1) * noise
     variance = between / max(n - float(count @ count) / n, 1.0)
-    return damped_mean(groups, values, n_groups, noise / max(variance, 1e-3))
+    damping = noise / max(variance, 1e-3)
+    return damped_mean(groups, values, n_groups, damping), damping
 
 
 def damped_mean(

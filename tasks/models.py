@@ -14,6 +14,7 @@ from tasks.artifacts import ArtifactRef, Draft, Store
 from tasks.domains import Domain
 
 NETWORKS = "networks.safetensors"
+ITEM_TRAITS = "item_traits"  # in that file too
 
 
 class _About(TypedDict):
@@ -43,7 +44,8 @@ def write_model(draft: Draft, model: DomainModel, domain: Domain) -> None:
     about = _About(mean_rating=mean, relu_last=model.relu_last, meta_reads_raw=model.meta_reads_raw)
     draft.write_frame("users.parquet", pl.DataFrame(users), user_embeddings(size, vectors.shape[1]))
     draft.write_frame("items.parquet", pl.DataFrame(items), item_embeddings(size))
-    draft.write_tensors(NETWORKS, model.tensors())
+    tensors = {**model.tensors(), ITEM_TRAITS: model.item_traits}
+    draft.write_tensors(NETWORKS, tensors)
     draft.write_json("model.json", about)
 
 
@@ -59,6 +61,7 @@ def read_model(store: Store, ref: ArtifactRef) -> DomainModel:
         user_traits=vectors[:, embeddings.shape[1] :],
         common_items=from_lists(items["embedding"]),
         item_offsets=from_lists(items["bias"]) + about["mean_rating"],
+        item_traits=tensors[ITEM_TRAITS],
         meta_network=network(tensors, "meta_network"),
         user_tower=network(tensors, "user_tower"),
         item_tower=network(tensors, "item_tower"),

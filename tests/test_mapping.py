@@ -78,7 +78,7 @@ def test_task_gradient_equals_central_autograd(centred: bool) -> None:
             vector = mapped(work, network, vectors[source_of[int(user)]])
             private = meta(vector[:6]).reshape(6, 3)
             taste = vector[:6] @ tower(model.common_items[item] @ private)
-            rating = taste + vector[6:].sum() + model.item_offsets[item]
+            rating = taste + vector[6:] @ model.item_traits[item] + model.item_offsets[item]
             errors.append((float(value) - rating) ** 2)
     central = torch.autograd.grad(torch.stack(errors).mean(), [*network.parameters()])
     for ours, theirs in zip(federated_gradient(work), central, strict=True):
@@ -113,5 +113,5 @@ def test_a_cold_user_is_rated_by_his_mapped_vector() -> None:
         vector = weight @ x + constant + gain * network(x)
         private = meta(vector[:6]).reshape(6, 3)
         taste = vector[:6] @ tower(model.common_items[item] @ private)
-        expected = taste + vector[6:].sum() + model.item_offsets[item]
+        expected = taste + vector[6:] @ model.item_traits[item] + model.item_offsets[item]
         assert rating == pytest.approx(float(expected.detach()), abs=1e-5)

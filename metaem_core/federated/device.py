@@ -49,7 +49,7 @@ def device_step(download: Download, ratings: PrivateRatings) -> Upload:
 
 
 def predict(download: Download, owner: Tensor, rows: Tensor) -> Tensor:
-    """Eqs. 2, 6 and 7: ``r_hat = offset_j + b_i + u_hat_i . MLP_item(V^c_j V^p_i)``.
+    """Eqs. 2, 6 and 7: ``r_hat = offset_j + w_i . traits_j + u_hat_i . MLP_item(V^c_j V^p_i)``.
 
     Owners ascend.
 
@@ -64,9 +64,9 @@ def predict(download: Download, owner: Tensor, rows: Tensor) -> Tensor:
     items = torch.bmm(common, download.private_items.index_select(0, grid.owner))  # Eq. 2
     items = _item_vectors(download, items, grid)  # (R, k_u)
     users = download.user_vectors.index_select(0, owner)
-    taste, bias = users[:, : items.shape[1]], users[:, items.shape[1] :]
-    offsets = download.item_offsets.index_select(0, rows) + bias.sum(1)
-    return offsets + (taste * items).sum(1)
+    taste, weights = users[:, : items.shape[1]], users[:, items.shape[1] :]
+    traits = (weights * download.item_traits.index_select(0, rows)).sum(1)
+    return download.item_offsets.index_select(0, rows) + traits + (taste * items).sum(1)
 
 
 def _item_vectors(download: Download, items: Tensor, grid: _Grid) -> Tensor:

@@ -12,17 +12,25 @@ from torch import Tensor
 
 from metaem_core.models.mlp import Parameters
 
-TENSOR_FIELDS = ("user_vectors", "private_items", "common_items", "item_offsets", "item_tower")
+TENSOR_FIELDS = (
+    "user_vectors",
+    "private_items",
+    "common_items",
+    "item_offsets",
+    "item_traits",
+    "item_tower",
+)
 
 
 @dataclass(frozen=True)
 class Download:
     """What a cohort of |S| devices receives; a single phone is |S| = 1."""
 
-    user_vectors: Tensor  # u_hat (S, k_u), and the user's bias in a centred domain (S, k_u + 1)
+    user_vectors: Tensor  # u_hat, and in a centred domain a weight for each trait (S, k_u + t)
     private_items: Tensor  # V^p (S, k_c, k_p)
     common_items: Tensor  # rows of V^c (n, k_c)
     item_offsets: Tensor  # mean rating + item bias (n,)
+    item_traits: Tensor  # one, bias, popularity (n, t)
     item_tower: Parameters  # MLP_item, shared, or personal with a leading axis S
     relu_last: bool
     trained: frozenset[str]  # the fields whose gradient the server asks for
@@ -46,11 +54,18 @@ class Download:
 
     def replaced(self, tensors: Mapping[str, Parameters]) -> "Download":
         """The same message with other tensors in the named fields."""
-        users, private, common, offsets, tower = (
+        users, private, common, offsets, traits, tower = (
             tensors.get(name, tensors_of(self, name)) for name in TENSOR_FIELDS
         )
         return Download(
-            users[0], private[0], common[0], offsets[0], tower, self.relu_last, self.trained
+            users[0],
+            private[0],
+            common[0],
+            offsets[0],
+            traits[0],
+            tower,
+            self.relu_last,
+            self.trained,
         )
 
 

@@ -42,10 +42,11 @@ class PretrainServer:
         seen = self._embeddings if model.meta_reads_raw else vectors
         k_c = model.common_items.shape[1]
         return Download(
-            torch.cat([vectors, model.user_bias(cohort)], 1),
+            torch.cat([vectors, model.user_weights(cohort)], 1),
             private_items(self._meta, seen, k_c, model.relu_last),  # Eq. 3
             model.common_items.index_select(0, rows),
             model.item_offsets.index_select(0, rows),
+            model.item_traits.index_select(0, rows),
             model.item_tower,
             model.relu_last,
             self.trained,

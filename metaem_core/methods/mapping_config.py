@@ -17,6 +17,7 @@ class MappingConfig:
     l2: float = 1e-4
     epochs: int = 100
     patience: int = 15
+    trait_damping: float = 1200.0  # ridge of the first guess of habits; centred domains only
     taste_damping: float = 100.0  # ridge of the first guess of taste; centred domains only
     trust: float = 0.5  # share kept of what was learnt beyond bias transfer; centred domains only
     loss: Literal["task", "distance"] = "task"  # Eq. 14, or Eq. 12 with the target's MLP_user

@@ -87,7 +87,7 @@ def _start(
     if target.user_traits.shape[1] == 0:
         return identity(size, size_out, dtype), network
     network[-2].zero_()
-    return transfer_lines(source_vectors, target, pair, config.taste_damping), network
+    return transfer_lines(source_vectors, target, pair, config), network
 
 
 def _by_target(source_vectors: Tensor, pair: DomainPair) -> Tensor:

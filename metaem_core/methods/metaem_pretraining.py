@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.bias import fitted_biases, user_traits
+from metaem_core.bias import fitted_biases
 from metaem_core.federated.optimizers import (
     DenseAdam,
     LazyAdam,
@@ -23,6 +23,7 @@ from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.models.domain import DomainModel, network
 from metaem_core.models.mlp import Parameters, init_mlp
 from metaem_core.ratings import Ratings, hold_out
+from metaem_core.traits import ItemScale, user_traits
 
 
 class Pretraining:
@@ -59,12 +60,10 @@ class Pretraining:
     def model(self) -> DomainModel:
         """The domain at its best epoch."""
         best = self.training.best_tensors()
-        offsets, traits = self._statistics
         return DomainModel(
             best["user_embeddings"],
             best["common_items"],
-            offsets,
-            traits,
+            *self._statistics,
             network(best, "meta_network"),
             network(best, "user_tower"),
             network(best, "item_tower"),
@@ -107,12 +106,13 @@ def _fresh_domain(config: PretrainConfig, ratings: Ratings, dtype: torch.dtype) 
     def three_layers(first: int, last: int) -> Parameters:
         return init_mlp((first, hidden, hidden, last), start, dtype)
 
-    offsets, traits = _statistics(config, ratings, dtype)
+    offsets, of_items, of_users = _statistics(config, ratings, dtype)
     model = DomainModel(
         user_embeddings=table(ratings.n_users),
         common_items=table(ratings.n_items),
         item_offsets=offsets,
-        user_traits=traits,
+        item_traits=of_items,
+        user_traits=of_users,
         meta_network=three_layers(k, k * config.private_size),
         user_tower=three_layers(k, k),
         item_tower=three_layers(config.private_size, k),
@@ -126,15 +126,21 @@ def _fresh_domain(config: PretrainConfig, ratings: Ratings, dtype: torch.dtype) 
 
 def _statistics(
     config: PretrainConfig, ratings: Ratings, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """What the statistics rounds fix before training; nothing if uncentred."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Item offsets, item traits and user traits, fixed before training; nothing if uncentred."""
     if not config.centred:
-        items, traits = torch.zeros(ratings.n_items), torch.zeros(ratings.n_users, 0)
+        empty = torch.zeros(ratings.n_items, 0), torch.zeros(ratings.n_users, 0)
+        found = torch.zeros(ratings.n_items), *empty
     else:
         biases = fitted_biases(ratings)
-        items = torch.from_numpy(biases.mean + biases.item)
-        traits = torch.from_numpy(user_traits(ratings, biases))
-    return items.to(dtype), traits.to(dtype)
+        counts = np.bincount(ratings.items, minlength=ratings.n_items)
+        found = (
+            torch.from_numpy(biases.mean + biases.item),
+            torch.from_numpy(ItemScale.of(ratings, biases).traits(biases.item, counts)),
+            torch.from_numpy(user_traits(ratings, biases)),
+        )
+    offsets, of_items, of_users = (tensor.to(dtype) for tensor in found)
+    return offsets, of_items, of_users
 
 
 def _counts(ratings: Ratings) -> tuple[Tensor, Tensor]:

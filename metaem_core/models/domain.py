@@ -19,7 +19,8 @@ class DomainModel:
     user_embeddings: Tensor  # U (m, k_u)
     common_items: Tensor  # V^c (n, k_c)
     item_offsets: Tensor  # mean rating + item bias (n,)
-    user_traits: Tensor  # bias, spread, log count (m, 3), each on its device; (m, 0) if uncentred
+    item_traits: Tensor  # one, bias, popularity (n, 3); (n, 0) if uncentred
+    user_traits: Tensor  # bias and rating habits (m, t), each on its device; (m, 0) if uncentred
     meta_network: Parameters  # g_phi: k_u -> k_c * k_p
     user_tower: Parameters  # MLP_user
     item_tower: Parameters  # MLP_item
@@ -27,20 +28,22 @@ class DomainModel:
     meta_reads_raw: bool  # Eq. 3 as printed feeds g the raw u, not MLP_user(u)
 
     def embed_users(self, users: Tensor) -> Tensor:
-        """``MLP_user(u_i)`` (Eq. 5), and the user's bias where there is one.
+        """``MLP_user(u_i)`` (Eq. 5), and the weights of the item traits where there are some.
 
         Returns:
-            User vectors (B, k_u) or (B, k_u + 1).
+            User vectors (B, k_u) or (B, k_u + 3).
         """
-        return torch.cat([self._taste(users), self.user_bias(users)], 1)
+        return torch.cat([self._taste(users), self.user_weights(users)], 1)
 
     def profiles(self, users: Tensor) -> Tensor:
         """What a device carries to another domain: ``MLP_user(u_i)`` and all traits (B, k_s)."""
         return torch.cat([self._taste(users), self.user_traits[users]], 1)
 
-    def user_bias(self, users: Tensor) -> Tensor:
-        """Biases (B, 1); (B, 0) in an uncentred domain."""
-        return self.user_traits[users, :1]
+    def user_weights(self, users: Tensor) -> Tensor:
+        """A user's own bias weighs the trait one; (B, 3), or (B, 0) in an uncentred domain."""
+        weights = self.user_traits.new_zeros(len(users), self.item_traits.shape[1])
+        weights[:, :1] = self.user_traits[users, :1]
+        return weights
 
     def _taste(self, users: Tensor) -> Tensor:
         return mlp(self.user_tower, self.user_embeddings[users], self.relu_last)
@@ -63,6 +66,7 @@ class DomainModel:
             self.private_items(vectors),
             self.common_items.index_select(0, items),
             self.item_offsets.index_select(0, items),
+            self.item_traits.index_select(0, items),
             self.item_tower,
             self.relu_last,
             trained,
