@@ -7,7 +7,7 @@ from flows.checks import check
 from flows.grid import STEPS, Grid, Outcome
 from flows.interrupt import leave_no_server, stoppable
 from flows.settings import Settings
-from tasks.artifacts import ArtifactRef, Store
+from tasks.artifacts import ArtifactRef
 from tasks.caching import ArtifactSerializer
 from tasks.tracking import Tracking, track
 
@@ -23,7 +23,7 @@ def cold_start(
     settings: Settings, refresh: frozenset[str] = frozenset(), until: str = "report"
 ) -> Outcome:
     """Run every stage up to ``until``, recomputing those in ``refresh`` and what changed."""
-    store = Store(settings.store.resolve())
+    store = settings.open_store()
     grid = Grid(settings, store, refresh)
     for name, step in STEPS.items():
         step(grid)

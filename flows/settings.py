@@ -26,7 +26,9 @@ from metaem_core.methods.mapping_config import MappingConfig
 from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.methods.transfer_config import Method, TransferConfig
 from metaem_core.ratings import RatingScale
+from tasks.artifacts import Store
 from tasks.report import ReportConfig
+from tasks.shared import Shared
 from tasks.sources.amazon_2014 import Amazon2014
 from tasks.sources.amazon_2018 import Amazon2018
 from tasks.sources.amazon_2023 import Amazon2023
@@ -59,6 +61,7 @@ class Settings(BaseSettings):
     seeds: Annotated[tuple[int, ...], NoDecode] = Field(default=(1,), min_length=1)
     profile: ProfileName = "calibrated"
     store: Path = Path(".metaem")
+    shared: str | None = Field(default=None, pattern=r"^[a-z0-9+]+://.")  # an fsspec URL
     tracking_uri: str | None = None  # None: SQLite in the store
     config: Path = CONFIG_FILE
     workers: int = Field(default=2, ge=1)  # stages run at once
@@ -149,6 +152,13 @@ class Settings(BaseSettings):
             chosen = amazon[self.source]
             return replace(chosen, mirrors=(self.mirror,)) if self.mirror else chosen
         return self.files if self.source == "files" else self.synthetic
+
+    def open_store(self) -> Store:
+        """The store, with the place it shares with other machines tried out."""
+        shared = Shared(self.shared) if self.shared else None
+        if shared is not None:
+            shared.try_out()
+        return Store(self.store.resolve(), shared=shared)
 
     @classmethod
     def settings_customise_sources(

@@ -31,6 +31,8 @@ if TYPE_CHECKING:  # dataframely and torch each cost a second that listing artif
     import dataframely as dy
     from torch import Tensor
 
+    from tasks.shared import Shared
+
 __all__ = ["ArtifactRef", "ContractBroken", "CorruptArtifact", "Draft", "Store"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
@@ -51,6 +53,7 @@ class Store:
     root: Path
     provenance: Provenance = field(default=Provenance("loose"), compare=False)
     started: float | None = field(default=None, compare=False)  # on the monotonic clock
+    shared: "Shared | None" = None  # where artifacts that are not here are looked for
 
     @property
     def scratch(self) -> Path:
@@ -64,20 +67,23 @@ class Store:
 
     def file(self, ref: ArtifactRef, name: str) -> Path:
         """The path of one of the artifact's files."""
+        self._have(ref)
         return self.folder(ref) / _checked_name(name)
 
     def manifest(self, ref: ArtifactRef) -> Manifest:
         """The artifact's manifest, without a look at its data."""
         path = self.folder(ref) / MANIFEST
-        if not path.parent.is_dir():
+        elsewhere = None if path.parent.is_dir() else self.shared
+        if elsewhere is None and not path.parent.is_dir():
             raise CorruptArtifact(f"{ref} is missing")
         try:
-            return Manifest.parse(path.read_bytes())
+            return Manifest.parse(elsewhere.manifest(ref) if elsewhere else path.read_bytes())
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise CorruptArtifact(f"{ref} has no readable manifest: {error}") from error
 
     def verify(self, ref: ArtifactRef) -> None:
         """Raise :class:`CorruptArtifact` unless every byte is what the address says."""
+        self._have(ref)
         manifest = self.manifest(ref)
         if content_digest(manifest.files) != ref.digest:
             raise CorruptArtifact(f"{ref} has another artifact's manifest")
@@ -85,13 +91,25 @@ class Store:
             self._verify_file(ref, name, entry)
 
     def _verify_file(self, ref: ArtifactRef, name: str, entry: FileEntry) -> None:
-        path = self.file(ref, name)
+        path = self.folder(ref) / _checked_name(name)
         if not path.is_file():
             raise CorruptArtifact(f"{ref} lacks its file {name!r}")
         if (size := path.stat().st_size) != entry.bytes:
             raise CorruptArtifact(f"{ref}: {name!r} has {size} bytes instead of {entry.bytes}")
         if (digest := sha256_of(path)) != entry.sha256:
             raise CorruptArtifact(f"{ref}: {name!r} has sha256 {digest}, not {entry.sha256}")
+
+    def _have(self, ref: ArtifactRef) -> None:
+        """Fetch an artifact that is not here, if there is a shared place."""
+        if self.shared is not None and not self.folder(ref).exists():
+            with self._temporary() as folder:
+                self.shared.download(ref, Store(folder))
+                Draft(self, Store(folder).folder(ref), time.monotonic()).move(ref)
+
+    def share(self, key: str, ref: ArtifactRef) -> None:
+        """Let other machines have what was made under ``key``, if there is a shared place."""
+        if self.shared is not None:
+            self.shared.upload(key, ref, self)
 
     def refs(self) -> Iterator[ArtifactRef]:
         """Every artifact's address by stage and digest; size 0 where its manifest is damaged."""
@@ -127,12 +145,17 @@ class Store:
     @contextmanager
     def draft(self) -> Iterator["Draft"]:
         """A new artifact of the running stage, published when the block ends without an error."""
-        folder = self.root / "tmp" / uuid.uuid4().hex
-        folder.mkdir(parents=True)
-        draft = Draft(self, folder, self.started or time.monotonic())
-        try:
+        with self._temporary() as folder:
+            draft = Draft(self, folder, self.started or time.monotonic())
             yield draft
             draft.publish()
+
+    @contextmanager
+    def _temporary(self) -> Iterator[Path]:
+        folder = self.root / "tmp" / uuid.uuid4().hex
+        folder.mkdir(parents=True)
+        try:
+            yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -193,10 +216,11 @@ class Draft:
         seconds = time.monotonic() - self.started
         manifest = Manifest.new(ref.digest, files, self.store.provenance, self.rows, seconds)
         replace_atomically(self.folder / MANIFEST, lambda path: manifest.write(path))
-        self._move(ref)
+        self.move(ref)
         self.published = ref
 
-    def _move(self, ref: ArtifactRef) -> None:
+    def move(self, ref: ArtifactRef) -> None:
+        """Put the finished folder at the address, in one step."""
         target = self.store.folder(ref)
         target.parent.mkdir(parents=True, exist_ok=True)
         while True:

@@ -22,7 +22,7 @@ from prefect.context import TaskRunContext
 from prefect.serializers import Serializer
 from pydantic import Field
 
-from tasks.artifacts import ArtifactRef, Store
+from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
 from tasks.code_digest import code_digest, freeze, load
 from tasks.files import exclusive, replace_atomically
 from tasks.manifests import (
@@ -107,14 +107,17 @@ def stage(name: str) -> Callable[[Callable[P, ArtifactRef]], Stage[P]]:
                 store.verify(ref)
             lease = store.root / LEASES / origin.key
             with exclusive(lease):  # two runs of one piece of work would share its checkpoints
-                if (made := _made(store, lease)) is not None:
+                made = _made(store, lease)
+                if made is not None:
                     _taken_over.add(_run_name())
-                    return made
-                now = time.monotonic()
-                bound.arguments["store"] = replace(store, provenance=origin, started=now)
-                with labelled(_run_name() or name):
-                    ref = function(*bound.args, **bound.kwargs)
+                    ref = made
+                else:
+                    now = time.monotonic()
+                    bound.arguments["store"] = replace(store, provenance=origin, started=now)
+                    with labelled(_run_name() or name):
+                        ref = function(*bound.args, **bound.kwargs)
                 _leave(lease, ref)
+            store.share(origin.key, ref)
             return ref
 
         policy = StagePolicy(stage=name, module=function.__module__)
@@ -163,6 +166,7 @@ def forget_unless_whole(store: Store, key: str) -> None:
         path.unlink(missing_ok=True)
     else:
         store.touch(ref)
+        store.share(key, ref)
 
 
 def _whole(store: Store, path: Path, read: Callable[[Path], ArtifactRef]) -> ArtifactRef | None:
@@ -182,7 +186,19 @@ def _made(store: Store, lease: Path) -> ArtifactRef | None:
     context = TaskRunContext.get()
     if context is not None and context.task.refresh_cache:
         return None
-    return _whole(store, lease, lambda path: parse_ref(path.read_bytes()))
+    here = _whole(store, lease, lambda path: parse_ref(path.read_bytes()))
+    return here or _shared(store, lease.name)
+
+
+def _shared(store: Store, key: str) -> ArtifactRef | None:
+    """What another machine made of the same work, fetched."""
+    ref = store.shared.made(key) if store.shared is not None else None
+    if ref is not None:
+        try:
+            store.verify(ref)
+        except CorruptArtifact:
+            return None
+    return ref
 
 
 def _leave(lease: Path, ref: ArtifactRef) -> None:

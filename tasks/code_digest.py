@@ -16,7 +16,7 @@ from pathlib import Path
 OURS = frozenset({"flows", "tasks", "metaem_core", "data_contracts"})
 
 # these run a stage but have no say in what it writes
-MACHINERY = frozenset({"tasks.caching", "tasks.code_digest", "tasks.progress"})
+MACHINERY = frozenset({"tasks.caching", "tasks.code_digest", "tasks.progress", "tasks.shared"})
 
 
 class EditedMeanwhile(RuntimeError):

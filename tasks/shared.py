@@ -1,0 +1,134 @@
+"""A place that several machines share: artifacts, and what was made under which key.
+
+The local store is a cache of it. Nothing found there is trusted: what is fetched is verified byte
+by byte, and what is damaged or half uploaded counts as missing, so that it is made again.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
+from tasks.files import sync_file
+from tasks.manifests import MANIFEST, seal
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
+
+    Reached = tuple[AbstractFileSystem, str, dict[str, float]]
+
+SECONDS = 30.0  # to wait for an answer, and a second more for each megabyte
+OPTIONS: dict[str, dict[str, object]] = {  # keys and endpoint come from the environment
+    "s3": {"use_listings_cache": False},
+    "file": {"auto_mkdir": True},
+}
+
+
+class SharedUnusable(OSError):
+    """The shared place does not answer, or refuses."""
+
+
+@dataclass(frozen=True)
+class Shared:
+    """An fsspec URL, such as ``s3://bucket/prefix`` or ``file:///mnt/shared``."""
+
+    url: str
+
+    def made(self, key: str) -> ArtifactRef | None:
+        """What some machine made under a stage's key, if its record can be read."""
+        try:
+            fields = json.loads(self._read(_record(key)))
+            if fields.pop("seal") != seal(fields) or fields.pop("key") != key:
+                return None
+            return ArtifactRef(**fields)
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def manifest(self, ref: ArtifactRef) -> bytes:
+        """The artifact's manifest, as it is there."""
+        return self._read(f"{_folder(ref)}/{MANIFEST}")
+
+    def download(self, ref: ArtifactRef, store: Store) -> None:
+        """Fill an empty store with the artifact; one that is not whole there is condemned."""
+        store.folder(ref).mkdir(parents=True)
+        try:
+            (store.folder(ref) / MANIFEST).write_bytes(self.manifest(ref))
+            for name, entry in store.manifest(ref).files.items():
+                path, there = store.file(ref, name), f"{_folder(ref)}/{name}"
+                with self._reached(there, entry.bytes, absent=True) as (files, place, limit):
+                    files.get_file(place, str(path), **limit)
+                sync_file(path)
+            store.verify(ref)
+        except (FileNotFoundError, CorruptArtifact) as error:
+            self._condemn(ref)
+            raise CorruptArtifact(f"{ref} is not here, nor whole in {self}: {error}") from error
+
+    def upload(self, key: str, ref: ArtifactRef, store: Store) -> None:
+        """Leave the artifact and its key's record there, unless they are.
+
+        Data first, then the manifest, then the record; two machines at once do no harm.
+        """
+        whole = self._is_whole(ref, store)
+        if whole and self.made(key) == ref:
+            return
+        for name in () if whole else (*store.manifest(ref).files, MANIFEST):
+            with self._reached(f"{_folder(ref)}/{name}", ref.size) as (files, place, limit):
+                files.put_file(str(store.file(ref, name)), place, **limit)
+        fields = {"key": key, **asdict(ref)}
+        self._write(_record(key), json.dumps({"seal": seal(fields), **fields}))
+
+    def try_out(self) -> None:
+        """Write there: that it cannot be used should be known before hours of work."""
+        self._write("metaem.json", json.dumps({"layout": 1}))
+
+    def _is_whole(self, ref: ArtifactRef, store: Store) -> bool:
+        """Whether all its files are there at their sizes."""
+        with self._reached(_folder(ref)) as (files, place, limit):
+            found = files.find(place, detail=True, **limit)
+        sizes = {path.rpartition("/")[2]: about["size"] for path, about in found.items()}
+        wanted = store.manifest(ref).files
+        return MANIFEST in sizes and all(sizes.get(n) == wanted[n].bytes for n in wanted)
+
+    def _condemn(self, ref: ArtifactRef) -> None:
+        """Take the manifest away, so that whoever has the artifact whole uploads it again."""
+        path = f"{_folder(ref)}/{MANIFEST}"
+        with suppress(FileNotFoundError), self._reached(path, absent=True) as (files, place, limit):
+            files.rm_file(place, **limit)
+
+    def _read(self, path: str) -> bytes:
+        with self._reached(path, absent=True) as (files, place, limit):
+            content: bytes = files.cat_file(place, **limit)
+        return content
+
+    def _write(self, path: str, content: str) -> None:
+        with self._reached(path) as (files, place, limit):
+            files.pipe_file(place, content.encode(), **limit)
+
+    @contextmanager
+    def _reached(self, path: str, size: int = 0, absent: bool = False) -> "Iterator[Reached]":
+        """The place of ``path``, which may be ``absent``, and how long it may take."""
+        from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+
+        try:
+            files, root = url_to_fs(self.url, **OPTIONS.get(self.url.partition("://")[0], {}))
+            limit = {"timeout": SECONDS + size / 1e6} if files.async_impl else {}
+            yield files, f"{root}/{path}", limit
+        except Exception as error:  # each kind of storage fails in its own way
+            if absent and isinstance(error, FileNotFoundError):
+                raise
+            reason = str(error) or f"no answer within {SECONDS:g} s"
+            raise SharedUnusable(f"cannot use the setting 'shared', {self}: {reason}") from error
+
+    def __str__(self) -> str:
+        return re.sub("//[^/@]*@", "//***@", self.url)  # a password is not for logs
+
+
+def _folder(ref: ArtifactRef) -> str:
+    return f"artifacts/{ref}"
+
+
+def _record(key: str) -> str:
+    return f"keys/{key}.json"
