@@ -1,5 +1,6 @@
 """Stochastic factorisation: one Adam step a batch on U, V and a base model's head."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,8 +19,9 @@ class FactorSteps:
     ) -> None:
         """``users`` and ``items`` (R,) of the ratings; their values are :attr:`values`."""
         self.base = config.base
-        self.base = config.base
-        draw = torch.Generator().manual_seed(config.seed)
+        # two domains of one seed must not start alike: shared users may have like indices
+        seed = np.random.SeedSequence([config.seed, n_users, n_items]).generate_state(1)
+        draw = torch.Generator().manual_seed(int(seed[0]))
         start = torch.randn(n_users + n_items, config.size, generator=draw) * config.init_std
         self._adam = RowAdam(start, config.learning_rate, config.l2)
         self.users, self.items = torch.split(self._adam.table, [n_users, n_items])
