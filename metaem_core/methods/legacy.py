@@ -1,0 +1,72 @@
+"""The protocol of PTUPCDR's released code, to compare with what it prints; no protocol of ours.
+
+Embeddings start at N(0, 1) without mean or bias, predictions are not clipped, nobody validates:
+after each of ten epochs the *test* users are asked, and the least MAE and the least RMSE over the
+epochs count, each from an epoch of its own. What is reported so was chosen on the test users.
+"""
+
+from dataclasses import replace
+
+from metaem_core.federated.training import Errors
+from metaem_core.methods.cmf import cmf
+from metaem_core.methods.emcdr import emcdr
+from metaem_core.methods.factor_config import FactorConfig
+from metaem_core.methods.factorisation import Factorisation
+from metaem_core.methods.method import Fit, Problem
+from metaem_core.methods.ptupcdr import ptupcdr
+from metaem_core.methods.tgt import tgt
+from metaem_core.methods.transfer_config import TransferConfig
+from metaem_core.models.factors import FactorModel
+from metaem_core.pair import DomainPair, Queries
+from metaem_core.ratings import Ratings, RatingScale
+
+UNCLIPPED = RatingScale(3 - 1e6, 3 + 1e6)  # the middle stays: liked is what is rated above 3
+FACTORS = FactorConfig(
+    size=10,
+    batch_size=256,
+    learning_rate=0.01,
+    l2=0.0,
+    init_std=1.0,
+    epochs=10,
+    patience=0,
+    holdout=0.0,
+    centred=False,
+    scale=UNCLIPPED,
+)
+TRANSFER = TransferConfig(learning_rate=0.01, l2=0.0, epochs=10, patience=0, scale=UNCLIPPED)
+BATCHES: dict[str, tuple[Fit, int]] = {
+    "cmf": (cmf, 256),
+    "emcdr": (emcdr, 64),
+    "ptupcdr": (ptupcdr, 128),
+}
+
+
+def legacy_source(ratings: Ratings, seed: int) -> FactorModel:
+    """The source domain, which no split changes."""
+    work = Factorisation(replace(FACTORS, seed=seed), ratings)
+    for _ in work.epochs():
+        pass
+    return work.model()
+
+
+def legacy_errors(
+    pair: DomainPair, test: Queries, source: FactorModel, seed: int
+) -> dict[str, Errors]:
+    """What TGT, CMF, EMCDR and PTUPCDR report; ``pair`` has no validation users."""
+    factors, config = replace(FACTORS, seed=seed), replace(TRANSFER, seed=seed)
+    domain = Factorisation(factors, pair.target)
+    problem = Problem(pair, test, source, domain.model(), factors)
+    untrained = tgt(problem, config, _ignore)
+    curves = {"tgt": [untrained.errors(UNCLIPPED) for _ in domain.epochs()]}
+    for name, (fit, batch_size) in BATCHES.items():
+        cold = fit(problem, replace(config, batch_size=batch_size), _ignore)
+        curves[name] = [Errors(e.validation_mae, e.validation_rmse) for e in cold.curve]
+    return {name: _least(curve) for name, curve in curves.items()}
+
+
+def _least(curve: list[Errors]) -> Errors:
+    return Errors(min(e.mae for e in curve), min(e.rmse for e in curve))
+
+
+def _ignore(_: object) -> None:
+    pass
