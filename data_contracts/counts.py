@@ -3,7 +3,7 @@
 import dataframely as dy
 import polars as pl
 
-DROPPED = (
+INVALID = (
     "malformed",
     "blank_id",
     "blank_rating",
@@ -11,9 +11,8 @@ DROPPED = (
     "not_finite",
     "off_scale",
     "bad_timestamp",
-    "duplicates",
-    "k_core_removed",
 )
+DROPPED = (*INVALID, "duplicates", "k_core_removed")
 
 
 class FilterCounts(dy.Schema):

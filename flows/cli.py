@@ -142,7 +142,18 @@ def _run(
     from tasks.progress import listening
 
     with stoppable(), live() as listener, listening(listener):
-        return run_flow(settings, refresh, until)
+        outcome = run_flow(settings, refresh, until)
+    _show_notes(settings, outcome)
+    return outcome
+
+
+def _show_notes(settings: "Settings", outcome: "Outcome") -> None:
+    from flows.display import stdout
+    from flows.notes import notes
+    from tasks.artifacts import Store
+
+    for note in notes(Store(settings.store), outcome):
+        stdout().print(note, soft_wrap=True, highlight=False, markup=False)
 
 
 def _show_scores(settings: "Settings", outcome: "Outcome") -> None:

@@ -180,6 +180,7 @@ class Grid:
         for run in self.submitted.values():
             run.result()
         return Outcome(
+            domains={domain: run.result() for domain, run in self.domains.items()},
             statistics=self.statistics.result() if self.statistics else None,
             evaluations=tuple(run.result() for run in self.evaluations.values()),
             report=self.report.result() if self.report else None,
@@ -203,6 +204,7 @@ STEPS: dict[str, Callable[[Grid], None]] = {
 class Outcome:
     """What a run left in the store."""
 
+    domains: dict[str, ArtifactRef]
     statistics: ArtifactRef | None
     evaluations: tuple[ArtifactRef, ...]
     report: ArtifactRef | None

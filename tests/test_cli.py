@@ -168,6 +168,22 @@ def test_most_bad_input_is_told_before_anything_is_started(tmp_path: Path) -> No
     assert not list((tmp_path / "prefect").glob("prefect.db*")), "a server was started"
 
 
+def test_a_lenient_run_tells_what_it_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    good = "user_id,item_id,rating\nu,i,3\nu,j,4\n"
+    (tmp_path / "a.csv").write_text(f"{good}u,j,9\nu,j,nonsense\n,j,2\n,i,2\nu,i,3\n")
+    (tmp_path / "b.csv").write_text(good)
+    options = ["strict=false", "k=1", "files.files.a=a.csv", "files.files.b=b.csv"]
+    assigned = [part for option in options for part in ("--set", option)]
+    done = metaem("stats", "--source", "files", "--task", "a-b", *assigned)
+    assert done.exit_code == 0, done.output
+    assert "a: dropped 4 of 7 lines (blank_id 2, not_a_number 1, off_scale 1)" in done.output
+    assert "a: removed 1 repeated rating(s) of one item by one user" in done.output
+    assert "b: " not in done.output
+
+
 def test_a_file_with_bad_lines_is_told_with_line_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: None
 ) -> None:
