@@ -181,6 +181,7 @@ class Grid:
             run.result()
         return Outcome(
             domains={domain: run.result() for domain, run in self.domains.items()},
+            splits={cell: run.result() for cell, run in self.splits.items()},
             statistics=self.statistics.result() if self.statistics else None,
             evaluations=tuple(run.result() for run in self.evaluations.values()),
             report=self.report.result() if self.report else None,
@@ -205,6 +206,7 @@ class Outcome:
     """What a run left in the store."""
 
     domains: dict[str, ArtifactRef]
+    splits: dict[Cell, ArtifactRef]
     statistics: ArtifactRef | None
     evaluations: tuple[ArtifactRef, ...]
     report: ArtifactRef | None

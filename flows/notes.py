@@ -5,13 +5,24 @@ from collections.abc import Iterator, Mapping
 from data_contracts.counts import INVALID
 from flows.grid import Outcome
 from tasks.artifacts import Store
+from tasks.domains import read_split
+
+FEW = {"training": 100, "cold": 50}  # users below which scores are noise
 
 
 def notes(store: Store, outcome: Outcome) -> Iterator[str]:
-    """Which lines did not become ratings."""
+    """Which lines did not become ratings, and on how many users the scores rest."""
     for domain, ref in outcome.domains.items():
         counts = store.read_frame(ref, "counts.parquet").row(0, named=True)
         yield from _dropped(domain, counts)
+    for beta, ref in {beta: ref for (beta, _), ref in outcome.splits.items()}.items():
+        roles = read_split(store, ref)  # seeds change who, not how many
+        sizes = {
+            "training": len(roles.train),
+            "validation": len(roles.validation),
+            "cold": len(roles.cold),
+        }
+        yield from _overlap(f"beta {beta:g}", sizes)
 
 
 def _dropped(domain: str, counts: Mapping[str, int]) -> Iterator[str]:
@@ -21,3 +32,10 @@ def _dropped(domain: str, counts: Mapping[str, int]) -> Iterator[str]:
         yield f"{domain}: dropped {sum(why.values()):,} of {counts['lines']:,} lines ({told})"
     if repeated := counts["duplicates"]:
         yield f"{domain}: removed {repeated:,} repeated rating(s) of one item by one user"
+
+
+def _overlap(where: str, sizes: Mapping[str, int]) -> Iterator[str]:
+    yield f"{where}: {', '.join(f'{size:,} {role}' for role, size in sizes.items())} users"
+    for role, enough in FEW.items():
+        if sizes[role] < enough:
+            yield f"warning: {where} has fewer than {enough} {role} users: its scores are noise"

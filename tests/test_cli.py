@@ -52,6 +52,7 @@ def test_a_repeated_run_shows_the_table_and_where_to_look(root: Path) -> None:
         assert part in done.output
     assert done.output.count("reused") == 15
     assert "computed" not in done.output
+    assert "removed" not in done.output
 
 
 def test_a_stage_is_run_again_on_request_alone(root: Path) -> None:
@@ -166,6 +167,29 @@ def test_most_bad_input_is_told_before_anything_is_started(tmp_path: Path) -> No
     command = [sys.executable, "-c", code, *early]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)
     assert not list((tmp_path / "prefect").glob("prefect.db*")), "a server was started"
+
+
+@pytest.mark.parametrize(("shared", "few"), [(50, ["training", "cold"]), (250, [])])
+def test_users_are_counted_and_too_few_are_warned_of(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    prefect_server: None,
+    shared: int,
+    few: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = "".join(f"u{user},i{user % 3},4\n" for user in range(shared))
+    (tmp_path / "a.csv").write_text(f"user_id,item_id,rating\n{lines}")
+    options = ["k=1", "files.files.a=a.csv", "files.files.b=a.csv"]
+    assigned = [part for option in options for part in ("--set", option)]
+    seeds = ("--betas", "0.2", "--seeds", "1,2")
+    done = metaem("stage", "split", "--source", "files", "--task", "a-b", *seeds, *assigned)
+    assert done.exit_code == 0, done.output
+    training, validation, cold = shared * 72 // 100, shared * 8 // 100, shared // 5
+    told = f"beta 0.2: {training} training, {validation} validation, {cold} cold users"
+    assert done.output.count(told) == 1
+    warned = [line.split() for line in done.output.splitlines() if line.startswith("warning: ")]
+    assert [words[-6] for words in warned] == few
 
 
 def test_a_lenient_run_tells_what_it_dropped(
