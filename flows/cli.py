@@ -88,10 +88,11 @@ def stage(
     assignments: Assignments = None,
     refresh: Annotated[bool, typer.Option(help="Compute it even if it is up to date.")] = False,
 ) -> None:
-    """Run up to one stage, from earlier results where they are up to date."""
+    """Run up to one stage, from earlier results where they are up to date; show its artifacts."""
     with plain_errors():
         settings = open_settings(context.params)
-        _run(settings, frozenset({name} if refresh else ()), until=name)
+        outcome = _run(settings, frozenset({name} if refresh else ()), until=name)
+        _show_artifacts(settings, name, outcome)
 
 
 @app.command()
@@ -168,6 +169,16 @@ def _show_scores(settings: "Settings", outcome: "Outcome") -> None:
     option = f" --store {settings.store}" if str(settings.store) != ".metaem" else ""
     stdout().print(f"report and figures: {folder}", soft_wrap=True, highlight=False)
     stdout().print(f"experiments:        metaem ui{option}", soft_wrap=True, highlight=False)
+
+
+def _show_artifacts(settings: "Settings", stage: str, outcome: "Outcome") -> None:
+    from flows.display import stdout
+    from tasks.artifacts import Store
+
+    for name, ref in outcome.made:
+        if ref.stage == stage:
+            folder = Store(settings.store).folder(ref)
+            stdout().print(f"{name}: {folder}", soft_wrap=True, highlight=False, markup=False)
 
 
 def main() -> None:

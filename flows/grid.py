@@ -38,6 +38,7 @@ class Grid:
     store: Store
     refresh: frozenset[str]
     submitted: dict[str, Result] = field(default_factory=dict)  # shared by the grids of a sweep
+    runs: list[tuple[str, Result]] = field(default_factory=list)  # by name, inputs first
     raw: dict[str, Result] = field(default_factory=dict)  # by domain
     domains: dict[str, Result] = field(default_factory=dict)
     statistics: Result | None = None
@@ -68,9 +69,12 @@ class Grid:
         return self.submitted[work]
 
     def _start(self, stage: Stage[P], label: str, config: object, *inputs: object) -> Result:
-        bound = bind(stage, self.store, f"{stage.name} {label}", self.refresh)
+        name = f"{stage.name} {label}"
+        bound = bind(stage, self.store, name, self.refresh)
         # futures stand for the artifacts they will be, which the stage's signature cannot say
-        return bound.submit(self.store, config, *inputs)  # type: ignore[call-overload,no-any-return]
+        run: Result = bound.submit(self.store, config, *inputs)  # type: ignore[call-overload]
+        self.runs.append((name, run))
+        return run
 
     def download(self) -> None:
         for domain in self.settings.domains:
@@ -177,9 +181,8 @@ class Grid:
 
     def finish(self) -> "Outcome":
         """Wait for everything, inputs first; the first failure is raised."""
-        for run in self.submitted.values():
-            run.result()
         return Outcome(
+            made=tuple((name, run.result()) for name, run in self.runs),
             domains={domain: run.result() for domain, run in self.domains.items()},
             splits={cell: run.result() for cell, run in self.splits.items()},
             statistics=self.statistics.result() if self.statistics else None,
@@ -205,6 +208,7 @@ STEPS: dict[str, Callable[[Grid], None]] = {
 class Outcome:
     """What a run left in the store."""
 
+    made: tuple[tuple[str, ArtifactRef], ...]  # by the name of the stage's run
     domains: dict[str, ArtifactRef]
     splits: dict[Cell, ArtifactRef]
     statistics: ArtifactRef | None

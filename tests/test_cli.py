@@ -62,6 +62,11 @@ def test_a_stage_is_run_again_on_request_alone(root: Path) -> None:
     assert again.output.count("computed split") == 2
     assert again.output.count("computed") == 2
     assert "pretrain" not in again.output
+    shown = dict(
+        line.split(": ") for line in again.output.splitlines() if line.startswith("split ")
+    )
+    assert [*shown] == ["split beta 0.3 seed 1", "split beta 0.6 seed 1"]
+    assert all((Path(folder) / "split.parquet").is_file() for folder in shown.values())
 
 
 def test_stats_show_both_domains(root: Path) -> None:
