@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from metaem_core.federated.optimizers import NetworkAdam
 from metaem_core.federated.training import EpochStats, Errors, clipped_errors
 from metaem_core.fitting import Schedule, fit
 from metaem_core.methods.bias_transfer import fit_line, overlap_ratings
@@ -100,21 +101,16 @@ class ColdModel:
         on_epoch: OnEpoch,
     ) -> "ColdModel":
         """Step ``parameters``, read by ``carry``, by losses (B,) of positions in ``range(n)``."""
+        adam = NetworkAdam(parameters, config.learning_rate, config.l2)
         for parameter in parameters:
             parameter.requires_grad_()
-        adam = torch.optim.Adam(
-            parameters, lr=config.learning_rate, weight_decay=config.l2, foreach=True
-        )
 
         def step(batch: Tensor) -> Tensor:
-            adam.zero_grad()
             losses = loss(batch)
-            torch.autograd.backward(losses.mean())
-            adam.step()
+            adam.step(torch.autograd.grad(losses.mean(), parameters))
             return losses.detach().sum()
 
-        live = tuple(p.detach() for p in parameters)
-        self.follow(step, n, config, live, lambda: None, on_epoch)
+        self.follow(step, n, config, (adam.flat,), lambda: None, on_epoch)
         for parameter in parameters:
             parameter.requires_grad_(False)
         return self
