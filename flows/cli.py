@@ -1,22 +1,30 @@
 """The command line. Heavy packages are imported where they are used: help must be instant."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flows.artifact_commands import artifacts
 from flows.options import (
+    Address,
     Assignments,
+    Bases,
     Betas,
     Config,
     From,
+    Methods,
     Mirror,
     Offline,
     Profile,
+    Runner,
     Seeds,
     StoreFolder,
     Task,
+    Tasks,
+    Workers,
     open_settings,
     open_store,
     plain_errors,
@@ -25,6 +33,7 @@ from flows.options import (
 if TYPE_CHECKING:
     from flows.grid import Outcome
     from flows.settings import Settings
+    from tasks.artifacts import ArtifactRef
 
 ENVIRONMENT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -69,7 +78,37 @@ def run(
     """Run everything that is not up to date and show the scores."""
     with plain_errors():
         settings = open_settings(context.params)
-        _show_scores(settings, _run(settings))
+        _show_scores(settings, _run(settings).report)
+
+
+@app.command()
+def table3(
+    context: typer.Context,
+    tasks: Tasks = "movie-music,book-movie,book-music",
+    source: From = None,
+    betas: Betas = None,
+    methods: Methods = "all",
+    bases: Bases = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many: seeds 1, 2, ...")] = 10,
+    runner: Runner = "local",
+    address: Address = None,
+    workers: Workers = None,
+    mirror: Mirror = None,
+    offline: Offline = None,
+    store: StoreFolder = None,
+    config: Config = None,
+    assignments: Assignments = None,
+) -> None:
+    """Run all of Table 3: every task, cold fraction, method, base model and seed."""
+    with plain_errors():
+        numbers = ",".join(str(seed) for seed in range(1, seeds + 1))
+        settings = open_settings({**context.params, "seeds": numbers})
+        from flows.table3 import Sweep, run
+
+        sweep = Sweep.of(settings, tasks, runner, address)
+        with _shown():
+            reported = run(settings, sweep)
+        _show_scores(settings, reported)
 
 
 @app.command()
@@ -138,11 +177,8 @@ def _run(
     settings: "Settings", refresh: frozenset[str] = frozenset(), until: str = "report"
 ) -> "Outcome":
     from flows.cold_start import run as run_flow
-    from flows.display import live
-    from flows.interrupt import stoppable
-    from tasks.progress import listening
 
-    with stoppable(), live() as listener, listening(listener):
+    with _shown():
         outcome = run_flow(settings, refresh, until)
     _show_notes(settings, outcome)
     return outcome
@@ -157,15 +193,26 @@ def _show_notes(settings: "Settings", outcome: "Outcome") -> None:
         stdout().print(note, soft_wrap=True, highlight=False, markup=False)
 
 
-def _show_scores(settings: "Settings", outcome: "Outcome") -> None:
+@contextmanager
+def _shown() -> Iterator[None]:
+    """Progress on the terminal, and an end at the first signal."""
+    from flows.display import live
+    from flows.interrupt import stoppable
+    from tasks.progress import listening
+
+    with stoppable(), live() as listener, listening(listener):
+        yield
+
+
+def _show_scores(settings: "Settings", reported: "ArtifactRef | None") -> None:
     from flows.display import score_tables, stdout
     from tasks.artifacts import Store
 
-    assert outcome.report is not None, "a full run ends in a report"
+    assert reported is not None, "a full run ends in a report"
     store = Store(settings.store)
-    for table in score_tables(store.read_frame(outcome.report, "summary.parquet")):
+    for table in score_tables(store.read_frame(reported, "summary.parquet")):
         stdout().print(table)
-    folder = store.folder(outcome.report)
+    folder = store.folder(reported)
     option = f" --store {settings.store}" if str(settings.store) != ".metaem" else ""
     stdout().print(f"report and figures: {folder}", soft_wrap=True, highlight=False)
     stdout().print(f"experiments:        metaem ui{option}", soft_wrap=True, highlight=False)

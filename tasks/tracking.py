@@ -35,6 +35,7 @@ QUIET = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
 }
 TAG = "artifact"  # the address of what a run shows
+MAX_BATCH = 100  # params MLflow takes at once
 MAX_DIGEST = 36  # characters MLflow keeps of a dataset's digest
 
 
@@ -156,7 +157,10 @@ def _log(
     new = client.create_run(experiment, tags=tags, run_name=run.name).info.run_id
     now = int(time.time() * 1000)
     metrics = [Metric(p.metric, p.value, now, p.step) for p in run.points]
-    client.log_batch(new, metrics, [Param(*param) for param in run.params.items()])
+    params = [Param(*param) for param in run.params.items()]
+    for start in range(0, max(len(metrics), len(params)), MAX_BATCH):
+        part = slice(start, start + MAX_BATCH)
+        client.log_batch(new, metrics[part], params[part])
     datasets = [
         DatasetInput(
             Dataset(name, data.digest[:MAX_DIGEST], "local", store.folder(data).as_uri()),
