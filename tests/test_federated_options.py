@@ -1,0 +1,124 @@
+"""What defines the federated options taken from related work, one test or two for each."""
+
+import numpy as np
+import torch
+from worlds import random_ratings
+
+from metaem_core.federated.device import PrivateRatings
+from metaem_core.federated.fcf import FcfServer, ItemUpload, fcf_step, solve_users
+from metaem_core.federated.fedfast import Delegates, k_means, stratified_cohorts
+from metaem_core.federated.optimizers import LazyAdam
+from metaem_core.federated.protocol import Upload
+from metaem_core.federated.pseudo_items import with_pseudo_items
+from metaem_core.federated.simulation import CohortSimulation
+from metaem_core.methods.metaem_pretraining import Pretraining
+from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.ratings import Ratings
+
+RATINGS = random_ratings(n_users=120, n_items=200, mean_count=8, seed=1)
+
+
+def touched(ratings: Ratings, user: int) -> set[int]:
+    """The items whose gradient a device's upload does not leave at zero."""
+    config = PretrainConfig(hidden_size=12, common_size=6, private_size=3)
+    server = Pretraining(config, RATINGS).training.server
+    cohort, backend = torch.tensor([user]), CohortSimulation(ratings, torch.float32)
+    rows = backend.rows(cohort)
+    upload = backend.gather(server.download(cohort, rows), cohort, rows)
+    moved = upload.gradients["common_items"][0].abs().sum(1) > 0
+    return set(rows[moved].tolist())
+
+
+def test_pseudo_items_make_an_upload_touch_unrated_items_too() -> None:
+    """FedRec: what a device touches is its rated items and about ``share`` times as many."""
+    padded = with_pseudo_items(RATINGS, 3.0, seed=5)
+    user = int(np.bincount(RATINGS.users).argmax())
+    rated = set(RATINGS.items[RATINGS.users == user].tolist())
+    assert touched(RATINGS, user) == rated
+    assert rated < touched(padded, user)
+    added = len(padded) - len(RATINGS)
+    assert 2.4 < added / len(RATINGS) < 3.1  # a few are drawn twice
+
+
+def test_pseudo_items_carry_the_users_mean_and_leave_real_ratings_alone() -> None:
+    padded = with_pseudo_items(RATINGS, 2.0, seed=5)
+    real = {(u, i): v for u, i, v in zip(RATINGS.users, RATINGS.items, RATINGS.values)}  # noqa: B905
+    sums, counts = np.bincount(RATINGS.users, RATINGS.values), np.bincount(RATINGS.users)
+    for user, item, value in zip(padded.users, padded.items, padded.values, strict=True):
+        expected = real.get((user, item), sums[user] / counts[user])
+        assert abs(value - expected) < 1e-6
+    places = padded.users * padded.n_items + padded.items
+    assert (np.diff(places) > 0).all()
+
+
+def crowds(members: int) -> torch.Tensor:
+    """Three groups of users far from each other, in turn."""
+    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+    noise = torch.randn(3 * members, 2, generator=torch.Generator().manual_seed(1))
+    return centres.repeat(members, 1) + 0.1 * noise
+
+
+def test_each_cohort_has_its_share_of_every_cluster() -> None:
+    """FedFast's ActvSAMP; plain sampling would miss the share by chance."""
+    group = k_means(crowds(40), 3)
+    assert [len(set(group[i::3].tolist())) for i in range(3)] == [1, 1, 1]
+    cohorts = stratified_cohorts(group, torch.arange(120), 12, torch.Generator().manual_seed(2))
+    assert sorted(torch.cat(cohorts).tolist()) == list(range(120))
+    for cohort in cohorts:
+        assert torch.bincount(group[cohort], minlength=3).tolist() == [4, 4, 4]
+
+
+def test_users_out_of_a_round_follow_those_of_their_cluster() -> None:
+    """FedFast's ActvAGG: one delegate steps, his own crowd moves along, the others stay."""
+    table = crowds(5)
+    start = table.clone()
+    delegates = Delegates(LazyAdam(table, 0.1, 0.0), clusters=3, discount=0.5)
+    delegates.update(torch.tensor([4]), torch.tensor([[1.0, -1.0]]), Upload({}, 1.0, 1))
+    moved = table - start
+    torch.testing.assert_close(moved[4], torch.tensor([-0.1, 0.1]), rtol=1e-4, atol=1e-5)
+    for follower in (1, 7, 10, 13):
+        torch.testing.assert_close(moved[follower], moved[4] / 2, rtol=1e-4, atol=1e-5)
+    others = [user for user in range(15) if user % 3 != 1]
+    assert moved[others].abs().max() == 0
+
+
+def test_fcf_uploads_nothing_by_user_and_its_gradient_is_the_central_one() -> None:
+    draw = torch.Generator().manual_seed(3)
+    items = torch.randn(200, 4, generator=draw, dtype=torch.float64)
+    offsets = torch.full((200,), 3.0, dtype=torch.float64)
+    server = FcfServer(items, offsets, 0.05, 0.0, damping=2.0)
+    values = torch.from_numpy(RATINGS.values).double()
+    ratings = PrivateRatings(
+        torch.from_numpy(RATINGS.users), torch.from_numpy(RATINGS.items), values
+    )
+    download = server.download()
+    users = solve_users(download, ratings, 120)
+    one = RATINGS.users == 7
+    seen, left = items[RATINGS.items[one]], values[torch.from_numpy(one)] - 3
+    ridge = torch.vstack([seen, 2.0**0.5 * torch.eye(4, dtype=torch.float64)])
+    wanted = torch.linalg.lstsq(ridge, torch.cat([left, torch.zeros(4).double()]).unsqueeze(1))
+    torch.testing.assert_close(users[7], wanted.solution[:, 0])
+    leaf = items.clone().requires_grad_()
+    error = values - 3 - (users[ratings.owner] * leaf[ratings.rows]).sum(1)
+    (central,) = torch.autograd.grad(error.square().sum(), [leaf])
+    upload = fcf_step(download, ratings, 120)
+    torch.testing.assert_close(upload.items, central, rtol=1e-12, atol=1e-12)
+    assert (
+        set(vars(upload))
+        == {"items", "squared_error", "n_ratings"}
+        == set(ItemUpload.__dataclass_fields__)
+    )
+
+
+def test_fcf_learns() -> None:
+    draw = torch.Generator().manual_seed(3)
+    items = 0.3 * torch.randn(200, 4, generator=draw)
+    server = FcfServer(items, torch.full((200,), 3.0), 0.05, 0.0, damping=1.0)
+    owner, rows = torch.from_numpy(RATINGS.users), torch.from_numpy(RATINGS.items)
+    ratings = PrivateRatings(owner, rows, torch.from_numpy(RATINGS.values))
+    errors = []
+    for _ in range(30):
+        upload = fcf_step(server.download(), ratings, 120)
+        server.apply(upload)
+        errors.append(upload.squared_error)
+    assert errors[-1] < 0.5 * errors[0]
