@@ -41,6 +41,7 @@ ENVIRONMENT = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",  # errors are told in one line at the end
     "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # 20 are few on a busy machine
     # stages run side by side, and one thread each adds numbers up in the same order everywhere
     "OMP_NUM_THREADS": "1",
 }
