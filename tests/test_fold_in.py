@@ -61,12 +61,12 @@ def test_items_are_seen_as_they_are_rated_by(model: DomainModel) -> None:
     draw = torch.Generator().manual_seed(3)
     rated = ratings_of(4, draw)
     k = model.user_embeddings.shape[1]
-    bias = model.user_traits[:4, :1]
-    vectors = torch.cat([torch.randn(4, k, generator=draw), bias], 1)
+    weights = model.user_weights(torch.arange(4))
+    vectors = torch.cat([torch.randn(4, k, generator=draw), weights], 1)
     seen = private_view(model, model.private_items(vectors), rated)
     taste = (vectors[rated.owner, :k] * seen).sum(1)
     expected = model.rate(vectors, rated.owner, rated.items)
-    told = model.item_offsets[rated.items] + bias[rated.owner].sum(1) + taste
+    told = model.item_offsets[rated.items] + weights[rated.owner].sum(1) + taste
     torch.testing.assert_close(told, expected)
 
 
