@@ -1,6 +1,6 @@
 """Every stage run of an experiment, submitted step by step for all its cells."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
@@ -25,6 +25,7 @@ from tasks.report import report
 from tasks.split import split_users
 from tasks.statistics import StatisticsConfig, statistics
 from tasks.transfer import TransferRequest, transfer
+from tasks.visualise import VisualiseConfig, visualise
 
 Result = PrefectFuture[ArtifactRef]
 Cell = tuple[float, int]  # beta, seed
@@ -48,6 +49,7 @@ class Grid:
     mappings: dict[Cell, Result] = field(default_factory=dict)
     rivals: dict[Cell, list[Result]] = field(default_factory=dict)
     evaluations: dict[Cell, Result] = field(default_factory=dict)
+    picture: Result | None = None
     report: Result | None = None
 
     @property
@@ -161,7 +163,7 @@ class Grid:
             yield self.submit(transfer, where, request, *inputs)
 
     def evaluate(self) -> None:
-        for cell, split in self.splits.items():
+        for cell in self.splits:
             settings = self.settings
             config = EvaluateConfig(
                 settings.task,
@@ -170,14 +172,22 @@ class Grid:
                 settings.ranking_length,
                 seed=cell[1],
             )
-            models = self.sources[cell[1]], self.targets[cell], self.mappings[cell]
-            inputs = *self.pair, split, *models, self.rivals[cell]
             where = f"{settings.task} {told(*cell)}"
-            self.evaluations[cell] = self.submit(evaluate, where, config, *inputs)
+            self.evaluations[cell] = self.submit(evaluate, where, config, *self._trained(cell))
+
+    def _trained(self, cell: Cell) -> tuple[Result | list[Result], ...]:
+        models = self.sources[cell[1]], self.targets[cell], self.mappings[cell]
+        return *self.pair, self.splits[cell], *models, self.rivals[cell]
+
+    def visualise(self) -> None:
+        """Figure 2: the lowest beta and the first seed."""
+        cell = min(self.settings.betas), self.settings.seeds[0]
+        config = VisualiseConfig(self.settings.task, cell[0], seed=cell[1])
+        where = f"{self.settings.task} {told(*cell)}"
+        self.picture = self.submit(visualise, where, config, *self._trained(cell))
 
     def summarise(self) -> None:
-        evaluations = list(self.evaluations.values())
-        self.report = self.submit(report, self.settings.task, self.settings.report, evaluations)
+        self.report = reported([self], self.settings.task)
 
     def finish(self) -> "Outcome":
         """Wait for everything, inputs first; the first failure is raised."""
@@ -200,6 +210,7 @@ STEPS: dict[str, Callable[[Grid], None]] = {
     "mapping": Grid.mapping,
     "transfer": Grid.compare,
     "evaluate": Grid.evaluate,
+    "visualise": Grid.visualise,
     "report": Grid.summarise,
 }
 
@@ -214,6 +225,15 @@ class Outcome:
     statistics: ArtifactRef | None
     evaluations: tuple[ArtifactRef, ...]
     report: ArtifactRef | None
+
+
+def reported(grids: Sequence[Grid], label: str) -> Result:
+    """One report on every cell of these grids."""
+    evaluations = [run for grid in grids for run in grid.evaluations.values()]
+    statistics = [grid.statistics for grid in grids if grid.statistics is not None]
+    pictures = [grid.picture for grid in grids if grid.picture is not None]
+    first = grids[0]
+    return first.submit(report, label, first.settings.report, evaluations, statistics, pictures)
 
 
 def told(beta: float, seed: int) -> str:

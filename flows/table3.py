@@ -6,13 +6,12 @@ from typing import cast, get_args
 from prefect import flow
 
 from flows.checks import check
-from flows.grid import STEPS, Grid, Result
+from flows.grid import STEPS, Grid, Result, reported
 from flows.interrupt import leave_no_server, stoppable
 from flows.runners import Runner, task_runner
 from flows.settings import BadSettings, Settings
 from tasks.artifacts import ArtifactRef
 from tasks.caching import ArtifactSerializer
-from tasks.report import report
 from tasks.tracking import Tracking, track
 
 
@@ -51,8 +50,7 @@ def table3(settings: Settings, tasks: tuple[str, ...]) -> ArtifactRef:
         if name != "report":
             for grid in grids:
                 step(grid)
-    evaluations = [result for grid in grids for result in grid.evaluations.values()]
-    together = grids[0].submit(report, "table3", settings.report, evaluations)
+    together = reported(grids, "table3")
     with stoppable():  # Prefect's own handlers would wait for running stages
         for result in submitted.values():
             result.result()

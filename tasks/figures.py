@@ -1,60 +1,106 @@
-"""The report's pictures; matplotlib costs a second, so it is imported when one is drawn."""
+"""Drawing panels as PNG and as SVG; matplotlib costs a second, so it is imported when one is drawn.
 
-from collections.abc import Sequence
+An SVG takes its dark and light from the reader's settings, so ink is named, not coloured.
+"""
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import polars as pl
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-METRICS = ("mae", "rmse")
+INK, FAINT = "#24292f", "#d0d7de"  # text and axes; lines behind
+WIDTH = 5.0  # inches: readable on a phone
+COLOURS = {
+    "metaem": "#e8590c",
+    "global_mean": "#868e96",
+    "item_mean": "#b08d57",
+    "source_user_mean": "#a9a9b3",
+    "bias_transfer": "#4dabf7",
+    "bias_transfer_fitted": "#1971c2",
+    "user_knn": "#0ca678",
+    "emcdr": "#2f9e44",
+    "ptupcdr": "#ae3ec9",
+}
+OTHER = ("#f08c00", "#e64980", "#5c7cfa", "#099268", "#c92a2a")
+
+_STYLE = (
+    ":root{--ink:#24292f;--faint:#d0d7de}"
+    "@media(prefers-color-scheme:dark){:root{--ink:#d7dde4;--faint:#3d4650}}"
+    "text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,sans-serif!important}"
+)
 
 
-def draw_scores(summary: pl.DataFrame, path: Path) -> None:
-    """MAE and RMSE over the cold fraction, one line a method, one row a task."""
-    tasks = summary["task"].unique(maintain_order=True).to_list()
-    figure, axes = _panels(len(tasks), len(METRICS))
-    for row, task in zip(axes, tasks, strict=True):
-        for axis, metric in zip(row, METRICS, strict=True):
-            mine = summary.filter((pl.col("task") == task) & (pl.col("metric") == metric))
-            for (method,), line in mine.group_by("method", maintain_order=True):
-                points = line.sort("beta")
-                spread = points["sd"].fill_null(0.0)
-                axis.errorbar(points["beta"], points["mean"], spread, label=str(method), marker="o")
-            axis.set(title=f"{task}: {metric.upper()}", xlabel="beta", xticks=mine["beta"].unique())
-    axes[0][-1].legend(fontsize="small")
-    _save(figure, path)
+@dataclass(frozen=True)
+class Panel:
+    """One picture; ``alt`` says what it shows to who cannot see it."""
+
+    title: str
+    alt: str
+    draw: "Callable[[Axes], None]"
+    height: float = 3.2  # inches
 
 
-def draw_curves(experiments: Sequence[pl.DataFrame], path: Path) -> None:
-    """Loss and validation RMSE by epoch, one column a training stage."""
-    curves = pl.concat(experiments)
-    stages = curves["stage"].unique(maintain_order=True).to_list()
-    figure, axes = _panels(1, len(stages))
-    for axis, stage in zip(axes[0], stages, strict=True):
-        runs = curves.filter(pl.col("stage") == stage)
-        for (beta, seed), run in runs.group_by("beta", "seed", maintain_order=True):
-            name = f"beta {beta}, seed {seed}"
-            (line,) = axis.plot(run["epoch"], run["validation_rmse"], label=name)
-            axis.plot(run["epoch"], run["loss"] ** 0.5, color=line.get_color(), linestyle=":")
-        axis.set(title=stage, xlabel="epoch", ylabel="RMSE: validation, dotted training")
-    axes[0][-1].legend(fontsize="small")
-    _save(figure, path)
+def colour(method: str, number: int = 0) -> str:
+    """A method's colour; one that has none takes the ``number``-th of the others."""
+    return COLOURS.get(method, OTHER[number % len(OTHER)])
 
 
-def _panels(rows: int, columns: int) -> "tuple[Figure, list[list[Axes]]]":
+def data_uri(panel: Panel) -> str:
+    """The panel as an SVG image that needs no file."""
+    figure, ((axis,),) = _figure([panel], 1)
+    _draw(panel, axis)
+    text = StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    named = text.getvalue().replace(INK, "var(--ink)").replace(FAINT, "var(--faint)")
+    start = named.index("<svg")
+    styled = named[start:].replace('<style type="text/css">', f'<style type="text/css">{_STYLE}', 1)
+    return f"data:image/svg+xml;base64,{base64.b64encode(styled.encode()).decode()}"
+
+
+def write_png(panels: Sequence[Panel], path: Path, columns: int = 2) -> None:
+    """All panels in one picture."""
+    figure, axes = _figure(panels, min(columns, max(len(panels), 1)))
+    cells = [axis for row in axes for axis in row]
+    for panel, axis in zip(panels, cells, strict=False):
+        _draw(panel, axis)
+        axis.set_title(panel.title, color=INK, fontsize="medium")
+    for axis in cells[len(panels) :]:
+        axis.set_axis_off()
+    # without the software version and date the picture's bytes depend on its data alone
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def _draw(panel: Panel, axis: "Axes") -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.spines[["left", "bottom"]].set_color(FAINT)
+    axis.tick_params(color=FAINT, labelcolor=INK, labelsize="small")
+    panel.draw(axis)
+    for label in (axis.xaxis.label, axis.yaxis.label):
+        label.set(color=INK, fontsize="small")
+    if (legend := axis.get_legend()) is not None:
+        for text in legend.get_texts():
+            text.set_color(INK)
+
+
+def _figure(panels: Sequence[Panel], columns: int) -> "tuple[Figure, list[list[Axes]]]":
+    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.0 * columns, 3.8 * rows), layout="constrained")
+    # text stays text, and equal pictures get equal bytes
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "metaem"})
+    rows = max(-(-len(panels) // columns), 1)
+    tallest = [
+        max((panel.height for panel in panels[row * columns : (row + 1) * columns]), default=1.0)
+        for row in range(rows)
+    ]
+    figure = Figure(figsize=(WIDTH * columns, sum(tallest)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False)
+    axes = figure.subplots(rows, columns, squeeze=False, height_ratios=tallest)
     return figure, [list(row) for row in axes]
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    # without the software version and date the picture's bytes depend on its data alone
-    figure.savefig(path, dpi=110, metadata={"Software": None})

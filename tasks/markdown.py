@@ -6,31 +6,6 @@ import polars as pl
 
 from tasks.artifacts import ArtifactRef
 
-HEAD = """# {task}
-
-Errors over all held-out ratings of cold-start users, predictions clipped to the rating scale;
-mean over {seeds} seed{plural}{spread}. p: two-sided paired test over users of the RMSE against
-{reference} (Student's t on one difference a user, of squared errors summed over seeds).
-"""
-
-
-def write_report(summary: pl.DataFrame, reference: str) -> str:
-    """One section a task, one table a cold fraction."""
-    parts = []
-    for task in summary["task"].unique(maintain_order=True):
-        mine = summary.filter(pl.col("task") == task)
-        seeds = int(mine["seeds"].min())  # type: ignore[arg-type]  # a UInt32 column
-        plural, spread = ("s", " ± standard deviation") if seeds > 1 else ("", "")
-        head = HEAD.format(
-            task=task, seeds=seeds, plural=plural, spread=spread, reference=reference
-        )
-        tables = [
-            f"## beta = {beta:g}\n\n{score_table(mine.filter(pl.col('beta') == beta))}"
-            for beta in mine["beta"].unique().sort()
-        ]
-        parts.append("\n".join([head, *tables]))
-    return "\n".join(parts)
-
 
 def score_table(scores: pl.DataFrame) -> str:
     """One row a method, one column a metric, and the p-value of its RMSE."""

@@ -1,18 +1,31 @@
 """All experiments of a run in one table, with figures and a readable account."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import dataframely as dy
 import polars as pl
 
+from data_contracts.comparisons import Comparisons, Fairness, GroupScores
+from data_contracts.pictures import Closeness, Points
 from data_contracts.scores import Summary
-from metaem_core.significance import paired_p_value
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
-from tasks.figures import draw_curves, draw_scores
-from tasks.markdown import write_report
-
-SQUARED = {"rmse": pl.col("mse"), "mae": pl.col("mae")}  # a user's mean loss behind each metric
+from tasks.comparison import by_group, compare, fairness, paired_tests, summarise
+from tasks.experiment import experiment_of
+from tasks.figures import Panel, write_png
+from tasks.findings import REFERENCES
+from tasks.html_report import write_page
+from tasks.markdown_report import write_report
+from tasks.origin import origin
+from tasks.panels import (
+    base_panels,
+    curve_panels,
+    embedding_panels,
+    group_panels,
+    score_panel,
+)
+from tasks.results import Results
 
 
 @dataclass(frozen=True)
@@ -23,64 +36,89 @@ class ReportConfig:
 
 
 @stage("report")
-def report(store: Store, config: ReportConfig, evaluations: list[ArtifactRef]) -> ArtifactRef:
-    """Mean and standard deviation over seeds of every score, and who beats the reference."""
-    scores = pl.concat(_labelled(store, ref, "scores.parquet") for ref in evaluations)
-    errors = pl.concat(_labelled(store, ref, "user_errors.parquet") for ref in evaluations)
-    summary = summarise(scores, errors, config.reference)
+def report(
+    store: Store,
+    config: ReportConfig,
+    evaluations: list[ArtifactRef],
+    statistics: list[ArtifactRef],
+    pictures: list[ArtifactRef],
+) -> ArtifactRef:
+    """Mean and standard deviation over seeds of every score, and who beats whom.
+
+    Args:
+        statistics: of the evaluated tasks, as far as there are any.
+        pictures: what visualise left, likewise.
+    """
+    results = gather(store, config, evaluations, statistics, pictures)
     with store.draft() as draft:
-        draft.write_frame("summary.parquet", summary, Summary)
-        draft.path("report.md").write_text(write_report(summary, config.reference))
-        draw_scores(summary, draft.path("scores.png"))
-        draw_curves([_curves(store, ref) for ref in evaluations], draft.path("curves.png"))
+        draft.write_frame("summary.parquet", results.summary, Summary)
+        draft.write_frame("comparisons.parquet", results.comparisons, Comparisons)
+        draft.write_frame("groups.parquet", results.groups, GroupScores)
+        draft.write_frame("fairness.parquet", results.fairness, Fairness)
+        draft.path("report.md").write_text(write_report(results))
+        draft.path("report.html").write_text(write_page(results))
+        for name, panels in _drawn(results):
+            if panels:
+                write_png(panels, draft.path(f"{name}.png"))
     return draft.ref
 
 
-def summarise(scores: pl.DataFrame, errors: pl.DataFrame, reference: str) -> pl.DataFrame:
-    """Scores by (task, beta, method, metric) over the seeds, in the order they first appear."""
-    keys = ["task", "beta", "method", "metric"]
-    if reference not in scores["method"]:
-        raise ValueError(f"unknown reference method {reference!r}: {_methods(scores)}")
-    table = scores.group_by(keys, maintain_order=True).agg(
-        pl.len().cast(pl.UInt32).alias("seeds"),
-        pl.col("value").mean().alias("mean"),
-        pl.col("value").std().alias("sd"),  # null for a single seed
+def gather(
+    store: Store,
+    config: ReportConfig,
+    evaluations: Sequence[ArtifactRef],
+    statistics: Sequence[ArtifactRef],
+    pictures: Sequence[ArtifactRef],
+) -> Results:
+    """Everything the report tells; a cell's users are held in memory one cell at a time."""
+    scores = pl.concat(_labelled(store, ref, "scores.parquet") for ref in evaluations)
+    if config.reference not in scores["method"]:
+        known = scores["method"].unique(maintain_order=True).to_list()
+        raise ValueError(f"unknown reference method {config.reference!r}: {known}")
+    references = [*dict.fromkeys([*REFERENCES, config.reference])]
+    cells = [_Cell.of(store, refs, references) for refs in _by_cell(store, evaluations)]
+    tests = pl.concat(cell.tests for cell in cells)
+    summary = summarise(scores, tests, config.reference)
+    return Results(
+        reference=config.reference,
+        summary=summary,
+        comparisons=compare(summary, tests),
+        groups=pl.concat(cell.groups for cell in cells),
+        fairness=pl.concat(cell.fairness for cell in cells),
+        curves=pl.concat(_labelled(store, ref, "curves.parquet") for ref in evaluations),
+        statistics=dict(_counted(store, ref) for ref in statistics),
+        points=_of_pictures(store, pictures, "tsne.parquet", Points),
+        closeness=_of_pictures(store, pictures, "closeness.parquet", Closeness),
+        origin=origin(store, evaluations),
     )
-    return table.join(p_values(errors, reference), on=keys, how="left")
 
 
-def p_values(errors: pl.DataFrame, reference: str) -> pl.DataFrame:
-    """Each method's paired test against the reference, for the metrics that are sums over users.
+@dataclass(frozen=True)
+class _Cell:
+    """What is left of a cell's users once they are counted."""
 
-    The difference tested is a user's loss summed over all his held-out ratings of all seeds: it
-    averages to zero exactly when the two methods' errors over all these ratings are equal.
-    """
-    rows = []
-    for metric, loss in SQUARED.items():
-        summed = errors.with_columns(loss=loss * pl.col("ratings"))
-        mine = summed.filter(pl.col("method") != reference)
-        base = summed.filter(pl.col("method") == reference)
-        paired = mine.join(base, on=["task", "beta", "seed", "user_id"], suffix="_reference")
-        differences = paired.group_by("task", "beta", "method", "user_id").agg(
-            (pl.col("loss") - pl.col("loss_reference")).sum().alias("difference")
-        )
-        groups = differences.sort("user_id").group_by("task", "beta", "method")
-        for (task, beta, method), group in groups:
-            p = paired_p_value(group["difference"].to_numpy()) if group.height > 1 else None
-            rows.append((task, beta, method, metric, p))
-    schema = {
-        "task": pl.String,
-        "beta": pl.Float64,
-        "method": pl.String,
-        "metric": pl.String,
-        "p_value": pl.Float64,
-    }
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    tests: pl.DataFrame
+    groups: pl.DataFrame
+    fairness: pl.DataFrame
+
+    @classmethod
+    def of(cls, store: Store, refs: Sequence[ArtifactRef], references: Sequence[str]) -> "_Cell":
+        errors = pl.concat(_labelled(store, ref, "user_errors.parquet") for ref in refs)
+        groups = by_group(pl.concat(_labelled(store, ref, "groups.parquet") for ref in refs))
+        return cls(paired_tests(errors, references), groups, fairness(errors, groups))
+
+
+def _by_cell(store: Store, evaluations: Sequence[ArtifactRef]) -> list[list[ArtifactRef]]:
+    """The seeds of each task and cold fraction."""
+    cells: dict[tuple[str, float], list[ArtifactRef]] = {}
+    for ref in evaluations:
+        about = experiment_of(store, ref)
+        cells.setdefault((about["task"], about["beta"]), []).append(ref)
+    return [*cells.values()]
 
 
 def _labelled(store: Store, ref: ArtifactRef, name: str) -> pl.DataFrame:
-    about = store.read_json(ref, "experiment.json")
-    assert isinstance(about, dict)
+    about = experiment_of(store, ref)
     return store.read_frame(ref, name).with_columns(
         task=pl.lit(about["task"]),
         beta=pl.lit(about["beta"], pl.Float64),
@@ -88,9 +126,30 @@ def _labelled(store: Store, ref: ArtifactRef, name: str) -> pl.DataFrame:
     )
 
 
-def _curves(store: Store, ref: ArtifactRef) -> pl.DataFrame:
-    return _labelled(store, ref, "curves.parquet")
+def _counted(store: Store, ref: ArtifactRef) -> tuple[str, pl.DataFrame]:
+    frame = store.read_frame(ref, "statistics.parquet")
+    return "-".join(frame["domain"]), frame
 
 
-def _methods(scores: pl.DataFrame) -> Sequence[str]:
-    return scores["method"].unique(maintain_order=True).to_list()
+def _of_pictures(
+    store: Store, pictures: Sequence[ArtifactRef], name: str, schema: type[dy.Schema]
+) -> pl.DataFrame:
+    nothing = schema.create_empty().with_columns(task=pl.lit("", pl.String))
+    told = [
+        store.read_frame(ref, name).with_columns(task=pl.lit(experiment_of(store, ref)["task"]))
+        for ref in pictures
+    ]
+    return pl.concat([nothing, *told]).sort(
+        pl.col("task"), pl.col("method").str.ends_with("-paper"), maintain_order=True
+    )
+
+
+def _drawn(results: Results) -> Iterator[tuple[str, list[Panel]]]:
+    """The pictures by file name, for who reads the Markdown or looks into MLflow."""
+    tasks, profiles = results.tasks, results.profiles
+    yield "scores", [score_panel(results, task, each) for task in tasks for each in profiles]
+    yield "curves", [panel for task in tasks for panel in curve_panels(results, task)]
+    lowest = [(task, results.betas(task)[0]) for task in tasks]
+    yield "groups", [panel for cell in lowest for panel in group_panels(results, *cell)]
+    yield "vectors", [*embedding_panels(results)]
+    yield "bases", [panel for each in profiles for panel in base_panels(results, each)]

@@ -50,7 +50,7 @@ def test_a_repeated_run_shows_the_table_and_where_to_look(root: Path) -> None:
     assert done.exit_code == 0, done.output
     for part in ("beta 0.3", "beta 0.6", "metaem", "bias_transfer", "rmse", "metaem ui"):
         assert part in done.output
-    assert done.output.count("reused") == 15
+    assert done.output.count("reused") == 16
     assert "computed" not in done.output
     assert "removed" not in done.output
 

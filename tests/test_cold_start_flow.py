@@ -37,6 +37,7 @@ STAGES = {
     "pretrain": 3,
     "mapping": 2,
     "evaluate": 2,
+    "visualise": 1,
     "report": 1,
 }
 
@@ -118,7 +119,8 @@ def test_a_repeated_run_computes_nothing_and_damage_is_repaired_alone(
 
 def test_a_new_beta_shares_the_source(finished_run: FinishedRun) -> None:
     computed, reused = states(finished_run, betas=(0.4,))
-    assert computed == Counter(split=1, pretrain=1, mapping=1, evaluate=1, report=1)
+    fresh = Counter(split=1, pretrain=1, mapping=1, evaluate=1, visualise=1, report=1)
+    assert computed == fresh
     assert reused["pretrain"] == 1
 
 
@@ -146,5 +148,5 @@ def test_a_report_compares_means_and_pairs_users(finished_run: FinishedRun) -> N
     assert tested["p_value"].null_count() == 0
     text = store.file(report, "report.md").read_text()
     assert all(method in text for method in TRIVIAL)
-    for name in ("scores.png", "curves.png"):
+    for name in ("scores.png", "curves.png", "groups.png", "vectors.png"):
         assert store.file(report, name).read_bytes().startswith(b"\x89PNG")

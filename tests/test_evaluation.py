@@ -12,8 +12,8 @@ from metaem_core.evaluation import EvaluateConfig, ranking_scores, ranking_users
 from metaem_core.pair import Queries
 from metaem_core.ratings import Floats, Ints, RatingScale
 from metaem_core.significance import paired_p_value, t_tails
-from tasks.markdown import write_report
-from tasks.report import p_values, summarise
+from tasks.comparison import by_group, compare, fairness, paired_tests, summarise
+from tasks.markdown import score_table
 
 QUERIES = Queries(
     users=np.array([2, 2, 5, 7, 7]),
@@ -121,7 +121,7 @@ def test_users_held_out_by_more_seeds_weigh_more() -> None:
         per_user("mine", 1, {"a": 1.0, "b": 4.0}),
         per_user("mine", 2, {"a": 1.0}),
     ]
-    tested = p_values(pl.concat(frames), "base")
+    tested = paired_tests(pl.concat(frames), ["base"])
     assert tested["p_value"].to_list() == [1.0, 1.0]
 
 
@@ -131,9 +131,10 @@ def test_a_single_seed_has_no_deviation_to_show() -> None:
         ["task", "beta", "seed", "method", "metric", "value"],
         orient="row",
     )
-    summary = summarise(scores, per_user("base", 1, {"a": 1.0, "b": 2.0}), "base")
+    errors = per_user("base", 1, {"a": 1.0, "b": 2.0})
+    summary = summarise(scores, paired_tests(errors, ["base"]), "base")
     assert summary["sd"].to_list() == [None]
-    assert "| base | 1.0000 |" in write_report(summary, "base")
+    assert "| base | 1.0000 |" in score_table(summary)
 
 
 def test_the_summary_averages_seeds_and_pairs_users_within_them() -> None:
@@ -151,7 +152,8 @@ def test_the_summary_averages_seeds_and_pairs_users_within_them() -> None:
         for method, value in (("base", 1.0), ("same", 1.0), ("better", 0.5))
     ]
     columns = ["task", "beta", "seed", "method", "metric", "value"]
-    summary = summarise(pl.DataFrame(rows, columns, orient="row"), pl.concat(parts), "base")
+    tests = paired_tests(pl.concat(parts), ["base", "same"])
+    summary = summarise(pl.DataFrame(rows, columns, orient="row"), tests, "base")
     told = {row["method"]: row for row in summary.iter_rows(named=True)}
     assert told["base"]["p_value"] is None
     assert told["same"]["p_value"] == pytest.approx(1.0)
@@ -159,5 +161,35 @@ def test_the_summary_averages_seeds_and_pairs_users_within_them() -> None:
     assert told["better"]["p_value"] == pytest.approx(1 - 10 / 102**0.5)
     assert told["better"]["mean"] == pytest.approx(0.65)
     assert told["better"]["sd"] == pytest.approx(0.1 / 2**0.5)
-    with pytest.raises(ValueError, match="unknown reference"):
-        summarise(pl.DataFrame(rows, columns, orient="row"), pl.concat(parts), "nobody")
+    rmse = compare(summary, tests).filter(pl.col("metric") == "rmse")
+    differences = {(r["reference"], r["method"]): r for r in rmse.iter_rows(named=True)}
+    assert differences["base", "better"]["difference"] == pytest.approx(-0.5)
+    assert differences["same", "better"]["difference"] == pytest.approx(-0.5)
+    assert differences["base", "better"]["p_value"] == told["better"]["p_value"]
+    assert ("base", "base") not in differences
+
+
+def test_a_method_that_missed_a_seed_is_not_tested() -> None:
+    frames = [per_user(method, 1, {"a": 2.0, "b": 1.0}) for method in ("base", "whole", "half")]
+    frames += [per_user(method, 2, {"a": 2.0, "b": 1.0}) for method in ("base", "whole")]
+    assert {*paired_tests(pl.concat(frames), ["base"])["method"]} == {"whole"}
+
+
+def test_the_worst_tenth_are_those_with_the_largest_errors() -> None:
+    errors = per_user("base", 1, {f"u{number}": float(number) for number in range(20)})
+    grouped = by_group(
+        pl.DataFrame(
+            [
+                ("base", "history", "5-9", 20, 20, 10.0, 10.0, 10.0),
+                ("base", "history", "10-19", 20, 20, 30.0, 50.0, 30.0),
+                ("base", "history", "50+", 19, 19, 99.0, 999.0, 99.0),
+            ],
+            ["method", "grouping", "group", "users", "ratings", "absolute", "squared", "user_mae"],
+            orient="row",
+        ).with_columns(task=pl.lit("t"), beta=0.2)
+    )
+    (row,) = fairness(errors, grouped).iter_rows(named=True)
+    assert row["worst_tenth"] == pytest.approx((19 + 18) / 2)
+    assert row["user_mae"] == pytest.approx(9.5)
+    # the third group has too few users to count
+    assert (row["best_group"], row["worst_group"]) == pytest.approx((0.5, 1.5))

@@ -80,7 +80,7 @@ def test_tables_and_pictures_are_there_and_no_user_and_no_pickle(
 ) -> None:
     store = finished_run.store
     files = [path for path in (store.root / "mlflow").rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} == {".parquet", ".png", ".md"}
+    assert {path.suffix for path in files} == {".parquet", ".png", ".md", ".html"}
     (ref, _) = finished_run.outcome.evaluations
     users = store.read_frame(ref, "user_errors.parquet")["user_id"].unique()
     content = b"".join(path.read_bytes() for path in files)

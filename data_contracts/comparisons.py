@@ -1,0 +1,59 @@
+"""What a report compares: methods with reference predictors, groups of users and items."""
+
+import dataframely as dy
+import polars as pl
+
+
+class Comparisons(dy.Schema):
+    """One row a method, reference, metric and cell: the difference of means over seeds.
+
+    A p-value is missing where there are not two users to compare.
+    """
+
+    task = dy.String(primary_key=True, min_length=1)
+    beta = dy.Float64(primary_key=True, min=0, max=1)
+    metric = dy.String(primary_key=True, min_length=1)
+    reference = dy.String(primary_key=True, min_length=1)
+    method = dy.String(primary_key=True, min_length=1)
+    difference = dy.Float64()  # below 0: better than the reference
+    p_value = dy.Float64(nullable=True, min=0, max=1)
+
+    @dy.rule()
+    def no_method_is_its_own_reference(cls) -> pl.Expr:
+        return pl.col("method") != pl.col("reference")
+
+
+class GroupScores(dy.Schema):
+    """One row a cell, method and group, over all seeds."""
+
+    task = dy.String(primary_key=True, min_length=1)
+    beta = dy.Float64(primary_key=True, min=0, max=1)
+    method = dy.String(primary_key=True, min_length=1)
+    grouping = dy.String(primary_key=True, min_length=1)
+    group = dy.String(primary_key=True, min_length=1)
+    users = dy.UInt64(min=1)
+    ratings = dy.UInt64(min=1)
+    mae = dy.Float64(min=0)
+    rmse = dy.Float64(min=0)
+    user_mae = dy.Float64(min=0)  # mean over users
+
+    @dy.rule()
+    def mean_square_bounds_squared_mean(cls) -> pl.Expr:
+        return pl.col("rmse") >= pl.col("mae") - 1e-9
+
+
+class Fairness(dy.Schema):
+    """One row a cell and method: how unequally users are served; missing without large groups."""
+
+    task = dy.String(primary_key=True, min_length=1)
+    beta = dy.Float64(primary_key=True, min=0, max=1)
+    method = dy.String(primary_key=True, min_length=1)
+    users = dy.UInt64(min=1)
+    user_mae = dy.Float64(min=0)  # mean over users
+    worst_tenth = dy.Float64(min=0)  # the same of the tenth with the largest
+    best_group = dy.Float64(min=0, nullable=True)
+    worst_group = dy.Float64(min=0, nullable=True)
+
+    @dy.rule()
+    def the_worst_are_no_better_than_all(cls) -> pl.Expr:
+        return pl.col("worst_tenth") >= pl.col("user_mae") - 1e-9

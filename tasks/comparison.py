@@ -1,0 +1,110 @@
+"""Means over seeds, paired tests over users, and errors by group of one or more cells."""
+
+from collections.abc import Iterator, Sequence
+
+import polars as pl
+
+from metaem_core.significance import paired_p_value
+
+LOSSES = {"mae": "mae", "rmse": "mse"}  # a user's mean loss behind each metric
+CELL = ("task", "beta")
+SMALL_GROUP = 20  # users: with fewer, a group's mean is chance
+
+
+def summarise(scores: pl.DataFrame, tests: pl.DataFrame, reference: str) -> pl.DataFrame:
+    """Scores by (task, beta, method, metric) over the seeds, in the order they first appear."""
+    keys = [*CELL, "method", "metric"]
+    table = scores.group_by(keys, maintain_order=True).agg(
+        pl.len().cast(pl.UInt32).alias("seeds"),
+        pl.col("value").mean().alias("mean"),
+        pl.col("value").std().alias("sd"),  # null for a single seed
+    )
+    against = tests.filter(pl.col("reference") == reference).drop("reference")
+    return table.join(against, on=keys, how="left", maintain_order="left")
+
+
+def compare(summary: pl.DataFrame, tests: pl.DataFrame) -> pl.DataFrame:
+    """Every method's mean beside every reference's, with the test of their difference."""
+    means = summary.select(*CELL, "metric", "method", "mean")
+    base = means.rename({"method": "reference", "mean": "reference_mean"})
+    return (
+        tests.join(means, on=[*CELL, "metric", "method"], maintain_order="left")
+        .join(base, on=[*CELL, "metric", "reference"], maintain_order="left")
+        .with_columns(difference=pl.col("mean") - pl.col("reference_mean"))
+        .select(*CELL, "metric", "reference", "method", "difference", "p_value")
+    )
+
+
+def paired_tests(errors: pl.DataFrame, references: Sequence[str]) -> pl.DataFrame:
+    """Each method's paired test against each reference, for the metrics that are sums over users.
+
+    The difference tested is a user's loss summed over all his held-out ratings of all seeds: it
+    averages to zero exactly when the two methods' errors over all these ratings are equal.
+    """
+    schema = dict.fromkeys(["task", "metric", "reference", "method"], pl.String)
+    rows = [
+        (task, metric, reference, method, beta, p)
+        for (task, beta), cell in errors.group_by(*CELL, maintain_order=True)
+        for metric, loss in LOSSES.items()
+        for reference, method, p in _tested(_by_user(cell, loss), references)
+    ]
+    return pl.DataFrame(
+        rows, schema=schema | {"beta": pl.Float64, "p_value": pl.Float64}, orient="row"
+    )
+
+
+def _by_user(cell: pl.DataFrame, loss: str) -> pl.DataFrame:
+    """A row a user, a column a method: the loss over all the user's ratings of all seeds."""
+    summed = cell.with_columns(loss=pl.col(loss) * pl.col("ratings"))
+    seeds = summed.pivot("method", index=["user_id", "seed"], values="loss")
+    everywhere = [name for name in seeds.columns[2:] if seeds[name].null_count() == 0]
+    totals = seeds.group_by("user_id", maintain_order=True).agg(pl.col(everywhere).sum())
+    return totals.sort("user_id").drop("user_id")
+
+
+def _tested(
+    losses: pl.DataFrame, references: Sequence[str]
+) -> Iterator[tuple[str, str, float | None]]:
+    for reference in references:
+        for method in losses.columns:
+            if method != reference:
+                differences = (losses[method] - losses[reference]).to_numpy()
+                yield reference, method, paired_p_value(differences) if len(losses) > 1 else None
+
+
+def by_group(groups: pl.DataFrame) -> pl.DataFrame:
+    """Errors of each group over the seeds of a cell."""
+    keys = [*CELL, "method", "grouping", "group"]
+    summed = groups.group_by(keys, maintain_order=True).agg(
+        pl.col("users", "ratings").cast(pl.UInt64).sum(),
+        pl.col("absolute", "squared", "user_mae").sum(),
+    )
+    return summed.select(
+        *keys,
+        "users",
+        "ratings",
+        mae=pl.col("absolute") / pl.col("ratings"),
+        rmse=(pl.col("squared") / pl.col("ratings")).sqrt(),
+        user_mae=pl.col("user_mae") / pl.col("users"),
+    )
+
+
+def fairness(errors: pl.DataFrame, grouped: pl.DataFrame) -> pl.DataFrame:
+    """How unequally users are served, a user of each seed counting once."""
+    keys = [*CELL, "method"]
+    tenth = pl.col("mae").top_k((pl.len() + 9) // 10).mean()
+    users = errors.group_by(keys, maintain_order=True).agg(
+        pl.len().cast(pl.UInt64).alias("users"),
+        pl.col("mae").mean().alias("user_mae"),
+        tenth.alias("worst_tenth"),
+    )
+    large = (pl.col("grouping") == "history") & (pl.col("users") >= SMALL_GROUP)
+    extremes = (
+        grouped.filter(large)
+        .group_by(keys)
+        .agg(
+            pl.col("user_mae").min().alias("best_group"),
+            pl.col("user_mae").max().alias("worst_group"),
+        )
+    )
+    return users.join(extremes, on=keys, how="left", maintain_order="left")

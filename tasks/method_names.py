@@ -1,0 +1,53 @@
+"""Methods' names in tables, taken apart, and as a reader knows them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from metaem_core.methods.trivial import TRIVIAL
+
+Profile = Literal["", "calibrated", "paper"]  # trivial predictors have none
+
+LABELS = {
+    "global_mean": "global mean",
+    "item_mean": "item mean",
+    "source_user_mean": "user's source mean",
+    "bias_transfer": "bias transfer",
+    "bias_transfer_fitted": "fitted bias transfer",
+    "user_knn": "user kNN",
+    "metaem": "MetaEM",
+}
+BASES = ("gmf", "dnn")  # mf goes without saying
+
+
+@dataclass(frozen=True)
+class Named:
+    """``<method>[-<base>][-paper]``."""
+
+    name: str  # as tables have it
+    method: str
+    base: str  # mf, gmf, dnn; none for trivial predictors and for MetaEM, which has its own
+    profile: Profile
+
+    @property
+    def label(self) -> str:
+        """Without the profile: the two are never shown in one table."""
+        told = LABELS.get(self.method, self.method.replace("_", " ").upper())
+        return f"{told} ({self.base.upper()})" if self.base in BASES else told
+
+    @property
+    def is_trivial(self) -> bool:
+        return not self.profile
+
+    @property
+    def is_metaem(self) -> bool:
+        return self.method == "metaem"
+
+
+def parse(name: str) -> Named:
+    """A name as the run gave it."""
+    if name in TRIVIAL:
+        return Named(name, name, "", "")
+    rest = name.removesuffix("-paper")
+    profile: Profile = "calibrated" if rest == name else "paper"
+    method, _, base = rest.partition("-")
+    return Named(name, method, base or ("" if method == "metaem" else "mf"), profile)

@@ -1,0 +1,107 @@
+"""How an experiment was made, read from its artifacts' manifests; nothing in it is a user's."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from tasks.artifacts import ArtifactRef, Store
+from tasks.experiment import ancestors, experiment_of
+from tasks.method_names import parse
+
+SETTLED = ("filter", "split", "pretrain", "mapping", "factorise", "transfer", "evaluate")
+# the run's, or told elsewhere
+LEFT_OUT = {"seed", "code", "name", "method", "base", "factors", "cold_fraction", "task"}
+
+
+@dataclass(frozen=True)
+class Used:
+    """Settings that some stages ran with."""
+
+    stage: str
+    profile: str  # "" where it makes no difference
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One evaluated cell and the addresses of what was evaluated."""
+
+    task: str
+    beta: float
+    seed: int
+    evaluation: ArtifactRef
+    split: ArtifactRef
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How all cells of a report were made."""
+
+    data: Mapping[str, str]  # where the ratings came from, by domain
+    generated: bool
+    cells: Sequence[Cell]
+    domains: Mapping[str, ArtifactRef]  # the filtered ratings
+    used: Sequence[Used]
+    versions: Mapping[str, str]
+
+
+def origin(store: Store, evaluations: Sequence[ArtifactRef]) -> Origin:
+    """The origin of one or more evaluations; settings and versions are the first one's."""
+    cells, domains, data, generated = [], {}, {}, False
+    for ref in evaluations:
+        about, made = experiment_of(store, ref), store.manifest(ref).provenance.inputs
+        (split,), task = made["split"], about["task"]
+        cells.append(Cell(task, about["beta"], about["seed"], ref, split))
+        for domain, side in zip(task.split("-"), ("source", "target"), strict=True):
+            (domains[domain],) = made[side]
+            (raw,) = store.manifest(domains[domain]).provenance.inputs["raw"]
+            config = store.manifest(raw).provenance.config
+            data[domain], generated = _told(config), generated or "code" in config
+    first = evaluations[0]
+    used = list(_used(store, first))
+    return Origin(data, generated, cells, domains, used, store.manifest(first).versions)
+
+
+def _told(download: Mapping[str, object]) -> str:
+    """Where a raw file came from, without any path of this machine."""
+    name = str(download["name"])
+    if "code" in download:
+        return f"{name}, generated: a planted world"
+    urls = download.get("urls")
+    if isinstance(urls, list | tuple) and urls:
+        return f"{name} from {urlsplit(str(urls[0])).hostname}"
+    return f"{name}, a local file (sha256 {str(download.get('content', ''))[:12]})"
+
+
+def _used(store: Store, evaluation: ArtifactRef) -> Iterator[Used]:
+    made = {"evaluation": evaluation, **ancestors(store, evaluation)}
+    seen: list[Used] = []
+    for stage in SETTLED:
+        for ref in made.values():
+            if ref.stage == stage:
+                plain = dict(_flat("", store.manifest(ref).provenance.config))
+                used = Used(stage, _profile(store, ref), plain)
+                if used not in seen:
+                    seen.append(used)
+                    yield used
+
+
+def _profile(store: Store, ref: ArtifactRef) -> str:
+    origin = store.manifest(ref).provenance
+    if ref.stage == "mapping":
+        return _profile(store, origin.inputs["target_model"][0])
+    if "name" in origin.config:
+        return parse(str(origin.config["name"])).profile
+    if "centred" in origin.config:
+        return "calibrated" if origin.config["centred"] else "paper"
+    return ""
+
+
+def _flat(prefix: str, value: object) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if name not in LEFT_OUT:
+                path = f"{prefix}.{name}" if prefix and prefix != "config" else str(name)
+                yield from _flat(path, inner)
+    else:
+        yield prefix, ", ".join(map(str, value)) if isinstance(value, list) else str(value)

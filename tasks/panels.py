@@ -1,0 +1,226 @@
+"""The report's pictures, drawn from its results."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from metaem_core.breakdown import GROUPS
+from tasks.figures import FAINT, INK, Panel, colour
+from tasks.method_names import Named, Profile, parse
+from tasks.paper_tables import TABLE_3, TASKS
+from tasks.results import Results, errors_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+KNOWN = {  # what each grouping counts
+    "history": "the user's ratings in the source",
+    "popularity": "the item's training ratings in the target",
+}
+MARKERS = ("o", "s", "D", "^")  # by cold fraction
+LINES = (
+    "global_mean",
+    "item_mean",
+    "bias_transfer",
+    "bias_transfer_fitted",
+    "emcdr",
+    "ptupcdr",
+    "metaem",
+)
+GENERALISED = ("emcdr", "ptupcdr", "metaem")  # the methods of Figure 3
+TARGET, TRANSFORMED = "#e8590c", "#1c7ed6"
+
+
+def titled(task: str) -> str:
+    """``movie-music`` as a reader writes it."""
+    source, _, target = task.partition("-")
+    return f"{source.replace('_', ' ').title()} → {target.replace('_', ' ').title()}"
+
+
+def score_panel(results: Results, task: str, profile: Profile) -> Panel:
+    """RMSE of every method on plain MF, and of the trivial predictors, best on top."""
+    shown = [*results.of_profile(""), *results.of_profile(profile)]
+    betas = results.betas(task)
+    _, metric = errors_of(profile)
+    mean = {
+        each: sum(results.scores[task, b, each.name, metric].mean for b in betas) / len(betas)
+        for each in shown
+        if each.base in ("", "mf")
+    }
+    rows = sorted(mean, key=lambda each: mean[each], reverse=True)
+    crosses = ""
+    if profile == "paper" and task in TASKS:
+        crosses = f"; crosses: as the paper prints{'' if results.papers_data else ', other data'}"
+
+    def draw(axis: "Axes") -> None:
+        for place, each in enumerate(rows):
+            _score_row(axis, results, (task, each, metric), place)
+        axis.axvline(mean[parse("global_mean")], color=INK, lw=0.8, ls="--", zorder=0)
+        axis.set_yticks(range(len(rows)), [each.label for each in rows])
+        axis.grid(axis="y", color=FAINT, lw=0.5)
+        if mean[rows[0]] > 2 * mean[rows[-1]]:
+            axis.set_xscale("log")
+            axis.set_xticks(ticks := [1, 1.5, 2, 3, 4, 6], [f"{tick:g}" for tick in ticks])
+            axis.minorticks_off()
+        axis.set_xlabel(f"RMSE; dashed: the global mean's{crosses}")
+        axis.legend(loc="upper right", fontsize="x-small", framealpha=0, title=None)
+
+    alt = f"RMSE of {len(rows)} methods, {titled(task)}: the best is {rows[-1].label}"
+    return Panel(f"{titled(task)}, {profile}", alt, draw, height=0.9 + 0.22 * len(rows))
+
+
+def _score_row(axis: "Axes", results: Results, row: tuple[str, Named, str], place: int) -> None:
+    task, method, metric = row
+    tint = colour(method.method) if method.is_metaem else "#748ffc"
+    if method.is_trivial:
+        tint = "#868e96"
+    for number, beta in enumerate(results.betas(task)):
+        score = results.scores[task, beta, method.name, metric]
+        axis.errorbar(
+            [score.mean],
+            [place],
+            xerr=[score.sd or 0.0],
+            fmt=MARKERS[number % len(MARKERS)],
+            ms=5,
+            color=tint,
+            lw=1,
+            label=f"{beta:.0%} cold" if place == 0 else None,
+        )
+        printed = TABLE_3.get((task, beta, method.method, "rmse"))
+        if printed is not None and method.profile == "paper":
+            axis.plot([printed], [place], marker="x", color=INK, alpha=0.6, markersize=5, ls="")
+
+
+def group_panels(results: Results, task: str, beta: float) -> Iterator[Panel]:
+    """RMSE by history length and by item popularity, for the methods worth a line."""
+    mine = results.groups.filter((pl.col("task") == task) & (pl.col("beta") == beta))
+    for grouping, counted in KNOWN.items():
+        groups = mine.filter(pl.col("grouping") == grouping)
+        present = [name for name in GROUPS if name in groups["group"]]
+        yield Panel(
+            f"{titled(task)}, {beta:.0%} cold: by {grouping}",
+            f"RMSE of the main methods by {counted}",
+            partial(_group_lines, groups=groups, present=present, counted=counted),
+        )
+
+
+def _group_lines(axis: "Axes", groups: pl.DataFrame, present: Sequence[str], counted: str) -> None:
+    for method in LINES:
+        line = groups.filter(pl.col("method") == method)
+        known = dict(line.select("group", "rmse").iter_rows())
+        if known:
+            width = 2.2 if method == "metaem" else 1.2
+            points = [known.get(name, float("nan")) for name in present]
+            axis.plot(
+                points, marker="o", ms=3, lw=width, color=colour(method), label=parse(method).label
+            )
+    sizes = dict(groups.select("group", "ratings").unique("group").iter_rows())
+    axis.set_xticks(range(len(present)), [f"{name}\n({sizes[name]:,})" for name in present])
+    axis.set(xlabel=f"{counted} (how many test ratings)", ylabel="RMSE")
+    axis.grid(axis="y", color=FAINT, lw=0.5)
+    axis.legend(fontsize="x-small", framealpha=0)
+
+
+def base_panels(results: Results, profile: Profile) -> Iterator[Panel]:
+    """Figure 3: MAE and RMSE of the mapping methods by base model, at the lowest beta."""
+    methods = [each for each in results.of_profile(profile) if each.method in GENERALISED]
+    if len({each.base for each in methods if not each.is_metaem}) < 2:
+        return
+    for task in results.tasks:
+        for metric in errors_of(profile):
+            yield Panel(
+                f"{titled(task)}, {profile}: {_known(metric)}",
+                f"{_known(metric)} of EMCDR, PTUPCDR and MetaEM by base model",
+                partial(_bars, results=results, task=task, metric=metric, methods=methods),
+                height=2.6,
+            )
+
+
+def _bars(axis: "Axes", results: Results, task: str, metric: str, methods: Sequence[Named]) -> None:
+    beta = results.betas(task)[0]
+    ordered = sorted(methods, key=lambda each: GENERALISED.index(each.method))
+    for place, each in enumerate(ordered):
+        score = results.scores[task, beta, each.name, metric]
+        axis.bar(
+            place,
+            score.mean,
+            yerr=score.sd or 0.0,
+            color=colour(each.method),
+            ecolor=INK,
+            width=0.7,
+        )
+        axis.text(
+            place, score.mean / 2, f"{score.mean:.3f}", ha="center", color="white", size="x-small"
+        )
+    constant = results.scores[task, beta, "global_mean", metric].mean
+    axis.axhline(constant, color=INK, lw=0.8, ls="--")
+    axis.set_xticks(range(len(ordered)), [_base_label(each) for each in ordered])
+    axis.set_ylabel(f"{_known(metric)} (dashed: global mean)")
+
+
+def _known(metric: str) -> str:
+    return metric.removesuffix("_raw").upper()
+
+
+def _base_label(method: Named) -> str:
+    return f"{parse(method.method).label}\n{method.base.upper() or 'own'}"
+
+
+def embedding_panels(results: Results) -> Iterator[Panel]:
+    """Figure 2: target and transformed vectors of the same users."""
+    keys = ["task", "method", "users"]
+    for (task, name, users), points in results.points.group_by(keys, maintain_order=True):
+        method = parse(str(name))
+        yield Panel(
+            f"{titled(str(task))}: {method.label} ({method.profile}), {_users(str(users))}",
+            f"t-SNE of target and transformed vectors of {points.height // 2} {_users(str(users))}",
+            partial(_scatter, points=points),
+            height=3.4,
+        )
+
+
+def _users(users: str) -> str:
+    return {"train": "training users", "cold": "cold users"}[users]
+
+
+def _scatter(axis: "Axes", points: pl.DataFrame) -> None:
+    for kind, tint, marker in (("target", TARGET, "o"), ("transformed", TRANSFORMED, "^")):
+        mine = points.filter(pl.col("kind") == kind)
+        axis.plot(mine["x"], mine["y"], marker, ms=3, mew=0, alpha=0.75, color=tint, label=kind)
+    axis.set(xticks=[], yticks=[])
+    axis.legend(fontsize="x-small", framealpha=0, markerscale=1.6)
+
+
+def curve_panels(results: Results, task: str) -> Iterator[Panel]:
+    """Validation RMSE by epoch: MetaEM's stages, then the calibrated methods on plain MF."""
+    curves = results.curves.filter(
+        (pl.col("task") == task) & pl.col("validation_rmse").is_not_null()
+    )
+    stages = {"source": "MetaEM, source", "target": "MetaEM, target", "mapping": "MetaEM, mapping"}
+    others = [each for each in results.of_profile("calibrated") if each.base == "mf"]
+    for stage, told in {**stages, **{each.name: each.label for each in others}}.items():
+        runs = curves.filter(pl.col("stage") == stage)
+        if stage == "source":  # one training for all cold fractions
+            runs = runs.filter(pl.col("beta") == runs["beta"].min())
+        if runs.height:
+            yield Panel(
+                told,
+                f"validation RMSE of {told} by epoch",
+                partial(_curve_lines, runs=runs),
+                height=2.4,
+            )
+
+
+def _curve_lines(axis: "Axes", runs: pl.DataFrame) -> None:
+    betas = runs["beta"].unique().sort().to_list()
+    tints = dict(zip(betas, ("#1971c2", "#f08c00", "#c2255c", "#2f9e44"), strict=False))
+    for (beta, _), run in runs.group_by("beta", "seed", maintain_order=True):
+        axis.plot(run["epoch"], run["validation_rmse"], lw=0.9, color=tints.get(beta, INK))
+    axis.set(xlabel="epoch", ylabel="validation RMSE")
+    axis.grid(axis="y", color=FAINT, lw=0.5)
+    if len(betas) > 1:
+        for beta in betas:
+            axis.plot([], [], color=tints.get(beta, INK), label=f"{beta:.0%} cold")
+        axis.legend(fontsize="x-small", framealpha=0)

@@ -1,0 +1,108 @@
+"""Everything a report tells, in one place."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+
+from tasks.method_names import Named, Profile, parse
+from tasks.origin import Origin
+from tasks.paper_tables import TABLE_2
+
+
+@dataclass(frozen=True)
+class Score:
+    """A method's mean over the seeds of a cell."""
+
+    mean: float
+    sd: float | None  # of one seed there is none
+    p_value: float | None  # against the report's reference
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was measured, and how it came about."""
+
+    reference: str
+    summary: pl.DataFrame  # Summary
+    comparisons: pl.DataFrame  # Comparisons
+    groups: pl.DataFrame  # GroupScores
+    fairness: pl.DataFrame  # Fairness
+    curves: pl.DataFrame  # ExperimentCurves of all cells
+    statistics: Mapping[str, pl.DataFrame]  # DomainStatistics by task
+    points: pl.DataFrame  # Points, with the task
+    closeness: pl.DataFrame  # Closeness, with the task
+    origin: Origin
+
+    @cached_property
+    def scores(self) -> dict[tuple[str, float, str, str], Score]:
+        """By task, beta, method and metric."""
+        columns = self.summary.select(
+            "task", "beta", "method", "metric", "mean", "sd", "p_value"
+        ).iter_rows()
+        return {(t, b, m, metric): Score(*score) for t, b, m, metric, *score in columns}
+
+    @property
+    def tasks(self) -> list[str]:
+        return self.summary["task"].unique(maintain_order=True).to_list()
+
+    def betas(self, task: str) -> list[float]:
+        """The task's cold fractions, ascending."""
+        mine = self.summary.filter(pl.col("task") == task)
+        return mine["beta"].unique().sort().to_list()
+
+    @property
+    def cells(self) -> list[tuple[str, float]]:
+        return [(task, beta) for task in self.tasks for beta in self.betas(task)]
+
+    @property
+    def seeds(self) -> int:
+        """Of the cell with the fewest."""
+        return min(int(seeds) for seeds in self.summary["seeds"])
+
+    @cached_property
+    def methods(self) -> list[Named]:
+        """Trivial predictors, then MetaEM, then the others, as they first appear."""
+        named = [parse(name) for name in self.summary["method"].unique(maintain_order=True)]
+        return sorted(named, key=lambda each: (not each.is_trivial, not each.is_metaem))
+
+    def of_profile(self, profile: Profile) -> list[Named]:
+        """The trained methods of a profile, or the trivial predictors."""
+        return [each for each in self.methods if each.profile == profile]
+
+    @property
+    def profiles(self) -> list[Profile]:
+        """The profiles of which there are methods."""
+        known: tuple[Profile, ...] = ("calibrated", "paper")
+        return [profile for profile in known if self.of_profile(profile)]
+
+    def mean(self, method: str, metric: str = "rmse") -> float:
+        """The mean over all cells."""
+        scores = [self.scores[*cell, method, metric].mean for cell in self.cells]
+        return sum(scores) / len(scores)
+
+    @property
+    def papers_data(self) -> bool:
+        """Whether these are the ratings of the paper's Table 2, down to the last one."""
+        counted = [self._counts(task) for task in self.tasks]
+        printed = [_printed(task) for task in self.tasks]
+        return not self.origin.generated and None not in printed and counted == printed
+
+    def _counts(self, task: str) -> Sequence[int] | None:
+        if task not in self.statistics:
+            return None
+        frame = self.statistics[task].select("users", "items", "ratings")
+        return [*(int(n) for row in frame.iter_rows() for n in row)]
+
+
+def errors_of(profile: Profile) -> tuple[str, str]:
+    """The metrics to show: published methods' predictions were never clipped to the scale."""
+    return ("mae_raw", "rmse_raw") if profile == "paper" else ("mae", "rmse")
+
+
+def _printed(task: str) -> Sequence[int] | None:
+    if task not in TABLE_2:
+        return None
+    both = TABLE_2[task].source, TABLE_2[task].target
+    return [n for each in both for n in (each.users, each.items, each.ratings)]

@@ -1,0 +1,130 @@
+"""What a report says of numbers that are known."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from data_contracts.comparisons import GroupScores
+from data_contracts.pictures import Closeness, Points
+from tasks.findings import Tally, findings, tally
+from tasks.method_names import parse
+from tasks.origin import Origin
+from tasks.paper_tables import TABLE_2
+from tasks.results import Results
+
+RMSE = {  # by method, in two cells
+    "global_mean": (1.0, 1.0),
+    "bias_transfer": (0.95, 0.95),
+    "bias_transfer_fitted": (0.90, 0.94),
+    "metaem": (0.91, 0.92),
+    "emcdr": (0.93, 1.01),
+    "emcdr-dnn": (0.92, 0.93),
+    "metaem-paper": (1.20, 1.10),
+    "tgt-paper": (5.00, 0.99),
+}
+REFERENCES = ("global_mean", "bias_transfer", "bias_transfer_fitted")
+CELLS = (("movie-music", 0.2), ("movie-music", 0.5))
+
+
+def results(rmse: Mapping[str, tuple[float, ...]] = RMSE) -> Results:
+    """Every difference of more than 0.015 is significant."""
+    scores = [
+        (*cell, method, metric, 2, values[place], 0.01, None)
+        for place, cell in enumerate(CELLS)
+        for method, values in rmse.items()
+        for metric in ("mae", "rmse", "mae_raw", "rmse_raw")
+    ]
+    columns = ["task", "beta", "method", "metric", "seeds", "mean", "sd", "p_value"]
+    compared = [
+        (*cell, "rmse", reference, method, gap, 0.01 if abs(gap) > 0.015 else 0.5)
+        for place, cell in enumerate(CELLS)
+        for reference in REFERENCES
+        for method, values in rmse.items()
+        if method != reference
+        for gap in [values[place] - rmse[reference][place]]
+    ]
+    served = ["task", "beta", "method", "users", "user_mae", "worst_tenth"]
+    fairness = pl.DataFrame([("movie-music", 0.2, "metaem", 9, 0.8, 1.6)], served, orient="row")
+    nothing = pl.lit("", pl.String).alias("task")
+    return Results(
+        reference="bias_transfer",
+        summary=pl.DataFrame(scores, columns, orient="row"),
+        comparisons=pl.DataFrame(
+            compared,
+            ["task", "beta", "metric", "reference", "method", "difference", "p_value"],
+            orient="row",
+        ),
+        groups=GroupScores.create_empty(),
+        fairness=fairness.with_columns(best_group=0.7, worst_group=0.9),
+        curves=pl.DataFrame(),
+        statistics={},
+        points=Points.create_empty().with_columns(nothing),
+        closeness=Closeness.create_empty().with_columns(nothing),
+        origin=Origin({}, False, [], {}, [], {}),
+    )
+
+
+def said(found: Results) -> dict[str, str]:
+    return {each.about: each.text for each in findings(found)}
+
+
+def test_names_are_taken_apart() -> None:
+    named = [parse(name) for name in ("emcdr", "emcdr-gmf-paper", "metaem-paper", "item_mean")]
+    assert [each.base for each in named] == ["mf", "gmf", "", ""]
+    assert [each.profile for each in named] == ["calibrated", "paper", "paper", ""]
+    assert [each.label for each in named] == ["EMCDR", "EMCDR (GMF)", "MetaEM", "item mean"]
+
+
+def test_cells_are_counted_and_only_sure_differences_are_called_so() -> None:
+    found = results()
+    assert tally(found, "metaem", "global_mean") == Tally(2, 2, 2, 0)
+    assert tally(found, "metaem", "bias_transfer_fitted") == Tally(2, 1, 1, 0)
+    assert tally(found, "emcdr", "bias_transfer_fitted") == Tally(2, 0, 0, 2)
+    assert str(tally(found, "emcdr", "global_mean")) == "1 of 2 cells (1 significantly)"
+    assert str(tally(found, "emcdr", "bias_transfer_fitted")) == (
+        "0 of 2 cells (2 significantly worse)"
+    )
+
+
+def test_who_is_best_is_told_with_the_distance() -> None:
+    first = said(results())["The lowest mean RMSE"]
+    assert first == "MetaEM's, 0.9150; the next is fitted bias transfer, 0.5% behind."
+    worse = said(results({**RMSE, "metaem": (0.93, 0.95)}))["The lowest mean RMSE"]
+    assert worse == "fitted bias transfer's, 0.9200; MetaEM is 3rd of 6, 2.2% behind."
+    equal = said(results({**RMSE, "emcdr-dnn": RMSE["metaem"]}))["The lowest mean RMSE"]
+    assert equal.endswith("the next is EMCDR (DNN), level with it.")
+
+
+def test_published_methods_are_set_against_a_constant() -> None:
+    told = said(results())["Methods as published"]
+    assert "of 2, 0 with a lower RMSE" in told
+    assert "1 in none" in told
+    assert "MetaEM, has 1.15 times" in told
+    others = said(results())["The other methods on the same ground"]
+    assert others.endswith("in at least one cell: none.")
+
+
+def test_the_papers_numbers_are_used_only_where_the_data_are_its_own() -> None:
+    ours = results()
+    assert "The paper's own numbers" not in said(ours)
+    printed = TABLE_2["movie-music"]
+    rows = [
+        (name, side.users, side.items, side.ratings, printed.overlap, 0.1, 4.0)
+        for name, side in (("movie", printed.source), ("music", printed.target))
+    ]
+    names = ["domain", "users", "items", "ratings", "overlap", "density", "mean_rating"]
+    statistics = {"movie-music": pl.DataFrame(rows, names, orient="row")}
+    same = replace(ours, statistics=statistics)
+    assert said(same)["The paper's own numbers"].startswith("14 of its 14 RMSEs")
+    made_up = replace(same, origin=replace(same.origin, generated=True))
+    assert "The paper's own numbers" not in said(made_up)
+
+
+@pytest.mark.parametrize("methods", [("metaem",), ("emcdr",), ()])
+def test_a_report_on_few_methods_leaves_out_what_it_cannot_say(methods: tuple[str, ...]) -> None:
+    found = results({name: RMSE[name] for name in (*REFERENCES, *methods)})
+    assert "The lowest mean RMSE" in said(found)
+    assert ("MetaEM" in said(found)) == ("metaem" in methods)
+    assert "Methods as published" not in said(found)

@@ -1,0 +1,135 @@
+"""A report on a small run with other methods in both profiles, as file and in a browser."""
+
+import re
+from pathlib import Path
+
+import browser
+import polars as pl
+import pytest
+from conftest import SMALL
+
+from flows.cold_start import run
+from flows.settings import read_settings
+from tasks.artifacts import ArtifactRef, Store
+from tasks.html import tag
+
+METHODS = ("methods=emcdr,ptupcdr", "bases=mf,dnn", "factors.epochs=2", "transfer.epochs=2")
+
+
+@pytest.fixture(scope="module")
+def reported(
+    prefect_server: None, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Store, ArtifactRef]:
+    folder = tmp_path_factory.mktemp("compared") / "store"
+    options = {"store": folder, "betas": "0.2", "config": None}
+    made = run(read_settings(options, [*SMALL, *METHODS])).report
+    assert made is not None
+    return Store(folder), made
+
+
+@pytest.fixture(scope="module")
+def page(reported: tuple[Store, ArtifactRef]) -> str:
+    store, ref = reported
+    return store.file(ref, "report.html").read_text()
+
+
+def section(page: str, name: str) -> str:
+    found = re.search(rf'<section id="{name}">(.*?)</section>', page, re.DOTALL)
+    assert found, f"no section {name}"
+    return found[1]
+
+
+def test_profiles_are_never_mixed(page: str) -> None:
+    paper, calibrated = section(page, "errors-paper"), section(page, "errors-calibrated")
+    assert "profile calibrated" not in paper
+    assert "profile paper" not in calibrated
+    for part in (paper, calibrated):
+        for label in ("EMCDR", "PTUPCDR (DNN)", "MetaEM", "global mean", "fitted bias transfer"):
+            assert f">{label}</th>" in part
+        assert "paper 1.2364" in part  # EMCDR, task 1, 20 %
+        assert "of other data" in part
+
+
+def test_every_score_of_the_summary_is_on_the_page(
+    reported: tuple[Store, ArtifactRef], page: str
+) -> None:
+    store, ref = reported
+    summary = store.read_frame(ref, "summary.parquet")
+    shown = summary.filter(pl.col("metric").is_in(["mae", "rmse", "hr_at_10", "mrr"]))
+    calibrated = shown.filter(~pl.col("method").str.ends_with("-paper"))
+    plain = calibrated.filter(~pl.col("method").str.contains("-dnn"))
+    assert plain.height > 50
+    assert [v for v in plain["mean"] if f"{v:.4f}" not in page] == []
+
+
+def test_nobody_is_named_and_nothing_is_loaded(
+    reported: tuple[Store, ArtifactRef], page: str
+) -> None:
+    store, _ = reported
+    users = pl.concat(pl.read_parquet(path) for path in store.root.glob("filter/*/users.parquet"))
+    assert [user for user in users["user_id"] if user in page] == []
+    assert re.findall(r'(?:src|href)="(?!data:|#)', page) == []
+    assert str(store.root) not in page
+    assert "<script" not in page
+
+
+def test_the_same_results_make_the_same_page(reported: tuple[Store, ArtifactRef]) -> None:
+    store, ref = reported
+    manifest = store.manifest(ref)
+    inputs = manifest.provenance.inputs
+    from tasks.report import ReportConfig, report
+
+    again = report.fn(
+        store,
+        ReportConfig(),
+        *([*inputs[name]] for name in ("evaluations", "statistics", "pictures")),
+    )
+    assert again == ref
+
+
+def test_vectors_are_drawn_for_both_methods_in_both_profiles(
+    reported: tuple[Store, ArtifactRef],
+) -> None:
+    store, ref = reported
+    (picture,) = store.manifest(ref).provenance.inputs["pictures"]
+    points = store.read_frame(picture, "tsne.parquet")
+    assert {*points["method"]} == {"metaem", "metaem-paper", "ptupcdr", "ptupcdr-paper"}
+    assert points.columns == ["method", "users", "kind", "x", "y"]  # and nobody's name
+    closeness = store.read_frame(picture, "closeness.parquet")
+    assert closeness.height == 8
+    assert (closeness["others"] > 0).all()
+
+
+def test_text_is_escaped() -> None:
+    assert tag("td", "1 < 2", title='"') == '<td title="&quot;">1 &lt; 2</td>'
+
+
+@pytest.mark.parametrize("width", [1200, 390], ids=["desk", "phone"])
+def test_a_browser_shows_all_of_it(page: str, width: int) -> None:
+    found = browser.find()
+    if found is None:
+        pytest.skip("no chromium here: apt-get install chromium")
+    seen = browser.look(found, page, width)
+    assert seen.console == []
+    assert len(seen.images) == page.count("<img ") > 15
+    assert min(seen.images) > 0
+    assert seen.unnamed == 0
+    assert len(seen.tables) > 10
+    assert min(seen.tables) > 1
+    assert all(seen.links)
+    assert seen.overflow <= 0
+
+
+def test_the_markdown_says_the_same(reported: tuple[Store, ArtifactRef], page: str) -> None:
+    store, ref = reported
+    text = store.file(ref, "report.md").read_text()
+    sentences = re.findall(r"^- \*\*(.*?):\*\* (.*)$", text, re.MULTILINE)
+    assert len(sentences) > 4
+    for about, said in sentences:
+        assert f"<b>{about}</b>: {said}".replace("'", "&#x27;") in page
+
+
+def test_pictures_are_files_too(reported: tuple[Store, ArtifactRef], tmp_path: Path) -> None:
+    store, ref = reported
+    names = {name for name in store.manifest(ref).files if name.endswith(".png")}
+    assert names == {f"{n}.png" for n in ("scores", "curves", "groups", "vectors", "bases")}
