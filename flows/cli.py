@@ -29,6 +29,7 @@ from flows.options import (
     open_store,
     plain_errors,
 )
+from flows.report_command import report
 
 if TYPE_CHECKING:
     from flows.grid import Outcome
@@ -48,6 +49,7 @@ ENVIRONMENT = {
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(artifacts, name="artifacts")
+app.command()(report)
 
 
 @app.callback()

@@ -1,17 +1,22 @@
 """A report on a small run with other methods in both profiles, as file and in a browser."""
 
 import re
+import shutil
 from pathlib import Path
 
 import browser
 import polars as pl
 import pytest
 from conftest import SMALL
+from typer.testing import CliRunner
 
+from flows.cli import app
 from flows.cold_start import run
 from flows.settings import read_settings
 from tasks.artifacts import ArtifactRef, Store
 from tasks.html import tag
+from tasks.newest import newest_report
+from tasks.report import ReportConfig, report
 
 METHODS = ("methods=emcdr,ptupcdr", "bases=mf,dnn", "factors.epochs=2", "transfer.epochs=2")
 
@@ -75,10 +80,7 @@ def test_nobody_is_named_and_nothing_is_loaded(
 
 def test_the_same_results_make_the_same_page(reported: tuple[Store, ArtifactRef]) -> None:
     store, ref = reported
-    manifest = store.manifest(ref)
-    inputs = manifest.provenance.inputs
-    from tasks.report import ReportConfig, report
-
+    inputs = store.manifest(ref).provenance.inputs
     again = report.fn(
         store,
         ReportConfig(),
@@ -127,6 +129,36 @@ def test_the_markdown_says_the_same(reported: tuple[Store, ArtifactRef], page: s
     assert len(sentences) > 4
     for about, said in sentences:
         assert f"<b>{about}</b>: {said}".replace("'", "&#x27;") in page
+
+
+def test_the_newest_page_is_told_and_copied(
+    reported: tuple[Store, ArtifactRef], page: str, tmp_path: Path
+) -> None:
+    store, ref = reported
+    told = CliRunner().invoke(app, ["report", "--store", str(store.root)])
+    assert told.exit_code == 0, told.output
+    assert told.output.strip() == str(store.file(ref, "report.html").resolve())
+    copy = tmp_path / "page.html"
+    told = CliRunner().invoke(app, ["report", "--store", str(store.root), "--out", str(copy)])
+    assert told.output.strip() == str(copy)
+    assert copy.read_text() == page
+
+
+def test_a_page_that_older_code_made_is_made_again(
+    reported: tuple[Store, ArtifactRef], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, ref = reported
+    monkeypatch.setattr("tasks.newest.code_digest", lambda module: "newer")
+    shutil.rmtree(store.root / "leases")
+    before = (store.folder(ref) / "manifest.json").stat().st_mtime_ns
+    assert newest_report(store) == ref  # the same results make the same page
+    assert (store.folder(ref) / "manifest.json").stat().st_mtime_ns > before
+
+
+def test_without_a_report_it_is_said_how_to_make_one(tmp_path: Path) -> None:
+    told = CliRunner().invoke(app, ["report", "--store", str(tmp_path)])
+    assert told.exit_code == 2
+    assert "`metaem run` makes one" in told.output
 
 
 def test_pictures_are_files_too(reported: tuple[Store, ArtifactRef], tmp_path: Path) -> None:
