@@ -120,6 +120,8 @@ def stage(name: str) -> Callable[[Callable[P, ArtifactRef]], Stage[P]]:
             store.share(origin.key, ref)
             return ref
 
+        # how it is found from its module: it travels to other processes by name, not by value
+        run.__qualname__ = f"{function.__qualname__}.fn"
         policy = StagePolicy(stage=name, module=function.__module__)
         return Task(run, name=name, cache_policy=policy, result_serializer=ArtifactSerializer())
 

@@ -33,16 +33,24 @@ _label: ContextVar[str] = ContextVar("label", default="")
 
 def advance(done: float, total: float | None, unit: str = "epoch", note: str = "") -> None:
     """Tell the listener, if there is one, how far the running stage has come."""
-    listener = _listener.get()
-    if listener is not None:
-        listener(Step(_label.get(), done, total, unit, note))
+    tell(Step(_label.get(), done, total, unit, note))
 
 
 def finished(label: str, reused: bool) -> None:
     """Tell the listener, if there is one, that a stage run is over."""
+    tell(Finished(label, reused))
+
+
+def tell(news: Step | Finished) -> None:
+    """Pass on a piece of news to the listener, if there is one."""
     listener = _listener.get()
     if listener is not None:
-        listener(Finished(label, reused))
+        listener(news)
+
+
+def listen(listener: Listener) -> None:
+    """Hear of every step of the stages that this thread runs from now on."""
+    _listener.set(listener)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ class BadRatings(ValueError):
     """
 
     def __init__(self, path: Path, counts: dict[str, int], examples: list[Bad]) -> None:
-        self.counts, self.examples = counts, examples
+        self.path, self.counts, self.examples = path, counts, examples
         lines = ", ".join(str(line) for line, _, _ in examples)
         super().__init__(
             f"{path.name}: {sum(counts.values())} lines are no valid ratings "
@@ -36,6 +36,10 @@ class BadRatings(ValueError):
             f"{lines}: correct them, declare their scale (--set scale.low=0.5 --set "
             f"scale.step=0.5), or drop and count them (--set strict=false)"
         )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """As it was made, so that it comes whole out of another process."""
+        return type(self), (self.path, self.counts, self.examples)
 
     def details(self) -> list[str]:
         """The first bad lines, for the eyes of the ratings' owner."""

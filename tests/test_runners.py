@@ -1,0 +1,223 @@
+"""Stages in processes here and on a cluster: reuse, news, and what a killed process costs."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import dask
+import pytest
+from naps import COUNT, About, Nap, about, nap, naps
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL
+
+from flows.runners import Runner, WorkerLost, task_runner
+from tasks.artifacts import ArtifactRef, Store
+from tasks.caching import bind
+from tasks.progress import Finished, Step, listening
+from tasks.reading import BadRatings
+from tasks.shared import Shared
+
+ROOT = Path(__file__).parent.parent
+ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from naps import naps
+from flows.runners import task_runner
+from tasks.artifacts import Store
+
+if __name__ == "__main__":
+    root = Path(sys.argv[1])
+    run = naps.with_options(task_runner=task_runner("local", 2))
+    print(*(state for _, state in run(Store(root / "store"), root / "log")))
+"""
+
+
+def begun(log: Path) -> list[tuple[int, int]]:
+    """Which naps began, in which process."""
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [(int(number), int(pid)) for number, pid in map(str.split, lines)]
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "log"
+
+
+def test_stages_run_in_processes_of_one_thread_and_are_heard_of(
+    prefect_server: None, store: Store, log: Path
+) -> None:
+    @flow(validate_parameters=False)
+    def chain() -> ArtifactRef:
+        first = bind(nap, store, "first").submit(store, Nap(7, 0, log))
+        second = bind(about, store, "second").submit(store, About(), first)
+        first.result()
+        return second.result()
+
+    run = chain.with_options(task_runner=task_runner("local", 1))
+    heard: list[Step | Finished] = []
+    with listening(heard.append):
+        found = store.read_json(run(), "about.json")
+    assert isinstance(found, dict)
+    assert found["process"] != os.getpid()
+    assert (found["threads"], found["number"]) == (1, 7)
+    assert found["server"].rstrip("/") == PREFECT_API_URL.value().rstrip("/")
+    first = [Step("first", 0, 1, "epoch", "nap 7"), Finished("first", reused=False)]
+    assert heard == [*first, Finished("second", reused=False)]
+    with get_client(sync_client=True) as client:
+        states = [run.state_name for run in client.read_task_runs() if run.name == "second"]
+    assert states == ["Completed"]
+
+
+def test_a_killed_worker_costs_the_stage_it_ran(
+    prefect_server: None, store: Store, log: Path
+) -> None:
+    killed: list[tuple[int, int]] = []
+
+    def kill() -> None:
+        wait_until(lambda: len(begun(log)) >= 4)
+        killed.append(begun(log)[-1])
+        os.kill(killed[0][1], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    run = naps.with_options(task_runner=task_runner("local", 2))
+    heard: list[Step | Finished] = []
+    with listening(heard.append):
+        found = run(store, log)
+    killer.join()
+    assert [store.read_json(ref, "n.json") for ref, _ in found] == [*range(COUNT)]
+    times = Counter(number for number, _ in begun(log))
+    assert times == Counter(range(COUNT)) + Counter([killed[0][0]])
+    assert len({pid for _, pid in begun(log)}) == 3
+    assert Counter(news.label for news in heard if isinstance(news, Finished)) == Counter(
+        f"nap {number}" for number in range(COUNT)
+    )
+    assert [state for _, state in run(store, log)] == ["Cached"] * COUNT
+    assert len(begun(log)) == COUNT + 1
+
+
+def test_a_killed_flow_goes_on_where_it_stopped(
+    prefect_server: None, tmp_path: Path, log: Path
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    command = [sys.executable, str(program), str(tmp_path)]
+    environment = ENVIRONMENT | {"PREFECT_API_URL": PREFECT_API_URL.value()}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as work:
+        wait_until(lambda: len(begun(log)) >= 5)
+        work.kill()
+    workers = {pid for _, pid in begun(log)}
+    assert len(workers) == 2
+    wait_until(lambda: not any(map(alive, workers)), seconds=20)
+    running = {number for number, _ in begun(log)[-2:]}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    finished = {number for number, _ in begun(log)[:5]} - running
+    times = Counter(number for number, _ in begun(log))
+    assert set(times) == {*range(COUNT)}
+    assert {times[number] for number in finished} == {1}
+    assert {number for number in times if times[number] > 1} <= running
+    assert max(times.values()) <= 2
+    assert done.stdout.split().count("Cached") >= len(finished)
+    assert done.stderr == ""
+
+
+def test_what_a_stage_raises_comes_whole_out_of_its_process(tmp_path: Path) -> None:
+    raised = BadRatings(tmp_path / "r.csv", {"blank": 1}, [(3, "blank", "a,,5")])
+    arrived = pickle.loads(pickle.dumps(raised))
+    assert (str(arrived), arrived.details()) == (str(raised), raised.details())
+
+
+def test_a_stage_that_kills_every_worker_ends_the_flow(
+    prefect_server: None, store: Store, log: Path
+) -> None:
+    run = naps.with_options(task_runner=task_runner("local", 1))
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        pytest.raises(WorkerLost, match="every worker that began it died"),
+    ):
+        run(store, log, seconds=-1, count=1)
+    assert len(begun(log)) == 2
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, prefect_server: None) -> Iterator[str]:
+    """A scheduler and two workers, each in a folder of its own, as if on three machines."""
+    address_file = tmp_path / "scheduler.json"
+    with ExitStack() as running:
+
+        def start(*words: str, folder: str) -> None:
+            (tmp_path / folder).mkdir()
+            command = [sys.executable, "-m", "dask", *words, "--scheduler-file", str(address_file)]
+            process = subprocess.Popen(
+                command, cwd=tmp_path / folder, env=ENVIRONMENT, stderr=subprocess.DEVNULL
+            )
+            running.enter_context(process)
+            running.callback(process.terminate)
+
+        start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", folder="s")
+        for name in ("one", "two"):
+            start("worker", "--nthreads", "1", "--no-nanny", "--no-dashboard", folder=name)
+        wait_until(address_file.exists)
+        yield json.loads(address_file.read_text())["address"]
+
+
+def test_machines_of_a_cluster_share_results_by_the_shared_place(
+    cluster: str, tmp_path: Path, log: Path
+) -> None:
+    shared = Shared((tmp_path / "shared").as_uri())
+    store = Store(Path("store"), shared=shared)  # in each worker's own folder
+    found = naps.with_options(task_runner=task_runner("dask", 1, cluster))(store, log, 0.3)
+    here = Store(tmp_path / "here", shared=shared)
+    assert [here.read_json(ref, "n.json") for ref, _ in found] == [*range(COUNT)]
+    made = [len([*(tmp_path / name / "store" / "nap").iterdir()]) for name in ("one", "two")]
+    assert min(made) >= 1
+    assert sum(made) == COUNT
+    again = naps.with_options(task_runner=task_runner("local", 1))(here, log, 0.3)
+    assert [ref for ref, _ in again] == [ref for ref, _ in found]
+    assert len(begun(log)) == COUNT
+
+
+def test_a_scheduler_that_is_not_there_is_an_error(
+    prefect_server: None, store: Store, log: Path
+) -> None:
+    run = naps.with_options(task_runner=task_runner("dask", 1, "tcp://127.0.0.1:9"))
+    with pytest.raises(OSError, match=r"tcp://127\.0\.0\.1:9"):
+        run(store, log)
+
+
+@pytest.mark.parametrize(("kind", "address"), [("local", "tcp://x:1"), ("dask", None)])
+def test_an_address_goes_with_a_cluster(kind: Runner, address: str | None) -> None:
+    with pytest.raises(ValueError, match="do not go together"):
+        task_runner(kind, 1, address)
+
+
+def test_ray_names_the_extra_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prefect_ray", None)
+    with pytest.raises(ValueError, match=r"pip install 'metaem\[cluster\]'"):
+        task_runner("ray", 1, "127.0.0.1:6379")
