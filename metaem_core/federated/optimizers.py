@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from metaem_core.federated.protocol import Upload
 from metaem_core.models.mlp import Parameters
@@ -30,6 +31,32 @@ class _Moments:
         scale = root / (1 - BETA1**self.steps)
         denominator = self.square.sqrt().add_(EPSILON * root)
         values.addcmul_(self.mean / denominator, scale, value=-learning_rate)
+
+
+class _FusedMoments(_Moments):
+    """The same where all values count the same steps: torch's fused Adam, one pass over memory."""
+
+    def step_(self, values: Tensor, gradient: Tensor, learning_rate: float, l2: float) -> None:
+        adam(
+            [values],
+            [gradient],
+            [self.mean],
+            [self.square],
+            [],
+            [self.steps],
+            fused=True,
+            amsgrad=False,
+            maximize=False,
+            lr=learning_rate,
+            beta1=BETA1,
+            beta2=BETA2,
+            eps=EPSILON,
+            weight_decay=l2,
+        )
+
+
+def _fused_moments(values: Tensor) -> _FusedMoments:
+    return _FusedMoments(torch.zeros_like(values), torch.zeros_like(values), torch.zeros(()))
 
 
 class LazyAdam:
@@ -72,8 +99,7 @@ class NetworkAdam:
         parts = torch.split(self.flat, [p.numel() for p in parameters])
         for parameter, part in zip(parameters, parts, strict=True):
             parameter.data = part.view_as(parameter)
-        steps = torch.zeros(1, dtype=self.flat.dtype)
-        self.moments = _Moments(torch.zeros_like(self.flat), torch.zeros_like(self.flat), steps)
+        self.moments = _fused_moments(self.flat)
 
     def step(self, gradients: Parameters) -> None:
         """One step with one gradient a parameter, in their order."""
@@ -89,23 +115,17 @@ class DenseAdam:
     """Textbook Adam over a whole table: every row moves and decays at every step."""
 
     def __init__(self, table: Tensor, learning_rate: float, l2: float) -> None:
-        self.table = table
-        self.adam = torch.optim.Adam([table], lr=learning_rate, weight_decay=l2, fused=True)
-        self.moments = {
-            "step": torch.zeros(()),
-            "exp_avg": torch.zeros_like(table),
-            "exp_avg_sq": torch.zeros_like(table),
-        }
-        self.adam.state[table] = self.moments
+        self.table, self.learning_rate, self.l2 = table, learning_rate, l2
+        self.moments = _fused_moments(table)
 
     def update(self, rows: Tensor, gradient: Tensor, upload: Upload | None = None) -> None:
         """One step with ``gradient`` (B, ...) on ``rows`` (B,) and zero elsewhere."""
-        self.table.grad = torch.zeros_like(self.table).index_copy_(0, rows, gradient)
-        self.adam.step()
+        everywhere = torch.zeros_like(self.table).index_copy_(0, rows, gradient)
+        self.moments.step_(self.table, everywhere, self.learning_rate, self.l2)
 
     def state(self) -> dict[str, Tensor]:
         """The tensors a checkpoint must keep, the table included."""
-        return {"table": self.table, **self.moments}
+        return {"table": self.table, **vars(self.moments)}
 
 
 class RowNewton:
@@ -124,25 +144,27 @@ class RowNewton:
     ) -> None:
         """``counts`` and ``visits`` (m,): a row's ratings, and rounds an epoch that touch it."""
         self.table, self.learning_rate = table, learning_rate
-        self.counts = counts.clamp_min(1).to(table.dtype).unsqueeze(1)
-        self.damping = l2 * self.counts.sqrt()
-        self.decay = self.damping / visits.clamp_min(1).to(table.dtype).unsqueeze(1)
+        counts = counts.clamp_min(1).to(table.dtype)
+        damping = l2 * counts.sqrt()
+        decay = damping / visits.clamp_min(1).to(table.dtype)
+        self._of_rows = torch.stack([counts, damping, decay], 1)  # (m, 3)
         self.curvature, self.rounds = table.new_zeros(()), table.new_zeros(())
 
     def update(self, rows: Tensor, gradient: Tensor, upload: Upload) -> None:
         """One step of distinct ``rows`` (B,) with the mean squared error's ``gradient`` (B, k)."""
-        gradient = gradient * (upload.n_ratings / 2)
-        curvature = self._observe(gradient.square().sum() / max(upload.squared_error, 1e-30))
-        damping = self.damping.index_select(0, rows)
-        length = self.learning_rate / (self.counts.index_select(0, rows) * curvature + damping)
+        half, flat = upload.n_ratings / 2, gradient.flatten()  # half * gradient is G
+        squares = half**2 * float(torch.dot(flat, flat))
+        curvature = self._observe(squares / max(upload.squared_error, 1e-30))
+        counts, damping, decay = self._of_rows.index_select(0, rows).unsqueeze(2).unbind(1)
+        length = self.learning_rate / torch.add(damping, counts, alpha=curvature)
         values = self.table.index_select(0, rows)
-        gradient.addcmul_(self.decay.index_select(0, rows), values)
-        self.table.index_copy_(0, rows, values.addcmul_(gradient, length, value=-1))
+        values.mul_(1 - decay * length).addcmul_(gradient, length, value=-half)
+        self.table.index_copy_(0, rows, values)
 
-    def _observe(self, seen: Tensor) -> Tensor:
+    def _observe(self, seen: float) -> float:
         self.rounds += 1
-        self.curvature.lerp_(seen, 1 - CURVATURE_BETA)
-        return torch.maximum(self.curvature / (1 - CURVATURE_BETA**self.rounds), seen)
+        self.curvature.mul_(CURVATURE_BETA).add_(seen * (1 - CURVATURE_BETA))
+        return max(float(self.curvature / (1 - CURVATURE_BETA**self.rounds)), seen)
 
     def state(self) -> dict[str, Tensor]:
         """The tensors a checkpoint must keep, the table included."""
