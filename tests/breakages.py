@@ -35,8 +35,8 @@ BREAKAGES = (
     Breakage(
         "equality: ratings put in the wrong slot of the grid",
         "metaem_core/federated/device.py",
-        "(first_slot - first_rating)",
-        "(first_slot - first_rating).clamp(max=40)",
+        "np.repeat(shift, counts)",
+        "np.repeat(np.minimum(shift, 4), counts)",
         EQUALITY,
     ),
     Breakage(
@@ -49,15 +49,29 @@ BREAKAGES = (
     Breakage(
         "equality: meta-network fed the other vector",
         "metaem_core/federated/server.py",
-        "self._embeddings if model.meta_reads_raw else vectors",
-        "vectors if model.meta_reads_raw else self._embeddings",
+        "embeddings if model.meta_reads_raw else vectors",
+        "vectors if model.meta_reads_raw else embeddings",
         EQUALITY,
     ),
     Breakage(
         "equality: one device's personal tower used for all",
         "metaem_core/federated/device.py",
-        "p.index_select(0, grid.owner) for p in download.item_tower",
-        "p.index_select(0, grid.owner * 0) for p in download.item_tower",
+        "p.index_select(0, grid.owner) for p in towers",
+        "p.index_select(0, grid.owner * 0) for p in towers",
+        EQUALITY,
+    ),
+    Breakage(
+        "equality: a block's gradient put in place of the sum over blocks",
+        "metaem_core/models/mlp.py",
+        "self.gradients[2 * layer].addmm_(pull.t(), x)",
+        "self.gradients[2 * layer].copy_(pull.t() @ x)",
+        EQUALITY,
+    ),
+    Breakage(
+        "equality: the meta-network's gradient does not reach MLP_user",
+        "metaem_core/federated/server.py",
+        "users.add_(through_meta)",
+        "users",
         EQUALITY,
     ),
     Breakage(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import Linear, ReLU, Sequential
 
+from metaem_core.federated import device
 from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.protocol import tensors_of
 from metaem_core.federated.simulation import Backend, CohortSimulation, DeviceLoop
@@ -65,6 +66,17 @@ def test_federated_gradient_equals_central_autograd(meta_reads_raw: bool, relu_l
     federated = round_gradients(stage, CohortSimulation(RATINGS, torch.float64))
     central = central_gradients(stage._model, RATINGS)
     assert worst_error(federated, central) < 1e-12
+
+
+@pytest.mark.parametrize("block", [1, 7, 40])
+def test_blocks_of_ratings_add_up_to_the_cohort(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = pretraining(torch.float64)
+    at_once = round_gradients(stage, CohortSimulation(RATINGS, torch.float64))
+    monkeypatch.setattr(device, "BLOCK", block)
+    by_block = round_gradients(stage, CohortSimulation(RATINGS, torch.float64))
+    assert worst_error(by_block, at_once) < 1e-12
 
 
 def central_gradients(model: DomainModel, ratings: Ratings) -> tuple[Tensor, ...]:

@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
-from metaem_core.federated.protocol import Download, Upload, tensors_of
-from metaem_core.models.mlp import mlp, stacked_mlp
+from metaem_core.federated.protocol import Download, Upload
+from metaem_core.models.mlp import Parameters, Perceptron, mlp, stacked_mlp
 
 GROUP = 8  # ratings a row of the padded grid; short users waste at most 7 slots
+BLOCK = 1280  # most ratings at a time in MLP_item, so that its layers stay in a core's cache
 
 
 @dataclass(frozen=True)
@@ -22,30 +25,52 @@ class PrivateRatings:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Ratings packed in groups of at most GROUP that share a device."""
+    """Ratings packed in groups of at most GROUP = L that share a device."""
 
     owner: Tensor  # (G,) device of each group
-    slots: Tensor  # (R,) place of each rating in the flat (G * GROUP) grid
+    slots: Tensor  # (R,) place of each rating in the flat (G * L) grid
+    groups: Tensor  # (S,) groups of each device
+    ratings: Tensor  # (S,) ratings of each device
+
+    def spread(self, values: Tensor) -> Tensor:
+        """One row a rating (R, k) to the grid (G, L, k), zero where a slot is empty."""
+        flat = values.new_zeros(len(self.owner) * GROUP, values.shape[1])
+        return flat.index_copy(0, self.slots, values).view(-1, GROUP, values.shape[1])
+
+    def collect(self, values: Tensor) -> Tensor:
+        """The grid (G, L, k) to one row a rating (R, k)."""
+        return values.flatten(0, 1).index_select(0, self.slots)
 
 
+@torch.inference_mode()
 def device_step(download: Download, ratings: PrivateRatings) -> Upload:
     """Algorithm 1, line 7, and Algorithm 2, line 5: the gradient of what was downloaded.
 
     The loss is ``sum (r - r_hat)^2`` over the cohort's ratings (Eqs. 8 and 14).
     """
-    leaves = {
-        name: tuple(t.detach().requires_grad_() for t in tensors_of(download, name))
-        for name in sorted(download.trained)
+    grid = _pack(ratings.owner, len(download.user_vectors))
+    slots, common, private = _factors(download, ratings.rows, grid)
+    items = grid.collect(torch.bmm(common, private))  # Eq. 2
+    traits = download.item_traits.index_select(0, ratings.rows)
+    error = ratings.values - _offsets(download, traits, ratings.owner, ratings.rows)
+    vectors, d_items, d_tower = _fit(download, ratings.owner, items, error)
+    pull = -2 * error  # the loss's derivative by r_hat
+    d_users = _sums(torch.cat([vectors, traits], 1), grid.ratings, pull)  # of Eq. 7
+    d_slots = grid.spread(d_items)
+    d_private = _sums(
+        torch.bmm(common.transpose(1, 2), d_slots).flatten(1), grid.groups
+    )  # of Eq. 2
+    gradients: dict[str, Parameters] = {
+        "item_tower": d_tower,
+        "private_items": (d_private.view_as(download.private_items),),
+        "user_vectors": (d_users,),
     }
-    received = download.replaced(leaves)
-    error = ratings.values - predict(received, ratings.owner, ratings.rows)
-    loss = torch.dot(error, error)
-    flat = torch.autograd.grad(loss, [t for group in leaves.values() for t in group])
-    gradients, start = {}, 0
-    for name, group in leaves.items():
-        gradients[name] = flat[start : start + len(group)]
-        start += len(group)
-    return Upload(gradients, float(loss.detach()), len(ratings.values))
+    if "common_items" in download.trained:
+        d_common = torch.bmm(d_slots, private.transpose(1, 2)).flatten(0, 1)  # of Eq. 2
+        table = torch.zeros_like(download.common_items)
+        gradients["common_items"] = (table.index_add_(0, slots, d_common),)
+    gradients = {name: gradients[name] for name in sorted(download.trained)}
+    return Upload(gradients, float(torch.dot(error, error)), len(error))
 
 
 def predict(download: Download, owner: Tensor, rows: Tensor) -> Tensor:
@@ -57,33 +82,97 @@ def predict(download: Download, owner: Tensor, rows: Tensor) -> Tensor:
         Predicted ratings (R,).
     """
     grid = _pack(owner, len(download.user_vectors))
-    grid_rows = torch.zeros(len(grid.owner) * GROUP, dtype=torch.long)
-    grid_rows[grid.slots] = rows
-    common = download.common_items.index_select(0, grid_rows)  # (G * L, k_c)
-    common = common.view(-1, GROUP, common.shape[1])
-    items = torch.bmm(common, download.private_items.index_select(0, grid.owner))  # Eq. 2
-    items = _item_vectors(download, items, grid)  # (R, k_u)
-    users = download.user_vectors.index_select(0, owner)
-    taste, weights = users[:, : items.shape[1]], users[:, items.shape[1] :]
-    traits = (weights * download.item_traits.index_select(0, rows)).sum(1)
-    return download.item_offsets.index_select(0, rows) + traits + (taste * items).sum(1)
-
-
-def _item_vectors(download: Download, items: Tensor, grid: _Grid) -> Tensor:
-    """MLP_item over the grid's (G, L, k_p) private item embeddings, one row a rating (Eq. 6)."""
+    _, common, private = _factors(download, rows, grid)
+    items = grid.collect(torch.bmm(common, private))  # Eq. 2
     if download.personal_tower:
-        towers = tuple(p.index_select(0, grid.owner) for p in download.item_tower)
-        vectors = stacked_mlp(towers, items, download.relu_last)
-        return vectors.flatten(0, 1).index_select(0, grid.slots)
-    return mlp(
-        download.item_tower, items.flatten(0, 1).index_select(0, grid.slots), download.relu_last
-    )
+        vectors = _own_vectors(download.item_tower, items, grid, download.relu_last)
+    else:
+        vectors = mlp(download.item_tower, items, download.relu_last)  # (R, k_u)
+    taste = download.user_vectors[:, : vectors.shape[1]].index_select(0, owner)
+    traits = download.item_traits.index_select(0, rows)
+    return _offsets(download, traits, owner, rows) + (taste * vectors).sum(1)
+
+
+def _factors(download: Download, rows: Tensor, grid: _Grid) -> tuple[Tensor, Tensor, Tensor]:
+    """Item row of each slot (G * L,), its V^c_j (G, L, k_c), V^p_i of each group (G, k_c, k_p)."""
+    slots = rows.new_zeros(len(grid.owner) * GROUP).index_copy_(0, grid.slots, rows)
+    common = download.common_items.index_select(0, slots).view(len(grid.owner), GROUP, -1)
+    return slots, common, download.private_items.index_select(0, grid.owner)
+
+
+def _offsets(download: Download, traits: Tensor, owner: Tensor, rows: Tensor) -> Tensor:
+    """The part of Eq. 7 without networks: ``offset_j + w_i . traits_j`` (R,), of traits (R, t)."""
+    weights = download.user_vectors[:, download.user_vectors.shape[1] - traits.shape[1] :]
+    known = (weights.index_select(0, owner) * traits).sum(1)
+    return known.add_(download.item_offsets.index_select(0, rows))
+
+
+def _fit(
+    download: Download, owner: Tensor, items: Tensor, error: Tensor
+) -> tuple[Tensor, Tensor, Parameters]:
+    """Takes ``u_hat . MLP_item(items)`` off ``error`` and differentiates, block by block.
+
+    Returns:
+        MLP_item of ``items`` (R, k_u), and the loss's gradients by ``items`` and by MLP_item.
+    """
+    blocks = 1 if download.personal_tower else max(1, -(-len(items) // BLOCK))
+    tower: Perceptron | _OwnTowers
+    if download.personal_tower:
+        tower = _OwnTowers(download, owner)
+    else:
+        learns = "item_tower" in download.trained
+        rows = -(-len(items) // blocks)
+        tower = Perceptron(download.item_tower, download.relu_last, rows, learns)
+    vectors = items.new_empty(len(items), download.item_tower[-1].shape[-1])
+    gradient = torch.empty_like(items)
+    taste = download.user_vectors[:, : vectors.shape[1]]
+    parts = (t.chunk(blocks) for t in (owner, items, error, vectors, gradient))
+    for user, x, e, y, d_x in zip(*parts, strict=True):
+        own = taste.index_select(0, user)
+        e.sub_((own * tower.forward(x, y)).sum(1))  # Eqs. 6 and 7
+        d_x.copy_(tower.backward(own.mul_(-2 * e.unsqueeze(1))))
+    return vectors, gradient, tower.gradients
+
+
+class _OwnTowers:
+    """MLP_item of each device (Eq. 6), differentiated by autograd."""
+
+    def __init__(self, download: Download, owner: Tensor) -> None:
+        self.relu_last = download.relu_last
+        self.gradients: Parameters = ()
+        with torch.inference_mode(False):
+            self.parameters = tuple(p.detach().requires_grad_() for p in download.item_tower)
+            self.grid = _pack(owner, len(self.parameters[0]))
+
+    def forward(self, items: Tensor, out: Tensor) -> Tensor:
+        with torch.inference_mode(False), torch.enable_grad():
+            self._items = items.clone().requires_grad_()
+            self._vectors = _own_vectors(self.parameters, self._items, self.grid, self.relu_last)
+        return out.copy_(self._vectors)
+
+    def backward(self, pull: Tensor) -> Tensor:
+        sought = (self._items, *self.parameters)
+        items, *gradients = torch.autograd.grad(self._vectors, sought, pull)
+        self.gradients = tuple(gradients)
+        return items
+
+
+def _own_vectors(towers: Parameters, items: Tensor, grid: _Grid, relu_last: bool) -> Tensor:
+    """Each device's MLP_item for its private item embeddings (R, k_p)."""
+    own = tuple(p.index_select(0, grid.owner) for p in towers)
+    return grid.collect(stacked_mlp(own, grid.spread(items), relu_last))
+
+
+def _sums(values: Tensor, counts: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Sums (S, k) of each ``counts`` (S,) successive rows of ``values`` (B, k), times weights."""
+    rows, start = torch.arange(len(values)), counts.cumsum(0) - counts
+    return embedding_bag(rows, values, start, mode="sum", per_sample_weights=weights)
 
 
 def _pack(owner: Tensor, devices: int) -> _Grid:
-    counts = torch.bincount(owner, minlength=devices)
-    groups = (counts + GROUP - 1) // GROUP
-    first_rating = counts.cumsum(0) - counts
-    first_slot = (groups.cumsum(0) - groups) * GROUP
-    slots = torch.arange(len(owner)) + (first_slot - first_rating).index_select(0, owner)
-    return _Grid(torch.repeat_interleave(groups), slots)
+    counts = np.bincount(owner.numpy(), minlength=devices)
+    groups = -(-counts // GROUP)
+    shift = (np.cumsum(groups) - groups) * GROUP - (np.cumsum(counts) - counts)
+    slots = np.arange(len(owner)) + np.repeat(shift, counts)
+    parts = np.repeat(np.arange(devices), groups), slots, groups, counts
+    return _Grid(*(torch.from_numpy(part) for part in parts))

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from metaem_core.federated.optimizers import NetworkAdam, TableOptimizer
 from metaem_core.federated.protocol import Download, Upload
-from metaem_core.models.domain import DomainModel, private_items
+from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
-from metaem_core.models.mlp import Parameters, mlp
+from metaem_core.models.mlp import Parameters, Perceptron
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,21 @@ class PretrainServer:
         self, model: DomainModel, users: TableOptimizer, items: TableOptimizer, nets: NetworkAdam
     ) -> None:
         self.model, self.users, self.items, self.nets = model, users, items, nets
-        self._meta = _leaves(model.meta_network)
-        self._tower = _leaves(model.user_tower)
-        self._embeddings = torch.empty(0)
 
+    @torch.inference_mode()
     def download(self, cohort: Tensor, rows: Tensor) -> Download:
         """Algorithm 1, lines 5-6."""
-        model = self.model
-        self._embeddings = model.user_embeddings.index_select(0, cohort).requires_grad_()
-        vectors = mlp(self._tower, self._embeddings, model.relu_last)  # Eq. 5
-        seen = self._embeddings if model.meta_reads_raw else vectors
-        k_c = model.common_items.shape[1]
+        model, size = self.model, len(cohort)
+        self._tower = Perceptron(model.user_tower, model.relu_last, size)
+        self._meta = Perceptron(model.meta_network, model.relu_last, size)
+        embeddings = model.user_embeddings.index_select(0, cohort)
+        vectors = self._tower.forward(embeddings, torch.empty_like(embeddings))  # Eq. 5
+        seen = embeddings if model.meta_reads_raw else vectors
+        private = seen.new_empty(size, model.common_items.shape[1], model.item_tower[0].shape[1])
+        self._meta.forward(seen, private.flatten(1))  # Eq. 3
         return Download(
             torch.cat([vectors, model.user_weights(cohort)], 1),
-            private_items(self._meta, seen, k_c, model.relu_last),  # Eq. 3
+            private,
             model.common_items.index_select(0, rows),
             model.item_offsets.index_select(0, rows),
             model.item_traits.index_select(0, rows),
@@ -52,24 +53,26 @@ class PretrainServer:
             self.trained,
         )
 
+    @torch.inference_mode()
     def gradients(self, download: Download, upload: Upload) -> PretrainGradients:
         """Finish the chain rule: gradients of the round's mean squared error (Eq. 8)."""
-        share = 1 / upload.n_ratings
-        received = ("user_vectors", "private_items")
-        kept = torch.autograd.grad(
-            [getattr(download, name) for name in received],
-            [self._embeddings, *self._meta, *self._tower],
-            [upload.gradients[name][0] * share for name in received],
-        )
-        tower = upload.gradients.get("item_tower")
+        model, tower = self.model, upload.gradients.get("item_tower")
         if tower is None:  # personal towers are stepped on the devices and never uploaded
-            tower = tuple(torch.zeros_like(p) for p in self.model.item_tower)
-        return PretrainGradients(
-            users=kept[0],
-            items=upload.gradients["common_items"][0] * share,
-            networks=(*kept[1:], *(g * share for g in tower)),
+            tower = tuple(torch.zeros_like(p) for p in model.item_tower)
+        received = ("user_vectors", "private_items", "common_items")
+        users, private, items, *shared = torch._foreach_mul(
+            [*(upload.gradients[name][0] for name in received), *tower], 1 / upload.n_ratings
         )
+        users = users[:, : model.user_embeddings.shape[1]]
+        through_meta = self._meta.backward(private.flatten(1))
+        if model.meta_reads_raw:
+            users = self._tower.backward(users).add_(through_meta)
+        else:
+            users = self._tower.backward(users.add_(through_meta))
+        networks = (*self._meta.gradients, *self._tower.gradients, *shared)
+        return PretrainGradients(users, items, networks)
 
+    @torch.inference_mode()
     def apply(self, download: Download, upload: Upload, cohort: Tensor, rows: Tensor) -> None:
         """Algorithm 1, lines 11-12."""
         gradients = self.gradients(download, upload)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.protocol import Download, Upload, combine
-from metaem_core.ratings import Ratings
+from metaem_core.ratings import Ints, Ratings
 
 
 class Backend(Protocol):
@@ -32,21 +32,19 @@ class DeviceStore:
 
     def __init__(self, ratings: Ratings, dtype: torch.dtype) -> None:
         counts = np.bincount(ratings.users, minlength=ratings.n_users)
-        self.start = torch.from_numpy(np.concatenate([[0], np.cumsum(counts)]))
-        self.items = torch.from_numpy(ratings.items)
+        self.start = np.concatenate([[0], np.cumsum(counts)])
+        self.items = ratings.items
         self.values = torch.from_numpy(ratings.values).to(dtype)
         self.n_items = ratings.n_items
 
-    def counts(self, cohort: Tensor) -> Tensor:
-        """Number of ratings on each device of the cohort."""
-        return self.start.index_select(0, cohort + 1) - self.start.index_select(0, cohort)
-
-    def positions(self, cohort: Tensor) -> tuple[Tensor, Tensor]:
+    def positions(self, cohort: Tensor) -> tuple[Ints, Ints]:
         """Owner within the cohort and storage position of each of the cohort's ratings."""
-        counts = self.counts(cohort)
-        owner = torch.repeat_interleave(counts)
-        shift = self.start.index_select(0, cohort) - (counts.cumsum(0) - counts)
-        return owner, torch.arange(len(owner)) + shift.index_select(0, owner)
+        devices = cohort.numpy()
+        first = self.start[devices]
+        counts = self.start[devices + 1] - first
+        owner = np.repeat(np.arange(len(devices)), counts)
+        shift = first - (np.cumsum(counts) - counts)
+        return owner, np.arange(len(owner)) + np.repeat(shift, counts)
 
 
 class CohortSimulation:
@@ -58,20 +56,20 @@ class CohortSimulation:
 
     def __init__(self, ratings: Ratings, dtype: torch.dtype) -> None:
         self.devices = DeviceStore(ratings, dtype)
-        self._row_of = torch.zeros(ratings.n_items, dtype=torch.long)
+        self._row_of = np.zeros(ratings.n_items, np.int64)
 
     def rows(self, cohort: Tensor) -> Tensor:
         _, positions = self.devices.positions(cohort)
-        touched = torch.zeros(self.devices.n_items, dtype=torch.bool)
-        touched[self.devices.items.index_select(0, positions)] = True
-        return touched.nonzero().squeeze(1)
+        items = np.sort(self.devices.items[positions])
+        return torch.from_numpy(items[np.diff(items, prepend=-1) > 0])
 
     def gather(self, download: Download, cohort: Tensor, rows: Tensor) -> Upload:
         owner, positions = self.devices.positions(cohort)
-        self._row_of[rows] = torch.arange(len(rows))
-        items = self.devices.items.index_select(0, positions)
+        self._row_of[rows.numpy()] = np.arange(len(rows))
         ratings = PrivateRatings(
-            owner, self._row_of.index_select(0, items), self.devices.values[positions]
+            torch.from_numpy(owner),
+            torch.from_numpy(self._row_of[self.devices.items[positions]]),
+            self.devices.values[torch.from_numpy(positions)],
         )
         return device_step(download, ratings)
 
@@ -92,8 +90,8 @@ class DeviceLoop:
         uploads = []
         for position, device in enumerate(cohort.tolist()):
             own = slice(int(self.devices.start[device]), int(self.devices.start[device + 1]))
-            items, values = self.devices.items[own], self.devices.values[own]
-            ratings = PrivateRatings(torch.zeros_like(items), items, values)
+            items = torch.from_numpy(self.devices.items[own])
+            ratings = PrivateRatings(torch.zeros_like(items), items, self.devices.values[own])
             uploads.append(device_step(download.of_device(position), ratings))
         return combine(uploads, download.per_device)
 

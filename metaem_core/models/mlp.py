@@ -39,3 +39,48 @@ def stacked_mlp(parameters: Parameters, x: Tensor, relu_last: bool) -> Tensor:
         if layer < last or relu_last:
             x = x.relu_()
     return x
+
+
+class Perceptron:
+    """:func:`mlp` with its gradient written out, for one block of rows after the other.
+
+    All blocks share one memory: what a layer writes is still in the cache when it is read.
+    """
+
+    def __init__(
+        self, parameters: Parameters, relu_last: bool, block: int, learns: bool = True
+    ) -> None:
+        """``block``: most rows at a time; ``learns``: whether the parameters need gradients."""
+        self.weights, self.biases, self.learns = parameters[::2], parameters[1::2], learns
+        self.gradients: Parameters = ()  # of the parameters, summed over blocks
+        self._rectified = len(self.weights) - (not relu_last)  # layers that end in a ReLU
+        self._hidden = [w.new_empty(block, len(w)) for w in self.weights[:-1]]
+        self._pulls = [w.new_empty(block, w.shape[1]) for w in self.weights]
+
+    def forward(self, x: Tensor, out: Tensor) -> Tensor:
+        """``out`` (B, out), filled with the output for the block ``x`` (B, in)."""
+        self._layers = [x, *(h[: len(x)] for h in self._hidden), out]
+        for layer, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = torch.mm(x, weight.t(), out=self._layers[layer + 1]).add_(bias)
+            if layer < self._rectified:
+                x.relu_()
+        return x
+
+    def backward(self, pull: Tensor) -> Tensor:
+        """The gradient by that block, from the one by its output, ``pull``, which is overwritten.
+
+        What is returned is valid until the next block.
+        """
+        gradients: list[Tensor] = []
+        for layer in reversed(range(len(self.weights))):
+            x, y = self._layers[layer : layer + 2]
+            if layer < self._rectified:
+                torch.ops.aten.threshold_backward.grad_input(pull, y, 0, grad_input=pull)
+            if self.learns and self.gradients:
+                self.gradients[2 * layer].addmm_(pull.t(), x)
+                self.gradients[2 * layer + 1].add_(pull.sum(0))
+            elif self.learns:
+                gradients[:0] = torch.mm(pull.t(), x), pull.sum(0)
+            pull = torch.mm(pull, self.weights[layer], out=self._pulls[layer][: len(x)])
+        self.gradients = self.gradients or tuple(gradients)
+        return pull
