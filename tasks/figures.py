@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, FAINT = "#24292f", "#d0d7de"  # text and axes; lines behind
-WIDTH = 5.0  # inches: readable on a phone
+WIDTH = 4.4  # inches: readable on a phone
 COLOURS = {
     "metaem": "#e8590c",
     "global_mean": "#868e96",

@@ -52,7 +52,7 @@ def score_panel(results: Results, task: str, profile: Profile) -> Panel:
     rows = sorted(mean, key=lambda each: mean[each], reverse=True)
     crosses = ""
     if profile == "paper" and task in TASKS:
-        crosses = f"; crosses: as the paper prints{'' if results.papers_data else ', other data'}"
+        crosses = f"; crosses: printed{'' if results.papers_data else ', other data'}"
 
     def draw(axis: "Axes") -> None:
         for place, each in enumerate(rows):
@@ -64,7 +64,7 @@ def score_panel(results: Results, task: str, profile: Profile) -> Panel:
             axis.set_xscale("log")
             axis.set_xticks(ticks := [1, 1.5, 2, 3, 4, 6], [f"{tick:g}" for tick in ticks])
             axis.minorticks_off()
-        axis.set_xlabel(f"RMSE; dashed: the global mean's{crosses}")
+        axis.set_xlabel(f"RMSE; dashed: global mean{crosses}")
         axis.legend(loc="upper right", fontsize="x-small", framealpha=0, title=None)
 
     alt = f"RMSE of {len(rows)} methods, {titled(task)}: the best is {rows[-1].label}"
@@ -203,7 +203,7 @@ def curve_panels(results: Results, task: str) -> Iterator[Panel]:
     for stage, told in {**stages, **{each.name: each.label for each in others}}.items():
         runs = curves.filter(pl.col("stage") == stage)
         if stage == "source":  # one training for all cold fractions
-            runs = runs.filter(pl.col("beta") == runs["beta"].min())
+            runs = runs.filter(pl.col("beta") == pl.col("beta").min())
         if runs.height:
             yield Panel(
                 told,
