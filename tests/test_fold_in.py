@@ -57,7 +57,7 @@ def test_blocks_of_ratings_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_items_are_seen_as_they_are_rated_by(model: DomainModel) -> None:
-    """Offset, bias and the product with the seen items make the model's own prediction."""
+    """Offset, traits and the product with the seen items make the model's own prediction."""
     draw = torch.Generator().manual_seed(3)
     rated = ratings_of(4, draw)
     k = model.user_embeddings.shape[1]
