@@ -96,7 +96,8 @@ class Grid:
     def split(self) -> None:
         for beta, seed in self.cells:
             config = SplitConfig(beta, self.settings.validation_fraction, seed)
-            self.splits[beta, seed] = self.submit(split_users, told(beta, seed), config, *self.pair)
+            where = f"{self.settings.task} {told(beta, seed)}"
+            self.splits[beta, seed] = self.submit(split_users, where, config, *self.pair)
 
     def pretrain(self) -> None:
         for seed in self.settings.seeds:
@@ -104,33 +105,38 @@ class Grid:
         for cell in self.splits:
             self.targets[cell] = self.pretrained(self.settings.pretrain, cell[1], cell)
 
-    def pretrained(self, config: PretrainConfig, seed: int, cell: Cell | None) -> Result:
+    def pretrained(
+        self, config: PretrainConfig, seed: int, cell: Cell | None, how: str = ""
+    ) -> Result:
         """MetaEM's stage 1: of the source, or of a cell's target."""
         config = replace(config, scale=self.settings.scale, seed=seed)
-        return self.submit(pretrain, *self._of_domain(config, seed, cell))
+        return self.submit(pretrain, *self._of_domain(how, config, seed, cell))
 
     def factorised(self, config: FactorConfig, seed: int, cell: Cell | None) -> Result:
         """The centralised methods' stage 1: of the source, or of a cell's target."""
         config = replace(config, scale=self.settings.scale, seed=seed)
-        return self.submit(factorise, *self._of_domain(config, seed, cell))
+        how = f"{config.base} " if config.centred else f"{config.base}-paper "
+        return self.submit(factorise, *self._of_domain(how, config, seed, cell))
 
     def _of_domain(
-        self, config: object, seed: int, cell: Cell | None
+        self, how: str, config: object, seed: int, cell: Cell | None
     ) -> tuple[str, object, Result, Result | None]:
         source, target = self.pair
         if cell is None:
-            return f"{self.settings.domains[0]} seed {seed}", config, source, None
-        return f"{self.settings.task} {told(*cell)}", config, target, self.splits[cell]
+            return f"{how}{self.settings.domains[0]} seed {seed}", config, source, None
+        return f"{how}{self.settings.task} {told(*cell)}", config, target, self.splits[cell]
 
     def mapping(self) -> None:
         for cell in self.splits:
             models = self.sources[cell[1]], self.targets[cell]
             self.mappings[cell] = self.mapped(self.settings.mapping, cell, *models)
 
-    def mapped(self, config: MappingConfig, cell: Cell, source: Result, target: Result) -> Result:
+    def mapped(
+        self, config: MappingConfig, cell: Cell, source: Result, target: Result, *, how: str = ""
+    ) -> Result:
         """MetaEM's stage 2."""
         config = replace(config, scale=self.settings.scale, seed=cell[1])
-        where = f"{self.settings.task} {told(*cell)}"
+        where = f"{how}{self.settings.task} {told(*cell)}"
         return self.submit(mapping, where, config, source, target, *self.pair, self.splits[cell])
 
     def compare(self) -> None:
@@ -147,8 +153,9 @@ class Grid:
         if "paper" in settings.compared and settings.profile != "paper":
             stage_1 = profiled(settings.pretrain, "paper", "pretrain")
             stage_2 = profiled(settings.mapping, "paper", "mapping")
-            models = (self.pretrained(stage_1, cell[1], part) for part in (None, cell))
-            yield self.mapped(stage_2, cell, *models)
+            how = "paper "
+            models = (self.pretrained(stage_1, cell[1], part, how) for part in (None, cell))
+            yield self.mapped(stage_2, cell, *models, how=how)
 
     def _transfers(self, cell: Cell, profile: ProfileName, base: Base) -> Iterator[Result]:
         settings = self.settings

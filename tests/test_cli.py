@@ -65,7 +65,7 @@ def test_a_stage_is_run_again_on_request_alone(root: Path) -> None:
     shown = dict(
         line.split(": ") for line in again.output.splitlines() if line.startswith("split ")
     )
-    assert [*shown] == ["split beta 0.3 seed 1", "split beta 0.6 seed 1"]
+    assert [*shown] == [f"split movie-music beta {beta} seed 1" for beta in (0.3, 0.6)]
     assert all((Path(folder) / "split.parquet").is_file() for folder in shown.values())
 
 

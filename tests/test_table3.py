@@ -1,0 +1,72 @@
+"""The whole grid on a small planted world, on worker processes."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from flows.settings import BadSettings, Settings, read_settings
+from flows.table3 import Sweep, run
+from metaem_core.methods.registry import METHODS
+from metaem_core.methods.transfer_config import Method
+from tasks.progress import Finished, Step, listening
+
+TASKS = "movie-music,book-music"
+SMALL = [
+    "synthetic.config.growth=0.2",
+    "pretrain.epochs=1",
+    "mapping.epochs=1",
+    "factors.epochs=1",
+    "transfer.epochs=1",
+    "ranking_users=5",
+]
+
+
+def settings(folder: Path) -> Settings:
+    options = {"store": folder / "store", "betas": "0.5", "methods": "emcdr,ptupcdr"}
+    return read_settings({**options, "config": None}, SMALL)
+
+
+def test_work_that_cells_and_tasks_share_is_done_once(prefect_server: None, tmp_path: Path) -> None:
+    """Two tasks share their target, two methods their domains, and a second run shares it all."""
+    chosen = settings(tmp_path)
+    store = chosen.open_store()
+    news: list[Step | Finished] = []
+    with listening(news.append):
+        reported = run(chosen, Sweep.of(chosen, TASKS, "local", None))
+    summary = store.read_frame(reported, "summary.parquet")
+    assert {*summary["task"]} == {*TASKS.split(",")}
+    named = {"emcdr", "emcdr-paper", "ptupcdr", "ptupcdr-paper", "metaem", "metaem-paper"}
+    assert named < {*summary["method"]}
+    ends = [each for each in news if isinstance(each, Finished)]
+    done = Counter(each.label.split()[0] for each in ends if not each.reused)
+    assert done["download"] == done["filter"] == 3  # movie, music, book
+    assert done["factorise"] == 2 * 4  # profiles times two sources, two targets
+    assert done["transfer"] == 2 * 2 * 2  # profiles, methods, tasks
+    assert done["evaluate"] == 2
+    news.clear()
+    with listening(news.append):
+        assert run(chosen, Sweep.of(chosen, TASKS, "local", None)) == reported
+    assert all(each.reused for each in news if isinstance(each, Finished))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "runner", "told"),
+    [
+        ("movie-music,movie-film", "local", "film"),
+        ("movie-music,nonsense", "local", "task"),
+        ("movie-music", "spark", "local, dask, ray"),
+    ],
+)
+def test_a_wrong_sweep_is_refused_before_anything_starts(
+    tmp_path: Path, tasks: str, runner: str, told: str
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        Sweep.of(settings(tmp_path), tasks, runner, None)
+
+
+def test_every_method_can_be_chosen() -> None:
+    everything = read_settings({"methods": "all", "config": None})
+    assert set(everything.methods) == set(METHODS) == set(Method.__args__)  # type: ignore[attr-defined]
+    with pytest.raises(BadSettings, match="methods"):
+        read_settings({"methods": "emcdr,nonsense", "config": None})
