@@ -16,11 +16,11 @@ class FactorConfig:
     base: Base = "mf"
     size: int = 10  # k
     batch_size: int = 256  # ratings a step
-    learning_rate: float = 1e-3
-    l2: float = 0.02  # of the rows and networks a step touches
-    init_std: float = 0.1
+    learning_rate: float = 3e-3
+    l2: float = 1.5e-3  # of the rows a step touches
+    init_std: float = 0.01
     epochs: int = 40
-    patience: int = 3  # epochs without a better validation RMSE before stopping
+    patience: int = 4  # epochs without a better validation RMSE before stopping
     holdout: float = 0.05  # share of ratings kept out to stop by; 0: all epochs, all ratings
     centred: bool = True  # rate relative to mean, item bias and user bias
     scale: RatingScale = field(default_factory=RatingScale)

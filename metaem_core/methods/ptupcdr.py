@@ -5,6 +5,8 @@ in the items' order, not in time. A user without any gets the map of an empty hi
 vector; released: the vector of an item that is never trained), and no real item counts as padding.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,7 @@ from metaem_core.methods.transfer_config import TransferConfig
 from metaem_core.models.mlp import Parameters, mlp
 
 HISTORY, HIDDEN = 20, 50
+CAUTION = 0.3  # of the learning rate where centred: a whole one overfits within an epoch
 
 
 def ptupcdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdModel:
@@ -34,6 +37,8 @@ def ptupcdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> Cold
     def loss(batch: Tensor) -> Tensor:
         return (values[batch] - cold.rate(users[batch], asked[batch])).square()
 
+    if target.centred:
+        config = replace(config, learning_rate=CAUTION * config.learning_rate)
     cold = ColdModel(problem, carry, target)
     return cold.train(config, (*attention, *decoder), len(values), loss, on_epoch)
 

@@ -17,8 +17,8 @@ class TransferConfig:
     batch_size: int = 64  # users or ratings a step
     learning_rate: float = 1e-3
     l2: float = 1e-4
-    epochs: int = 60
-    patience: int = 8  # epochs without a better validation RMSE before stopping; 0: all epochs
+    epochs: int = 300
+    patience: int = 10  # epochs without a better validation RMSE before stopping; 0: all epochs
     scale: RatingScale = field(default_factory=RatingScale)
     seed: int = 0
 
