@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metaem_core.methods import sscdr, tmcdr
+from metaem_core.methods import legacy, sscdr, tmcdr
 from metaem_core.methods.bias_transfer import fit_fitted_bias_transfer
 from metaem_core.methods.by_user import ByUser, liked
 from metaem_core.methods.dcdcsr import benchmark
@@ -455,3 +455,26 @@ def test_tmcdr_is_trained_for_after_adapting(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(tmcdr, "ADAPTATION", rate)
         maps.append(fitted("tmcdr", large_problem(), CALIBRATED[1]).carry(torch.arange(320)))
     assert (maps[0] - maps[1]).norm() > 0.05 * maps[1].norm()
+
+
+def test_the_legacy_protocol_picks_epochs_on_the_test_users(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """More epochs never report more; predictions leave the scale, liked still is above 3."""
+    pair, asked = TINY.pair(), TINY.queries(TINY.cold)
+    source = legacy.legacy_source(pair.source, 0)
+    reported = []
+    for epochs in (1, 4, 12):
+        monkeypatch.setattr(legacy, "FACTORS", replace(legacy.FACTORS, epochs=epochs))
+        reported.append(legacy.legacy_errors(pair, asked, source, 0))
+    assert sorted(reported[0]) == ["cmf", "emcdr", "ptupcdr", "tgt"]
+    for name in ("tgt", "cmf"):  # the others start from what the last epoch made
+        maes, rmses = zip(*(errors[name] for errors in reported), strict=True)
+        assert list(maes) == sorted(maes, reverse=True)
+        assert list(rmses) == sorted(rmses, reverse=True)
+    assert maes[0] > maes[2]
+    assert reported[2]["tgt"].rmse > 4  # of |r - N(0, 10)|; clipped it would be below
+    other = legacy.legacy_errors(pair, replace(asked, values=6 - asked.values), source, 0)
+    assert all(other[name].mae != reported[2][name].mae for name in other)
+    ratings = table(np.array([[1, 2, 3, 4, 5.0]]))
+    assert liked(ratings, legacy.UNCLIPPED).values.tolist() == [4, 5]
