@@ -60,6 +60,10 @@ GROUPS = (
     "Left, users by how much the source knows of them; right, items by how much the target does. "
     "In brackets, how many test ratings of all seeds."
 )
+CURVES = (
+    "Validation RMSE by epoch, a line a seed, less that of the first epoch: what lies below zero "
+    "was learnt. Training stops where it no longer falls, and the best epoch is kept."
+)
 FAIRNESS = (
     "Every user counts once, however much he rates. The gap is between the best and the worst "
     "served group of at least 20 users; the worst tenth are the users with the largest errors."
@@ -107,8 +111,7 @@ def _chapters(results: Results) -> Iterator[Chapter]:
     for profile in results.profiles:
         yield f"Errors: {profile}", [*_errors(results, profile)]
     if results.points.height:
-        vectors = pictures(embedding_panels(results))
-        yield "Vectors", [tag("p", VECTORS), tables.closeness(results), vectors]
+        yield "Vectors", [tag("p", VECTORS), tables.closeness(results), *_vectors(results)]
     if bases := [panel for each in results.profiles for panel in base_panels(results, each)]:
         yield "Base models", [tag("p", BASES), pictures(bases)]
     yield "Ranking", [tables.ranking(results, task) for task in results.tasks]
@@ -127,6 +130,13 @@ def _errors(results: Results, profile: Profile) -> Iterator[Html]:
     yield pictures(score_panel(results, task, profile) for task in results.tasks)
     yield from (tables.errors(results, task, profile) for task in results.tasks)
     yield tag("p", tables.legend(results), kind="note")
+
+
+def _vectors(results: Results) -> Iterator[Html]:
+    first, *others = results.points["task"].unique(maintain_order=True)
+    yield pictures(embedding_panels(results, first))
+    for task in others:
+        yield details(titled(task), pictures(embedding_panels(results, task)))
 
 
 def _groups(results: Results) -> Iterator[Html]:

@@ -125,7 +125,7 @@ def _error(results: Results, key: tuple[str, float, str, str], best: float) -> H
     task, beta, name, metric = key
     score = results.scores[key]
     kind = "worse" if score.mean > results.scores[task, beta, "global_mean", metric].mean else ""
-    kind = "best" if score.mean == best else kind
+    kind = "best" if f"{score.mean:.4f}" == f"{best:.4f}" else kind
     told = [] if score.sd is None else [tag("small", f"± {score.sd:.4f}")]
     clipped = metric.removesuffix("_raw")
     within = results.scores[task, beta, name, clipped].mean
@@ -194,7 +194,8 @@ def ranking(results: Results, task: str) -> Html:
             for metric in metrics:
                 values = [results.scores[task, beta, m.name, metric].mean for m in shown]
                 mine = results.scores[task, beta, each.name, metric].mean
-                cells.append(tag("td", f"{mine:.4f}", kind="best" if mine == max(values) else ""))
+                best = f"{mine:.4f}" == f"{max(values):.4f}"
+                cells.append(tag("td", f"{mine:.4f}", kind="best" if best else ""))
         body.append(row(each.label, *cells, kind=_ours(each)))
     heads = [_per_beta(betas, len(names)), columns("method", *(names * len(betas)))]
     return table(heads, body, f"{titled(task)}; higher is better")

@@ -65,7 +65,7 @@ def score_panel(results: Results, task: str, profile: Profile) -> Panel:
             axis.set_xticks(ticks := [1, 1.5, 2, 3, 4, 6], [f"{tick:g}" for tick in ticks])
             axis.minorticks_off()
         axis.set_xlabel(f"RMSE; dashed: global mean{crosses}")
-        axis.legend(loc="upper right", fontsize="x-small", framealpha=0, title=None)
+        _legend(axis)
 
     alt = f"RMSE of {len(rows)} methods, {titled(task)}: the best is {rows[-1].label}"
     return Panel(f"{titled(task)}, {profile}", alt, draw, height=0.9 + 0.22 * len(rows))
@@ -103,6 +103,7 @@ def group_panels(results: Results, task: str, beta: float) -> Iterator[Panel]:
             f"{titled(task)}, {beta:.0%} cold: by {grouping}",
             f"RMSE of the main methods by {counted}",
             partial(_group_lines, groups=groups, present=present, counted=counted),
+            height=3.6,
         )
 
 
@@ -120,7 +121,7 @@ def _group_lines(axis: "Axes", groups: pl.DataFrame, present: Sequence[str], cou
     axis.set_xticks(range(len(present)), [f"{name}\n({sizes[name]:,})" for name in present])
     axis.set(xlabel=f"{counted} (how many test ratings)", ylabel="RMSE")
     axis.grid(axis="y", color=FAINT, lw=0.5)
-    axis.legend(fontsize="x-small", framealpha=0)
+    _legend(axis)
 
 
 def base_panels(results: Results, profile: Profile) -> Iterator[Panel]:
@@ -143,6 +144,7 @@ def _bars(axis: "Axes", results: Results, task: str, metric: str, methods: Seque
     ordered = sorted(methods, key=lambda each: GENERALISED.index(each.method))
     for place, each in enumerate(ordered):
         score = results.scores[task, beta, each.name, metric]
+        first = each.method not in {before.method for before in ordered[:place]}
         axis.bar(
             place,
             score.mean,
@@ -150,13 +152,15 @@ def _bars(axis: "Axes", results: Results, task: str, metric: str, methods: Seque
             color=colour(each.method),
             ecolor=INK,
             width=0.7,
+            label=parse(each.method).label if first else None,
         )
         axis.text(
             place, score.mean / 2, f"{score.mean:.3f}", ha="center", color="white", size="x-small"
         )
     constant = results.scores[task, beta, "global_mean", metric].mean
     axis.axhline(constant, color=INK, lw=0.8, ls="--")
-    axis.set_xticks(range(len(ordered)), [_base_label(each) for each in ordered])
+    axis.set_xticks(range(len(ordered)), [each.base.upper() or "own" for each in ordered])
+    _legend(axis)
     axis.set_ylabel(f"{_known(metric)} (dashed: global mean)")
 
 
@@ -164,17 +168,25 @@ def _known(metric: str) -> str:
     return metric.removesuffix("_raw").upper()
 
 
-def _base_label(method: Named) -> str:
-    return f"{parse(method.method).label}\n{method.base.upper() or 'own'}"
+def _legend(axis: "Axes") -> None:
+    """Above the axes, where it hides nothing."""
+    axis.legend(
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=3,
+        fontsize="x-small",
+        framealpha=0,
+        markerscale=1.4,
+    )
 
 
-def embedding_panels(results: Results) -> Iterator[Panel]:
+def embedding_panels(results: Results, task: str) -> Iterator[Panel]:
     """Figure 2: target and transformed vectors of the same users."""
-    keys = ["task", "method", "users"]
-    for (task, name, users), points in results.points.group_by(keys, maintain_order=True):
+    mine = results.points.filter(pl.col("task") == task)
+    for (name, users), points in mine.group_by("method", "users", maintain_order=True):
         method = parse(str(name))
         yield Panel(
-            f"{titled(str(task))}: {method.label} ({method.profile}), {_users(str(users))}",
+            f"{titled(task)}: {method.label} ({method.profile}), {_users(str(users))}",
             f"t-SNE of target and transformed vectors of {points.height // 2} {_users(str(users))}",
             partial(_scatter, points=points),
             height=3.4,
@@ -190,11 +202,11 @@ def _scatter(axis: "Axes", points: pl.DataFrame) -> None:
         mine = points.filter(pl.col("kind") == kind)
         axis.plot(mine["x"], mine["y"], marker, ms=3, mew=0, alpha=0.75, color=tint, label=kind)
     axis.set(xticks=[], yticks=[])
-    axis.legend(fontsize="x-small", framealpha=0, markerscale=1.6)
+    _legend(axis)
 
 
 def curve_panels(results: Results, task: str) -> Iterator[Panel]:
-    """Validation RMSE by epoch: MetaEM's stages, then the calibrated methods on plain MF."""
+    """What training gains: MetaEM's stages, then the calibrated methods on plain MF."""
     curves = results.curves.filter(
         (pl.col("task") == task) & pl.col("validation_rmse").is_not_null()
     )
@@ -207,9 +219,9 @@ def curve_panels(results: Results, task: str) -> Iterator[Panel]:
         if runs.height:
             yield Panel(
                 told,
-                f"validation RMSE of {told} by epoch",
+                f"validation RMSE of {told} by epoch, less that of the first",
                 partial(_curve_lines, runs=runs),
-                height=2.4,
+                height=2.7,
             )
 
 
@@ -217,10 +229,11 @@ def _curve_lines(axis: "Axes", runs: pl.DataFrame) -> None:
     betas = runs["beta"].unique().sort().to_list()
     tints = dict(zip(betas, ("#1971c2", "#f08c00", "#c2255c", "#2f9e44"), strict=False))
     for (beta, _), run in runs.group_by("beta", "seed", maintain_order=True):
-        axis.plot(run["epoch"], run["validation_rmse"], lw=0.9, color=tints.get(beta, INK))
-    axis.set(xlabel="epoch", ylabel="validation RMSE")
+        gained = run["validation_rmse"] - run["validation_rmse"].item(0)
+        axis.plot(run["epoch"], gained, lw=0.9, color=tints.get(beta, INK))
+    axis.set(xlabel="epoch", ylabel="validation RMSE less epoch 1's")
     axis.grid(axis="y", color=FAINT, lw=0.5)
     if len(betas) > 1:
         for beta in betas:
             axis.plot([], [], color=tints.get(beta, INK), label=f"{beta:.0%} cold")
-        axis.legend(fontsize="x-small", framealpha=0)
+        _legend(axis)

@@ -151,5 +151,5 @@ def _drawn(results: Results) -> Iterator[tuple[str, list[Panel]]]:
     yield "curves", [panel for task in tasks for panel in curve_panels(results, task)]
     lowest = [(task, results.betas(task)[0]) for task in tasks]
     yield "groups", [panel for cell in lowest for panel in group_panels(results, *cell)]
-    yield "vectors", [*embedding_panels(results)]
+    yield "vectors", [panel for task in tasks for panel in embedding_panels(results, task)]
     yield "bases", [panel for each in profiles for panel in base_panels(results, each)]
