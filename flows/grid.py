@@ -150,12 +150,18 @@ class Grid:
             return
         for profile, base in product(settings.compared, settings.bases):
             yield from self._transfers(cell, profile, base)
+        if "mf" in settings.bases and len(settings.bases) > 1:  # Figure 3; its own are towers
+            yield self._metaem(cell, "mf ", replace(settings.pretrain, base="mf"), settings.mapping)
         if "paper" in settings.compared and settings.profile != "paper":
             stage_1 = profiled(settings.pretrain, "paper", "pretrain")
             stage_2 = profiled(settings.mapping, "paper", "mapping")
-            how = "paper "
-            models = (self.pretrained(stage_1, cell[1], part, how) for part in (None, cell))
-            yield self.mapped(stage_2, cell, *models, how=how)
+            yield self._metaem(cell, "paper ", stage_1, stage_2)
+
+    def _metaem(
+        self, cell: Cell, how: str, stage_1: PretrainConfig, stage_2: MappingConfig
+    ) -> Result:
+        models = (self.pretrained(stage_1, cell[1], part, how) for part in (None, cell))
+        return self.mapped(stage_2, cell, *models, how=how)
 
     def _transfers(self, cell: Cell, profile: ProfileName, base: Base) -> Iterator[Result]:
         settings = self.settings

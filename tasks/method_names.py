@@ -16,7 +16,6 @@ LABELS = {
     "user_knn": "user kNN",
     "metaem": "MetaEM",
 }
-BASES = ("gmf", "dnn")  # mf goes without saying
 
 
 @dataclass(frozen=True)
@@ -25,14 +24,15 @@ class Named:
 
     name: str  # as tables have it
     method: str
-    base: str  # mf, gmf, dnn; none for trivial predictors and for MetaEM, which has its own
+    base: str  # mf, gmf, dnn; none for trivial predictors and for MetaEM's own two towers
     profile: Profile
 
     @property
     def label(self) -> str:
         """Without the profile: the two are never shown in one table."""
         told = LABELS.get(self.method, self.method.replace("_", " ").upper())
-        return f"{told} ({self.base.upper()})" if self.base in BASES else told
+        usual = "" if self.is_metaem else "mf"
+        return f"{told} ({self.base.upper()})" if self.base not in ("", usual) else told
 
     @property
     def is_trivial(self) -> bool:

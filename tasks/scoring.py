@@ -15,12 +15,13 @@ def metaem(
 ) -> ColdRatings:
     """Section 3.5: source vectors through f_theta into the target's networks.
 
-    Where nothing is centred it is MetaEM as printed, and named so.
+    Where nothing is centred it is MetaEM as printed, and named so; so are towers of one layer.
     """
     layers = store.read_tensors(mapping, "mapping.safetensors")
     trained = tuple(layers[str(number)] for number in range(len(layers)))
     vectors, target = read_user_vectors(store, source_model), read_model(store, target_model)
-    name = "metaem" if target.user_traits.shape[1] else "metaem-paper"
+    base = "" if len(target.user_tower) > 2 else "-mf"
+    name = f"metaem{base}" if target.user_traits.shape[1] else f"metaem{base}-paper"
     predict = cold_predictor(lambda users: map_users(trained, vectors[users]), target)
     return ColdRatings(name, predict)
 

@@ -31,16 +31,20 @@ def leave_saddle(model: DomainModel, item_counts: Tensor, start: torch.Generator
 
 
 def _make_linear(network: Parameters, matrix: Tensor, start: torch.Generator) -> None:
-    """Give a three-layer network the weights that map ``x`` to ``matrix x``: pairs of units.
+    """Give a network of three layers, or one, the weights that map ``x`` to ``matrix x``.
 
-    Of a unit and its opposite one passes its ReLU, so both together pass all of it.
+    Three layers do it by pairs of units: of a unit and its opposite one passes its ReLU, so both
+    together pass all of it.
     """
+    for parameter in network:
+        parameter.zero_()
+    if len(network) == 2:
+        network[0].copy_(matrix)
+        return
     first, _, second, _, last, _ = network
     half = len(first) // 2
     spread = _orthogonal(half, first.shape[1], start).to(first.dtype)
     gathered = matrix @ torch.linalg.pinv(spread)
-    for parameter in network:
-        parameter.zero_()
     first[:half], first[half : 2 * half] = spread, -spread
     second.fill_diagonal_(1)
     last[:, :half], last[:, half : 2 * half] = gathered, -gathered

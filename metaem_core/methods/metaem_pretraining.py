@@ -106,6 +106,10 @@ def _fresh_domain(config: PretrainConfig, ratings: Ratings, dtype: torch.dtype) 
     def three_layers(first: int, last: int) -> Parameters:
         return init_mlp((first, hidden, hidden, last), start, dtype)
 
+    def tower(first: int, last: int) -> Parameters:
+        deep = config.base == "dnn"
+        return three_layers(first, last) if deep else init_mlp((first, last), start, dtype)
+
     offsets, of_items, of_users = _statistics(config, ratings, dtype)
     model = DomainModel(
         user_embeddings=table(ratings.n_users),
@@ -114,8 +118,8 @@ def _fresh_domain(config: PretrainConfig, ratings: Ratings, dtype: torch.dtype) 
         item_traits=of_items,
         user_traits=of_users,
         meta_network=three_layers(k, k * config.private_size),
-        user_tower=three_layers(k, k),
-        item_tower=three_layers(config.private_size, k),
+        user_tower=tower(k, k),
+        item_tower=tower(config.private_size, k),
         relu_last=config.relu_last,
         meta_reads_raw=config.meta_reads_raw,
     )

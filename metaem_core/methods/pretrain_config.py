@@ -28,6 +28,7 @@ class PretrainConfig:
     meta_reads_raw: bool = False  # Eq. 3 as printed: True
     tables: Literal["newton", "lazy", "dense"] = "newton"  # lazy and dense are Adam
     item_tower: Literal["shared", "personal"] = "shared"
+    base: Literal["mf", "dnn"] = "dnn"  # towers as in Eqs. 5 and 6, or of one linear layer
     scale: RatingScale = field(default_factory=RatingScale)
     seed: int = 0
 
