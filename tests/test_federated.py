@@ -48,14 +48,6 @@ def round_gradients(stage: Pretraining, backend: Backend) -> tuple[Tensor, ...]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_one_layer_towers_have_the_central_gradient_too() -> None:
-    """The base model mf: MLP_user and MLP_item without hidden layers."""
-    stage = pretraining(torch.float64, base="mf")
-    assert len(stage._model.user_tower) == len(stage._model.item_tower) == 2
-    federated = round_gradients(stage, CohortSimulation(RATINGS, torch.float64))
-    assert worst_error(federated, central_gradients(stage._model, RATINGS)) < 1e-12
-
-
 @pytest.mark.parametrize("meta_reads_raw", [True, False])
 @pytest.mark.parametrize("relu_last", [True, False])
 def test_cohort_equals_device_by_device(
@@ -85,6 +77,14 @@ def test_blocks_of_ratings_add_up_to_the_cohort(
     monkeypatch.setattr(device, "BLOCK", block)
     by_block = round_gradients(stage, CohortSimulation(RATINGS, torch.float64))
     assert worst_error(by_block, at_once) < 1e-12
+
+
+def test_one_layer_towers_have_the_central_gradient_too() -> None:
+    """The base model mf: MLP_user and MLP_item without hidden layers."""
+    stage = pretraining(torch.float64, base="mf")
+    assert len(stage._model.user_tower) == len(stage._model.item_tower) == 2
+    federated = round_gradients(stage, CohortSimulation(RATINGS, torch.float64))
+    assert worst_error(federated, central_gradients(stage._model, RATINGS)) < 1e-12
 
 
 def central_gradients(model: DomainModel, ratings: Ratings) -> tuple[Tensor, ...]:
