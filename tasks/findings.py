@@ -86,7 +86,7 @@ def _gap(results: Results, second: Named, first: Named) -> str:
 
 
 def _calibrated(results: Results) -> Iterator[Finding]:
-    others = [each for each in results.of_profile("calibrated") if not each.is_metaem]
+    others = [each for each in results.of_profile("calibrated") if each.method != "metaem"]
     if others:
         fitted = [tally(results, each.name, "bias_transfer_fitted") for each in others]
         surely = sum(each.surely_better > 0 for each in fitted)

@@ -54,7 +54,7 @@ VECTORS = (
 )
 BASES = (
     "EMCDR, PTUPCDR and MetaEM on MF, GMF and a two-tower DNN at the lowest cold share, as far as "
-    "they were run. MetaEM has networks of its own."
+    "they were run. MetaEM's own are towers; on MF they have one linear layer."
 )
 GROUPS = (
     "Left, users by how much the source knows of them; right, items by how much the target does. "

@@ -31,7 +31,7 @@ class Named:
     def label(self) -> str:
         """Without the profile: the two are never shown in one table."""
         told = LABELS.get(self.method, self.method.replace("_", " ").upper())
-        usual = "" if self.is_metaem else "mf"
+        usual = "" if self.method == "metaem" else "mf"
         return f"{told} ({self.base.upper()})" if self.base not in ("", usual) else told
 
     @property
@@ -40,7 +40,8 @@ class Named:
 
     @property
     def is_metaem(self) -> bool:
-        return self.method == "metaem"
+        """With its own towers; on other base models it is one of the others."""
+        return self.method == "metaem" and not self.base
 
 
 def parse(name: str) -> Named:

@@ -141,7 +141,8 @@ def base_panels(results: Results, profile: Profile) -> Iterator[Panel]:
 
 def _bars(axis: "Axes", results: Results, task: str, metric: str, methods: Sequence[Named]) -> None:
     beta = results.betas(task)[0]
-    ordered = sorted(methods, key=lambda each: GENERALISED.index(each.method))
+    order = ("mf", "gmf", "dnn", "")
+    ordered = sorted(methods, key=lambda m: (GENERALISED.index(m.method), order.index(m.base)))
     for place, each in enumerate(ordered):
         score = results.scores[task, beta, each.name, metric]
         first = each.method not in {before.method for before in ordered[:place]}

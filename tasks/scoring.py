@@ -29,12 +29,12 @@ def metaem(
 def rival_methods(store: Store, rivals: Sequence[ArtifactRef], source: Domain) -> list[ColdRatings]:
     """A method for each transfer artifact, or mapping artifact of another MetaEM."""
     return [
-        _metaem_of(store, ref) if ref.stage == "mapping" else read_cold(store, ref, source)
+        metaem_of(store, ref) if ref.stage == "mapping" else read_cold(store, ref, source)
         for ref in rivals
     ]
 
 
-def _metaem_of(store: Store, mapping: ArtifactRef) -> ColdRatings:
+def metaem_of(store: Store, mapping: ArtifactRef) -> ColdRatings:
     """MetaEM by its last artifact alone; the two that it was made from are verified too."""
     inputs = store.manifest(mapping).provenance.inputs
     (source_model,), (target_model,) = inputs["source_model"], inputs["target_model"]

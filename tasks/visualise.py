@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tasks.views import Drawn, Views
 
-SHOWN = ("ptupcdr", "ptupcdr-paper")  # of the other methods
+SHOWN = ("ptupcdr", "ptupcdr-paper", "metaem-paper")  # of the other methods
 PERPLEXITY = 30.0
 
 
@@ -54,6 +54,7 @@ def visualise(
 ) -> ArtifactRef:
     """Draw the same training and cold users for MetaEM and PTUPCDR."""
     # torch is imported only by runs that need it
+    from tasks.scoring import metaem
     from tasks.views import draw, metaem_views
 
     domains = read_domain(store, source), read_domain(store, target)
@@ -62,8 +63,11 @@ def visualise(
         users: draw(*domains, ids, config.users, config.seed)
         for users, ids in (("train", roles.train), ("cold", roles.cold))
     }
-    views = {"metaem": metaem_views(store, source_model, target_model, mapping)}
-    views |= dict(_rivals(store, rivals))
+    parts = source_model, target_model, mapping
+    views = {
+        metaem(store, *parts).name: metaem_views(store, *parts),
+        **dict(_rivals(store, rivals)),
+    }
     points, closeness = [], []
     for done, (name, view) in enumerate(views.items()):
         advance(done, len(views), unit="method", note=name)
@@ -79,20 +83,20 @@ def visualise(
 
 
 def _rivals(store: Store, rivals: list[ArtifactRef]) -> "Iterator[tuple[str, Views]]":
+    from tasks.scoring import metaem_of
     from tasks.views import factor_views, metaem_views
 
     for ref in rivals:
         if ref.stage == "mapping":
-            inputs = store.manifest(ref).provenance.inputs
-            (source_model,), (target_model,) = inputs["source_model"], inputs["target_model"]
-            store.verify(source_model)
-            store.verify(target_model)
-            yield "metaem-paper", metaem_views(store, source_model, target_model, ref)
+            made = store.manifest(ref).provenance.inputs
+            (source_model,), (target_model,) = made["source_model"], made["target_model"]
+            if (name := metaem_of(store, ref).name) in SHOWN:
+                yield name, metaem_views(store, source_model, target_model, ref)
         else:
             about = store.read_json(ref, "model.json")
             assert isinstance(about, dict)
-            if about["name"] in SHOWN:
-                yield about["name"], factor_views(store, ref)
+            if (name := about["name"]) in SHOWN:
+                yield name, factor_views(store, ref)
 
 
 def _compared(
