@@ -14,7 +14,8 @@ from flows.cli import app
 from flows.cold_start import run
 from flows.settings import read_settings
 from tasks.artifacts import ArtifactRef, Store
-from tasks.html import tag
+from tasks.html import Html, tag
+from tasks.html import page as write_page
 from tasks.newest import newest_report
 from tasks.report import ReportConfig, report
 
@@ -106,12 +107,17 @@ def test_text_is_escaped() -> None:
     assert tag("td", "1 < 2", title='"') == '<td title="&quot;">1 &lt; 2</td>'
 
 
-@pytest.mark.parametrize("width", [1200, 390], ids=["desk", "phone"])
-def test_a_browser_shows_all_of_it(page: str, width: int) -> None:
+@pytest.fixture(scope="module")
+def chromium() -> str:
     found = browser.find()
     if found is None:
         pytest.skip("no chromium here: apt-get install chromium")
-    seen = browser.look(found, page, width)
+    return found
+
+
+@pytest.mark.parametrize("width", [1200, 390], ids=["desk", "phone"])
+def test_a_browser_shows_all_of_it(chromium: str, page: str, width: int) -> None:
+    seen = browser.look(chromium, page, width)
     assert seen.console == []
     assert len(seen.images) == page.count("<img ") > 15
     assert min(seen.images) > 0
@@ -120,6 +126,17 @@ def test_a_browser_shows_all_of_it(page: str, width: int) -> None:
     assert min(seen.tables) > 1
     assert all(seen.links)
     assert seen.overflow <= 0
+
+
+def test_a_browser_would_notice_what_is_wrong(chromium: str) -> None:
+    broken = Html('<img src="data:image/png;base64,AAAA"><a href="#nowhere">x</a>')
+    foreign = Html('<img alt="x" src="http://127.0.0.1:9/x.png"><div style="width: 3000px">x</div>')
+    seen = browser.look(chromium, write_page("t", broken, foreign), width=800)
+    assert seen.images == [0, 0]
+    assert seen.unnamed == 1
+    assert seen.links == [False]
+    assert seen.overflow > 0
+    assert any("Content Security Policy" in line for line in seen.console)
 
 
 def test_the_markdown_says_the_same(reported: tuple[Store, ArtifactRef], page: str) -> None:
