@@ -102,6 +102,14 @@ def test_the_best_epoch_by_held_out_ratings_is_kept() -> None:
     assert curve[-1] > min(start, *curve)
 
 
+def test_training_that_only_harms_is_undone() -> None:
+    config = replace(SPARSE, learning_rate=1.0, init_std=0.01, holdout=0.2, patience=2, epochs=30)
+    work = Factorisation(config, RATINGS)
+    start = work.model().users.clone()
+    assert len(list(work.epochs())) == 2
+    assert torch.equal(work.model().users, start)
+
+
 def test_held_out_ratings_are_not_trained_on() -> None:
     config = replace(SPARSE, centred=False, holdout=0.3, patience=0)
     held = hold_out(RATINGS, 0.3, 0)[1]

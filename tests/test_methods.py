@@ -402,12 +402,16 @@ def test_sscdr_pushes_only_what_was_not_rated() -> None:
     assert not torch.equal(maps[0], maps[3])
 
 
-def test_sscdr_does_without_items_where_there_are_none() -> None:
-    """Users who like nothing, or have rated everything."""
+def test_sscdr_does_without_items_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users who like nothing, or have rated everything, only follow their label."""
     source = np.full((48, 12), 2.0)
     source[:24] = 5
+    source[24:, 0] = 0
     asked = replace(tiny_problem("mf", False), pair=replace(TINY, source=source).pair())
-    assert bool(fitted("sscdr", asked, PAPER[1]).carry(torch.arange(48)).isfinite().all())
+    maps = [fitted("sscdr", asked, PAPER[1]).carry(torch.arange(48))]
+    monkeypatch.setattr(sscdr, "UNSUPERVISED", 0.0)
+    maps.append(fitted("sscdr", asked, PAPER[1]).carry(torch.arange(48)))
+    assert torch.equal(*maps)
 
 
 def test_the_benchmark_weighs_by_counts() -> None:
