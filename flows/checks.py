@@ -10,6 +10,10 @@ def check(settings: Settings, *stages: str) -> None:
     for name in stages:
         if name not in STEPS:
             raise ValueError(f"no stage {name!r}: use one of {', '.join(STEPS)}")
+    if settings.methods and settings.profile != "paper":
+        for name in ("pretrain", "factors"):
+            if not getattr(settings, name).centred:
+                raise ValueError(f"{name}.centred=false is the profile 'paper': use that instead")
     for domain in settings.domains:
         DownloadRequest(domain, settings.chosen_source, settings.offline).check()
     try:

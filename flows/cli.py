@@ -90,9 +90,9 @@ def table3(
     tasks: Tasks = "movie-music,book-movie,book-music",
     source: From = None,
     betas: Betas = None,
-    methods: Methods = "all",
+    methods: Methods = None,
     bases: Bases = None,
-    seeds: Annotated[int, typer.Option(min=1, help="How many: seeds 1, 2, ...")] = 10,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many: 10 are 1 to 10.")] = None,
     runner: Runner = "local",
     address: Address = None,
     workers: Workers = None,
@@ -102,16 +102,19 @@ def table3(
     config: Config = None,
     assignments: Assignments = None,
 ) -> None:
-    """Run all of Table 3: every task, cold fraction, method, base model and seed."""
+    """Run all of Table 3: every task, cold fraction, method, base model; ten seeds."""
     with plain_errors():
-        numbers = ",".join(str(seed) for seed in range(1, seeds + 1))
+        numbers = ",".join(str(seed) for seed in range(1, seeds + 1)) if seeds else None
         settings = open_settings({**context.params, "seeds": numbers})
-        from flows.table3 import Sweep, run
+        from flows.table3 import Sweep, completed, run
 
+        settings = completed(settings)
         sweep = Sweep.of(settings, tasks, runner, address)
         with _shown():
-            reported = run(settings, sweep)
-        _show_scores(settings, reported)
+            done = run(settings, sweep)
+        for task, outcome in done.outcomes.items():
+            _show_notes(settings, outcome, f"{task}, ")
+        _show_scores(settings, done.report)
 
 
 @app.command()
@@ -187,13 +190,12 @@ def _run(
     return outcome
 
 
-def _show_notes(settings: "Settings", outcome: "Outcome") -> None:
+def _show_notes(settings: "Settings", outcome: "Outcome", where: str = "") -> None:
     from flows.display import stdout
     from flows.notes import notes
-    from tasks.artifacts import Store
 
-    for note in notes(Store(settings.store), outcome):
-        stdout().print(note, soft_wrap=True, highlight=False, markup=False)
+    for note in notes(settings.open_store(), outcome):
+        stdout().print(where + note, soft_wrap=True, highlight=False, markup=False)
 
 
 @contextmanager
@@ -209,10 +211,9 @@ def _shown() -> Iterator[None]:
 
 def _show_scores(settings: "Settings", reported: "ArtifactRef | None") -> None:
     from flows.display import score_tables, stdout
-    from tasks.artifacts import Store
 
     assert reported is not None, "a full run ends in a report"
-    store = Store(settings.store)
+    store = settings.open_store()
     for table in score_tables(store.read_frame(reported, "summary.parquet")):
         stdout().print(table)
     folder = store.folder(reported)
@@ -223,11 +224,11 @@ def _show_scores(settings: "Settings", reported: "ArtifactRef | None") -> None:
 
 def _show_artifacts(settings: "Settings", stage: str, outcome: "Outcome") -> None:
     from flows.display import stdout
-    from tasks.artifacts import Store
 
+    store = settings.open_store()
     for name, ref in outcome.made:
         if ref.stage == stage:
-            folder = Store(settings.store).folder(ref)
+            folder = store.folder(ref)
             stdout().print(f"{name}: {folder}", soft_wrap=True, highlight=False, markup=False)
 
 

@@ -148,9 +148,13 @@ class Grid:
         settings = self.settings
         if not settings.methods:
             return
-        for profile, base in product(settings.compared, settings.bases):
+        # where the run itself is as printed, its settings hold no calibrated values
+        profiles = ("paper",) if settings.profile == "paper" else settings.compared
+        for profile, base in product(profiles, settings.bases):
             yield from self._transfers(cell, profile, base)
-        if "mf" in settings.bases and len(settings.bases) > 1:  # Figure 3; its own are towers
+        if {"mf"} < {
+            *settings.bases
+        } and settings.pretrain.base != "mf":  # Figure 3; its own are towers
             yield self._metaem(cell, "mf ", replace(settings.pretrain, base="mf"), settings.mapping)
         if "paper" in settings.compared and settings.profile != "paper":
             stage_1 = profiled(settings.pretrain, "paper", "pretrain")

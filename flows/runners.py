@@ -36,6 +36,11 @@ LOCAL = {
     "dashboard_address": "127.0.0.1:0",
     "memory_limit": None,  # killed for its size, a stage would only begin again
 }
+QUIET = {  # in processes started here
+    "DASK_LOGGING__DISTRIBUTED": "error",
+    # the tracker sweeps up after a flow that was stopped at once, and would say so
+    "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",
+}
 SECONDS_BETWEEN_STEPS = 0.2
 
 
@@ -48,7 +53,7 @@ def task_runner(kind: Runner, workers: int, address: str | None = None) -> TaskR
     if (kind == "local") != (address is None):
         raise ValueError(f"the runner {kind!r} and the address {address!r} do not go together")
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")  # of processes started here
+    os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
     if kind == "local":
         cluster = {**LOCAL, "n_workers": workers}
         return Workers(cluster_class="distributed.LocalCluster", cluster_kwargs=cluster)

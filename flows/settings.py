@@ -10,7 +10,14 @@ from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_serializer,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
@@ -32,7 +39,7 @@ from tasks.shared import Shared
 from tasks.sources.amazon_2014 import Amazon2014
 from tasks.sources.amazon_2018 import Amazon2018
 from tasks.sources.amazon_2023 import Amazon2023
-from tasks.sources.base import Source
+from tasks.sources.base import Source, without_login
 from tasks.sources.files import Files
 from tasks.sources.synthetic import Synthetic
 
@@ -48,6 +55,18 @@ class BadSettings(ValueError):
     """A setting that cannot be used; the message names it."""
 
 
+def _of_two_domains(task: str) -> str:
+    source, _, target = task.partition("-")
+    if source == target:
+        raise ValueError("source and target must be two domains")
+    return task
+
+
+TaskName = Annotated[
+    str, Field(pattern=r"^[a-z0-9_]+-[a-z0-9_]+$"), AfterValidator(_of_two_domains)
+]
+
+
 class Settings(BaseSettings):
     """One run of the product."""
 
@@ -56,7 +75,7 @@ class Settings(BaseSettings):
     )
 
     source: Literal["synthetic", "amazon-2014", "amazon-2018", "amazon-2023", "files"] = "synthetic"
-    task: str = Field(default="movie-music", pattern=r"^[a-z0-9_]+-[a-z0-9_]+$")
+    task: TaskName = "movie-music"
     betas: Annotated[tuple[float, ...], NoDecode] = Field(default=(0.2, 0.5, 0.8), min_length=1)
     seeds: Annotated[tuple[int, ...], NoDecode] = Field(default=(1,), min_length=1)
     profile: ProfileName = "calibrated"
@@ -126,13 +145,18 @@ class Settings(BaseSettings):
             raise ValueError("the run sets a stage's seed and scale: use `seeds` and `scale`")
         return stage
 
-    @field_validator("task")
-    @classmethod
-    def _require_two_domains(cls, task: str) -> str:
-        source, _, target = task.partition("-")
-        if source == target:
-            raise ValueError("source and target must be two domains")
-        return task
+    @field_serializer("mirror", "shared", "tracking_uri")
+    def _hide_logins(self, url: str | None) -> str | None:
+        """Prefect keeps a flow's parameters: what it is told holds no password."""
+        return without_login(url) if url else url
+
+    def of_task(self, task: str) -> "Settings":
+        """The same settings for another task."""
+        try:
+            checked = TypeAdapter(TaskName).validate_python(task)
+        except ValidationError as error:
+            raise BadSettings("\n".join(_told(each) for each in error.errors())) from error
+        return self.model_copy(update={"task": checked})
 
     @property
     def domains(self) -> tuple[str, str]:
@@ -253,7 +277,7 @@ def _assign(options: dict[str, object], assignment: str) -> None:
 
 
 def _told(problem: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in problem["loc"])
+    where = ".".join(str(part) for part in problem["loc"]) or "task"
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"unknown setting {where!r}"
     return f"setting {where!r}: {problem['msg']}, got {problem['input']!r}"

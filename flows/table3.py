@@ -6,10 +6,11 @@ from typing import cast, get_args
 from prefect import flow
 
 from flows.checks import check
-from flows.grid import STEPS, Grid, Result, reported
+from flows.grid import STEPS, Grid, Outcome, Result, reported
 from flows.interrupt import leave_no_server, stoppable
 from flows.runners import Runner, task_runner
 from flows.settings import BadSettings, Settings
+from metaem_core.methods.transfer_config import Method
 from tasks.artifacts import ArtifactRef
 from tasks.caching import ArtifactSerializer
 from tasks.tracking import Tracking, track
@@ -28,10 +29,18 @@ class Sweep:
         """From the command line's words; each task must be one that the settings could have."""
         named = tuple(dict.fromkeys(task.strip() for task in tasks.split(",")))
         for task in named:
-            check(_of_task(settings, task))
+            check(settings.of_task(task))
         if runner not in get_args(Runner):
             raise BadSettings(f"no runner {runner!r}: use one of {', '.join(get_args(Runner))}")
         return cls(named, cast(Runner, runner), address)
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What a sweep left in the store."""
+
+    report: ArtifactRef
+    outcomes: dict[str, Outcome]  # by task
 
 
 # with its own serializer Prefect would pickle what a failed flow raised
@@ -41,33 +50,32 @@ class Sweep:
     validate_parameters=False,
     result_serializer=ArtifactSerializer(),
 )
-def table3(settings: Settings, tasks: tuple[str, ...]) -> ArtifactRef:
+def table3(settings: Settings, tasks: tuple[str, ...]) -> Reported:
     """Evaluate every cell of every task and report on all of them together."""
     store = settings.open_store()
     submitted: dict[str, Result] = {}
-    grids = [Grid(_of_task(settings, task), store, frozenset(), submitted) for task in tasks]
+    grids = [Grid(settings.of_task(task), store, frozenset(), submitted) for task in tasks]
     for name, step in STEPS.items():
         if name != "report":
             for grid in grids:
                 step(grid)
     together = reported(grids, "table3")
     with stoppable():  # Prefect's own handlers would wait for running stages
-        for result in submitted.values():
-            result.result()
+        outcomes = {grid.settings.task: grid.finish() for grid in grids}
     where = Tracking.chosen(settings.tracking_uri, store)
-    for grid in grids:
-        refs = [result.result() for result in grid.evaluations.values()]
-        track(store, where, refs, together.result())
-    return together.result()
+    for outcome in outcomes.values():
+        track(store, where, outcome.evaluations, together.result())
+    return Reported(together.result(), outcomes)
 
 
-def _of_task(settings: Settings, task: str) -> Settings:
-    """The same settings for another task; the settings file has been read already."""
-    chosen = {name: value for name, value in settings if name != "config"}
-    return Settings(**{**chosen, "task": task})
+def completed(settings: Settings) -> Settings:
+    """Every method and seeds 1 to 10, where neither an option, a variable nor a file says else."""
+    chosen = {"methods": get_args(Method), "seeds": tuple(range(1, 11))}
+    missing = {n: value for n, value in chosen.items() if n not in settings.model_fields_set}
+    return settings.model_copy(update=missing)
 
 
-def run(settings: Settings, sweep: Sweep) -> ArtifactRef:
+def run(settings: Settings, sweep: Sweep) -> Reported:
     """:func:`table3` on this machine's processes or on a cluster."""
     leave_no_server()
     workers = task_runner(sweep.runner, settings.workers, sweep.address)

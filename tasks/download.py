@@ -12,7 +12,7 @@ from tasks.code_digest import code_digest
 from tasks.fetching import fetch, require_file
 from tasks.files import sha256_of
 from tasks.progress import advance
-from tasks.sources.base import LAYOUT, Generated, Local, Remote, Source
+from tasks.sources.base import LAYOUT, Generated, Local, Remote, Source, without_login
 from tasks.sources.transfer import DownloadLimits
 
 
@@ -37,7 +37,8 @@ class DownloadRequest:
         location = self.source.location(self.domain)
         about: dict[str, object] = {"name": Path(location.name).name}
         if isinstance(location, Remote):
-            about |= {"urls": location.urls, "sha256": location.sha256}
+            urls = [without_login(url) for url in location.urls]
+            about |= {"urls": urls, "sha256": location.sha256}
         if isinstance(location, Local):
             content = sha256_of(location.path) if location.path.is_file() else ""
             about |= {"sha256": location.sha256, "content": content}

@@ -1,11 +1,11 @@
 """A place that several machines share: artifacts, and what was made under which key.
 
-The local store is a cache of it. Nothing found there is trusted: what is fetched is verified byte
-by byte, and what is damaged or half uploaded counts as missing, so that it is made again.
+The local store is a cache of it. What is fetched is verified byte by byte against its manifest, and
+what is damaged or half uploaded counts as missing, so that it is made again. That finds damage, not
+forgery: whoever may write there can pass off one artifact for another.
 """
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
 from tasks.files import sync_file
 from tasks.manifests import MANIFEST, seal
+from tasks.sources.base import without_login
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
@@ -123,7 +124,7 @@ class Shared:
             raise SharedUnusable(f"cannot use the setting 'shared', {self}: {reason}") from error
 
     def __str__(self) -> str:
-        return re.sub("//[^/@]*@", "//***@", self.url)  # a password is not for logs
+        return without_login(self.url)
 
 
 def _folder(ref: ArtifactRef) -> str:

@@ -132,3 +132,25 @@ def test_reading_settings_touches_nothing(tmp_path: Path) -> None:
 def test_what_the_run_decides_cannot_be_set_on_a_stage(assignment: str) -> None:
     with pytest.raises(BadSettings, match="use `seeds` and `scale`"):
         read_settings({}, [assignment])
+
+
+def test_what_prefect_keeps_of_the_settings_holds_no_password() -> None:
+    from flows.cold_start import cold_start
+
+    secret = {
+        "mirror": "https://me:swordfish@host/data",
+        "shared": "s3://me:swordfish@bucket/there",
+        "tracking_uri": "postgresql://me:swordfish@host/db",
+    }
+    settings = read_settings({**secret, "config": None})
+    kept = cold_start.serialize_parameters({"settings": settings})
+    assert "swordfish" not in str(kept)
+    assert settings.mirror == secret["mirror"]
+
+
+def test_as_printed_no_method_is_called_calibrated(tmp_path: Path) -> None:
+    from flows.checks import check
+
+    options = {"store": tmp_path, "config": None}
+    with pytest.raises(ValueError, match="profile 'paper'"):
+        check(read_settings(options, ["methods=emcdr", "factors.centred=false"]))

@@ -19,11 +19,12 @@ SMALL = [
     "factors.epochs=1",
     "transfer.epochs=1",
     "ranking_users=5",
+    "compared=calibrated",
 ]
 
 
 def settings(folder: Path) -> Settings:
-    options = {"store": folder / "store", "betas": "0.5", "methods": "emcdr,ptupcdr"}
+    options = {"store": folder / "store", "betas": "0.5", "methods": "emcdr,tgt"}
     return read_settings({**options, "config": None}, SMALL)
 
 
@@ -33,20 +34,19 @@ def test_work_that_cells_and_tasks_share_is_done_once(prefect_server: None, tmp_
     store = chosen.open_store()
     news: list[Step | Finished] = []
     with listening(news.append):
-        reported = run(chosen, Sweep.of(chosen, TASKS, "local", None))
+        reported = run(chosen, Sweep.of(chosen, TASKS, "local", None)).report
     summary = store.read_frame(reported, "summary.parquet")
     assert {*summary["task"]} == {*TASKS.split(",")}
-    named = {"emcdr", "emcdr-paper", "ptupcdr", "ptupcdr-paper", "metaem", "metaem-paper"}
-    assert named < {*summary["method"]}
+    assert {"emcdr", "tgt", "metaem"} < {*summary["method"]}
     ends = [each for each in news if isinstance(each, Finished)]
     done = Counter(each.label.split()[0] for each in ends if not each.reused)
     assert done["download"] == done["filter"] == 3  # movie, music, book
-    assert done["factorise"] == 2 * 4  # profiles times two sources, two targets
-    assert done["transfer"] == 2 * 2 * 2  # profiles, methods, tasks
+    assert done["pretrain"] == done["factorise"] == 4  # two sources, a target in two splits
+    assert done["transfer"] == 2 * 2  # methods, tasks
     assert done["evaluate"] == 2
     news.clear()
     with listening(news.append):
-        assert run(chosen, Sweep.of(chosen, TASKS, "local", None)) == reported
+        assert run(chosen, Sweep.of(chosen, TASKS, "local", None)).report == reported
     assert all(each.reused for each in news if isinstance(each, Finished))
 
 
