@@ -105,18 +105,18 @@ def _published(results: Results) -> Iterator[Finding]:
 
 def _against_constant(results: Results, methods: Sequence[Named]) -> str:
     tallies = [tally(results, each.name, "global_mean") for each in methods]
+    if len(methods) == 1:
+        return f"{methods[0].label} has a lower RMSE than the global mean in {tallies[0]}."
     always = sum(each.better == each.cells for each in tallies)
     never = sum(each.better == 0 for each in tallies)
-    best = min(methods, key=lambda each: results.mean(each.name))
-    ratio = results.mean(best.name) / results.mean("global_mean")
     constant = "a lower RMSE than the global mean, a constant,"
     said = f"of {len(methods)}, {always} with {constant} in every cell, {never} in none."
     if always == len(methods):
         said = f"all {always} have {constant} in every cell."
     elif never == len(methods):
-        said = (
-            f"of {never}, not one has a lower RMSE than the global mean, a constant, in any cell."
-        )
+        said = f"of {never}, not one has {constant} in any cell."
+    best = min(methods, key=lambda each: results.mean(each.name))
+    ratio = results.mean(best.name) / results.mean("global_mean")
     return f"{said} The best of them, {best.label}, has {ratio:.2f} times the constant's."
 
 
