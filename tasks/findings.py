@@ -100,7 +100,8 @@ def _calibrated(results: Results) -> Iterator[Finding]:
 def _published(results: Results) -> Iterator[Finding]:
     """Methods without centring; what Table 3 is about."""
     if methods := results.of_profile("paper"):
-        yield Finding("Methods as published", _against_constant(results, methods))
+        clipped = "even with their predictions clipped to the scale: "
+        yield Finding("Methods as published", clipped + _against_constant(results, methods))
 
 
 def _against_constant(results: Results, methods: Sequence[Named]) -> str:

@@ -27,13 +27,14 @@ READING = (
 )
 PROFILES: dict[Profile, str] = {
     "calibrated": (
-        "Every method on the same ground: ratings are modelled relative to mean and biases, and "
-        "validation users stop the training. This is the comparison to trust."
+        "Every method relative to mean and biases, stopped by validation users. This is the "
+        "comparison to trust, with two things to know: MetaEM carries over rating habits where the "
+        "others carry a bias, and one of its defaults was chosen with cold scores in sight."
     ),
     "paper": (
-        "Methods as they were published, without centring and without validation: what the "
-        "paper's Table 3 is about. Their predictions are shown as they are, below clipped to the "
-        "scale."
+        "Methods as they were published, without centring: what the paper's Table 3 is about. The "
+        "last epoch counts, but for MetaEM, whose stages are stopped by held-out ratings and "
+        "validation users. Predictions are shown as they are, below clipped to the scale."
     ),
 }
 PRINTED = (
