@@ -6,6 +6,7 @@ interpreter lock.
 
 import logging
 import os
+import socket
 import sys
 import time
 from collections.abc import Iterable
@@ -58,12 +59,22 @@ def task_runner(kind: Runner, workers: int, address: str | None = None) -> TaskR
         cluster = {**LOCAL, "n_workers": workers}
         return Workers(cluster_class="distributed.LocalCluster", cluster_kwargs=cluster)
     if kind == "dask":
-        return Workers(address=address, client_kwargs={"timeout": 10})
+        return Workers(address=_answering(address))
     try:
         from flows.ray_runner import RayWorkers
     except ModuleNotFoundError as error:
         raise ValueError("the runner 'ray' needs: pip install 'metaem[cluster]'") from error
-    return RayWorkers(address=address, init_kwargs={"log_to_driver": False})
+    return RayWorkers(address=_answering(address), init_kwargs={"log_to_driver": False})
+
+
+def _answering(address: str | None) -> str:
+    """The address, once something listens there: Ray would look for it for minutes."""
+    host, _, port = str(address).rpartition("://")[2].rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise OSError(f"no cluster answers at {address!r}: {error}") from error
+    return str(address)
 
 
 class Workers(DaskTaskRunner):
