@@ -121,7 +121,7 @@ def _chapters(results: Results) -> Iterator[Chapter]:
     curves = [
         details(titled(task), pictures(curve_panels(results, task))) for task in results.tasks
     ]
-    yield "Learning curves", curves
+    yield "Learning curves", [tag("p", CURVES), *curves]
     yield "How it was made", [*_origin(results)]
 
 

@@ -138,7 +138,8 @@ def _printed(task: str, beta: float, name: str, metric: str) -> list[Html]:
     """What the paper prints for a method on plain MF."""
     method = parse(name)
     key = (task, beta, method.method, metric)
-    if key not in TABLE_3 or method.base not in ("", "mf"):
+    published = "" if method.method == "metaem" else "mf"
+    if key not in TABLE_3 or method.base != published:
         return []
     doubt = " (?)" if key in DOUBTED else ""
     return [tag("small", f"paper {TABLE_3[key]:.4f}{doubt}", kind="paper")]

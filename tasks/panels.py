@@ -52,7 +52,7 @@ def score_panel(results: Results, task: str, profile: Profile) -> Panel:
     rows = sorted(mean, key=lambda each: mean[each], reverse=True)
     crosses = ""
     if profile == "paper" and task in TASKS:
-        crosses = f"; crosses: printed{'' if results.papers_data else ', other data'}"
+        crosses = f"\ncrosses: as the paper prints{'' if results.papers_data else ', other data'}"
 
     def draw(axis: "Axes") -> None:
         for place, each in enumerate(rows):
