@@ -268,7 +268,11 @@ def settings(made: Origin) -> Html:
     body = [
         row(
             f"{used.stage}, {used.profile}" if used.profile else used.stage,
-            tag("td", tag("code", "; ".join(f"{k} = {v}" for k, v in used.settings.items()))),
+            tag(
+                "td",
+                tag("code", "; ".join(f"{k} = {v}" for k, v in used.settings.items())),
+                kind="text",
+            ),
         )
         for used in made.used
     ]
