@@ -49,6 +49,12 @@ def columns(*names: str) -> list[Html]:
     return [tag("th", name, scope="col") for name in names]
 
 
+def per_beta(betas: Sequence[float], width: int) -> list[Html]:
+    """The heads of as many columns for each cold fraction."""
+    told = [tag("th", f"{b:.0%} cold", colspan=str(width), scope="colgroup") for b in betas]
+    return [tag("th", ""), *told]
+
+
 def pictures(panels: Iterable[Panel]) -> Html:
     """Panels side by side where there is room."""
     return tag("div", *(_picture(panel) for panel in panels), kind="pictures")

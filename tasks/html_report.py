@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from importlib.metadata import version
 
+from tasks import html_origin, html_users
 from tasks import html_tables as tables
 from tasks.findings import findings
 from tasks.html import Html, anchor, details, page, pictures, section, tag
@@ -112,10 +113,10 @@ def _chapters(results: Results) -> Iterator[Chapter]:
     for profile in results.profiles:
         yield f"Errors: {profile}", [*_errors(results, profile)]
     if results.points.height:
-        yield "Vectors", [tag("p", VECTORS), tables.closeness(results), *_vectors(results)]
+        yield "Vectors", [tag("p", VECTORS), html_users.closeness(results), *_vectors(results)]
     if bases := [panel for each in results.profiles for panel in base_panels(results, each)]:
         yield "Base models", [tag("p", BASES), pictures(bases)]
-    yield "Ranking", [tables.ranking(results, task) for task in results.tasks]
+    yield "Ranking", [html_users.ranking(results, task) for task in results.tasks]
     yield "Known and unknown", [tag("p", GROUPS), *_groups(results)]
     yield "Fairness", [tag("p", FAIRNESS), *_fairness(results)]
     curves = [
@@ -153,9 +154,11 @@ def _groups(results: Results) -> Iterator[Html]:
 def _fairness(results: Results) -> Iterator[Html]:
     for task in results.tasks:
         first, *others = results.betas(task)
-        yield tables.fairness(results, task, first)
+        yield html_users.fairness(results, task, first)
         for beta in others:
-            yield details(f"{titled(task)}, {beta:.0%} cold", tables.fairness(results, task, beta))
+            yield details(
+                f"{titled(task)}, {beta:.0%} cold", html_users.fairness(results, task, beta)
+            )
 
 
 def _origin(results: Results) -> Iterator[Html]:
@@ -165,7 +168,9 @@ def _origin(results: Results) -> Iterator[Html]:
     yield tag("ul", *sources)
     versions = ", ".join(f"{name} {number}" for name, number in made.versions.items())
     yield tag("p", f"Computed with {versions}.")
-    yield details("Settings of the stages", tables.settings(made))
+    yield details("Settings of the stages", html_origin.settings(made))
     yield details(
-        "Artifacts: the same digest is the same content", tables.domains(made), tables.cells(made)
+        "Artifacts: the same digest is the same content",
+        html_origin.domains(made),
+        html_origin.cells(made),
     )

@@ -1,14 +1,10 @@
-"""The report's tables as HTML."""
+"""Who beats what, Table 2 and Table 3 as HTML."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
-import polars as pl
-
-from metaem_core.breakdown import GROUPS
 from tasks.findings import REFERENCES, Tally, tally
-from tasks.html import Html, columns, details, heading, join, row, table, tag
+from tasks.html import Html, columns, details, heading, join, per_beta, row, table, tag
 from tasks.method_names import Named, Profile, parse
-from tasks.origin import Origin
 from tasks.panels import titled
 from tasks.paper_tables import DOUBTED, TABLE_2, TABLE_3, TASKS
 from tasks.results import Results, Score, errors_of
@@ -34,7 +30,7 @@ def beats(results: Results, profile: Profile) -> Html:
     names = [f"vs {parse(name).label}" for name in REFERENCES]
 
     def tallied(methods: Iterable[Named], caption: str) -> Html:
-        body = (row(each.label, *_tallies(results, each), kind=_ours(each)) for each in methods)
+        body = (row(each.label, *_tallies(results, each), kind=ours(each)) for each in methods)
         return table([columns("method", "mean RMSE", *names)], body, caption)
 
     plain, other = on_bases(results, profile)
@@ -53,7 +49,8 @@ def on_bases(results: Results, profile: Profile) -> tuple[list[Named], list[Name
     return plain, [each for each in methods if each not in plain]
 
 
-def _ours(method: Named) -> str:
+def ours(method: Named) -> str:
+    """The kind of a method's row."""
     return "ours" if method.is_metaem else ""
 
 
@@ -95,7 +92,7 @@ def _errors(
     results: Results, task: str, profile: Profile, methods: Sequence[Named], caption: str
 ) -> Html:
     betas = results.betas(task)
-    heads = [_per_beta(betas, 3), columns("method", *(("MAE", "RMSE", "p") * len(betas)))]
+    heads = [per_beta(betas, 3), columns("method", *(("MAE", "RMSE", "p") * len(betas)))]
     cells = [(beta, metric) for beta in betas for metric in errors_of(profile)]
     best = {
         (beta, metric): min(results.scores[task, beta, each.name, metric].mean for each in methods)
@@ -112,13 +109,8 @@ def _errors(
                 for metric in errors_of(profile)
             ]
             told.append(tag("td", p_value(results.scores[task, beta, each.name, "rmse"])))
-        body.append(row(each.label, *told, kind=_ours(each)))
+        body.append(row(each.label, *told, kind=ours(each)))
     return table(heads, body, caption)
-
-
-def _per_beta(betas: Sequence[float], width: int) -> list[Html]:
-    told = [tag("th", f"{b:.0%} cold", colspan=str(width), scope="colgroup") for b in betas]
-    return [tag("th", ""), *told]
 
 
 def _error(results: Results, key: tuple[str, float, str, str], best: float) -> Html:
@@ -183,117 +175,9 @@ def _counts(ours: dict[str, float], paper: Sequence[int]) -> Iterator[Html]:
     yield tag("td", f"{ours['mean_rating']:.3f}")
 
 
-def ranking(results: Results, task: str) -> Html:
-    """How well the catalogue is ranked for cold users."""
-    betas = results.betas(task)
-    metrics = [
-        name
-        for name in results.summary["metric"].unique(maintain_order=True)
-        if name.startswith(("ndcg_at", "hr_at", "mrr"))
-    ]
-    names = [name.replace("_at_", "@").upper() for name in metrics]
-    shown = fair(results)
-    body = []
-    for each in shown:
-        cells = []
-        for beta in betas:
-            for metric in metrics:
-                values = [results.scores[task, beta, m.name, metric].mean for m in shown]
-                mine = results.scores[task, beta, each.name, metric].mean
-                best = f"{mine:.4f}" == f"{max(values):.4f}"
-                cells.append(tag("td", f"{mine:.4f}", kind="best" if best else ""))
-        body.append(row(each.label, *cells, kind=_ours(each)))
-    heads = [_per_beta(betas, len(names)), columns("method", *(names * len(betas)))]
-    return table(heads, body, f"{titled(task)}; higher is better")
-
-
-def fair(results: Results) -> list[Named]:
-    """The trivial predictors, MetaEM and the calibrated methods on plain MF."""
-    shown = [*results.of_profile(""), *results.of_profile("calibrated")]
-    return [each for each in shown if each.base in ("", "mf")]
-
-
-def fairness(results: Results, task: str, beta: float) -> Html:
-    """Mean error by user in each group of activity, the gap between them, the worst tenth."""
-    cell = (pl.col("task") == task) & (pl.col("beta") == beta)
-    served = results.groups.filter(cell & (pl.col("grouping") == "history"))
-    whole = {each["method"]: each for each in results.fairness.filter(cell).iter_rows(named=True)}
-    sizes = dict(served.select("group", "users").unique("group").iter_rows())
-    present = [name for name in GROUPS if name in sizes]
-    user_mae = dict(
-        ((method, group), error)
-        for method, group, error in served.select("method", "group", "user_mae").iter_rows()
-    )
-    body = []
-    for each in fair(results):
-        told = whole[each.name]
-        cells = [f"{user_mae[each.name, name]:.4f}" for name in present]
-        gap = None if told["worst_group"] is None else told["worst_group"] - told["best_group"]
-        cells += ["" if gap is None else f"{gap:.4f}", f"{told['worst_tenth']:.4f}"]
-        body.append(row(each.label, *(tag("td", c) for c in cells), kind=_ours(each)))
-    groups = [join([name, tag("small", f" ({sizes[name]:,} users)")]) for name in present]
-    heads = [columns("method", *groups, "worst less best", "worst tenth")]
-    return table(
-        heads, body, f"{titled(task)}, {beta:.0%} cold: mean over users of each user's MAE"
-    )
-
-
-def closeness(results: Results) -> Html:
-    """How far transformed vectors are from the target's, in numbers."""
-    names = ("users", "count", "own", "other users'", "ratio", "fold-in misses by", "ridge")
-    body = []
-    for each in results.closeness.iter_rows(named=True):
-        method = parse(each["method"])
-        ratio = each["own"] / each["others"] if each["others"] else 1.0
-        missed = "" if each["fold_in"] is None else f"{each['fold_in']:.3f}"
-        cells = (each["users"], f"{each['count']:,}", f"{each['own']:.3f}", f"{each['others']:.3f}")
-        told = f"{titled(each['task'])}: {method.label}, {method.profile}"
-        tail = (f"{ratio:.3f}", missed, f"{each['damping']:g}")
-        kind = "ours" if method.is_metaem else ""
-        body.append(row(told, *(tag("td", cell) for cell in (*cells, *tail)), kind=kind))
-    caption = "Mean distance from target to transformed vectors; ratio 1: no better than anyone's"
-    return table([columns("method", *names)], body, caption)
-
-
 def legend(results: Results) -> str:
     """What the tables' marks mean."""
     return (
         "Shaded: the lowest of the column. Red: above the global mean, a constant. p: of the "
         f"clipped RMSE against {parse(results.reference).label}."
     )
-
-
-def settings(made: Origin) -> Html:
-    """What every stage ran with."""
-    body = [
-        row(
-            f"{used.stage}, {used.profile}" if used.profile else used.stage,
-            tag(
-                "td",
-                tag("code", "; ".join(f"{k} = {v}" for k, v in used.settings.items())),
-                kind="text",
-            ),
-        )
-        for used in made.used
-    ]
-    caption = "Of the first cell; the others differ in seed and cold share alone"
-    return table([columns("stage", "settings")], body, caption)
-
-
-def domains(made: Origin) -> Html:
-    """The filtered ratings' addresses."""
-    body = [row(name, tag("td", tag("code", str(ref)))) for name, ref in made.domains.items()]
-    return table([columns("domain", "artifact")], body, "Filtered ratings")
-
-
-def cells(made: Origin) -> Html:
-    """Each cell's split and evaluation."""
-    body = [
-        row(
-            f"{titled(cell.task)}, {cell.beta:.0%} cold, seed {cell.seed}",
-            tag("td", tag("code", cell.split.digest[:16])),
-            tag("td", tag("code", cell.evaluation.digest[:16])),
-        )
-        for cell in made.cells
-    ]
-    return table([columns("cell", "split", "evaluation")], body, "Digests, shortened")
