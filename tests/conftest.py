@@ -48,7 +48,7 @@ def prefect_server() -> Iterator[None]:
     """A temporary Prefect server and database for every flow of the session."""
     from prefect.testing.utilities import prefect_test_harness
 
-    with prefect_test_harness(server_startup_timeout=60):
+    with prefect_test_harness(server_startup_timeout=240):
         yield
 
 
