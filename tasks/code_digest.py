@@ -7,7 +7,7 @@ later is not what the process runs.
 import ast
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -45,12 +45,15 @@ def sources(module: str) -> dict[str, str]:
 
 
 def freeze(module: str) -> None:
-    """Look at every file of our packages, and of the package of ``module``."""
+    """Look at every file of our packages, and of the package of ``module``.
+
+    Here, before there are threads: parsing in several at once makes Python 3.11 raise SystemError.
+    """
     for package in OURS | {module.partition(".")[0]}:
         spec = find_spec(package)
         for folder in (spec and spec.submodule_search_locations) or ():
             for path in Path(folder).rglob("*.py"):
-                _source(path)
+                _import_statements(path)
 
 
 def load(module: str) -> None:
@@ -66,6 +69,7 @@ def load(module: str) -> None:
 def forget() -> None:
     """Look at every file anew: after reloading edited modules."""
     _source.cache_clear()
+    _import_statements.cache_clear()
     _read.cache_clear()
 
 
@@ -91,15 +95,21 @@ def _source(path: Path) -> bytes:
 def _read(path: Path, module: str) -> tuple[str, frozenset[str]]:
     source = _source(path)
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    imported = frozenset(_imports(ast.parse(source), package))
+    imported = frozenset(_imports(_import_statements(path), package))
     return hashlib.sha256(source).hexdigest(), imported
 
 
-def _imports(tree: ast.Module, package: str) -> Iterator[str]:
-    for node in ast.walk(tree):
+@cache
+def _import_statements(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    tree = ast.parse(_source(path))
+    return tuple(node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom))
+
+
+def _imports(statements: Iterable[ast.Import | ast.ImportFrom], package: str) -> Iterator[str]:
+    for node in statements:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = _absolute(node, package)
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
