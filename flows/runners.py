@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 from uuid import uuid4
 
+import dask
 from distributed import KilledWorker, get_worker
 from prefect import Task
 from prefect.client.schemas.objects import RunInput, State, TaskRun
@@ -42,6 +43,8 @@ QUIET = {  # in processes started here
     # the tracker sweeps up after a flow that was stopped at once, and would say so
     "PYTHONWARNINGS": "ignore:resource_tracker:UserWarning",
 }
+# with it Dask's workers give memory back at once, and trainings take half as long again
+TRIM = "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"
 SECONDS_BETWEEN_STEPS = 0.2
 
 
@@ -56,6 +59,7 @@ def task_runner(kind: Runner, workers: int, address: str | None = None) -> TaskR
     logging.getLogger("distributed").setLevel(logging.ERROR)
     os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
     if kind == "local":
+        dask.config.set({TRIM: None})
         cluster = {**LOCAL, "n_workers": workers}
         return Workers(cluster_class="distributed.LocalCluster", cluster_kwargs=cluster)
     if kind == "dask":
