@@ -93,7 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--stages", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--kinds", nargs="+", default=["processes", "threads"])
     options = parser.parse_args()
     print("kind       workers   grid s  start s    own s others s   idle s  load", flush=True)
