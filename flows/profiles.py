@@ -13,6 +13,7 @@ PROFILES: dict[str, dict[str, dict[str, object]]] = {
             "centred": False,
             "relu_last": True,
             "meta_reads_raw": True,
+            "cohort_size": 256,
             "tables": "lazy",
             "learning_rate": 3e-3,
             "l2": 1e-4,

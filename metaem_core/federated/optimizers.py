@@ -162,9 +162,11 @@ class RowNewton:
         self.table.index_copy_(0, rows, values)
 
     def _observe(self, seen: float) -> float:
-        self.rounds += 1
-        self.curvature.mul_(CURVATURE_BETA).add_(seen * (1 - CURVATURE_BETA))
-        return max(float(self.curvature / (1 - CURVATURE_BETA**self.rounds)), seen)
+        rounds = float(self.rounds) + 1
+        smoothed = CURVATURE_BETA * float(self.curvature) + (1 - CURVATURE_BETA) * seen
+        self.rounds.fill_(rounds)
+        self.curvature.fill_(smoothed)
+        return max(smoothed / (1 - CURVATURE_BETA**rounds), seen)
 
     def state(self) -> dict[str, Tensor]:
         """The tensors a checkpoint must keep, the table included."""

@@ -57,19 +57,22 @@ class CohortSimulation:
     def __init__(self, ratings: Ratings, dtype: torch.dtype) -> None:
         self.devices = DeviceStore(ratings, dtype)
         self._row_of = np.zeros(ratings.n_items, np.int64)
+        self._touched = np.zeros(ratings.n_items, np.bool_)  # all False between calls
 
     def rows(self, cohort: Tensor) -> Tensor:
         _, positions = self.devices.positions(cohort)
-        items = np.sort(self.devices.items[positions])
-        return torch.from_numpy(items[np.diff(items, prepend=-1) > 0])
+        self._touched[self.devices.items.take(positions)] = True
+        rows = self._touched.nonzero()[0]
+        self._touched[rows] = False
+        return torch.from_numpy(rows)
 
     def gather(self, download: Download, cohort: Tensor, rows: Tensor) -> Upload:
         owner, positions = self.devices.positions(cohort)
         self._row_of[rows.numpy()] = np.arange(len(rows))
         ratings = PrivateRatings(
             torch.from_numpy(owner),
-            torch.from_numpy(self._row_of[self.devices.items[positions]]),
-            self.devices.values[torch.from_numpy(positions)],
+            torch.from_numpy(self._row_of.take(self.devices.items.take(positions))),
+            self.devices.values.index_select(0, torch.from_numpy(positions)),
         )
         return device_step(download, ratings)
 

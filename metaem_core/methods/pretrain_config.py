@@ -14,7 +14,7 @@ class PretrainConfig:
     common_size: int = 32  # k_c, also k_u
     private_size: int = 8  # k_p
     hidden_size: int = 128
-    cohort_size: int = 256  # |S|
+    cohort_size: int = 1024  # |S|
     learning_rate: float = 3e-6  # of the networks
     l2: float = 1e-6  # lambda of Eq. 10, networks
     table_learning_rate: float = 1.0  # of U and V^c
