@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows.artifact_commands import artifacts
+from flows.bytes_command import bytes_
 from flows.options import (
     Address,
     Assignments,
@@ -49,6 +50,7 @@ ENVIRONMENT = {
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(artifacts, name="artifacts")
+app.command("bytes")(bytes_)
 app.command()(report)
 
 

@@ -8,9 +8,13 @@ from threading import Lock
 
 import polars as pl
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from metaem_core.federated.costs import WAYS, DomainShape, traffic
+from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.synthetic_size import SCALES
 from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
 from tasks.manifests import MANIFEST
 from tasks.progress import Finished, Listener, Step
@@ -138,3 +142,22 @@ def _amount(step: Step) -> str:
         return f"{step.done / 1e6:.0f}{total} MB"
     total = f"/{step.total:.0f}" if step.total else ""
     return f"{step.unit} {step.done:.0f}{total}"
+
+
+def traffic_table(domain: str, config: PretrainConfig) -> Table:
+    """One line a way to send a round: a device's bytes, the ratio to FCF, and everyone's."""
+    size = SCALES["table2"].domains[domain]  # type: ignore[index]  # settings know their domains
+    mean = round(size.ratings / size.users)
+    title = f"{domain}: {size.items:,} items, {size.users:,} devices with {mean} ratings each"
+    table = Table(title=title, title_justify="left")
+    table.add_column("way", no_wrap=True)
+    for column in ("down", "up", "of fcf-32", "all devices once"):
+        table.add_column(column, justify="right")
+    shape = DomainShape(size.items, mean)
+    base = traffic("fcf-32", shape, config)
+    for way in WAYS:
+        cost = traffic(way, shape, config)
+        everyone = decimal(cost.both * size.users)
+        share = f"{cost.both / base.both:.2%}"
+        table.add_row(way, decimal(cost.down), decimal(cost.up), share, everyone)
+    return table

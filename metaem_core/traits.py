@@ -11,6 +11,7 @@ from metaem_core.ratings import Floats, Ints, Ratings
 PARTS = 5  # equal parts of the rating scale whose use is counted
 PRIOR = 5.0  # ratings of an average person that every person's habits are mixed with
 USER_TRAITS = 6 + PARTS
+ITEM_TRAITS = 3
 
 
 def user_traits(ratings: Ratings, biases: Biases) -> Floats:

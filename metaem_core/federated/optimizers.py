@@ -166,7 +166,8 @@ class RowNewton:
         smoothed = CURVATURE_BETA * float(self.curvature) + (1 - CURVATURE_BETA) * seen
         self.rounds.fill_(rounds)
         self.curvature.fill_(smoothed)
-        return max(smoothed / (1 - CURVATURE_BETA**rounds), seen)
+        seen_share: float = 1 - CURVATURE_BETA**rounds
+        return max(smoothed / seen_share, seen)
 
     def state(self) -> dict[str, Tensor]:
         """The tensors a checkpoint must keep, the table included."""

@@ -1,0 +1,60 @@
+"""What a round costs one device in bytes, from messages that are made and encoded."""
+
+from typing import Literal, NamedTuple, get_args
+
+import torch
+
+from metaem_core.federated.exchange import ID_BYTES, Traffic
+from metaem_core.federated.payloads import Mode, payload_of
+from metaem_core.federated.protocol import Download, Upload, tensors_of
+from metaem_core.federated.wire import encode
+from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.models.mlp import init_mlp
+from metaem_core.traits import ITEM_TRAITS
+
+Way = Literal["fcf-32", "fcf-8", "literal", "product", "rows"]
+WAYS: tuple[Way, ...] = get_args(Way)
+PSEUDO_ITEMS = 3  # for each rating, in the way "rows"
+
+
+class DomainShape(NamedTuple):
+    """What a round's bytes depend on."""
+
+    items: int
+    ratings: int  # of one device
+
+
+def traffic(way: Way, domain: DomainShape, config: PretrainConfig) -> Traffic:
+    """Bytes of one round of one device, without a transport's own framing."""
+    if way == "fcf-32" or way == "fcf-8":
+        table = encode({"items": torch.zeros(domain.items, int(way.removeprefix("fcf-")))})
+        return Traffic(len(table), len(table))
+    rows = domain.items if way != "rows" else domain.ratings * (1 + PSEUDO_ITEMS)
+    return exchanged(way, min(rows, domain.items), config)
+
+
+def exchanged(mode: Mode, rows: int, config: PretrainConfig) -> Traffic:
+    """Bytes of one device's round in which ``rows`` items are sent."""
+    payload = payload_of(mode, torch.Generator())
+    sent = payload.pack(_download(rows, config))
+    received = payload.unpack(sent, config.relu_last)
+    gradients = {name: tensors_of(received, name) for name in received.trained}
+    answer = payload.answer(Upload(gradients, 0.0, 0))
+    request = ID_BYTES * rows if mode == "rows" else 0
+    return Traffic(len(encode(sent)), len(encode(answer)) + request)
+
+
+def _download(rows: int, config: PretrainConfig) -> Download:
+    traits = ITEM_TRAITS if config.centred else 0
+    k, p, h = config.common_size, config.private_size, config.hidden_size
+    widths = (p, h, h, k) if config.base == "dnn" else (p, k)
+    return Download(
+        torch.zeros(1, k + traits),
+        torch.zeros(1, k, p),
+        torch.zeros(rows, k),
+        torch.zeros(rows),
+        torch.zeros(rows, traits),
+        init_mlp(widths, torch.Generator(), torch.float32),
+        config.relu_last,
+        frozenset(),
+    )

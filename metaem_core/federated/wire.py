@@ -1,0 +1,49 @@
+"""Messages as bytes: named tensors in safetensors' format, and nothing else."""
+
+from collections.abc import Mapping
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+Message = Mapping[str, Tensor]
+Contract = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]  # what a message must hold
+
+
+class BadMessage(ValueError):
+    """What arrived is not what the round's contract allows; it is not used."""
+
+
+def encode(message: Message) -> bytes:
+    """The message as it travels."""
+    return save({name: tensor.contiguous() for name, tensor in message.items()})
+
+
+def decode(data: bytes, contract: Contract) -> dict[str, Tensor]:
+    """The message in ``data``.
+
+    Raises:
+        BadMessage: unreadable bytes; a name too many or too few; another type or shape; numbers
+            that are not finite.
+    """
+    try:
+        message = load(data)
+    except SafetensorError as error:
+        raise BadMessage(f"not a message: {error}") from None
+    if message.keys() != contract.keys():
+        raise BadMessage(f"message holds {sorted(message)}, expected {sorted(contract)}")
+    for name, (dtype, shape) in contract.items():
+        tensor = message[name]
+        if (tensor.dtype, tuple(tensor.shape)) != (dtype, shape):
+            raise BadMessage(
+                f"{name} is {tensor.dtype} of shape {tuple(tensor.shape)}, expected {dtype} {shape}"
+            )
+        if not bool(tensor.isfinite().all()):
+            raise BadMessage(f"{name} holds numbers that are not finite")
+    return message
+
+
+def contract_of(message: Message) -> Contract:
+    """A contract that messages shaped like this one fulfil."""
+    return {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in message.items()}
