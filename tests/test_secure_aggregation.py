@@ -1,0 +1,186 @@
+"""The sum is exact whoever drops out, and a masked vector says nothing of its own."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from hypothesis import given, settings
+from numpy.typing import NDArray
+
+from metaem_core.federated import secure_aggregation as secure
+from metaem_core.federated.secure_aggregation import (
+    SecureDevice,
+    TooFewDevices,
+    Words,
+    derive,
+    from_words,
+    keystream,
+    opened,
+    ring,
+    to_words,
+)
+
+DEVICES, DEGREE, THRESHOLD = 12, 8, 5
+
+
+def aggregated(
+    values: NDArray[np.uint32],
+    unshared: frozenset[int] = frozenset(),
+    unsent: frozenset[int] = frozenset(),
+    silent: frozenset[int] = frozenset(),
+    devices: int = DEVICES,
+) -> Words:
+    """A round in which devices leave before sharing, before sending, before revealing."""
+    graph = ring(devices, DEGREE, seed=3)
+    cohort = [SecureDevice(i, THRESHOLD) for i in range(devices)]
+    keys = {device.index: device.advertise() for device in cohort}
+    sealed = {i: cohort[i].share({j: keys[j] for j in graph[i]}) for i in keys if i not in unshared}
+    taking_part = {i: graph[i] & sealed.keys() for i in sealed}
+    vectors = {
+        i: cohort[i].masked(values[i], {j: sealed[j][i] for j in taking_part[i]})
+        for i in sealed
+        if i not in unsent
+    }
+    revealed = {
+        i: cohort[i].reveal(vectors.keys() & taking_part[i]) for i in vectors if i not in silent
+    }
+    return opened(vectors, taking_part, keys, revealed, THRESHOLD)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.data())
+def test_the_sum_is_exact_whoever_leaves_and_whenever(seed: int, data: st.DataObject) -> None:
+    values = np.random.default_rng(seed).integers(0, 2**32, (DEVICES, 9), dtype=np.uint32)
+    leavers = data.draw(st.lists(st.integers(0, DEVICES - 1), max_size=3, unique=True))
+    stages = [data.draw(st.integers(0, 2)) for _ in leavers]
+    unshared, unsent, silent = (
+        frozenset(d for d, s in zip(leavers, stages, strict=True) if s == stage)
+        for stage in range(3)
+    )
+    there = [i for i in range(DEVICES) if i not in unshared | unsent]
+    found = aggregated(values, unshared, unsent, silent)
+    assert np.array_equal(found, values[there].sum(0, dtype=np.uint32))
+
+
+def test_too_many_leavers_void_the_round() -> None:
+    values = np.ones((DEVICES, 3), np.uint32)
+    with pytest.raises(TooFewDevices, match="shares of"):
+        aggregated(values, silent=frozenset(range(8)))
+    with pytest.raises(TooFewDevices, match="holds shares"):
+        aggregated(values, unshared=frozenset(range(8)))
+
+
+def test_a_device_reveals_one_secret_of_a_neighbour_and_only_once() -> None:
+    graph = ring(DEVICES, DEGREE, seed=3)
+    cohort = [SecureDevice(i, THRESHOLD) for i in range(DEVICES)]
+    keys = {device.index: device.advertise() for device in cohort}
+    sealed = {i: cohort[i].share({j: keys[j] for j in graph[i]}) for i in keys}
+    cohort[0].masked(np.zeros(2, np.uint32), {j: sealed[j][0] for j in graph[0]})
+    arrived = set(list(graph[0])[:4])
+    revealed = cohort[0].reveal(arrived)
+    assert revealed.own_seeds.keys() == arrived
+    assert revealed.mask_keys.keys() == graph[0] - arrived
+    again = cohort[0].reveal(graph[0] - arrived)
+    assert not again.own_seeds
+    assert not again.mask_keys
+
+
+def test_a_late_vector_stays_masked_after_its_pairwise_masks_are_known() -> None:
+    """The server has rebuilt the device's mask key, taking it for gone; then its vector comes."""
+    graph = ring(DEVICES, DEGREE, seed=3)
+    cohort = [SecureDevice(i, THRESHOLD) for i in range(DEVICES)]
+    keys = {device.index: device.advertise() for device in cohort}
+    sealed = {i: cohort[i].share({j: keys[j] for j in graph[i]}) for i in keys}
+    values = np.arange(50, dtype=np.uint32)
+    sent = {
+        i: cohort[i].masked(values, {j: sealed[j][i] for j in graph[i]}) for i in range(DEVICES)
+    }
+    late = sent.pop(0)
+    revealed = {i: cohort[i].reveal(sent.keys() & graph[i]) for i in sent}
+    whole = opened(sent, dict(enumerate(graph)), keys, revealed, THRESHOLD)
+    assert np.array_equal(whole, 11 * values)
+    shares = [revealed[j].mask_keys[0] for j in graph[0]]
+    private = X25519PrivateKey.from_private_bytes(secure._joined(shares, THRESHOLD, 0))
+    assert private.public_key().public_bytes_raw() == keys[0].masks
+    for other in graph[0]:
+        secure._add_mask(late, secure._agreed(private, keys[other].masks, b"mask", 0, other), True)
+    small = np.minimum(late, -late.astype(np.int64) % 2**32)
+    assert int((small < 2**24).sum()) < 5  # of 50; all of them if nothing else hid the values
+
+
+def test_primitives_give_the_published_vectors() -> None:
+    stream = keystream(bytes(32), 16).astype("<u4").tobytes()  # RFC 8439, A.1, vector 1
+    assert stream.hex() == (
+        "76b8e0ada0f13d90405d6ae55386bd28bdd219b8a08ded1aa836efcc8b770dc7"
+        "da41597c5157488d7724e03fb8d84a376a43b8f41518a11cc387b669b2ee6586"
+    )
+    key = derive(b"\x0b" * 22, b"")  # RFC 5869, A.3
+    assert key.hex() == "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d"
+    alice, bob, both = (  # RFC 7748, 6.1
+        bytes.fromhex(written)
+        for written in (
+            "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a",
+            "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f",
+            "4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742",
+        )
+    )
+    theirs = X25519PublicKey.from_public_bytes(bob)
+    assert X25519PrivateKey.from_private_bytes(alice).exchange(theirs) == both
+
+
+@pytest.mark.parametrize("sender", [0, 7])
+def test_the_lowest_bits_of_a_masked_vector_obey_no_short_recurrence(sender: int) -> None:
+    """A Mersenne twister's do, however many streams are added: zeros then show through."""
+    n = 41_000
+    twister = sum(np.random.RandomState(s).randint(0, 2**32, n, dtype=np.uint32) for s in range(3))
+    assert linear_complexity(np.asarray(twister) & 1) == 19_937
+    graph = ring(DEVICES, DEGREE, seed=3)
+    cohort = [SecureDevice(i, THRESHOLD) for i in range(DEVICES)]
+    keys = {device.index: device.advertise() for device in cohort}
+    sealed = {i: cohort[i].share({j: keys[j] for j in graph[i]}) for i in keys}
+    shares = {j: sealed[j][sender] for j in graph[sender]}
+    masked = cohort[sender].masked(np.zeros(n, np.uint32), shares)
+    assert abs(linear_complexity(masked & 1) - n / 2) < 50
+    assert abs(float((masked & 1).mean()) - 0.5) < 5 / (2 * n**0.5)
+
+
+def linear_complexity(bits: NDArray[np.uint32]) -> int:
+    """Length of the shortest linear recurrence over GF(2) (Berlekamp and Massey)."""
+    connection, before, length, shift, window = 1, 1, 0, 1, 0
+    for place, bit in enumerate(bits.tolist()):
+        window = window << 1 | bit  # the newest bit is the lowest
+        if (connection & window).bit_count() & 1:
+            old = connection
+            connection ^= before << shift
+            if 2 * length <= place:
+                length, before, shift = place + 1 - length, old, 1
+                continue
+        shift += 1
+    return length
+
+
+@given(st.integers(2, 60), st.integers(1, 29))
+def test_the_ring_gives_everyone_as_many_neighbours(devices: int, half: int) -> None:
+    degree = 2 * half
+    if degree >= devices:
+        with pytest.raises(ValueError, match="degree"):
+            ring(devices, degree, seed=1)
+        return
+    graph = ring(devices, degree, seed=1)
+    assert all(len(found) == degree and i not in found for i, found in enumerate(graph))
+    assert all(i in graph[j] for i, found in enumerate(graph) for j in found)
+
+
+@given(st.lists(st.floats(-3, 3), min_size=2, max_size=2), st.integers(1, 500))
+def test_numbers_survive_as_words(pair: list[float], devices: int) -> None:
+    unit = 2.0**-20
+    words = to_words(np.array([pair] * devices), unit, devices)
+    total = words.sum(0, dtype=np.uint32)
+    assert np.allclose(from_words(total, unit), np.array(pair) * devices, atol=unit * devices)
+
+
+def test_a_number_that_could_overflow_the_sum_is_refused() -> None:
+    with pytest.raises(ValueError, match="clip"):
+        to_words(np.array([5.0]), 2.0**-20, devices=1000)
+    with pytest.raises(ValueError, match="clip"):
+        to_words(np.array([np.nan]), 2.0**-20, devices=2)
