@@ -179,7 +179,8 @@ def to_words(values: NDArray[np.floating], unit: float, devices: int) -> Words:
     if not np.abs(whole).max(initial=0) < 2**31 / devices:
         largest = 2**31 / devices * unit
         raise ValueError(f"a value is not below {largest:g} in size: clip, or enlarge the unit")
-    return whole.astype(np.int64).astype(np.uint32)
+    words: Words = whole.astype(np.int64).astype(np.uint32)
+    return words
 
 
 def from_words(total: Words, unit: float) -> NDArray[np.float64]:
