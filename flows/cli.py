@@ -1,8 +1,6 @@
 """The command line. Heavy packages are imported where they are used: help must be instant."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,6 +28,7 @@ from flows.options import (
     open_store,
     plain_errors,
 )
+from flows.privacy_command import privacy_audit
 from flows.report_command import report
 
 if TYPE_CHECKING:
@@ -51,6 +50,7 @@ ENVIRONMENT = {
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(artifacts, name="artifacts")
 app.command("bytes")(bytes_)
+app.command()(privacy_audit)
 app.command()(report)
 
 
@@ -108,11 +108,12 @@ def table3(
     with plain_errors():
         numbers = ",".join(str(seed) for seed in range(1, seeds + 1)) if seeds else None
         settings = open_settings({**context.params, "seeds": numbers})
+        from flows.display import shown
         from flows.table3 import Sweep, completed, run
 
         settings = completed(settings)
         sweep = Sweep.of(settings, tasks, runner, address)
-        with _shown():
+        with shown():
             done = run(settings, sweep)
         for task, outcome in done.outcomes.items():
             _show_notes(settings, outcome, f"{task}, ")
@@ -185,8 +186,9 @@ def _run(
     settings: "Settings", refresh: frozenset[str] = frozenset(), until: str = "report"
 ) -> "Outcome":
     from flows.cold_start import run as run_flow
+    from flows.display import shown
 
-    with _shown():
+    with shown():
         outcome = run_flow(settings, refresh, until)
     _show_notes(settings, outcome)
     return outcome
@@ -198,17 +200,6 @@ def _show_notes(settings: "Settings", outcome: "Outcome", where: str = "") -> No
 
     for note in notes(settings.open_store(), outcome):
         stdout().print(where + note, soft_wrap=True, highlight=False, markup=False)
-
-
-@contextmanager
-def _shown() -> Iterator[None]:
-    """Progress on the terminal, and an end at the first signal."""
-    from flows.display import live
-    from flows.interrupt import stoppable
-    from tasks.progress import listening
-
-    with stoppable(), live() as listener, listening(listener):
-        yield
 
 
 def _show_scores(settings: "Settings", reported: "ArtifactRef | None") -> None:

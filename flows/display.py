@@ -1,6 +1,6 @@
 """Tables and progress on a terminal."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
@@ -12,12 +12,14 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from flows.interrupt import stoppable
 from metaem_core.federated.costs import WAYS, DomainShape, traffic
 from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.synthetic_size import SCALES
 from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
 from tasks.manifests import MANIFEST
-from tasks.progress import Finished, Listener, Step
+from tasks.privacy import Audit
+from tasks.progress import Finished, Listener, Step, listening
 
 
 @cache
@@ -38,6 +40,13 @@ def live() -> Iterator[Listener]:
     )
     with Progress(*columns, console=console, transient=True) as progress:
         yield _Bars(progress).show
+
+
+@contextmanager
+def shown() -> Iterator[None]:
+    """Progress on the terminal, and an end at the first signal."""
+    with stoppable(), live() as listener, listening(listener):
+        yield
 
 
 class _Bars:
@@ -160,4 +169,19 @@ def traffic_table(domain: str, config: PretrainConfig) -> Table:
         everyone = decimal(cost.both * size.users)
         share = f"{cost.both / base.both:.2%}"
         table.add_row(way, decimal(cost.down), decimal(cost.up), share, everyone)
+    return table
+
+
+def audit_table(domain: str, devices: int, audits: Sequence[Audit]) -> Table:
+    """One line a mode: what the attack on each device's upload got right."""
+    title = f"{domain}: one upload of each of {devices} devices, as its server reads it"
+    table = Table(title=title, title_justify="left")
+    table.add_column("mode", no_wrap=True)
+    for column in ("item sets", "ratings", "AUC"):
+        table.add_column(column, justify="right")
+    table.add_column("the server learns")
+    for found in audits:
+        leak = found.leak
+        shares = f"{leak.item_sets:.1%}", f"{leak.ratings:.1%}", f"{leak.auc:.3f}"
+        table.add_row(found.mode, *shares, found.in_words(audits[-1].leak))
     return table

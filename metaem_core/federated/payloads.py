@@ -42,6 +42,10 @@ class Payload(Protocol):
         """Server: the answer as gradients of ``download``."""
         ...
 
+    def item_gradient(self, message: Message) -> Tensor:
+        """Server: the answer's gradient of the item table as the device received it."""
+        ...
+
 
 class LiteralPayload:
     """As the paper's algorithm reads: V^c whole and V^p down, their gradients up."""
@@ -80,6 +84,9 @@ class LiteralPayload:
         names = ("user_vectors", "private_items", "common_items")
         gradients = {name: (message[name],) for name in names}
         return _upload({**gradients, "item_tower": _tower_of(message)}, message)
+
+    def item_gradient(self, message: Message) -> Tensor:
+        return message["common_items"]
 
 
 class ProductPayload:
@@ -129,6 +136,9 @@ class ProductPayload:
         }
         return _upload(gradients, message)
 
+    def item_gradient(self, message: Message) -> Tensor:
+        return message["items"]
+
 
 class RowsPayload:
     """The product's rows that the device asked for, and MLP_item, as eight-bit numbers.
@@ -160,6 +170,9 @@ class RowsPayload:
 
     def gradients(self, message: Message, download: Download) -> Upload:
         return self._product.gradients(_long(message), download)
+
+    def item_gradient(self, message: Message) -> Tensor:
+        return self._product.item_gradient(_long(message))
 
     def _short(self, name: str, values: Tensor) -> dict[str, Tensor]:
         multiples, units = to_int8(_rows(values), self.draw)

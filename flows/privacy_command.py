@@ -1,0 +1,45 @@
+"""``metaem privacy-audit``: what a curious server reads out of uploads."""
+
+from typing import Annotated
+
+import typer
+
+from flows.options import (
+    Assignments,
+    Config,
+    From,
+    Mirror,
+    Offline,
+    StoreFolder,
+    Task,
+    open_settings,
+    plain_errors,
+)
+
+
+def privacy_audit(
+    context: typer.Context,
+    devices: Annotated[int, typer.Option(min=1, help="How many devices to attack.")] = 200,
+    task: Task = None,
+    source: From = None,
+    mirror: Mirror = None,
+    offline: Offline = None,
+    store: StoreFolder = None,
+    config: Config = None,
+    assignments: Assignments = None,
+) -> None:
+    """Attack the uploads of a pretrained source domain's devices, in every mode."""
+    with plain_errors():
+        settings = open_settings({k: v for k, v in context.params.items() if k != "devices"})
+        one = {"betas": settings.betas[:1], "seeds": settings.seeds[:1]}
+        settings = settings.model_copy(update=one)
+        from flows.cold_start import run
+        from flows.display import audit_table, shown, stdout
+        from tasks.privacy import audit
+
+        domain, seed = settings.domains[0], settings.seeds[0]
+        with shown():
+            made = dict(run(settings, until="pretrain").made)
+        refs = made[f"filter {domain}"], made[f"pretrain {domain} seed {seed}"]
+        found = audit(settings.open_store(), *refs, settings.scale, devices, seed)
+        stdout().print(audit_table(domain, devices, found))

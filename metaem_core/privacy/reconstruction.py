@@ -1,0 +1,121 @@
+"""What a curious server reads out of one device's upload, in each way to send it.
+
+The server knows everything but the ratings: its own model, what it sent the device, and the
+device's code. It looks for the items with a gradient, runs that code on a guess, one star above
+every prediction, and compares: the gradient of an item's row is proportional to the error on it.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metaem_core.federated.device import PrivateRatings, device_step, predict
+from metaem_core.federated.payloads import Payload, RowsPayload, restricted
+from metaem_core.federated.protocol import Download, Upload
+from metaem_core.federated.secure_aggregation import SecureDevice, from_words, ring, to_words
+from metaem_core.ratings import RatingScale
+
+NEIGHBOURS = 4
+UNIT = 2.0**-16  # of the numbers that are summed securely
+
+
+class Reading(NamedTuple):
+    """What the server makes of one upload."""
+
+    suspicion: Tensor  # how surely each item is rated (n,)
+    items: Tensor  # the items it names (q,)
+    ratings: Tensor  # and what it takes them to be rated (q,)
+
+
+class Leak(NamedTuple):
+    """How much of it is right, over devices."""
+
+    item_sets: float  # share of devices whose rated items it names, no more and no fewer
+    ratings: float  # share of ratings of which it knows item and stars
+    auc: float  # mean chance that a rated item is suspected more than one that is not
+
+    @classmethod
+    def of(
+        cls,
+        readings: list[Reading],
+        truths: list[tuple[Tensor, Tensor]],
+        scale: RatingScale,
+    ) -> "Leak":
+        """Compare with the devices' items and ratings."""
+        exact, right, total, areas = 0, 0, 0, []
+        for reading, (items, values) in zip(readings, truths, strict=True):
+            exact += set(reading.items.tolist()) == set(items.tolist())
+            stars = scale.low + scale.step * torch.round((reading.ratings - scale.low) / scale.step)
+            named = dict(zip(reading.items.tolist(), stars.tolist(), strict=True))
+            right += sum(
+                abs(named.get(i, np.inf) - v) < scale.step / 2
+                for i, v in zip(items.tolist(), values.tolist(), strict=True)
+            )
+            total += len(items)
+            areas.append(auc(reading.suspicion.numpy(), items.numpy()))
+        return cls(exact / len(truths), right / total, float(np.mean(areas)))
+
+
+def read_upload(received: Download, gradient: Tensor) -> Reading:
+    """The attack on one device's gradient (n, k) of the item table that it ``received``."""
+    suspicion = gradient.square().sum(1).sqrt()
+    items = suspicion.nonzero().flatten()
+    nobody = torch.zeros_like(items)
+    predicted = predict(received, nobody, items)
+    guess = device_step(received, PrivateRatings(nobody, items, predicted + 1))
+    of_guess, seen = guess.gradients["common_items"][0][items], gradient[items]
+    errors = (of_guess * seen).sum(1) / of_guess.square().sum(1)
+    return Reading(suspicion, items, predicted + errors)
+
+
+def read_message(download: Download, items: Tensor, values: Tensor, payload: Payload) -> Reading:
+    """What the server reads when a device with these ratings answers in a layout."""
+    named = isinstance(payload, RowsPayload)
+    sent = restricted(download, items) if named else download
+    received = payload.unpack(payload.pack(sent), download.relu_last)
+    rows = torch.arange(len(items)) if named else items
+    upload = device_step(received, PrivateRatings(torch.zeros_like(items), rows, values))
+    reading = read_upload(received, payload.item_gradient(payload.answer(upload)))
+    if not named:
+        return reading
+    suspicion = torch.zeros(len(download.common_items), dtype=values.dtype)
+    suspicion[items] = 1
+    return Reading(suspicion, items[reading.items], reading.ratings)
+
+
+def read_masked(download: Download, upload: Upload, seed: int) -> Reading:
+    """What the server reads when a device's gradient of the item table comes under masks."""
+    gradient = upload.gradients["common_items"][0]
+    cohort = NEIGHBOURS + 1
+    words = to_words(gradient.numpy().ravel(), UNIT, cohort)
+    devices = [SecureDevice(i, NEIGHBOURS) for i in range(cohort)]
+    graph = ring(cohort, NEIGHBOURS, seed)
+    keys = {device.index: device.advertise() for device in devices}
+    sealed = {i: devices[i].share({j: keys[j] for j in graph[i]}) for i in keys}
+    masked = devices[0].masked(words, {j: sealed[j][0] for j in graph[0]})
+    seen = torch.from_numpy(from_words(masked, UNIT)).view_as(gradient).to(gradient.dtype)
+    return read_upload(download, seen)
+
+
+def popularity_prior(counts: NDArray[np.int64]) -> Callable[[int], Reading]:
+    """What anyone may guess: the most rated items, every one with the top of the scale."""
+    suspicion = torch.from_numpy(counts.astype(np.float64))
+
+    def guess(size: int) -> Reading:
+        items = suspicion.argsort(descending=True, stable=True)[:size]
+        return Reading(suspicion, items, torch.full((size,), 5.0))
+
+    return guess
+
+
+def auc(scores: NDArray[np.floating], positives: NDArray[np.int64]) -> float:
+    """Area under the ROC curve of ``scores`` (n,) for the items ``positives``; ties count half."""
+    _, rank, count = np.unique(scores, return_inverse=True, return_counts=True)
+    middle = np.cumsum(count) - (count - 1) / 2
+    others = len(scores) - len(positives)
+    below = middle[rank[positives]].sum() - len(positives) * (len(positives) + 1) / 2
+    return float(below / (len(positives) * others))

@@ -1,0 +1,100 @@
+"""The attacks read everything from open uploads, and no more than popularity from masked ones."""
+
+from collections.abc import Callable
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL, FinishedRun
+from hypothesis import given
+from typer.testing import CliRunner
+
+from flows.cli import app
+from metaem_core.federated.device import PrivateRatings, device_step
+from metaem_core.federated.payloads import LiteralPayload, Payload, ProductPayload, RowsPayload
+from metaem_core.privacy.reconstruction import (
+    Leak,
+    Reading,
+    auc,
+    popularity_prior,
+    read_masked,
+    read_message,
+)
+from metaem_core.ratings import RatingScale
+from tests.test_federated import RATINGS, pretraining
+from tests.worlds import random_ratings
+
+DEVICES = [i for i in range(RATINGS.n_users) if (RATINGS.users == i).any()]
+
+
+def devices() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    own = [RATINGS.users == i for i in DEVICES]
+    return [
+        (torch.from_numpy(RATINGS.items[rows]), torch.from_numpy(RATINGS.values[rows]))
+        for rows in own
+    ]
+
+
+def leak(read: Callable[..., Reading], **options: object) -> Leak:
+    stage = pretraining(torch.float32, init_std=0.5, **options)
+    everything = torch.arange(RATINGS.n_items)
+    downloads = stage.training.server.download(torch.tensor(DEVICES), everything)
+    truths = devices()
+    readings = [read(downloads.of_device(place), *truth) for place, truth in enumerate(truths)]
+    return Leak.of(readings, truths, RatingScale())
+
+
+@pytest.mark.parametrize(
+    "payload", [LiteralPayload(), ProductPayload(), RowsPayload(torch.Generator().manual_seed(1))]
+)
+@pytest.mark.parametrize("centred", [True, False])
+def test_an_open_upload_reveals_every_rating(payload: Payload, centred: bool) -> None:
+    found = leak(lambda *told: read_message(*told, payload), centred=centred)
+    assert found.item_sets == 1
+    assert found.ratings > 0.99
+    assert found.auc == 1
+
+
+def test_a_masked_upload_reveals_nothing() -> None:
+    def read(download, items, values):  # type: ignore[no-untyped-def]
+        mine = PrivateRatings(torch.zeros_like(items), items, values)
+        return read_masked(download, device_step(download, mine), seed=1)
+
+    found = leak(read)
+    assert found.item_sets == 0
+    assert found.ratings < 0.05
+    assert abs(found.auc - 0.5) < 0.05
+
+
+def test_popularity_is_a_guess_that_others_are_held_against() -> None:
+    ratings = random_ratings(n_users=300, n_items=80, mean_count=9, seed=5)
+    counts = np.bincount(ratings.items, minlength=ratings.n_items)
+    guess = popularity_prior(counts)
+    own = [torch.from_numpy(ratings.items[ratings.users == i]) for i in range(50)]
+    truths = [(items, torch.full((len(items),), 5.0)) for items in own if len(items)]
+    found = Leak.of([guess(len(items)) for items, _ in truths], truths, RatingScale())
+    assert 0.4 < found.auc < 0.9
+    assert found.item_sets < 0.1
+
+
+@given(st.lists(st.integers(0, 5), min_size=4, max_size=30), st.integers(1, 3))
+def test_auc_is_the_chance_of_the_right_order(scores: list[int], count: int) -> None:
+    positives = np.arange(count)
+    a, b = np.array(scores[:count]), np.array(scores[count:])
+    won = (a[:, None] > b).sum() + 0.5 * (a[:, None] == b).sum()
+    assert auc(np.array(scores, float), positives) == pytest.approx(won / (len(a) * len(b)))
+
+
+def test_the_audit_tells_open_modes_from_the_masked_one(finished_run: FinishedRun) -> None:
+    """Through the command, on a trained domain."""
+    options = [part for each in SMALL for part in ("--set", each)]
+    command = ["privacy-audit", "--store", str(finished_run.store.root), "--devices", "40"]
+    done = CliRunner().invoke(app, [*command, *options], env={"COLUMNS": "160"})
+    assert done.exit_code == 0, done.output
+    lines = {line.split("│")[1].strip(): line for line in done.output.splitlines() if "│" in line}
+    for mode in ("literal", "product", "rows"):
+        assert "items and all ratings" in lines[mode]
+        assert "1.000" in lines[mode]
+    assert "no more than popularity tells" in lines["secure"]
+    assert "the guess without an upload" in lines["popularity"]
