@@ -20,7 +20,7 @@ From = Annotated[
 Betas = Annotated[str | None, typer.Option(help="Cold fractions, such as 0.2,0.5,0.8.")]
 Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 1,2,3.")]
 Tasks = Annotated[str, typer.Option(help="Tasks, such as movie-music,book-music.")]
-Methods = Annotated[str | None, typer.Option(help="tgt, cmf, dcdcsr, ...; all if not set.")]
+Methods = Annotated[str | None, typer.Option(help="tgt, cmf, ..., beside metaem; all if not set.")]
 Bases = Annotated[str | None, typer.Option(help="Base models: mf, gmf, dnn.")]
 Runner = Annotated[str, typer.Option(help="local processes, or a cluster: dask, ray.")]
 Address = Annotated[str | None, typer.Option(help="Of the cluster: tcp://host:8786.")]

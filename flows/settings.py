@@ -109,6 +109,12 @@ class Settings(BaseSettings):
     amazon_2023: Amazon2023 = Amazon2023()
     files: Files = Files(files={})
 
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _take_metaem_as_given(cls, value: object) -> object:
+        """It is in every table."""
+        return [name for name in value if name != "metaem"] if isinstance(value, list) else value
+
     @field_validator("betas", "seeds", "methods", "bases", "compared", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.settings import BadSettings, Settings, read_settings
-from flows.table3 import Sweep, run
+from flows.table3 import Sweep, completed, run
 from metaem_core.methods.registry import METHODS
 from metaem_core.methods.transfer_config import Method
 from tasks.progress import Finished, Step, listening
@@ -70,3 +70,13 @@ def test_every_method_can_be_chosen() -> None:
     assert set(everything.methods) == set(METHODS) == set(Method.__args__)  # type: ignore[attr-defined]
     with pytest.raises(BadSettings, match="methods"):
         read_settings({"methods": "emcdr,nonsense", "config": None})
+
+
+def test_metaem_may_be_named_among_the_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in every table; the others are those named, not all of them."""
+    named = read_settings({"methods": "metaem, emcdr", "config": None})
+    assert completed(named).methods == ("emcdr",)
+    alone = read_settings({"methods": "metaem", "config": None})
+    assert completed(alone).methods == ()
+    monkeypatch.setenv("METAEM_METHODS", "emcdr,metaem")
+    assert read_settings({"config": None}) == named
