@@ -27,7 +27,7 @@ class _About(TypedDict):
 
 def write_model(draft: Draft, model: DomainModel, domain: Domain) -> None:
     """Embeddings as Parquet keyed by id, networks as safetensors."""
-    size = model.common_items.shape[1]
+    k_u, k_c = model.user_embeddings.shape[1], model.common_items.shape[1]
     mean = float(model.item_offsets.mean())
     with torch.no_grad():
         vectors = model.profiles(torch.arange(len(domain.user_ids)))
@@ -42,8 +42,8 @@ def write_model(draft: Draft, model: DomainModel, domain: Domain) -> None:
         "bias": (model.item_offsets - mean).numpy(),
     }
     about = _About(mean_rating=mean, relu_last=model.relu_last, meta_reads_raw=model.meta_reads_raw)
-    draft.write_frame("users.parquet", pl.DataFrame(users), user_embeddings(size, vectors.shape[1]))
-    draft.write_frame("items.parquet", pl.DataFrame(items), item_embeddings(size))
+    draft.write_frame("users.parquet", pl.DataFrame(users), user_embeddings(k_u, vectors.shape[1]))
+    draft.write_frame("items.parquet", pl.DataFrame(items), item_embeddings(k_c))
     tensors = {**model.tensors(), ITEM_TRAITS: model.item_traits}
     draft.write_tensors(NETWORKS, tensors)
     draft.write_json("model.json", about)

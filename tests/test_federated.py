@@ -87,6 +87,16 @@ def test_one_layer_towers_have_the_central_gradient_too() -> None:
     assert worst_error(federated, central_gradients(stage._model, RATINGS)) < 1e-12
 
 
+@pytest.mark.parametrize("centred", [True, False])
+def test_widths_of_their_own_have_the_central_gradient_too(centred: bool) -> None:
+    """k_u, k_c and k_p all differ; MetaMF's k_c < k_p is among the shapes."""
+    widths = {"user_size": 5, "common_size": 3, "private_size": 7}
+    stage = pretraining(torch.float64, centred=centred, **widths)
+    federated = round_gradients(stage, CohortSimulation(RATINGS, torch.float64))
+    assert federated[0].shape == (len(COHORT), 5)
+    assert worst_error(federated, central_gradients(stage._model, RATINGS)) < 1e-12
+
+
 def central_gradients(model: DomainModel, ratings: Ratings) -> tuple[Tensor, ...]:
     """Eqs. 2-8 rating by rating on torch's own modules, everything in one place."""
     users = model.user_embeddings.clone().requires_grad_()
@@ -103,7 +113,7 @@ def central_gradients(model: DomainModel, ratings: Ratings) -> tuple[Tensor, ...
             seen = users[user] if model.meta_reads_raw else vector
             private = meta(seen).reshape(items.shape[1], -1)
             taste = vector @ item_tower(items[item] @ private)
-            rating = taste + model.item_offsets[item] + model.user_traits[user, 0]
+            rating = taste + model.item_offsets[item] + model.user_traits[user, :1].sum()
             errors.append((float(value) - rating) ** 2)
     parameters = [p for m in (meta, user_tower, item_tower) for p in m.parameters()]
     loss = torch.stack(errors).mean()

@@ -1,9 +1,11 @@
 """What defines the federated options taken from related work, one test or two for each."""
 
 import numpy as np
+import polars as pl
 import torch
-from worlds import random_ratings
+from worlds import planted_ratings, random_ratings
 
+from flows.settings import read_settings
 from metaem_core.federated.device import PrivateRatings
 from metaem_core.federated.fcf import FcfServer, ItemUpload, fcf_step, solve_users
 from metaem_core.federated.fedfast import Delegates, k_means, stratified_cohorts
@@ -13,14 +15,64 @@ from metaem_core.federated.pseudo_items import with_pseudo_items
 from metaem_core.federated.simulation import CohortSimulation
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.methods.pretrain_config import PretrainConfig
-from metaem_core.ratings import Ratings
+from metaem_core.metrics import rmse
+from metaem_core.ratings import Ratings, hold_out
+from tasks.artifacts import Store
+from tasks.domains import Domain
+from tasks.models import read_model, write_model
 
+PLANTED = planted_ratings(growth=0.3)
 RATINGS = random_ratings(n_users=120, n_items=200, mean_count=8, seed=1)
+
+
+def chosen(*assignments: str) -> PretrainConfig:
+    """What the command line's ``--set pretrain.<assignment>`` makes of the pretraining."""
+    settings = read_settings({"config": None}, [f"pretrain.{each}" for each in assignments])
+    return settings.pretrain
+
+
+def constant_rmse(config: PretrainConfig, ratings: Ratings) -> float:
+    """What the mean of the training ratings is off by on those held out to stop by."""
+    kept, held = hold_out(ratings, config.holdout, config.seed)
+    return rmse(np.full(len(held), kept.values.mean(), np.float32), held.values)
+
+
+def trained(config: PretrainConfig, ratings: Ratings) -> Pretraining:
+    work = Pretraining(config, ratings)
+    assert all(np.isfinite(stats.loss) for stats in work.training.epochs(lambda _: None))
+    return work
+
+
+def test_metamfs_factorisation_shrinks_the_item_table_and_predicts() -> None:
+    """``V^c`` n x 8 and ``V^p`` 8 x 32: products as wide, a quarter of the numbers downloaded."""
+    sizes, errors = [], []
+    for config in (chosen(), chosen("common_size=8", "private_size=32")):
+        work, everything = trained(config, PLANTED), torch.arange(PLANTED.n_items)
+        download = work.training.server.download(torch.arange(3), everything)
+        assert download.user_vectors.shape == (3, 32 + 3)
+        assert download.private_items[0].numel() == 8 * 32
+        sizes.append(download.common_items.numel())
+        errors.append(work.training.best_rmse)
+        assert errors[-1] < 0.95 * constant_rmse(config, PLANTED)
+    assert sizes[0] == 4 * sizes[1] == 32 * PLANTED.n_items
+    assert errors[1] < errors[0] + 0.01
+
+
+def test_a_domain_of_unequal_widths_survives_its_artifact(store: Store) -> None:
+    config = PretrainConfig(user_size=5, common_size=3, private_size=4, hidden_size=12)
+    model, ids = Pretraining(config, RATINGS).model(), [f"{n:03}" for n in range(200)]
+    with store.draft() as draft:
+        write_model(draft, model, Domain(RATINGS, pl.Series(ids[:120]), pl.Series(ids)))
+    read, users = read_model(store, draft.ref), torch.arange(120)
+    items = torch.arange(120) + 80
+    torch.testing.assert_close(
+        read.rate_own(users, users, items), model.rate_own(users, users, items)
+    )
 
 
 def touched(ratings: Ratings, user: int) -> set[int]:
     """The items whose gradient a device's upload does not leave at zero."""
-    config = PretrainConfig(hidden_size=12, common_size=6, private_size=3)
+    config = PretrainConfig(hidden_size=12, user_size=6, common_size=6, private_size=3)
     server = Pretraining(config, RATINGS).training.server
     cohort, backend = torch.tensor([user]), CohortSimulation(ratings, torch.float32)
     rows = backend.rows(cohort)

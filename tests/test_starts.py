@@ -202,7 +202,12 @@ def tastes_world(seed: int, taste: np.ndarray, n_items: int) -> Ratings:
     return Ratings(users, items, values, len(taste), n_items)
 
 
-def test_shared_taste_is_carried_over_before_the_mapping_trains() -> None:
+METAMF = {"common_size": 8, "private_size": 32}
+WIDE = {"user_size": 48, "common_size": 24}
+
+
+@pytest.mark.parametrize("widths", [{}, METAMF, WIDE], ids=["paper", "metamf", "wide"])
+def test_shared_taste_is_carried_over_before_the_mapping_trains(widths: dict[str, int]) -> None:
     taste = 0.7 * np.random.default_rng(4).standard_normal(200)
     source, full = tastes_world(5, taste, 40), tastes_world(6, taste, 50)
     held = np.arange(200) >= 150
@@ -210,7 +215,8 @@ def test_shared_taste_is_carried_over_before_the_mapping_trains() -> None:
     pair = DomainPair(source, full.of_users(~held), trainees, trainees)
     models = []
     for ratings in (pair.source, pair.target):
-        stage = Pretraining(replace(CONFIG, hidden_size=64, epochs=30, cohort_size=50), ratings)
+        config = replace(CONFIG, hidden_size=128, epochs=30, cohort_size=50, **widths)
+        stage = Pretraining(config, ratings)
         assert min(epoch.validation_rmse for epoch in stage.training.epochs(lambda _: None)) < 0.5
         models.append(stage.model())
     vectors, cold = models[0].profiles(torch.arange(200)), Queries(own.users, own.items, own.values)

@@ -20,7 +20,9 @@ from tests.worlds import random_ratings
 
 SOURCE = random_ratings(n_users=50, n_items=40, mean_count=8, seed=1)
 TARGET = random_ratings(n_users=60, n_items=30, mean_count=7, seed=2)
-PRETRAIN = PretrainConfig(hidden_size=16, common_size=8, private_size=4, cohort_size=8, epochs=4)
+PRETRAIN = PretrainConfig(
+    hidden_size=16, user_size=8, common_size=8, private_size=4, cohort_size=8, epochs=4
+)
 MAPPING = MappingConfig(hidden_size=16, cohort_size=8, epochs=4)
 STAGES = ["newton", "lazy", "dense", "personal", "mapping by task", "mapping by distance"]
 

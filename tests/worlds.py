@@ -3,6 +3,7 @@
 import numpy as np
 
 from metaem_core.ratings import Ratings
+from metaem_core.synthetic import SyntheticConfig, generate
 
 
 def random_ratings(n_users: int, n_items: int, mean_count: float, seed: int) -> Ratings:
@@ -15,3 +16,13 @@ def random_ratings(n_users: int, n_items: int, mean_count: float, seed: int) -> 
     items = np.concatenate([np.sort(draw.permutation(n_items)[:c]) for c in counts])
     values = draw.integers(1, 6, len(users)).astype(np.float32)
     return Ratings(users, items.astype(np.int64), values, n_users, n_items)
+
+
+def planted_ratings(growth: float) -> Ratings:
+    """The embedded world's music: quality, bias and two tastes behind whole stars."""
+    drawn = generate(SyntheticConfig(growth=growth), "music")
+    (persons, users), (shown, items) = (
+        np.unique(side, return_inverse=True) for side in (drawn.users, drawn.items)
+    )
+    order = np.lexsort((items, users))
+    return Ratings(users[order], items[order], drawn.values[order], len(persons), len(shown))

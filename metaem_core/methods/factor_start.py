@@ -14,13 +14,16 @@ def leave_saddle(model: DomainModel, item_counts: Tensor, start: torch.Generator
     """Start as matrix factorisation: at the plain start every gradient is a product of zeros.
 
     V^p_i starts near one projection P of k_c to k_p dimensions for everyone, MLP_item lifts it
-    back, MLP_user returns its input: ``r_hat = ... + u_i . P P^T v_j``. V^c starts wide, its first
-    seen dimension with the item's bias in front.
+    to k_u by Q, which is P where k_u = k_c, MLP_user returns its input:
+    ``r_hat = ... + u_i . Q P^T v_j``. V^c starts wide, its first seen dimension with the item's
+    bias in front.
     """
     offsets, items = model.item_offsets, model.common_items
-    projection = _orthogonal(items.shape[1], model.item_tower[0].shape[1], start).to(items.dtype)
-    _make_linear(model.user_tower, torch.eye(len(projection), dtype=items.dtype), start)
-    _make_linear(model.item_tower, projection, start)
+    k_u, k_c, k_p = model.user_embeddings.shape[1], items.shape[1], model.item_tower[0].shape[1]
+    projection = _orthogonal(k_c, k_p, start).to(items.dtype)
+    lift = projection if k_u == k_c else _orthogonal(k_u, k_p, start).to(items.dtype)
+    _make_linear(model.user_tower, torch.eye(k_u, dtype=items.dtype), start)
+    _make_linear(model.item_tower, lift, start)
     *_, weight, bias = model.meta_network
     weight.mul_(META_SHRINK)
     bias.copy_(projection.flatten())

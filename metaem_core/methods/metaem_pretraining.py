@@ -98,13 +98,13 @@ class Pretraining:
 def _fresh_domain(config: PretrainConfig, ratings: Ratings, dtype: torch.dtype) -> DomainModel:
     """Algorithm 1, line 1."""
     start = torch.Generator().manual_seed(config.seed)
-    k, hidden = config.common_size, config.hidden_size
+    k_u, k_c, k_p = config.user_size, config.common_size, config.private_size
 
-    def table(rows: int) -> Tensor:
-        return torch.randn(rows, k, generator=start, dtype=dtype) * config.init_std
+    def table(rows: int, size: int) -> Tensor:
+        return torch.randn(rows, size, generator=start, dtype=dtype) * config.init_std
 
     def three_layers(first: int, last: int) -> Parameters:
-        return init_mlp((first, hidden, hidden, last), start, dtype)
+        return init_mlp((first, config.hidden_size, config.hidden_size, last), start, dtype)
 
     def tower(first: int, last: int) -> Parameters:
         deep = config.base == "dnn"
@@ -112,14 +112,14 @@ def _fresh_domain(config: PretrainConfig, ratings: Ratings, dtype: torch.dtype) 
 
     offsets, of_items, of_users = _statistics(config, ratings, dtype)
     model = DomainModel(
-        user_embeddings=table(ratings.n_users),
-        common_items=table(ratings.n_items),
+        user_embeddings=table(ratings.n_users, k_u),
+        common_items=table(ratings.n_items, k_c),
         item_offsets=offsets,
         item_traits=of_items,
         user_traits=of_users,
-        meta_network=three_layers(k, k * config.private_size),
-        user_tower=tower(k, k),
-        item_tower=tower(config.private_size, k),
+        meta_network=three_layers(k_u, k_c * k_p),
+        user_tower=tower(k_u, k_u),
+        item_tower=tower(k_p, k_u),
         relu_last=config.relu_last,
         meta_reads_raw=config.meta_reads_raw,
     )

@@ -11,7 +11,8 @@ from metaem_core.ratings import RatingScale
 class PretrainConfig:
     """Stage 1, one domain (Algorithm 1)."""
 
-    common_size: int = 32  # k_c, also k_u
+    user_size: int = 32  # k_u
+    common_size: int = 32  # k_c
     private_size: int = 8  # k_p
     hidden_size: int = 128
     cohort_size: int = 1024  # |S|

@@ -79,14 +79,15 @@ def taste_line(
 ) -> Tensor:
     """The W (k_u, k_s) whose ``W u . item vector`` is closest to ``y``, a ridge of ``damping``.
 
-    It is sought in the k_p main directions of either side, so a device sums k_p^4 products.
+    It is sought in the main directions of either side, as many as V^c V^p has: d = min(k_c, k_p).
+    A device sums d^4 products.
     """
-    size = target.item_tower[0].shape[1]
+    size = min(target.common_items.shape[1], target.item_tower[0].shape[1])
     items = target.item_vectors()
     seen, given = _main_directions(tastes, size), _main_directions(items, size)
     x = (tastes @ seen)[torch.from_numpy(persons)].double()
     z = (items @ given)[torch.from_numpy(overlap.items)].double()
-    products = (z.unsqueeze(2) * x.unsqueeze(1)).flatten(1)  # (R, k_p * k_p)
+    products = (z.unsqueeze(2) * x.unsqueeze(1)).flatten(1)  # (R, d * d)
     square = products.T @ products
     square.diagonal().add_(damping)
     fitted = torch.linalg.solve(square, products.T @ torch.from_numpy(y).double())
