@@ -1,5 +1,7 @@
 """What defines the federated options taken from related work, one test or two for each."""
 
+from itertools import islice
+
 import numpy as np
 import polars as pl
 import torch
@@ -12,7 +14,7 @@ from metaem_core.federated.fedfast import Delegates, k_means, stratified_cohorts
 from metaem_core.federated.optimizers import LazyAdam
 from metaem_core.federated.protocol import Upload
 from metaem_core.federated.pseudo_items import with_pseudo_items
-from metaem_core.federated.simulation import CohortSimulation
+from metaem_core.federated.rounds import RoundStats
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.metrics import rmse
@@ -37,9 +39,13 @@ def constant_rmse(config: PretrainConfig, ratings: Ratings) -> float:
     return rmse(np.full(len(held), kept.values.mean(), np.float32), held.values)
 
 
+def ignored(stats: RoundStats) -> None:
+    pass
+
+
 def trained(config: PretrainConfig, ratings: Ratings) -> Pretraining:
     work = Pretraining(config, ratings)
-    assert all(np.isfinite(stats.loss) for stats in work.training.epochs(lambda _: None))
+    assert all(np.isfinite(stats.loss) for stats in work.training.epochs(ignored))
     return work
 
 
@@ -70,11 +76,9 @@ def test_a_domain_of_unequal_widths_survives_its_artifact(store: Store) -> None:
     )
 
 
-def touched(ratings: Ratings, user: int) -> set[int]:
+def touched(work: Pretraining, user: int) -> set[int]:
     """The items whose gradient a device's upload does not leave at zero."""
-    config = PretrainConfig(hidden_size=12, user_size=6, common_size=6, private_size=3)
-    server = Pretraining(config, RATINGS).training.server
-    cohort, backend = torch.tensor([user]), CohortSimulation(ratings, torch.float32)
+    server, backend, cohort = work.training.server, work.training.backend, torch.tensor([user])
     rows = backend.rows(cohort)
     upload = backend.gather(server.download(cohort, rows), cohort, rows)
     moved = upload.gradients["common_items"][0].abs().sum(1) > 0
@@ -83,13 +87,25 @@ def touched(ratings: Ratings, user: int) -> set[int]:
 
 def test_pseudo_items_make_an_upload_touch_unrated_items_too() -> None:
     """FedRec: what a device touches is its rated items and about ``share`` times as many."""
-    padded = with_pseudo_items(RATINGS, 3.0, seed=5)
-    user = int(np.bincount(RATINGS.users).argmax())
-    rated = set(RATINGS.items[RATINGS.users == user].tolist())
-    assert touched(RATINGS, user) == rated
-    assert rated < touched(padded, user)
-    added = len(padded) - len(RATINGS)
-    assert 2.4 < added / len(RATINGS) < 3.1  # a few are drawn twice
+    plain, padded = (Pretraining(chosen(f"pseudo_items={n}"), RATINGS) for n in (0, 3))
+    kept, _ = hold_out(RATINGS, plain.config.holdout, plain.config.seed)
+    added = 0
+    for user in np.unique(kept.users):
+        rated = set(kept.items[kept.users == user].tolist())
+        assert touched(plain, user) == rated <= touched(padded, user)
+        added += len(touched(padded, user) - rated)
+    assert 2.2 < added / len(kept) < 3  # some are drawn twice or were rated
+
+
+def test_pseudo_items_are_trained_on_and_neither_validated_nor_part_of_a_bias() -> None:
+    plain, padded = (Pretraining(chosen(f"pseudo_items={n}"), RATINGS) for n in (0, 3))
+    for name in ("item_offsets", "item_traits", "user_traits"):
+        assert torch.equal(getattr(plain.model(), name), getattr(padded.model(), name))
+    assert plain.training.validate() == padded.training.validate()
+    (before,), (after,) = (list(islice(w.training.epochs(ignored), 1)) for w in (plain, padded))
+    assert after.n_ratings > 3 * before.n_ratings
+    work = trained(chosen("pseudo_items=1"), PLANTED)
+    assert work.training.best_rmse < 0.95 * constant_rmse(work.config, PLANTED)
 
 
 def test_pseudo_items_carry_the_users_mean_and_leave_real_ratings_alone() -> None:

@@ -14,6 +14,7 @@ from metaem_core.federated.optimizers import (
     RowNewton,
     TableOptimizer,
 )
+from metaem_core.federated.pseudo_items import with_pseudo_items
 from metaem_core.federated.server import PretrainServer
 from metaem_core.federated.simulation import CohortSimulation
 from metaem_core.federated.towers import PersonalTowers
@@ -37,7 +38,9 @@ class Pretraining:
     ) -> None:
         self.config, self.dtype = config, dtype
         kept, held = hold_out(ratings, config.holdout, config.seed)
-        self._kept, self._held = kept, held
+        self._held = held
+        share = config.pseudo_items
+        seen = with_pseudo_items(kept, share, config.seed) if share else kept
         self._statistics = _statistics(config, ratings, dtype)  # for the result: of all ratings
         self._model = _fresh_domain(config, kept, dtype)
         self._towers: PersonalTowers | None = None
@@ -46,7 +49,7 @@ class Pretraining:
             "common_items": self._model.common_items,
             **self._model.tensors(),
         }
-        simulation = CohortSimulation(kept, dtype)
+        simulation = CohortSimulation(seen, dtype)
         users = torch.from_numpy(np.unique(kept.users))
         schedule = Schedule(config.cohort_size, config.epochs, config.patience, config.seed)
         if config.item_tower == "personal":
@@ -54,7 +57,7 @@ class Pretraining:
                 simulation, self._model.item_tower, kept.n_users, config.learning_rate, config.l2
             )
         self.training = Training(
-            self._server(), self._towers or simulation, users, schedule, live, self._validate
+            self._server(seen), self._towers or simulation, users, schedule, live, self._validate
         )
 
     def model(self) -> DomainModel:
@@ -71,10 +74,11 @@ class Pretraining:
             self._model.meta_reads_raw,
         )
 
-    def _server(self) -> PretrainServer:
+    def _server(self, seen: Ratings) -> PretrainServer:
+        """Rows are stepped by how much is trained on, whether it was rated or not."""
         model, config = self._model, self.config
         nets = (*model.meta_network, *model.user_tower, *model.item_tower)
-        of_user, of_item = _counts(self._kept)
+        of_user, of_item = _counts(seen)
         rounds = math.ceil(int((of_user > 0).sum()) / config.cohort_size)
         return PretrainServer(
             model,

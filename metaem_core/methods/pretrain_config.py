@@ -30,10 +30,11 @@ class PretrainConfig:
     tables: Literal["newton", "lazy", "dense"] = "newton"  # lazy and dense are Adam
     item_tower: Literal["shared", "personal"] = "shared"
     base: Literal["mf", "dnn"] = "dnn"  # towers as in Eqs. 5 and 6, or of one linear layer
+    pseudo_items: float = 0.0  # unrated items a device trains on, against its ratings (FedRec)
     scale: RatingScale = field(default_factory=RatingScale)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_positive(self, zero=("l2", "table_l2", "seed"))
+        require_positive(self, zero=("l2", "table_l2", "pseudo_items", "seed"))
         if not 0 < self.holdout < 1:
             raise ValueError(f"holdout must lie strictly between 0 and 1, got {self.holdout!r}")
