@@ -4,7 +4,9 @@ from itertools import islice
 
 import numpy as np
 import polars as pl
+import pytest
 import torch
+from torch import Tensor
 from worlds import planted_ratings, random_ratings
 
 from flows.settings import read_settings
@@ -12,7 +14,7 @@ from metaem_core.federated.device import PrivateRatings
 from metaem_core.federated.fcf import FcfServer, ItemUpload, fcf_step, solve_users
 from metaem_core.federated.fedfast import Delegates, k_means, stratified_cohorts
 from metaem_core.federated.optimizers import LazyAdam
-from metaem_core.federated.protocol import Upload
+from metaem_core.federated.protocol import Download, Upload
 from metaem_core.federated.pseudo_items import with_pseudo_items
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.methods.metaem_pretraining import Pretraining
@@ -148,6 +150,50 @@ def test_users_out_of_a_round_follow_those_of_their_cluster() -> None:
         torch.testing.assert_close(moved[follower], moved[4] / 2, rtol=1e-4, atol=1e-5)
     others = [user for user in range(15) if user % 3 != 1]
     assert moved[others].abs().max() == 0
+
+
+def first_epoch(work: Pretraining, watched: pytest.MonkeyPatch) -> tuple[list[Tensor], Tensor]:
+    """The cohorts whose devices were asked, and which users' rows the first of them moved (m,)."""
+    backend, table = work.training.backend, work.training.server.users.table
+    start, gather, asked, moved = table.clone(), backend.gather, [], []
+
+    def ask(download: Download, cohort: Tensor, rows: Tensor) -> Upload:
+        asked.append(cohort)
+        return gather(download, cohort, rows)
+
+    watched.setattr(backend, "gather", ask)
+    for _ in work.training.epochs(lambda _: moved.append((table != start).any(1))):
+        break
+    return asked, moved[0]
+
+
+def test_with_clusters_rounds_are_fedfasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = Pretraining(chosen("clusters=4", "cohort_size=30"), RATINGS)
+    group = k_means(work.training.server.users.table.clone(), 4)
+    asked, moved = first_epoch(work, monkeypatch)
+    everyone = torch.bincount(group[torch.cat(asked)], minlength=4)
+    assert int(everyone.sum()) == len(work.training.users)
+    for cohort in asked:
+        count = torch.bincount(group[cohort], minlength=4)
+        assert (count - everyone / len(asked)).abs().max() < 1
+    assert bool(moved.all())
+    asked, moved = first_epoch(Pretraining(chosen("cohort_size=30"), RATINGS), monkeypatch)
+    assert moved.nonzero().flatten().tolist() == asked[0].tolist()
+
+
+def test_the_discount_scales_what_followers_take_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = []
+    for discount in (0.2, 0.4):
+        work = Pretraining(chosen("clusters=4", f"discount={discount}"), RATINGS)
+        start = work.training.server.users.table.clone()
+        first_epoch(work, monkeypatch)  # all of them in one cohort, but user 0, who rated nothing
+        lengths.append(float((work.training.server.users.table - start)[0].norm()))
+    assert lengths[1] == pytest.approx(2 * lengths[0], rel=1e-4)
+
+
+def test_fedfast_predicts() -> None:
+    work = trained(chosen("clusters=10"), PLANTED)
+    assert work.training.best_rmse < 0.95 * constant_rmse(work.config, PLANTED)
 
 
 def test_fcf_uploads_nothing_by_user_and_its_gradient_is_the_central_one() -> None:

@@ -14,7 +14,9 @@ from metaem_core.models.domain import DomainModel
 
 @pytest.fixture(params=[True, False], ids=["calibrated", "paper"])
 def model(request: pytest.FixtureRequest) -> DomainModel:
-    config = PretrainConfig(hidden_size=16, user_size=6, common_size=6, private_size=3, centred=request.param)
+    config = PretrainConfig(
+        hidden_size=16, user_size=6, common_size=6, private_size=3, centred=request.param
+    )
     return Pretraining(config, random_ratings(9, 12, 4.0, seed=3)).model()
 
 

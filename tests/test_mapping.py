@@ -23,7 +23,9 @@ TARGET = random_ratings(n_users=60, n_items=30, mean_count=7, seed=2)
 TRAIN_SOURCE = np.array([4, 31, 7, 22, 45, 13, 28])
 TRAIN_TARGET = np.array([50, 1, 20, 33, 8, 41, 5])
 COHORT = torch.tensor([1, 8, 20, 41, 50])  # target indices, as the server samples them
-CONFIG = PretrainConfig(hidden_size=12, user_size=6, common_size=6, private_size=3, epochs=1, init_std=0.5)
+CONFIG = PretrainConfig(
+    hidden_size=12, user_size=6, common_size=6, private_size=3, epochs=1, init_std=0.5
+)
 
 
 def stage(loss: str, centred: bool = True) -> tuple[Mapping, Tensor, DomainModel]:

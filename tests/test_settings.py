@@ -73,6 +73,10 @@ WRONG = {
     "k=0": "'k'",
     "pretrain.epochs=many": "pretrain.epochs",
     "pretrain.epochz=3": "unknown setting 'pretrain.epochz'",
+    "pretrain.clusters=300": "clusters must not exceed cohort_size.*300 of 256",
+    "pretrain.clusters=-1": "clusters is too small",
+    "pretrain.discount=1.5": "discount must not exceed 1, got 1.5",
+    "pretrain.pseudo_items=-1": "pseudo_items is too small",
     "colour=red": "unknown setting 'colour'",
     "scale.low=9": "scale",
     "scale.step=0.3": "'scale'.*whole steps from low to high, got .*step=0.3",
@@ -87,6 +91,11 @@ WRONG = {
 def test_a_wrong_setting_is_named(assignment: str, told: str) -> None:
     with pytest.raises(BadSettings, match=told):
         read_settings({}, [assignment])
+
+
+def test_clusters_are_refused_where_every_user_moves_anyway() -> None:
+    with pytest.raises(BadSettings, match="clusters go with tables newton or lazy"):
+        read_settings({}, ["pretrain.clusters=4", "pretrain.tables=dense"])
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,15 @@ PRETRAIN = PretrainConfig(
     hidden_size=16, user_size=8, common_size=8, private_size=4, cohort_size=8, epochs=4
 )
 MAPPING = MappingConfig(hidden_size=16, cohort_size=8, epochs=4)
-STAGES = ["newton", "lazy", "dense", "personal", "mapping by task", "mapping by distance"]
+STAGES = [
+    "newton",
+    "lazy",
+    "dense",
+    "personal",
+    "clusters",
+    "mapping by task",
+    "mapping by distance",
+]
 
 
 def run(training: Training, epochs: int | None = None) -> list[EpochStats]:
@@ -54,6 +62,8 @@ def stage(kind: str) -> Pretraining | Mapping:
         return mapping(replace(MAPPING, loss="task" if "task" in kind else "distance"))
     if kind == "personal":
         return Pretraining(replace(PRETRAIN, item_tower="personal"), SOURCE)
+    if kind == "clusters":
+        return Pretraining(replace(PRETRAIN, clusters=3), SOURCE)
     length = 1.0 if kind == "newton" else 1e-2
     config = replace(PRETRAIN, tables=kind, table_learning_rate=length)  # type: ignore[arg-type]
     return Pretraining(config, SOURCE)

@@ -13,25 +13,31 @@ class Delegates:
     """ActvAGG: users out of a round move as those of their cluster in it did, less each time.
 
     A user who took part keeps his own step. What is passed on is the mean step of a cluster's
-    delegates, times ``discount``.
+    delegates, times ``discount``. Clusters are those of the table when an epoch's cohorts are
+    drawn, so a checkpoint between epochs needs no others.
     """
 
     def __init__(self, users: TableOptimizer, clusters: int, discount: float) -> None:
         self.users, self.clusters, self.discount = users, clusters, discount
         self.table = users.table
+        self.group = k_means(self.table, clusters)
+
+    def cohorts(self, users: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """An epoch's :func:`stratified_cohorts` of the clusters as they are now."""
+        self.group = k_means(self.table, self.clusters)
+        return stratified_cohorts(self.group, users, size, generator)
 
     def update(self, rows: Tensor, gradient: Tensor, upload: Upload) -> None:
         """One step of the delegates ``rows`` (B,), and of everyone who is like them."""
-        group = k_means(self.table, self.clusters)
         before = self.table.index_select(0, rows)
         self.users.update(rows, gradient, upload)
         step = self.table.index_select(0, rows) - before
-        mine = group.index_select(0, rows)
+        mine = self.group.index_select(0, rows)
         total = step.new_zeros(self.clusters, step.shape[1]).index_add_(0, mine, step)
         count = torch.bincount(mine, minlength=self.clusters).clamp_min(1).unsqueeze(1)
         follower = torch.ones(len(self.table), dtype=torch.bool)
         follower[rows] = False
-        passed_on = (self.discount * total / count).index_select(0, group)
+        passed_on = (self.discount * total / count).index_select(0, self.group)
         self.table.add_(passed_on * follower.unsqueeze(1))
 
     def state(self) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """The one training loop: Algorithm 1 lines 2-13 and Algorithm 2 lines 2-10."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +27,10 @@ class Server(Protocol):
         ...
 
 
+# who takes part (m,), devices a round, an epoch's order -> its cohorts, each ascending
+Draw = Callable[[Tensor, int, torch.Generator], tuple[Tensor, ...]]
+
+
 @dataclass(frozen=True)
 class RoundStats:
     """Totals of one round over its cohort."""
@@ -50,9 +54,7 @@ def run_round(server: Server, backend: Backend, cohort: Tensor) -> RoundStats:
     return RoundStats(upload.squared_error, upload.n_ratings)
 
 
-def run_epoch(
-    server: Server, backend: Backend, users: Tensor, size: int, generator: torch.Generator
-) -> Iterator[RoundStats]:
-    """One round a cohort until every user took part once."""
-    for cohort in cohorts(users, size, generator):
+def run_epoch(server: Server, backend: Backend, drawn: Iterable[Tensor]) -> Iterator[RoundStats]:
+    """One round a cohort."""
+    for cohort in drawn:
         yield run_round(server, backend, cohort)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metaem_core.federated.fedfast import Delegates
 from metaem_core.federated.optimizers import NetworkAdam, TableOptimizer
 from metaem_core.federated.protocol import Download, Upload
 from metaem_core.models.domain import DomainModel
@@ -27,7 +28,11 @@ class PretrainServer:
     trained = frozenset({"user_vectors", "private_items", "common_items", "item_tower"})
 
     def __init__(
-        self, model: DomainModel, users: TableOptimizer, items: TableOptimizer, nets: NetworkAdam
+        self,
+        model: DomainModel,
+        users: TableOptimizer | Delegates,
+        items: TableOptimizer,
+        nets: NetworkAdam,
     ) -> None:
         self.model, self.users, self.items, self.nets = model, users, items, nets
 

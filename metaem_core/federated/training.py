@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.federated.optimizers import restore
-from metaem_core.federated.rounds import RoundStats, Server, run_epoch
+from metaem_core.federated.rounds import Draw, RoundStats, Server, cohorts, run_epoch
 from metaem_core.federated.simulation import Backend
 from metaem_core.federated.stopping import BestEpoch
 from metaem_core.metrics import mae, rmse
@@ -59,9 +59,10 @@ class Training:
         schedule: Schedule,
         live: dict[str, Tensor],
         validate: Callable[[], Errors],
+        draw: Draw = cohorts,
     ) -> None:
         self.server, self.backend, self.users, self.schedule = server, backend, users, schedule
-        self.validate = validate
+        self.validate, self.draw = validate, draw
         self.best = BestEpoch(live, schedule.patience)
         self.epoch = torch.tensor(0)
         self._curve = torch.zeros(schedule.epochs, len(EpochStats._fields), dtype=torch.float64)
@@ -83,10 +84,8 @@ class Training:
             epoch = int(self.epoch)
             squared_error, n_ratings = 0.0, 0
             order = torch.Generator().manual_seed(epoch_seed(self.schedule.seed, epoch))
-            rounds = run_epoch(
-                self.server, self.backend, self.users, self.schedule.cohort_size, order
-            )
-            for done in rounds:
+            drawn = self.draw(self.users, self.schedule.cohort_size, order)
+            for done in run_epoch(self.server, self.backend, drawn):
                 squared_error += done.squared_error
                 n_ratings += done.n_ratings
                 on_round(done)

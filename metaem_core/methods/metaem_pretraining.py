@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.bias import fitted_biases
+from metaem_core.federated.fedfast import Delegates
 from metaem_core.federated.optimizers import (
     DenseAdam,
     LazyAdam,
@@ -15,6 +16,7 @@ from metaem_core.federated.optimizers import (
     TableOptimizer,
 )
 from metaem_core.federated.pseudo_items import with_pseudo_items
+from metaem_core.federated.rounds import cohorts
 from metaem_core.federated.server import PretrainServer
 from metaem_core.federated.simulation import CohortSimulation
 from metaem_core.federated.towers import PersonalTowers
@@ -56,8 +58,15 @@ class Pretraining:
             self._towers = PersonalTowers(
                 simulation, self._model.item_tower, kept.n_users, config.learning_rate, config.l2
             )
+        server = self._server(seen)
         self.training = Training(
-            self._server(seen), self._towers or simulation, users, schedule, live, self._validate
+            server,
+            self._towers or simulation,
+            users,
+            schedule,
+            live,
+            self._validate,
+            server.users.cohorts if isinstance(server.users, Delegates) else cohorts,
         )
 
     def model(self) -> DomainModel:
@@ -80,9 +89,10 @@ class Pretraining:
         nets = (*model.meta_network, *model.user_tower, *model.item_tower)
         of_user, of_item = _counts(seen)
         rounds = math.ceil(int((of_user > 0).sum()) / config.cohort_size)
+        users = _table_optimizer(model.user_embeddings, config, of_user, torch.ones(len(of_user)))
         return PretrainServer(
             model,
-            _table_optimizer(model.user_embeddings, config, of_user, torch.ones(len(of_user))),
+            Delegates(users, config.clusters, config.discount) if config.clusters else users,
             _table_optimizer(model.common_items, config, of_item, _visits(of_item, rounds)),
             NetworkAdam(nets, config.learning_rate, config.l2),
         )

@@ -30,11 +30,22 @@ class PretrainConfig:
     tables: Literal["newton", "lazy", "dense"] = "newton"  # lazy and dense are Adam
     item_tower: Literal["shared", "personal"] = "shared"
     base: Literal["mf", "dnn"] = "dnn"  # towers as in Eqs. 5 and 6, or of one linear layer
+    clusters: int = 0  # of users, each with its share of a cohort (FedFast); 0: plain cohorts
+    discount: float = 0.5  # of the step that a cluster's delegates pass on to its others
     pseudo_items: float = 0.0  # unrated items a device trains on, against its ratings (FedRec)
     scale: RatingScale = field(default_factory=RatingScale)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_positive(self, zero=("l2", "table_l2", "pseudo_items", "seed"))
+        require_positive(self, zero=("l2", "table_l2", "pseudo_items", "clusters", "seed"))
+        if self.clusters > self.cohort_size:
+            raise ValueError(
+                f"clusters must not exceed cohort_size, of which each has its share: "
+                f"{self.clusters!r} of {self.cohort_size!r}"
+            )
+        if self.clusters and self.tables == "dense":
+            raise ValueError("clusters go with tables newton or lazy: dense moves all users anyway")
+        if self.discount > 1:
+            raise ValueError(f"discount must not exceed 1, got {self.discount!r}")
         if not 0 < self.holdout < 1:
             raise ValueError(f"holdout must lie strictly between 0 and 1, got {self.holdout!r}")
