@@ -21,7 +21,7 @@ Betas = Annotated[str | None, typer.Option(help="Cold fractions, such as 0.2,0.5
 Seeds = Annotated[str | None, typer.Option(help="Seeds, such as 1,2,3.")]
 Tasks = Annotated[str, typer.Option(help="Tasks, such as movie-music,book-music.")]
 Methods = Annotated[str | None, typer.Option(help="tgt, cmf, ..., beside metaem; all if not set.")]
-Bases = Annotated[str | None, typer.Option(help="Base models: mf, gmf, dnn.")]
+Bases = Annotated[str | None, typer.Option(help="Base models: mf, gmf, dnn, fcf.")]
 Runner = Annotated[str, typer.Option(help="local processes, or a cluster: dask, ray.")]
 Address = Annotated[str | None, typer.Option(help="Of the cluster: tcp://host:8786.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Stages run at once.")]

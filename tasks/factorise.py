@@ -1,4 +1,4 @@
-"""Independent pretraining of one domain in one place, as the centralised methods need it."""
+"""Independent pretraining of one domain as factors, as the other methods of Table 3 need it."""
 
 from metaem_core.methods.factor_config import FactorConfig
 from tasks.artifacts import ArtifactRef, Store

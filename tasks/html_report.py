@@ -55,8 +55,9 @@ VECTORS = (
     "the mean distance between the two vectors of one user over that between those of two users."
 )
 BASES = (
-    "EMCDR, PTUPCDR and MetaEM on MF, GMF and a two-tower DNN at the lowest cold share, as far as "
-    "they were run. MetaEM's own are towers; on MF they have one linear layer."
+    "EMCDR, PTUPCDR and MetaEM on MF, on FCF, which is MF trained by devices, on GMF and on a "
+    "two-tower DNN at the lowest cold share, as far as they were run. MetaEM's own are towers; on "
+    "MF they have one linear layer."
 )
 GROUPS = (
     "Left, users by how much the source knows of them; right, items by how much the target does. "

@@ -38,7 +38,7 @@ def beats(results: Results, profile: Profile) -> Html:
         f"Profile {profile}: in how many of {len(results.cells)} cells the RMSE is lower, and in "
         "how many it is significantly lower or higher"
     )
-    folded = [details("The same on GMF and DNN", tallied(other, caption))] if other else []
+    folded = [details("The same on other base models", tallied(other, caption))] if other else []
     return join([tallied([*results.of_profile(""), *plain], caption), *folded])
 
 
@@ -81,7 +81,7 @@ def errors(results: Results, task: str, profile: Profile) -> Html:
     if other:
         parts.append(
             details(
-                f"{titled(task)} on GMF and DNN",
+                f"{titled(task)} on other base models",
                 _errors(results, task, profile, [*trivial, *other], caption),
             )
         )

@@ -24,7 +24,7 @@ class Named:
 
     name: str  # as tables have it
     method: str
-    base: str  # mf, gmf, dnn; none for trivial predictors and for MetaEM's own two towers
+    base: str  # mf, fcf, gmf, dnn; none for trivial predictors and for MetaEM's own two towers
     profile: Profile
 
     @property

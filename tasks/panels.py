@@ -141,7 +141,7 @@ def base_panels(results: Results, profile: Profile) -> Iterator[Panel]:
 
 def _bars(axis: "Axes", results: Results, task: str, metric: str, methods: Sequence[Named]) -> None:
     beta = results.betas(task)[0]
-    order = ("mf", "gmf", "dnn", "")
+    order = ("mf", "fcf", "gmf", "dnn", "")
     ordered = sorted(methods, key=lambda m: (GENERALISED.index(m.method), order.index(m.base)))
     for place, each in enumerate(ordered):
         score = results.scores[task, beta, each.name, metric]

@@ -1,5 +1,6 @@
 """What defines the federated options taken from related work, one test or two for each."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 from worlds import planted_ratings, random_ratings
 
 from flows.settings import read_settings
+from metaem_core.bias import fitted_biases
 from metaem_core.federated.device import PrivateRatings
 from metaem_core.federated.fcf import FcfServer, ItemUpload, fcf_step, solve_users
 from metaem_core.federated.fedfast import Delegates, k_means, stratified_cohorts
@@ -17,6 +19,8 @@ from metaem_core.federated.optimizers import LazyAdam
 from metaem_core.federated.protocol import Download, Upload
 from metaem_core.federated.pseudo_items import with_pseudo_items
 from metaem_core.federated.rounds import RoundStats
+from metaem_core.methods.factor_config import FactorConfig
+from metaem_core.methods.factorisation import Factorisation
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.metrics import rmse
@@ -196,24 +200,26 @@ def test_fedfast_predicts() -> None:
     assert work.training.best_rmse < 0.95 * constant_rmse(work.config, PLANTED)
 
 
-def test_fcf_uploads_nothing_by_user_and_its_gradient_is_the_central_one() -> None:
+def fcf_world() -> tuple[FcfServer, PrivateRatings]:
+    """Item vectors at random, every user's device and all ratings less their mean."""
     draw = torch.Generator().manual_seed(3)
     items = torch.randn(200, 4, generator=draw, dtype=torch.float64)
-    offsets = torch.full((200,), 3.0, dtype=torch.float64)
-    server = FcfServer(items, offsets, 0.05, 0.0, damping=2.0)
-    values = torch.from_numpy(RATINGS.values).double()
-    ratings = PrivateRatings(
-        torch.from_numpy(RATINGS.users), torch.from_numpy(RATINGS.items), values
-    )
-    download = server.download()
+    owner, rows = torch.from_numpy(RATINGS.users), torch.from_numpy(RATINGS.items)
+    ratings = PrivateRatings(owner, rows, torch.from_numpy(RATINGS.values).double() - 3)
+    return FcfServer(items, 0.05, 0.0, damping=2.0), ratings
+
+
+def test_fcf_uploads_nothing_by_user_and_its_gradient_is_the_central_one() -> None:
+    server, ratings = fcf_world()
+    download = server.download(torch.arange(200))
     users = solve_users(download, ratings, 120)
-    one = RATINGS.users == 7
-    seen, left = items[RATINGS.items[one]], values[torch.from_numpy(one)] - 3
+    one = ratings.owner == 7
+    seen, left = download.items[ratings.rows[one]], ratings.values[one]
     ridge = torch.vstack([seen, 2.0**0.5 * torch.eye(4, dtype=torch.float64)])
     wanted = torch.linalg.lstsq(ridge, torch.cat([left, torch.zeros(4).double()]).unsqueeze(1))
     torch.testing.assert_close(users[7], wanted.solution[:, 0])
-    leaf = items.clone().requires_grad_()
-    error = values - 3 - (users[ratings.owner] * leaf[ratings.rows]).sum(1)
+    leaf = download.items.clone().requires_grad_()
+    error = ratings.values - (users[ratings.owner] * leaf[ratings.rows]).sum(1)
     (central,) = torch.autograd.grad(error.square().sum(), [leaf])
     upload = fcf_step(download, ratings, 120)
     torch.testing.assert_close(upload.items, central, rtol=1e-12, atol=1e-12)
@@ -225,14 +231,60 @@ def test_fcf_uploads_nothing_by_user_and_its_gradient_is_the_central_one() -> No
 
 
 def test_fcf_learns() -> None:
-    draw = torch.Generator().manual_seed(3)
-    items = 0.3 * torch.randn(200, 4, generator=draw)
-    server = FcfServer(items, torch.full((200,), 3.0), 0.05, 0.0, damping=1.0)
-    owner, rows = torch.from_numpy(RATINGS.users), torch.from_numpy(RATINGS.items)
-    ratings = PrivateRatings(owner, rows, torch.from_numpy(RATINGS.values))
+    server, ratings = fcf_world()
     errors = []
     for _ in range(30):
-        upload = fcf_step(server.download(), ratings, 120)
+        upload = fcf_step(server.download(torch.arange(200)), ratings, 120)
         server.apply(upload)
         errors.append(upload.squared_error)
     assert errors[-1] < 0.5 * errors[0]
+
+
+def factorised(*assignments: str) -> FactorConfig:
+    """``metaem table3 --bases fcf``, as the command's grid asks for it."""
+    settings = read_settings({"config": None, "bases": "fcf"}, assignments)
+    return replace(settings.factors, base=settings.bases[0])
+
+
+def test_what_fcfs_devices_send_tells_no_user_vector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that reaches the server's table are the summed gradients of cohorts."""
+    sent: list[ItemUpload] = []
+    apply = FcfServer.apply
+
+    def take(server: FcfServer, upload: ItemUpload) -> None:
+        sent.append(upload)
+        apply(server, upload)
+
+    monkeypatch.setattr(FcfServer, "apply", take)
+    work = Factorisation(factorised("factors.batch_size=30", "factors.epochs=2"), RATINGS)
+    curve = list(work.epochs())
+    kept, _ = hold_out(RATINGS, work.config.holdout, work.config.seed)
+    rounds = -(-len(np.unique(kept.users)) // 30)
+    assert len(sent) == rounds * len(curve)
+    assert sum(upload.n_ratings for upload in sent) == len(kept) * len(curve)
+    for upload in sent:
+        widths = [value.shape for value in vars(upload).values() if isinstance(value, Tensor)]
+        assert widths == [upload.items.shape]
+        assert upload.items.shape[0] <= upload.n_ratings
+
+
+def test_fcf_predicts_about_as_well_as_mf_in_one_place() -> None:
+    """And its users' vectors are each the best for the ratings on his device."""
+    best, config = {}, factorised("factors.size=4")
+    for base in ("mf", "fcf"):
+        work = Factorisation(replace(config, base=base), PLANTED)  # type: ignore[arg-type]
+        untrained = work.model()
+        curve = [epoch.validation_rmse for epoch in work.epochs()]
+        best[base] = min(curve)
+        model = work.model()
+        assert (model.base, model.head, model.items.shape) == ("mf", (), untrained.items.shape)
+    assert best["fcf"] < best["mf"] + 0.005
+    kept, held = hold_out(PLANTED, config.holdout, config.seed)
+    bias_alone = fitted_biases(kept).residuals(held)
+    assert best["fcf"] < 0.98 * float(np.sqrt(np.mean(np.square(bias_alone))))
+    left = torch.from_numpy(fitted_biases(kept).residuals(kept))
+    seen, users = model.items[torch.from_numpy(kept.items)], torch.from_numpy(kept.users)
+    error = left - (model.users[users] * seen).sum(1)
+    slope = config.damping * model.users.clone()
+    slope.index_add_(0, users, -error.unsqueeze(1) * seen)
+    assert slope.abs().max() < 1e-3

@@ -25,7 +25,7 @@ from metaem_core.ratings import Ints, Ratings, RatingScale
 from tests.worlds import random_ratings
 
 SCALE = RatingScale()
-BASES: tuple[Base, ...] = ("mf", "gmf", "dnn")
+BASES: tuple[Base, ...] = ("mf", "gmf", "dnn", "fcf")
 PAPER = (
     FactorConfig(
         size=4, centred=False, init_std=1, learning_rate=0.01, l2=0, epochs=3, patience=0, holdout=0

@@ -24,7 +24,7 @@ SMALL = [
 
 
 def settings(folder: Path) -> Settings:
-    options = {"store": folder / "store", "betas": "0.5", "methods": "emcdr,tgt"}
+    options = {"store": folder / "store", "betas": "0.5", "methods": "emcdr,tgt", "bases": "fcf"}
     return read_settings({**options, "config": None}, SMALL)
 
 
@@ -37,7 +37,7 @@ def test_work_that_cells_and_tasks_share_is_done_once(prefect_server: None, tmp_
         reported = run(chosen, Sweep.of(chosen, TASKS, "local", None)).report
     summary = store.read_frame(reported, "summary.parquet")
     assert {*summary["task"]} == {*TASKS.split(",")}
-    assert {"emcdr", "tgt", "metaem"} < {*summary["method"]}
+    assert {"emcdr-fcf", "tgt-fcf", "metaem"} < {*summary["method"]}
     ends = [each for each in news if isinstance(each, Finished)]
     done = Counter(each.label.split()[0] for each in ends if not each.reused)
     assert done["download"] == done["filter"] == 3  # movie, music, book

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.methods.factor_steps import FactorSteps
+from metaem_core.methods.factorisation import steps_of
 from metaem_core.methods.method import ColdModel, OnEpoch, Problem
 from metaem_core.methods.transfer_config import TransferConfig
 from metaem_core.models.factors import FactorModel, user_vectors
@@ -24,7 +24,7 @@ def cmf(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdMode
     pair, factors = problem.pair, problem.factors_of(config)
     source, target = pair.source, pair.target
     owners = joint_users(pair)
-    steps = FactorSteps(
+    steps = steps_of(
         factors,
         source.n_users + target.n_users,
         source.n_items + target.n_items,
@@ -36,11 +36,11 @@ def cmf(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdMode
     )
 
     def carry(users: Tensor) -> Tensor:
-        return user_vectors(factors.base, steps.head, steps.users[users])
+        return user_vectors(steps.base, steps.head, steps.users[users])
 
     rows, items = torch.from_numpy(owners), steps.items[source.n_items :]
     joint = FactorModel(
-        factors.base,
+        steps.base,
         steps.users[rows],
         items,
         problem.target.offsets,
@@ -48,7 +48,7 @@ def cmf(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdMode
         steps.head,
     )
     cold = ColdModel(problem, carry, joint)
-    cold.follow(steps.step, len(steps.values), factors, steps.live, steps.settle, on_epoch)
+    cold.follow(steps.step, steps.n, factors, steps.live, steps.settle, on_epoch)
     return cold
 
 

@@ -1,4 +1,4 @@
-"""The settings of a centrally trained domain; no torch here, so that asking costs no time."""
+"""The settings of a domain of factors; no torch here, so that asking for them costs no time."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 from metaem_core.methods.checks import require_positive
 from metaem_core.ratings import RatingScale
 
-Base = Literal["mf", "gmf", "dnn"]
+Base = Literal["mf", "gmf", "dnn", "fcf"]  # fcf is mf, trained by devices
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,10 @@ class FactorConfig:
 
     base: Base = "mf"
     size: int = 10  # k
-    batch_size: int = 256  # ratings a step
+    batch_size: int = 256  # ratings a step; fcf: devices a round
     learning_rate: float = 3e-3
     l2: float = 1.5e-3  # of the rows a step touches
+    damping: float = 1.0  # fcf: lambda of a device's own ridge
     init_std: float = 0.01
     epochs: int = 40
     patience: int = 4  # epochs without a better validation RMSE before stopping

@@ -19,16 +19,14 @@ class FactorSteps:
     ) -> None:
         """``users`` and ``items`` (R,) of the ratings; their values are :attr:`values`."""
         self.base = config.base
-        # two domains of one seed must not start alike: shared users may have like indices
-        seed = np.random.SeedSequence([config.seed, n_users, n_items]).generate_state(1)
-        draw = torch.Generator().manual_seed(int(seed[0]))
+        draw = generator(config, n_users, n_items)
         start = torch.randn(n_users + n_items, config.size, generator=draw) * config.init_std
         self._adam = RowAdam(start, config.learning_rate, config.l2)
         self.users, self.items = torch.split(self._adam.table, [n_users, n_items])
         self.head = init_head(config.base, config.size, draw)
         self._nets = NetworkAdam(self.head, config.learning_rate, 0.0) if self.head else None
         self._rows = torch.stack([users, items + n_users])
-        self.values = torch.zeros(len(users))
+        self.values, self.n = torch.zeros(len(users)), len(users)
 
     @property
     def live(self) -> tuple[Tensor, ...]:
@@ -61,6 +59,12 @@ class FactorSteps:
         loss = torch.dot(error, error)
         slope, *nets = torch.autograd.grad(loss / len(values), [rows, *head])
         return loss.detach(), slope, tuple(nets)
+
+
+def generator(config: FactorConfig, n_users: int, n_items: int) -> torch.Generator:
+    """Two domains of one seed must not start alike: shared users may have like indices."""
+    seed = np.random.SeedSequence([config.seed, n_users, n_items]).generate_state(1)
+    return torch.Generator().manual_seed(int(seed[0]))
 
 
 def _mf_gradient(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

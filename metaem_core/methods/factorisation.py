@@ -1,14 +1,16 @@
-"""Independent pretraining of one domain: MF, GMF or a two-tower DNN by minibatches of ratings."""
+"""Independent pretraining of one domain: MF, GMF or a two-tower DNN in one place, or FCF."""
 
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from metaem_core.bias import fitted_biases
 from metaem_core.federated.training import EpochStats, Errors, clipped_errors
 from metaem_core.fitting import NOTHING_HELD_OUT, Schedule, fit
 from metaem_core.methods.factor_config import FactorConfig
 from metaem_core.methods.factor_steps import FactorSteps
+from metaem_core.methods.fcf_steps import FcfSteps
 from metaem_core.models.factors import FactorModel
 from metaem_core.ratings import Ratings, hold_out
 
@@ -20,7 +22,7 @@ class Factorisation:
         self.config, self._ratings = config, ratings
         kept, self._held = hold_out(ratings, config.holdout, config.seed)
         users, items = torch.from_numpy(kept.users), torch.from_numpy(kept.items)
-        self._steps = FactorSteps(config, ratings.n_users, ratings.n_items, users, items)
+        self._steps = steps_of(config, ratings.n_users, ratings.n_items, users, items)
         self._kept_model = self._model(kept)
         self._steps.values = self._kept_model.residuals(users, items, torch.from_numpy(kept.values))
 
@@ -28,7 +30,7 @@ class Factorisation:
         """Train to the end."""
         config, steps = self.config, self._steps
         schedule = Schedule(config.batch_size, config.epochs, config.patience, config.seed)
-        yield from fit(steps.step, len(steps.values), schedule, steps.live, self._validate)
+        yield from fit(steps.step, steps.n, schedule, steps.live, self._validate)
 
     def model(self) -> FactorModel:
         """The domain as it is now, its biases those of all ratings."""
@@ -41,7 +43,7 @@ class Factorisation:
             biases = fitted_biases(known)
             offsets = torch.from_numpy(biases.mean + biases.item)
             bias = torch.from_numpy(biases.user).unsqueeze(1)
-        return FactorModel(self.config.base, users, items, offsets, bias, head)
+        return FactorModel(self._steps.base, users, items, offsets, bias, head)
 
     def _validate(self) -> Errors:
         self._steps.settle()
@@ -50,3 +52,11 @@ class Factorisation:
         users, items = torch.from_numpy(self._held.users), torch.from_numpy(self._held.items)
         predicted = self._kept_model.rate_own(users, items)
         return clipped_errors(predicted, self._held.values, self.config.scale)
+
+
+def steps_of(
+    config: FactorConfig, n_users: int, n_items: int, users: Tensor, items: Tensor
+) -> FactorSteps | FcfSteps:
+    """What trains the base model on ratings of ``users`` and ``items`` (R,)."""
+    steps = FcfSteps if config.base == "fcf" else FactorSteps
+    return steps(config, n_users, n_items, users, items)

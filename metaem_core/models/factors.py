@@ -1,4 +1,4 @@
-"""A domain trained in one place: MF, GMF or a two-tower DNN, the base models of Figure 3."""
+"""A domain of factors: MF, GMF or a two-tower DNN, the base models of Figure 3."""
 
 from dataclasses import dataclass, replace
 
@@ -15,7 +15,7 @@ TOWER = 4  # parameters of a tower: two layers, k -> 2k -> k
 class FactorModel:
     """``r_hat = offset_j + b_i + match(u_i, v_j)``."""
 
-    base: Base
+    base: Base  # mf for fcf too
     users: Tensor  # embeddings (m, k)
     items: Tensor  # embeddings (n, k)
     offsets: Tensor  # mean rating + item bias (n,); zeros where uncentred

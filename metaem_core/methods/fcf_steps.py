@@ -1,0 +1,58 @@
+"""Federated factorisation (FCF): one round a batch, of devices instead of ratings."""
+
+import torch
+from torch import Tensor
+
+from metaem_core.federated.device import PrivateRatings
+from metaem_core.federated.fcf import FcfServer, ItemDownload, fcf_step, solve_users
+from metaem_core.methods.by_user import ByUser
+from metaem_core.methods.factor_config import Base, FactorConfig
+from metaem_core.methods.factor_steps import generator
+from metaem_core.models.mlp import Parameters
+
+
+class FcfSteps:
+    """``min sum (y - u_i . v_j)^2 + lambda |u_i|^2``: V by the server, each u on its device."""
+
+    base: Base = "mf"  # what it trains
+    head: Parameters = ()
+
+    def __init__(
+        self, config: FactorConfig, n_users: int, n_items: int, users: Tensor, items: Tensor
+    ) -> None:
+        """``users`` and ``items`` (R,) of the ratings; their values are :attr:`values`."""
+        draw = generator(config, n_users, n_items)
+        start = torch.randn(n_items, config.size, generator=draw) * config.init_std
+        self._server = FcfServer(start, config.learning_rate, config.l2, config.damping)
+        self.users, self.items = torch.zeros(n_users, config.size), self._server.adam.table
+        self.values = torch.zeros(len(users))
+        self._order, count = users.argsort(stable=True), torch.bincount(users, minlength=n_users)
+        self._rated = ByUser(items[self._order], count.cumsum(0) - count, count, n_items)
+        self._devices, self._cohort_size = count.nonzero().flatten(), config.batch_size
+        self.n = len(self._devices)
+
+    @property
+    def live(self) -> tuple[Tensor, ...]:
+        """What :meth:`step` changes; current after :meth:`settle`."""
+        return self.items, self.users
+
+    def step(self, batch: Tensor) -> Tensor:
+        """One round of a cohort; returns its mean squared error, once a device."""
+        download, ratings = self._round(self._devices.index_select(0, batch))
+        upload = fcf_step(download, ratings, len(batch))
+        self._server.apply(upload)
+        return torch.tensor(upload.squared_error / upload.n_ratings * len(batch))
+
+    def settle(self) -> None:
+        """Bring every item up to date, and have every device solve its vector from them."""
+        self._server.adam.settle()
+        for cohort in torch.split(self._devices, self._cohort_size):
+            self.users[cohort] = solve_users(*self._round(cohort), len(cohort))
+
+    def _round(self, cohort: Tensor) -> tuple[ItemDownload, PrivateRatings]:
+        """What a cohort is given, just the items that it rated, and the ratings it has."""
+        places = self._rated.rows(cohort)
+        rows, asked = torch.unique(self._rated.items[places], return_inverse=True)
+        owner = torch.arange(len(cohort)).repeat_interleave(self._rated.count[cohort])
+        ratings = PrivateRatings(owner, asked, self.values[self._order[places]])
+        return self._server.download(rows), ratings
