@@ -30,6 +30,7 @@ class Breakage:
 EQUALITY = "tests/test_federated.py"
 LEAK = "tests/test_leak.py"
 RESUME = "tests/test_training.py tests/test_kill.py"
+OPTIONS = "tests/test_federated_options.py"
 HIT = "tests/test_caching.py tests/test_artifacts.py"
 BREAKAGES = (
     Breakage(
@@ -122,6 +123,27 @@ BREAKAGES = (
         "np.random.SeedSequence([seed, epoch])",
         "np.random.SeedSequence()",
         RESUME,
+    ),
+    Breakage(
+        "options: devices never see the pseudo-items",
+        "metaem_core/methods/metaem_pretraining.py",
+        "CohortSimulation(seen, dtype)",
+        "CohortSimulation(kept, dtype)",
+        OPTIONS,
+    ),
+    Breakage(
+        "options: cohorts hold no share of each cluster",
+        "metaem_core/federated/training.py",
+        "drawn = self.draw(",
+        "drawn = cohorts(",
+        OPTIONS,
+    ),
+    Breakage(
+        "options: fcf is trained in one place",
+        "metaem_core/methods/factorisation.py",
+        'FcfSteps if config.base == "fcf" else FactorSteps',
+        "FactorSteps",
+        OPTIONS,
     ),
     Breakage(
         "verify on hit: records are trusted",
