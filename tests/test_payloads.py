@@ -51,7 +51,7 @@ def test_a_layout_carries_the_bytes_of_what_it_says() -> None:
     device = torch.tensor([5])
     count = int((RATINGS.users == 5).sum())
     tower = sum(p.numel() for p in stage._model.item_tower)
-    both = 1 + k + 3 + tower  # squared error, user and MLP_item
+    both = 1 + stage.config.user_size + 3 + tower  # squared error, user and MLP_item
     constants = n * 4
     expected = {
         LiteralPayload(): (n * k + k * k_p + constants + both, n * k + k * k_p + both),
@@ -73,7 +73,14 @@ def test_a_layout_carries_the_bytes_of_what_it_says() -> None:
 
 
 @pytest.mark.parametrize("way", ["literal", "product", "rows"])
-@pytest.mark.parametrize("options", [{}, {"base": "mf", "centred": False}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"base": "mf", "centred": False},
+        {"user_size": 5, "common_size": 3, "private_size": 7},
+    ],
+)
 def test_costs_are_those_of_rounds_that_were_run(way: Mode, options: dict[str, object]) -> None:
     stage = pretraining(torch.float32, **options)
     device = torch.tensor([8])

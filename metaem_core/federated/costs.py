@@ -46,15 +46,15 @@ def exchanged(mode: Mode, rows: int, config: PretrainConfig) -> Traffic:
 
 def _download(rows: int, config: PretrainConfig) -> Download:
     traits = ITEM_TRAITS if config.centred else 0
-    k, p, h = config.common_size, config.private_size, config.hidden_size
-    widths = (p, h, h, k) if config.base == "dnn" else (p, k)
+    k_u, k_c, k_p = config.user_size, config.common_size, config.private_size
+    hidden = (config.hidden_size,) * 2 if config.base == "dnn" else ()
     return Download(
-        torch.zeros(1, k + traits),
-        torch.zeros(1, k, p),
-        torch.zeros(rows, k),
+        torch.zeros(1, k_u + traits),
+        torch.zeros(1, k_c, k_p),
+        torch.zeros(rows, k_c),
         torch.zeros(rows),
         torch.zeros(rows, traits),
-        init_mlp(widths, torch.Generator(), torch.float32),
+        init_mlp((k_p, *hidden, k_u), torch.Generator(), torch.float32),
         config.relu_last,
         frozenset(),
     )
