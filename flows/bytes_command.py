@@ -15,6 +15,10 @@ def bytes_(
     with plain_errors():
         settings = open_settings(context.params)
         from flows.display import stdout, traffic_table
+        from metaem_core.synthetic_size import SCALES
 
-        for domain in settings.task.split("-"):
-            stdout().print(traffic_table(domain, settings.pretrain))
+        sizes = {str(name): size for name, size in SCALES["table2"].domains.items()}
+        if unknown := [domain for domain in settings.domains if domain not in sizes]:
+            raise ValueError(f"--task: Table 2 has no domain {unknown[0]!r}, only {[*sizes]}")
+        for domain in settings.domains:
+            stdout().print(traffic_table(domain, sizes[domain], settings.pretrain))

@@ -15,7 +15,7 @@ from rich.table import Table
 from flows.interrupt import stoppable
 from metaem_core.federated.costs import WAYS, DomainShape, traffic
 from metaem_core.methods.pretrain_config import PretrainConfig
-from metaem_core.synthetic_size import SCALES
+from metaem_core.synthetic_size import DomainSize
 from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
 from tasks.manifests import MANIFEST
 from tasks.privacy import Audit
@@ -153,9 +153,8 @@ def _amount(step: Step) -> str:
     return f"{step.unit} {step.done:.0f}{total}"
 
 
-def traffic_table(domain: str, config: PretrainConfig) -> Table:
+def traffic_table(domain: str, size: DomainSize, config: PretrainConfig) -> Table:
     """One line a way to send a round: a device's bytes, the ratio to FCF, and everyone's."""
-    size = SCALES["table2"].domains[domain]  # type: ignore[index]  # settings know their domains
     mean = round(size.ratings / size.users)
     title = f"{domain}: {size.items:,} items, {size.users:,} devices with {mean} ratings each"
     table = Table(title=title, title_justify="left")

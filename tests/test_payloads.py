@@ -109,6 +109,9 @@ def test_the_command_counts_both_domains_of_a_task() -> None:
     assert shown.exit_code == 0
     assert "367,982 items" in shown.output
     assert "50,052 items" in shown.output
+    refused = CliRunner().invoke(app, ["bytes", "--task", "movie-games"])
+    assert refused.exit_code == 2
+    assert "--task: Table 2 has no domain 'games'" in refused.output
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(1e-20, 1e20))
