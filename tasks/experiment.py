@@ -11,6 +11,7 @@ from tasks.artifacts import ArtifactRef, Store
 from tasks.markdown import experiment_note
 
 CURVE = "curve.parquet"  # in the artifact of every stage that trains
+TRAFFIC = "traffic.parquet"  # in that of a pretraining
 CURVE_METRICS = ("loss", "validation_mae", "validation_rmse")
 
 
@@ -63,7 +64,7 @@ def described(store: Store, evaluation: ArtifactRef) -> RunContent:
         tags={name: str(value) for name, value in about.items()},
         note=experiment_note(about["task"], about["beta"], about["seed"], scores, origin),
         files=(store.file(evaluation, "scores.parquet"), store.file(evaluation, "curves.parquet")),
-        points=(*points, *_curves(store, origin)),
+        points=(*points, *_curves(store, origin), *_traffic(store, origin)),
         params=dict(_params(store, {"evaluate": evaluation, **origin})),
         datasets={name: ref for name, ref in origin.items() if ref.stage in ("filter", "split")},
     )
@@ -106,6 +107,14 @@ def _curves(store: Store, origin: Mapping[str, ArtifactRef]) -> Iterator[Point]:
                 for metric in CURVE_METRICS:
                     if row[metric] is not None:
                         yield Point(f"{name}/{metric}", row[metric], row["epoch"])
+
+
+def _traffic(store: Store, origin: Mapping[str, ArtifactRef]) -> Iterator[Point]:
+    for name, ref in origin.items():
+        if TRAFFIC in store.manifest(ref).files:
+            for span, down, up in store.read_frame(ref, TRAFFIC).iter_rows():
+                yield Point(f"{name}/bytes_down_{span}", down)
+                yield Point(f"{name}/bytes_up_{span}", up)
 
 
 def _params(store: Store, artifacts: Mapping[str, ArtifactRef]) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ def pretrain(
     # torch is imported only by runs that train
     from metaem_core.methods.metaem_pretraining import Pretraining
     from tasks.models import write_model
-    from tasks.training import forget, train, write_curve
+    from tasks.training import forget, train, write_curve, write_traffic
 
     known = read_domain(store, domain)
     ratings = known.ratings if split is None else training_target(known, read_split(store, split))
@@ -23,5 +23,6 @@ def pretrain(
     with store.draft() as draft:
         write_model(draft, work.model(), known)
         write_curve(draft, work.training.curve())
+        write_traffic(draft, work.training, work.traffic())
     forget(store)
     return draft.ref

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from metaem_core.federated.device import PrivateRatings, device_step
-from metaem_core.federated.payloads import Mode, payload_of
+from metaem_core.federated.modes import Mode
+from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Download
 from metaem_core.privacy.reconstruction import (
     Leak,

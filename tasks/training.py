@@ -6,6 +6,8 @@ import shutil
 import polars as pl
 
 from data_contracts.curves import LearningCurve
+from data_contracts.traffic import SPANS, TrainingTraffic
+from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.training import Divergence, EpochStats, Training
 from tasks.artifacts import Draft, Store
@@ -67,6 +69,22 @@ def write_curve(draft: Draft, curve: list[EpochStats]) -> None:
     )
     validated = pl.col("validation_mae", "validation_rmse").fill_nan(None)
     draft.write_frame("curve.parquet", frame.with_columns(validated), LearningCurve)
+
+
+def write_traffic(draft: Draft, training: Training, epoch: Traffic) -> None:
+    """Bytes of a device's round, a round, an epoch and the whole training."""
+    devices, size = len(training.users), training.schedule.cohort_size
+    rounds = -(-devices // size)
+    shares = {"device": 1 / devices, "round": 1 / rounds, "epoch": 1, "run": int(training.epoch)}
+    frame = pl.DataFrame(
+        {
+            "span": pl.Series([*shares], dtype=pl.Enum(SPANS)),
+            "down": [round(epoch.down * share) for share in shares.values()],
+            "up": [round(epoch.up * share) for share in shares.values()],
+        },
+        schema_overrides={"down": pl.UInt64, "up": pl.UInt64},
+    )
+    draft.write_frame("traffic.parquet", frame, TrainingTraffic)
 
 
 def forget(store: Store) -> None:

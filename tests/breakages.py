@@ -127,8 +127,8 @@ BREAKAGES = (
     Breakage(
         "options: devices never see the pseudo-items",
         "metaem_core/methods/metaem_pretraining.py",
-        "CohortSimulation(seen, dtype)",
-        "CohortSimulation(kept, dtype)",
+        "CohortSimulation(seen, dtype, rounded)",
+        "CohortSimulation(kept, dtype, rounded)",
         OPTIONS,
     ),
     Breakage(

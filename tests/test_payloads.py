@@ -3,15 +3,16 @@
 import hypothesis.strategies as st
 import pytest
 import torch
+from conftest import FinishedRun
 from hypothesis import given
 from typer.testing import CliRunner
 
 from flows.cli import app
 from metaem_core.federated.costs import WAYS, DomainShape, exchanged, traffic
 from metaem_core.federated.exchange import MessageLoop
+from metaem_core.federated.modes import Mode
 from metaem_core.federated.payloads import (
     LiteralPayload,
-    Mode,
     Payload,
     ProductPayload,
     RowsPayload,
@@ -20,8 +21,11 @@ from metaem_core.federated.payloads import (
 from metaem_core.federated.rounding import LEVELS, from_int8, to_int8
 from metaem_core.federated.simulation import CohortSimulation
 from metaem_core.federated.wire import BadMessage, contract_of, decode, encode
+from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.methods.pretrain_config import PretrainConfig
+from tasks.experiment import described
 from tests.test_federated import RATINGS, pretraining, round_gradients, worst_error
+from tests.worlds import planted_ratings
 
 
 @pytest.mark.parametrize("payload", [LiteralPayload(), ProductPayload()])
@@ -42,6 +46,73 @@ def test_rounded_rows_give_nearly_the_gradient() -> None:
     payload = RowsPayload(torch.Generator().manual_seed(5))
     rounded = round_gradients(stage, MessageLoop(RATINGS, torch.float64, payload))
     assert 1e-4 < worst_error(rounded, exact) < 0.1
+
+
+def test_the_simulation_rounds_as_the_messages_do() -> None:
+    """Both ways the mean gradient is the same, and its spread; one tower of one layer."""
+    stage = pretraining(torch.float64, base="mf")
+    exact = round_gradients(stage, CohortSimulation(RATINGS, torch.float64))
+    loop = MessageLoop(RATINGS, torch.float64, RowsPayload(torch.Generator().manual_seed(1)))
+    backends = {
+        "messages": [loop] * 60,
+        "at once": [CohortSimulation(RATINGS, torch.float64, seed) for seed in range(60)],
+    }
+    drawn = {
+        how: [
+            torch.stack(part)
+            for part in zip(*(round_gradients(stage, b) for b in them), strict=True)
+        ]
+        for how, them in backends.items()
+    }
+    for one, other, truth in zip(*drawn.values(), exact, strict=True):
+        spread = (one.var(0) + other.var(0)).sum().sqrt() / 60**0.5
+        assert float((one.mean(0) - other.mean(0)).norm()) < 3 * float(spread) + 1e-12
+        noise = [
+            float((each - truth).norm(dim=tuple(range(1, each.dim()))).mean())
+            for each in (one, other)
+        ]
+        assert noise[0] == pytest.approx(noise[1], rel=0.35, abs=1e-9)
+
+
+def test_training_in_rows_ends_where_exact_training_does() -> None:
+    world, ends = planted_ratings(growth=0.3), []
+    for payload in ("product", "rows"):
+        stage = Pretraining(PretrainConfig(payload=payload, epochs=6), world)
+        for _ in stage.training.epochs(lambda stats: None):
+            pass
+        ends.append(stage.training.best_rmse)
+    start = float(world.values.std())
+    assert ends[1] == pytest.approx(ends[0], rel=0.005)
+    assert ends[0] < 0.97 * start
+
+
+def test_an_epochs_bytes_are_those_of_its_devices() -> None:
+    """Against the rounds themselves, device by device."""
+    for payload in ("literal", "product", "rows"):
+        stage = pretraining(torch.float32, payload=payload)
+        everyone = stage.training.users
+        layout = payload_of(payload, torch.Generator())
+        seen = stage.training.backend.devices  # what is left of the ratings after the holdout
+        loop = MessageLoop(RATINGS, torch.float32, layout)
+        loop.devices = seen
+        rows = loop.rows(everyone)
+        loop.gather(stage.training.server.download(everyone, rows), everyone, rows)
+        assert stage.traffic().down == sum(each.down for each in loop.traffic)
+        assert stage.traffic().up == sum(each.up for each in loop.traffic)
+
+
+def test_a_run_tells_its_bytes(finished_run: FinishedRun) -> None:
+    store = finished_run.store
+    ref = dict(finished_run.outcome.made)["pretrain movie seed 1"]
+    traffic = store.read_frame(ref, "traffic.parquet")
+    epochs = len(store.read_frame(ref, "curve.parquet"))
+    down = dict(zip(traffic["span"].to_list(), traffic["down"].to_list(), strict=True))
+    assert down["run"] == epochs * down["epoch"]
+    assert 0 < down["device"] < down["round"] <= down["epoch"]
+    points = {
+        p.metric: p.value for p in described(store, finished_run.outcome.evaluations[0]).points
+    }
+    assert points["source_model/bytes_down_run"] == down["run"]
 
 
 def test_a_layout_carries_the_bytes_of_what_it_says() -> None:

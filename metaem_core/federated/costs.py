@@ -2,14 +2,17 @@
 
 from typing import Literal, NamedTuple, get_args
 
+import numpy as np
 import torch
 
 from metaem_core.federated.exchange import ID_BYTES, Traffic
-from metaem_core.federated.payloads import Mode, payload_of
+from metaem_core.federated.modes import Mode
+from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Download, Upload, tensors_of
 from metaem_core.federated.wire import encode
 from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.models.mlp import init_mlp
+from metaem_core.ratings import Ints
 from metaem_core.traits import ITEM_TRAITS
 
 Way = Literal["fcf-32", "fcf-8", "literal", "product", "rows"]
@@ -33,6 +36,20 @@ def traffic(way: Way, domain: DomainShape, config: PretrainConfig) -> Traffic:
     return exchanged(way, min(rows, domain.items), config)
 
 
+def epoch_traffic(config: PretrainConfig, n_items: int, counts: Ints) -> Traffic:
+    """Bytes of an epoch of pretraining, in which each device answers once.
+
+    Args:
+        counts: the items that each device trains on (m,).
+    """
+    if config.payload != "rows":
+        one = exchanged(config.payload, n_items, config)
+        return Traffic(one.down * len(counts), one.up * len(counts))
+    sizes, devices = np.unique(counts, return_counts=True)
+    each = np.array([exchanged("rows", int(size), config) for size in sizes])  # (sizes, 2)
+    return Traffic(*(each * devices[:, None]).sum(0).tolist())
+
+
 def exchanged(mode: Mode, rows: int, config: PretrainConfig) -> Traffic:
     """Bytes of one device's round in which ``rows`` items are sent."""
     payload = payload_of(mode, torch.Generator())
@@ -48,13 +65,14 @@ def _download(rows: int, config: PretrainConfig) -> Download:
     traits = ITEM_TRAITS if config.centred else 0
     k_u, k_c, k_p = config.user_size, config.common_size, config.private_size
     hidden = (config.hidden_size,) * 2 if config.base == "dnn" else ()
+    tower = init_mlp((k_p, *hidden, k_u), torch.Generator(), torch.float32)
     return Download(
         torch.zeros(1, k_u + traits),
         torch.zeros(1, k_c, k_p),
         torch.zeros(rows, k_c),
         torch.zeros(rows),
         torch.zeros(rows, traits),
-        init_mlp((k_p, *hidden, k_u), torch.Generator(), torch.float32),
+        () if config.item_tower == "personal" else tower,
         config.relu_last,
         frozenset(),
     )

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from metaem_core.federated.protocol import Download, Upload
+from metaem_core.federated.rounding import Rounding
 from metaem_core.models.mlp import Parameters, Perceptron, mlp, stacked_mlp
 
 GROUP = 8  # ratings a row of the padded grid; short users waste at most 7 slots
@@ -43,20 +44,25 @@ class _Grid:
 
 
 @torch.inference_mode()
-def device_step(download: Download, ratings: PrivateRatings) -> Upload:
+def device_step(
+    download: Download, ratings: PrivateRatings, rounding: Rounding | None = None
+) -> Upload:
     """Algorithm 1, line 7, and Algorithm 2, line 5: the gradient of what was downloaded.
 
-    The loss is ``sum (r - r_hat)^2`` over the cohort's ratings (Eqs. 8 and 14).
+    The loss is ``sum (r - r_hat)^2`` over the cohort's ratings (Eqs. 8 and 14). ``rounding`` is
+    what happens on the way to each device's rows of ``V^c V^p`` and to their gradients.
     """
     grid = _pack(ratings.owner, len(download.user_vectors))
     slots, common, private = _factors(download, ratings.rows, grid)
     items = grid.collect(torch.bmm(common, private))  # Eq. 2
+    if rounding is not None:
+        items = rounding(items)
     traits = download.item_traits.index_select(0, ratings.rows)
     error = ratings.values - _offsets(download, traits, ratings.owner, ratings.rows)
     vectors, d_items, d_tower = _fit(download, ratings.owner, items, error)
     pull = -2 * error  # the loss's derivative by r_hat
     d_users = _sums(torch.cat([vectors, traits], 1), grid.ratings, pull)  # of Eq. 7
-    d_slots = grid.spread(d_items)
+    d_slots = grid.spread(d_items if rounding is None else rounding(d_items))
     d_private = _sums(
         torch.bmm(common.transpose(1, 2), d_slots).flatten(1), grid.groups
     )  # of Eq. 2

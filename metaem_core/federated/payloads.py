@@ -6,16 +6,16 @@ into the gradients that the server wants. The device's code is the same under al
 """
 
 from dataclasses import replace
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from metaem_core.federated.modes import Mode
 from metaem_core.federated.protocol import Download, Upload
 from metaem_core.federated.rounding import from_int8, to_int8
 from metaem_core.federated.wire import Contract, Message, contract_of
 
-Mode = Literal["literal", "product", "rows"]
 TOWER = "item_tower."
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.protocol import Download, Upload, combine
+from metaem_core.federated.rounding import Rounding
 from metaem_core.ratings import Ints, Ratings
 
 
@@ -54,8 +55,9 @@ class CohortSimulation:
     them; the gradient of the others is zero, so the result is the same.
     """
 
-    def __init__(self, ratings: Ratings, dtype: torch.dtype) -> None:
-        self.devices = DeviceStore(ratings, dtype)
+    def __init__(self, ratings: Ratings, dtype: torch.dtype, rounded: int | None = None) -> None:
+        """``rounded``: a seed, where rows and MLP_item travel as eight-bit numbers."""
+        self.devices, self.rounded = DeviceStore(ratings, dtype), rounded
         self._row_of = np.zeros(ratings.n_items, np.int64)
         self._touched = np.zeros(ratings.n_items, np.bool_)  # all False between calls
 
@@ -74,7 +76,13 @@ class CohortSimulation:
             torch.from_numpy(self._row_of.take(self.devices.items.take(positions))),
             self.devices.values.index_select(0, torch.from_numpy(positions)),
         )
-        return device_step(download, ratings)
+        if self.rounded is None:
+            return device_step(download, ratings)
+        # by what the round is, not by those before it: a resumed run draws the same
+        seed = np.random.SeedSequence([self.rounded, len(rows), *cohort[:8].tolist()])
+        rounding = Rounding(torch.Generator().manual_seed(int(seed.generate_state(1)[0])))
+        tower = tuple(rounding(parameter) for parameter in download.item_tower)
+        return device_step(download.replaced({"item_tower": tower}), ratings, rounding)
 
     def state(self) -> dict[str, Tensor]:
         return {}

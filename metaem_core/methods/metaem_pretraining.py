@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from metaem_core.bias import fitted_biases
+from metaem_core.federated.costs import epoch_traffic
+from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.fedfast import Delegates
 from metaem_core.federated.optimizers import (
     DenseAdam,
@@ -43,6 +45,8 @@ class Pretraining:
         self._held = held
         share = config.pseudo_items
         seen = with_pseudo_items(kept, share, config.seed) if share else kept
+        rated = np.bincount(seen.users, minlength=seen.n_users)
+        self._n_items, self._counts = seen.n_items, rated[rated > 0]
         self._statistics = _statistics(config, ratings, dtype)  # for the result: of all ratings
         self._model = _fresh_domain(config, kept, dtype)
         self._towers: PersonalTowers | None = None
@@ -51,7 +55,8 @@ class Pretraining:
             "common_items": self._model.common_items,
             **self._model.tensors(),
         }
-        simulation = CohortSimulation(seen, dtype)
+        rounded = config.seed if config.payload == "rows" else None
+        simulation = CohortSimulation(seen, dtype, rounded)
         users = torch.from_numpy(np.unique(kept.users))
         schedule = Schedule(config.cohort_size, config.epochs, config.patience, config.seed)
         if config.item_tower == "personal":
@@ -68,6 +73,10 @@ class Pretraining:
             self._validate,
             server.users.cohorts if isinstance(server.users, Delegates) else cohorts,
         )
+
+    def traffic(self) -> Traffic:
+        """Bytes of one epoch, in which each device answers once."""
+        return epoch_traffic(self.config, self._n_items, self._counts)
 
     def model(self) -> DomainModel:
         """The domain at its best epoch."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from metaem_core.federated.modes import Mode
 from metaem_core.methods.checks import require_positive
 from metaem_core.ratings import RatingScale
 
@@ -33,6 +34,7 @@ class PretrainConfig:
     clusters: int = 0  # of users, each with its share of a cohort (FedFast); 0: plain cohorts
     discount: float = 0.5  # of the step that a cluster's delegates pass on to its others
     pseudo_items: float = 0.0  # unrated items a device trains on, against its ratings (FedRec)
+    payload: Mode = "product"  # how a round travels; rows: in eight bits
     scale: RatingScale = field(default_factory=RatingScale)
     seed: int = 0
 
