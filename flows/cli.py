@@ -83,7 +83,9 @@ def run(
     """Run everything that is not up to date and show the scores."""
     with plain_errors():
         settings = open_settings(context.params)
-        _show_scores(settings, _run(settings).report)
+        outcome = _run(settings)
+        _show_scores(settings, outcome.report)
+        _show_missing(outcome)
 
 
 @app.command()
@@ -118,6 +120,7 @@ def table3(
         for task, outcome in done.outcomes.items():
             _show_notes(settings, outcome, f"{task}, ")
         _show_scores(settings, done.report)
+        _show_missing(*done.outcomes.values())
 
 
 @app.command()
@@ -213,6 +216,15 @@ def _show_scores(settings: "Settings", reported: "ArtifactRef | None") -> None:
     option = f" --store {settings.store}" if str(settings.store) != ".metaem" else ""
     stdout().print(f"report and figures: {folder}", soft_wrap=True, highlight=False)
     stdout().print(f"experiments:        metaem ui{option}", soft_wrap=True, highlight=False)
+
+
+def _show_missing(*outcomes: "Outcome") -> None:
+    """What a report has to do without; exit code 1 if there is anything."""
+    missing = [line for outcome in outcomes for line in outcome.missing]
+    for line in missing:
+        typer.echo(f"missing: {line}", err=True)
+    if missing:
+        raise typer.Exit(1)
 
 
 def _show_artifacts(settings: "Settings", stage: str, outcome: "Outcome") -> None:

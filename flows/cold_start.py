@@ -25,11 +25,11 @@ def cold_start(
     """Run every stage up to ``until``, recomputing those in ``refresh`` and what changed."""
     store = settings.open_store()
     grid = Grid(settings, store, refresh)
-    for name, step in STEPS.items():
-        step(grid)
-        if name == until:
-            break
     with stoppable():  # Prefect's own handlers would wait for running stages
+        for name, step in STEPS.items():
+            step(grid)
+            if name == until:
+                break
         outcome = grid.finish()
     if outcome.report is not None:
         where = Tracking.chosen(settings.tracking_uri, store)

@@ -1,17 +1,18 @@
 """Every stage run of an experiment, submitted step by step for all its cells."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
+from typing import TypeVar
 
-from prefect.futures import PrefectFuture
-
+from flows.compared import metaem_named, named, other_metaems, rivals
 from flows.profiles import profiled
+from flows.runs import Run, finished
 from flows.settings import ProfileName, Settings
 from metaem_core.evaluation import EvaluateConfig
 from metaem_core.methods.factor_config import Base, FactorConfig
 from metaem_core.methods.mapping_config import MappingConfig
 from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.methods.transfer_config import Method
 from metaem_core.splitting import SplitConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import P, Stage, bind
@@ -21,14 +22,15 @@ from tasks.factorise import factorise
 from tasks.filter import FilterConfig, filter_ratings
 from tasks.mapping import mapping
 from tasks.pretrain import pretrain
-from tasks.report import report
+from tasks.report import ReportRequest, report
 from tasks.split import split_users
 from tasks.statistics import StatisticsConfig, statistics
 from tasks.transfer import TransferRequest, transfer
 from tasks.visualise import VisualiseConfig, visualise
 
-Result = PrefectFuture[ArtifactRef]
 Cell = tuple[float, int]  # beta, seed
+Input = Run | list[Run] | None
+K = TypeVar("K")
 
 
 @dataclass
@@ -38,19 +40,19 @@ class Grid:
     settings: Settings
     store: Store
     refresh: frozenset[str]
-    submitted: dict[str, Result] = field(default_factory=dict)  # shared by the grids of a sweep
-    runs: list[tuple[str, Result]] = field(default_factory=list)  # by name, inputs first
-    raw: dict[str, Result] = field(default_factory=dict)  # by domain
-    domains: dict[str, Result] = field(default_factory=dict)
-    statistics: Result | None = None
-    splits: dict[Cell, Result] = field(default_factory=dict)
-    sources: dict[int, Result] = field(default_factory=dict)  # by seed: beta does not matter
-    targets: dict[Cell, Result] = field(default_factory=dict)
-    mappings: dict[Cell, Result] = field(default_factory=dict)
-    rivals: dict[Cell, list[Result]] = field(default_factory=dict)
-    evaluations: dict[Cell, Result] = field(default_factory=dict)
-    picture: Result | None = None
-    report: Result | None = None
+    submitted: dict[str, Run] = field(default_factory=dict)  # shared by the grids of a sweep
+    runs: list[Run] = field(default_factory=list)  # inputs first
+    raw: dict[str, Run] = field(default_factory=dict)  # by domain
+    domains: dict[str, Run] = field(default_factory=dict)
+    statistics: Run | None = None
+    splits: dict[Cell, Run] = field(default_factory=dict)
+    sources: dict[int, Run] = field(default_factory=dict)  # by seed: beta does not matter
+    targets: dict[Cell, Run] = field(default_factory=dict)
+    mappings: dict[Cell, Run] = field(default_factory=dict)
+    rivals: dict[Cell, dict[str, Run]] = field(default_factory=dict)  # by name in tables
+    evaluations: dict[Cell, Run] = field(default_factory=dict)
+    picture: Run | None = None
+    report: Run | None = None
 
     @property
     def cells(self) -> list[Cell]:
@@ -58,24 +60,25 @@ class Grid:
         return [(beta, seed) for seed in self.settings.seeds for beta in self.settings.betas]
 
     @property
-    def pair(self) -> tuple[Result, Result]:
+    def pair(self) -> tuple[Run, Run]:
         """The filtered source and target."""
         source, target = self.settings.domains
         return self.domains[source], self.domains[target]
 
-    def submit(self, stage: Stage[P], label: str, config: object, *inputs: object) -> Result:
+    def submit(self, stage: Stage[P], label: str, config: object, *inputs: Input) -> Run:
         """Start a stage once its inputs are there; the same work is started once."""
-        work = f"{stage.name} {config!r} {[id(each) for each in _flat(inputs)]}"
+        work = f"{stage.name} {config!r} {[id(run) for run in _flat(inputs)]}"
         if work not in self.submitted:
             self.submitted[work] = self._start(stage, label, config, *inputs)
         return self.submitted[work]
 
-    def _start(self, stage: Stage[P], label: str, config: object, *inputs: object) -> Result:
+    def _start(self, stage: Stage[P], label: str, config: object, *inputs: Input) -> Run:
         name = f"{stage.name} {label}"
         bound = bind(stage, self.store, name, self.refresh)
         # futures stand for the artifacts they will be, which the stage's signature cannot say
-        run: Result = bound.submit(self.store, config, *inputs)  # type: ignore[call-overload]
-        self.runs.append((name, run))
+        future = bound.submit(self.store, config, *map(_futures, inputs))  # type: ignore[call-overload]
+        run = Run(name, future, tuple(_flat(inputs)))
+        self.runs.append(run)
         return run
 
     def download(self) -> None:
@@ -107,12 +110,12 @@ class Grid:
 
     def pretrained(
         self, config: PretrainConfig, seed: int, cell: Cell | None, how: str = ""
-    ) -> Result:
+    ) -> Run:
         """MetaEM's stage 1: of the source, or of a cell's target."""
         config = replace(config, scale=self.settings.scale, seed=seed)
         return self.submit(pretrain, *self._of_domain(how, config, seed, cell))
 
-    def factorised(self, config: FactorConfig, seed: int, cell: Cell | None) -> Result:
+    def factorised(self, config: FactorConfig, seed: int, cell: Cell | None) -> Run:
         """The centralised methods' stage 1: of the source, or of a cell's target."""
         config = replace(config, scale=self.settings.scale, seed=seed)
         how = f"{config.base} " if config.centred else f"{config.base}-paper "
@@ -120,7 +123,7 @@ class Grid:
 
     def _of_domain(
         self, how: str, config: object, seed: int, cell: Cell | None
-    ) -> tuple[str, object, Result, Result | None]:
+    ) -> tuple[str, object, Run, Run | None]:
         source, target = self.pair
         if cell is None:
             return f"{how}{self.settings.domains[0]} seed {seed}", config, source, None
@@ -132,8 +135,8 @@ class Grid:
             self.mappings[cell] = self.mapped(self.settings.mapping, cell, *models)
 
     def mapped(
-        self, config: MappingConfig, cell: Cell, source: Result, target: Result, *, how: str = ""
-    ) -> Result:
+        self, config: MappingConfig, cell: Cell, source: Run, target: Run, *, how: str = ""
+    ) -> Run:
         """MetaEM's stage 2."""
         config = replace(config, scale=self.settings.scale, seed=cell[1])
         where = f"{how}{self.settings.task} {told(*cell)}"
@@ -142,42 +145,25 @@ class Grid:
     def compare(self) -> None:
         """The other methods of Table 3, and MetaEM as printed, where the settings ask for them."""
         for cell in self.splits:
-            self.rivals[cell] = [*self._rivals(cell)]
+            self.rivals[cell] = dict(self._rivals(cell))
 
-    def _rivals(self, cell: Cell) -> Iterator[Result]:
-        settings = self.settings
-        if not settings.methods:
-            return
-        # where the run itself is as printed, its settings hold no calibrated values
-        profiles = ("paper",) if settings.profile == "paper" else settings.compared
-        for profile, base in product(profiles, settings.bases):
-            yield from self._transfers(cell, profile, base)
-        if {"mf"} < {
-            *settings.bases
-        } and settings.pretrain.base != "mf":  # Figure 3; its own are towers
-            yield self._metaem(cell, "mf ", replace(settings.pretrain, base="mf"), settings.mapping)
-        if "paper" in settings.compared and settings.profile != "paper":
-            stage_1 = profiled(settings.pretrain, "paper", "pretrain")
-            stage_2 = profiled(settings.mapping, "paper", "mapping")
-            yield self._metaem(cell, "paper ", stage_1, stage_2)
+    def _rivals(self, cell: Cell) -> Iterator[tuple[str, Run]]:
+        for method, base, profile in rivals(self.settings):
+            yield named(method, base, profile), self._transferred(cell, method, base, profile)
+        for stage_1, stage_2 in other_metaems(self.settings):
+            name = metaem_named(stage_1)
+            models = [self.pretrained(stage_1, cell[1], of, f"{name} ") for of in (None, cell)]
+            yield name, self.mapped(stage_2, cell, *models, how=f"{name} ")
 
-    def _metaem(
-        self, cell: Cell, how: str, stage_1: PretrainConfig, stage_2: MappingConfig
-    ) -> Result:
-        models = (self.pretrained(stage_1, cell[1], part, how) for part in (None, cell))
-        return self.mapped(stage_2, cell, *models, how=how)
-
-    def _transfers(self, cell: Cell, profile: ProfileName, base: Base) -> Iterator[Result]:
+    def _transferred(self, cell: Cell, method: Method, base: Base, profile: ProfileName) -> Run:
         settings = self.settings
         factors = replace(profiled(settings.factors, profile, "factors"), base=base)
-        models = [self.factorised(factors, cell[1], part) for part in (None, cell)]
-        for method in settings.methods:
-            config = profiled(settings.transfer, profile, "transfer")
-            config = replace(config, method=method, scale=settings.scale, seed=cell[1])
-            request = TransferRequest(named(method, base, profile), config, factors)
-            where = f"{request.name} {settings.task} {told(*cell)}"
-            inputs = *models, *self.pair, self.splits[cell]
-            yield self.submit(transfer, where, request, *inputs)
+        models = [self.factorised(factors, cell[1], of) for of in (None, cell)]
+        config = profiled(settings.transfer, profile, "transfer")
+        config = replace(config, method=method, scale=settings.scale, seed=cell[1])
+        request = TransferRequest(named(method, base, profile), config, factors)
+        where = f"{request.name} {settings.task} {told(*cell)}"
+        return self.submit(transfer, where, request, *models, *self.pair, self.splits[cell])
 
     def evaluate(self) -> None:
         for cell in self.splits:
@@ -192,9 +178,10 @@ class Grid:
             where = f"{settings.task} {told(*cell)}"
             self.evaluations[cell] = self.submit(evaluate, where, config, *self._trained(cell))
 
-    def _trained(self, cell: Cell) -> tuple[Result | list[Result], ...]:
+    def _trained(self, cell: Cell) -> tuple[Input, ...]:
+        """What there is to evaluate, once the other methods ended."""
         models = self.sources[cell[1]], self.targets[cell], self.mappings[cell]
-        return *self.pair, self.splits[cell], *models, self.rivals[cell]
+        return *self.pair, self.splits[cell], *models, finished(self.rivals[cell].values())
 
     def visualise(self) -> None:
         """Figure 2: the lowest beta and the first seed."""
@@ -206,15 +193,30 @@ class Grid:
     def summarise(self) -> None:
         self.report = reported([self], self.settings.task)
 
+    def missing(self) -> Iterator[str]:
+        """What a report has to do without, and why: a line each."""
+        task = self.settings.task
+        for cell, evaluation in self.evaluations.items():
+            lost = {"all methods": evaluation} if evaluation.failure else self.rivals[cell]
+            for name, run in lost.items():
+                if run.failure is not None:
+                    yield f"{name}, {task} {told(*cell)}: {run.failure}"
+        for name, extra in (("statistics", self.statistics), ("vectors", self.picture)):
+            if extra is not None and extra.failure is not None:
+                yield f"{name}, {task}: {extra.failure}"
+
     def finish(self) -> "Outcome":
-        """Wait for everything, inputs first; the first failure is raised."""
+        """Wait for everything; what failed first is raised unless a report tells of it."""
+        for run in self.runs if self.report is None else [self.report]:
+            run.result()
         return Outcome(
-            made=tuple((name, run.result()) for name, run in self.runs),
-            domains={domain: run.result() for domain, run in self.domains.items()},
-            splits={cell: run.result() for cell, run in self.splits.items()},
-            statistics=self.statistics.result() if self.statistics else None,
-            evaluations=tuple(run.result() for run in self.evaluations.values()),
+            made=tuple((run.name, run.result()) for run in finished(self.runs)),
+            domains=_results(self.domains),
+            splits=_results(self.splits),
+            statistics=_results({0: self.statistics}).get(0) if self.statistics else None,
+            evaluations=tuple(_results(self.evaluations).values()),
             report=self.report.result() if self.report else None,
+            missing=tuple(self.missing()),
         )
 
 
@@ -242,15 +244,21 @@ class Outcome:
     statistics: ArtifactRef | None
     evaluations: tuple[ArtifactRef, ...]
     report: ArtifactRef | None
+    missing: tuple[str, ...]  # what the report has to do without, and why
 
 
-def reported(grids: Sequence[Grid], label: str) -> Result:
-    """One report on every cell of these grids."""
-    evaluations = [run for grid in grids for run in grid.evaluations.values()]
-    statistics = [grid.statistics for grid in grids if grid.statistics is not None]
-    pictures = [grid.picture for grid in grids if grid.picture is not None]
+def reported(grids: Sequence[Grid], label: str) -> Run:
+    """One report on every cell of these grids that could be evaluated."""
+    wanted = [run for grid in grids for run in grid.evaluations.values()]
+    evaluations = finished(wanted)
+    if not evaluations:
+        wanted[0].result()  # raises what failed
+    statistics = finished(grid.statistics for grid in grids if grid.statistics is not None)
+    pictures = finished(grid.picture for grid in grids if grid.picture is not None)
     first = grids[0]
-    return first.submit(report, label, first.settings.report, evaluations, statistics, pictures)
+    missing = tuple(line for grid in grids for line in grid.missing())
+    request = ReportRequest(first.settings.report.reference, missing)
+    return first.submit(report, label, request, evaluations, statistics, pictures)
 
 
 def told(beta: float, seed: int) -> str:
@@ -258,15 +266,17 @@ def told(beta: float, seed: int) -> str:
     return f"beta {beta:g} seed {seed}"
 
 
-def named(method: str, base: str, profile: str) -> str:
-    """A method's name in tables: base model and profile are told where they are not the default."""
-    parts = [method, *([base] if base != "mf" else []), *([profile] if profile == "paper" else [])]
-    return "-".join(parts)
+def _results(runs: Mapping[K, Run]) -> dict[K, ArtifactRef]:
+    return {key: run.result() for key, run in runs.items() if run.failure is None}
 
 
-def _flat(inputs: Iterable[object]) -> Iterator[object]:
-    for each in inputs:
-        if isinstance(each, list):
-            yield from each
-        else:
-            yield each
+def _futures(given: Input) -> object:
+    if isinstance(given, list):
+        return [run.future for run in given]
+    return given.future if given is not None else None
+
+
+def _flat(inputs: Iterable[Input]) -> Iterator[Run]:
+    for given in inputs:
+        if given is not None:
+            yield from given if isinstance(given, list) else [given]

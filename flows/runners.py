@@ -119,11 +119,14 @@ class WorkersFuture(PrefectDaskFuture[ArtifactRef]):
     """A stage on one of Dask's workers; if that dies, Dask starts it on another, thrice."""
 
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> ArtifactRef:
-        """Wait for the artifact."""
+        """Wait for the artifact; like Prefect's own, it may return what went wrong instead."""
         try:
             return super().result(timeout, raise_on_failure)
         except KilledWorker as error:
-            raise WorkerLost(f"every worker that began it died: {error.task}") from error
+            lost = WorkerLost(f"every worker that began it died: {error.task}")
+            if raise_on_failure:
+                raise lost from error
+            return lost  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from typing import cast, get_args
 from prefect import flow
 
 from flows.checks import check
-from flows.grid import STEPS, Grid, Outcome, Result, reported
+from flows.grid import STEPS, Grid, Outcome, reported
 from flows.interrupt import leave_no_server, stoppable
 from flows.runners import Runner, task_runner
+from flows.runs import Run
 from flows.settings import BadSettings, Settings
 from metaem_core.methods.transfer_config import Method
 from tasks.artifacts import ArtifactRef
@@ -53,18 +54,21 @@ class Reported:
 def table3(settings: Settings, tasks: tuple[str, ...]) -> Reported:
     """Evaluate every cell of every task and report on all of them together."""
     store = settings.open_store()
-    submitted: dict[str, Result] = {}
+    submitted: dict[str, Run] = {}
     grids = [Grid(settings.of_task(task), store, frozenset(), submitted) for task in tasks]
-    for name, step in STEPS.items():
-        if name != "report":
-            for grid in grids:
-                step(grid)
-    together = reported(grids, "table3")
     with stoppable():  # Prefect's own handlers would wait for running stages
+        for name, step in STEPS.items():
+            if name != "report":
+                for grid in grids:
+                    step(grid)
+        together = reported(grids, "table3")
+        for grid in grids:
+            grid.report = together
         outcomes = {grid.settings.task: grid.finish() for grid in grids}
     where = Tracking.chosen(settings.tracking_uri, store)
     for outcome in outcomes.values():
-        track(store, where, outcome.evaluations, together.result())
+        if outcome.evaluations:
+            track(store, where, outcome.evaluations, together.result())
     return Reported(together.result(), outcomes)
 
 

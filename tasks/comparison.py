@@ -65,7 +65,7 @@ def _by_user(cell: pl.DataFrame, loss: str) -> pl.DataFrame:
 def _tested(
     losses: pl.DataFrame, references: Sequence[str]
 ) -> Iterator[tuple[str, str, float | None]]:
-    for reference in references:
+    for reference in (name for name in references if name in losses.columns):
         for method in losses.columns:
             if method != reference:
                 differences = (losses[method] - losses[reference]).to_numpy()

@@ -72,6 +72,12 @@ FAIRNESS = (
     "served group of at least 20 users; the worst tenth are the users with the largest errors."
 )
 
+MISSING = (
+    "These could not be evaluated; the command, repeated, computes nothing else. Means are over "
+    "the seeds that there are. A method without any seed of a cell is left out of what compares "
+    "all cells; its other cells are in report.md and summary.parquet."
+)
+
 
 def write_page(results: Results) -> str:
     """The whole report."""
@@ -108,6 +114,9 @@ def _chapters(results: Results) -> Iterator[Chapter]:
     points = (tag("li", tag("b", each.about), f": {each.text}") for each in findings(results))
     short = tag("div", tables.tiles(results), tag("ul", *points), kind="short")
     yield "In short", [short, tag("p", READING, kind="note")]
+    if results.missing:
+        lines = (tag("li", line) for line in results.missing)
+        yield "Missing", [tag("p", MISSING), tag("ul", *lines)]
     yield "Who beats what", [tables.beats(results, profile) for profile in results.profiles]
     if results.statistics:
         yield "Data", [tables.data(results)]

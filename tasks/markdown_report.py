@@ -29,6 +29,8 @@ def write_report(results: Results) -> str:
             reference=results.reference,
         )
     ]
+    if results.missing:
+        parts.append("\n".join(["## Missing", "", *(f"- {line}" for line in results.missing), ""]))
     for task, beta in results.cells:
         mine = results.summary.filter((pl.col("task") == task) & (pl.col("beta") == beta))
         parts.append(f"## {task}, beta = {beta:g}\n\n{score_table(mine)}")

@@ -1,12 +1,10 @@
 """The report made or used last, as today's code tells it."""
 
-from typing import cast
-
 from tasks.artifacts import ArtifactRef, Store
 from tasks.code_digest import code_digest
 from tasks.inspection import select
 from tasks.manifests import MANIFEST, Manifest
-from tasks.report import ReportConfig, report
+from tasks.report import ReportRequest, report
 
 
 def newest_report(store: Store) -> ArtifactRef:
@@ -27,6 +25,6 @@ def _again(store: Store, manifest: Manifest) -> ArtifactRef:
     for ref in inputs["evaluations"]:
         if "groups.parquet" not in store.manifest(ref).files:
             raise ValueError(f"{ref} was evaluated by an older version: repeat `metaem run`")
-    config = ReportConfig(**cast("dict[str, str]", manifest.provenance.config))
+    request = ReportRequest(**manifest.provenance.config)  # type: ignore[arg-type]  # our own
     parts = {name: inputs.get(name, []) for name in ("evaluations", "statistics", "pictures")}
-    return report.fn(store, config, **parts)
+    return report.fn(store, request, **parts)

@@ -35,10 +35,18 @@ class ReportConfig:
     reference: str = "bias_transfer"  # the method that p-values are against
 
 
+@dataclass(frozen=True)
+class ReportRequest:
+    """What is told besides what was evaluated."""
+
+    reference: str
+    missing: tuple[str, ...] = ()  # what could not be evaluated, and why
+
+
 @stage("report")
 def report(
     store: Store,
-    config: ReportConfig,
+    request: ReportRequest,
     evaluations: list[ArtifactRef],
     statistics: list[ArtifactRef],
     pictures: list[ArtifactRef],
@@ -49,7 +57,7 @@ def report(
         statistics: of the evaluated tasks, as far as there are any.
         pictures: what visualise left, likewise.
     """
-    results = gather(store, config, evaluations, statistics, pictures)
+    results = gather(store, request, evaluations, statistics, pictures)
     with store.draft() as draft:
         draft.write_frame("summary.parquet", results.summary, Summary)
         draft.write_frame("comparisons.parquet", results.comparisons, Comparisons)
@@ -65,22 +73,24 @@ def report(
 
 def gather(
     store: Store,
-    config: ReportConfig,
+    request: ReportRequest,
     evaluations: Sequence[ArtifactRef],
     statistics: Sequence[ArtifactRef],
     pictures: Sequence[ArtifactRef],
 ) -> Results:
     """Everything the report tells; a cell's users are held in memory one cell at a time."""
     scores = pl.concat(_labelled(store, ref, "scores.parquet") for ref in evaluations)
-    if config.reference not in scores["method"]:
+    if request.reference not in scores["method"]:
         known = scores["method"].unique(maintain_order=True).to_list()
-        raise ValueError(f"unknown reference method {config.reference!r}: {known}")
-    references = [*dict.fromkeys([*REFERENCES, config.reference])]
+        raise ValueError(
+            f"nothing was evaluated by report.reference={request.reference!r}: {known}"
+        )
+    references = [*dict.fromkeys([*REFERENCES, request.reference])]
     cells = [_Cell.of(store, refs, references) for refs in _by_cell(store, evaluations)]
     tests = pl.concat(cell.tests for cell in cells)
-    summary = summarise(scores, tests, config.reference)
+    summary = summarise(scores, tests, request.reference)
     return Results(
-        reference=config.reference,
+        reference=request.reference,
         summary=summary,
         comparisons=compare(summary, tests),
         groups=pl.concat(cell.groups for cell in cells),
@@ -90,6 +100,7 @@ def gather(
         points=_of_pictures(store, pictures, "tsne.parquet", Points),
         closeness=_of_pictures(store, pictures, "closeness.parquet", Closeness),
         origin=origin(store, evaluations),
+        missing=request.missing,
     )
 
 

@@ -34,6 +34,7 @@ class Results:
     points: pl.DataFrame  # Points, with the task
     closeness: pl.DataFrame  # Closeness, with the task
     origin: Origin
+    missing: Sequence[str]  # what could not be evaluated, and why
 
     @cached_property
     def scores(self) -> dict[tuple[str, float, str, str], Score]:
@@ -63,8 +64,11 @@ class Results:
 
     @cached_property
     def methods(self) -> list[Named]:
-        """Trivial predictors, then MetaEM, then the others, as they first appear."""
-        named = [parse(name) for name in self.summary["method"].unique(maintain_order=True)]
+        """Those scored in every cell: trivial predictors, MetaEM, others as they first appear."""
+        scored = self.summary.group_by("method", maintain_order=True).agg(
+            pl.struct("task", "beta").n_unique().alias("cells")
+        )
+        named = [parse(name) for name, cells in scored.iter_rows() if cells == len(self.cells)]
         return sorted(named, key=lambda each: (not each.is_trivial, not each.is_metaem))
 
     def of_profile(self, profile: Profile) -> list[Named]:

@@ -74,6 +74,7 @@ def results(rmse: Mapping[str, tuple[float, ...]] = RMSE) -> Results:
         points=Points.create_empty().with_columns(nothing),
         closeness=Closeness.create_empty().with_columns(nothing),
         origin=Origin({}, False, [], {}, [], {}),
+        missing=[],
     )
 
 

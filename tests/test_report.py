@@ -17,7 +17,7 @@ from tasks.artifacts import ArtifactRef, Store
 from tasks.html import Html, tag
 from tasks.html import page as write_page
 from tasks.newest import newest_report
-from tasks.report import ReportConfig, report
+from tasks.report import ReportRequest, report
 
 METHODS = ("methods=emcdr,ptupcdr", "bases=mf,dnn,fcf", "factors.epochs=2", "transfer.epochs=2")
 
@@ -84,7 +84,7 @@ def test_the_same_results_make_the_same_page(reported: tuple[Store, ArtifactRef]
     inputs = store.manifest(ref).provenance.inputs
     again = report.fn(
         store,
-        ReportConfig(),
+        ReportRequest("bias_transfer"),
         *([*inputs[name]] for name in ("evaluations", "statistics", "pictures")),
     )
     assert again == ref

@@ -1,0 +1,53 @@
+"""Which methods a run scores, and their names in its tables."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+
+from flows.profiles import profiled
+from flows.settings import ProfileName, Settings
+from metaem_core.methods.factor_config import Base
+from metaem_core.methods.mapping_config import MappingConfig
+from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.methods.transfer_config import Method
+from metaem_core.methods.trivial import TRIVIAL
+
+
+def scored(settings: Settings) -> list[str]:
+    """Every method of the run's tables."""
+    others = [named(*each) for each in rivals(settings)]
+    ours = [settings.pretrain, *(stage_1 for stage_1, _ in other_metaems(settings))]
+    return [*TRIVIAL, *others, *map(metaem_named, ours)]
+
+
+def rivals(settings: Settings) -> Iterator[tuple[Method, Base, ProfileName]]:
+    """The centralised methods."""
+    # where the run itself is as printed, its settings hold no calibrated values
+    profiles = ("paper",) if settings.profile == "paper" else settings.compared
+    for profile, base, method in product(profiles, settings.bases, settings.methods):
+        yield method, base, profile
+
+
+def other_metaems(settings: Settings) -> Iterator[tuple[PretrainConfig, MappingConfig]]:
+    """MetaEM on plain MF and as printed, where it is compared with others so."""
+    if not settings.methods:
+        return
+    if {"mf"} < {*settings.bases} and settings.pretrain.base != "mf":
+        yield replace(settings.pretrain, base="mf"), settings.mapping  # Figure 3
+    if "paper" in settings.compared and settings.profile != "paper":
+        yield (
+            profiled(settings.pretrain, "paper", "pretrain"),
+            profiled(settings.mapping, "paper", "mapping"),
+        )
+
+
+def named(method: str, base: str, profile: str) -> str:
+    """A method's name in tables: base model and profile are told where they are not the default."""
+    parts = [method, *([base] if base != "mf" else []), *([profile] if profile == "paper" else [])]
+    return "-".join(parts)
+
+
+def metaem_named(config: PretrainConfig) -> str:
+    """MetaEM's name in tables, as scoring reads it from the trained parts."""
+    base = "-mf" if config.base == "mf" else ""
+    return f"metaem{base}" if config.centred else f"metaem{base}-paper"

@@ -1,0 +1,53 @@
+"""A stage's run: what it is made from, and what became of it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
+
+from prefect.futures import PrefectFuture
+
+from tasks.artifacts import ArtifactRef
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that failed by itself, and with what."""
+
+    run: str
+    error: Exception
+
+    def __str__(self) -> str:
+        """One line, fit for a report: of errors that are not ours the kind alone."""
+        ours = isinstance(self.error, ValueError | RuntimeError)
+        told = str(self.error).partition("\n")[0] if ours else type(self.error).__name__
+        return f"{self.run}: {told}"
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A stage, started once its inputs are there."""
+
+    name: str
+    future: PrefectFuture[ArtifactRef]
+    inputs: tuple["Run", ...]
+
+    @cached_property
+    def failure(self) -> Failure | None:
+        """Once it ended: what failed first, the run or what it is made from."""
+        for each in self.inputs:
+            if each.failure is not None:
+                return each.failure
+        made = cast("ArtifactRef | Exception", self.future.result(raise_on_failure=False))
+        return Failure(self.name, made) if isinstance(made, Exception) else None
+
+    def result(self) -> ArtifactRef:
+        """The artifact; raises what failed first."""
+        if self.failure is not None:
+            raise self.failure.error
+        return self.future.result()
+
+
+def finished(runs: Iterable[Run]) -> list[Run]:
+    """Those that left an artifact, once all of them ended."""
+    return [run for run in runs if run.failure is None]
