@@ -29,29 +29,27 @@ TASKS = {
 
 
 def run(store: Path, tasks: str, mirror: str, seeds: int, extra: list[str]) -> pl.DataFrame:
-    """The summary of one ``metaem table3``."""
+    """The summary of one ``metaem table3``, with the tested differences from bias transfer."""
     options = ["--source", "amazon-2014", "--tasks", tasks, "--seeds", str(seeds)]
     where = ["--store", str(store), "--set", f"mirror={mirror}"]
     command = [str(METAEM), "table3", *options, *where, *extra]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     newest = max(store.glob("report/*/summary.parquet"), key=lambda path: path.stat().st_mtime)
-    return pl.read_parquet(newest)
+    against = pl.read_parquet(newest.with_name("comparisons.parquet")).filter(
+        pl.col("reference") == "bias_transfer"
+    )
+    keys = ["task", "beta", "method", "metric"]
+    return pl.read_parquet(newest).join(against.select(*keys, "paired"), on=keys, how="left")
 
 
 def means(summaries: pl.DataFrame) -> pl.DataFrame:
     """One row a method over all cells, the lowest RMSE first."""
-    cell = ["set", "task", "beta"]
-    base = summaries.filter(pl.col("method") == "bias_transfer").select(
-        *cell, "metric", base=pl.col("mean")
-    )
-    joined = summaries.filter(pl.col("metric").is_in(["mae", "rmse"])).join(
-        base, on=[*cell, "metric"]
-    )
+    errors = summaries.filter(pl.col("metric").is_in(["mae", "rmse"]))
     clear = pl.col("p_value") < 0.05
-    counted = joined.group_by("method", "metric").agg(
+    counted = errors.group_by("method", "metric").agg(
         pl.col("mean").mean(),
-        (clear & (pl.col("mean") < pl.col("base"))).sum().alias("better"),
-        (clear & (pl.col("mean") > pl.col("base"))).sum().alias("worse"),
+        (clear & (pl.col("paired") < 0)).sum().alias("better"),
+        (clear & (pl.col("paired") > 0)).sum().alias("worse"),
         pl.len().alias("cells"),
     )
     wide = counted.pivot("metric", index="method", values=["mean", "better", "worse"])

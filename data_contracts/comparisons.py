@@ -16,6 +16,7 @@ class Comparisons(dy.Schema):
     reference = dy.String(primary_key=True, min_length=1)
     method = dy.String(primary_key=True, min_length=1)
     difference = dy.Float64()  # below 0: better than the reference
+    paired = dy.Float64()  # the mean over users of the differences that p_value is about
     p_value = dy.Float64(nullable=True, min=0, max=1)
 
     @dy.rule()

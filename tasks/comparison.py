@@ -19,7 +19,7 @@ def summarise(scores: pl.DataFrame, tests: pl.DataFrame, reference: str) -> pl.D
         pl.col("value").mean().alias("mean"),
         pl.col("value").std().alias("sd"),  # null for a single seed
     )
-    against = tests.filter(pl.col("reference") == reference).drop("reference")
+    against = tests.filter(pl.col("reference") == reference).drop("reference", "paired")
     return table.join(against, on=keys, how="left", maintain_order="left")
 
 
@@ -31,7 +31,7 @@ def compare(summary: pl.DataFrame, tests: pl.DataFrame) -> pl.DataFrame:
         tests.join(means, on=[*CELL, "metric", "method"], maintain_order="left")
         .join(base, on=[*CELL, "metric", "reference"], maintain_order="left")
         .with_columns(difference=pl.col("mean") - pl.col("reference_mean"))
-        .select(*CELL, "metric", "reference", "method", "difference", "p_value")
+        .select(*CELL, "metric", "reference", "method", "difference", "paired", "p_value")
     )
 
 
@@ -43,14 +43,13 @@ def paired_tests(errors: pl.DataFrame, references: Sequence[str]) -> pl.DataFram
     """
     schema = dict.fromkeys(["task", "metric", "reference", "method"], pl.String)
     rows = [
-        (task, metric, reference, method, beta, p)
+        (task, metric, reference, method, beta, paired, p)
         for (task, beta), cell in errors.group_by(*CELL, maintain_order=True)
         for metric, loss in LOSSES.items()
-        for reference, method, p in _tested(_by_user(cell, loss), references)
+        for reference, method, paired, p in _tested(_by_user(cell, loss), references)
     ]
-    return pl.DataFrame(
-        rows, schema=schema | {"beta": pl.Float64, "p_value": pl.Float64}, orient="row"
-    )
+    numbers = dict.fromkeys(["beta", "paired", "p_value"], pl.Float64)
+    return pl.DataFrame(rows, schema=schema | numbers, orient="row")
 
 
 def _by_user(cell: pl.DataFrame, loss: str) -> pl.DataFrame:
@@ -64,12 +63,13 @@ def _by_user(cell: pl.DataFrame, loss: str) -> pl.DataFrame:
 
 def _tested(
     losses: pl.DataFrame, references: Sequence[str]
-) -> Iterator[tuple[str, str, float | None]]:
+) -> Iterator[tuple[str, str, float, float | None]]:
     for reference in (name for name in references if name in losses.columns):
         for method in losses.columns:
             if method != reference:
                 differences = (losses[method] - losses[reference]).to_numpy()
-                yield reference, method, paired_p_value(differences) if len(losses) > 1 else None
+                p = paired_p_value(differences) if len(losses) > 1 else None
+                yield reference, method, float(differences.mean()), p
 
 
 def by_group(groups: pl.DataFrame) -> pl.DataFrame:

@@ -32,7 +32,7 @@ class Tally:
     surely_worse: int
 
     def __str__(self) -> str:
-        sure = [f"{self.surely_better} significantly"] if self.better else []
+        sure = [f"{self.surely_better} significantly"] if self.better or self.surely_better else []
         sure += [f"{self.surely_worse} significantly worse"] if self.surely_worse else []
         return f"{self.better} of {self.cells} cells" + (f" ({', '.join(sure)})" if sure else "")
 
@@ -45,10 +45,8 @@ def tally(results: Results, method: str, reference: str) -> Tally:
         & (pl.col("reference") == reference)
     )
     better = rows["difference"] < 0
-    sure = (rows["p_value"] < LEVEL).fill_null(False)
-    return Tally(
-        rows.height, int(better.sum()), int((better & sure).sum()), int((~better & sure).sum())
-    )
+    sure = rows.filter(pl.col("p_value") < LEVEL)["paired"]
+    return Tally(rows.height, int(better.sum()), int((sure < 0).sum()), int((sure > 0).sum()))
 
 
 def findings(results: Results) -> list[Finding]:

@@ -125,6 +125,26 @@ def test_users_held_out_by_more_seeds_weigh_more() -> None:
     assert tested["p_value"].to_list() == [1.0, 1.0]
 
 
+def test_what_was_tested_keeps_its_sign_beside_that_of_the_means() -> None:
+    """Much better in a seed of few ratings, a little worse in one of many."""
+    users = [f"u{number}" for number in range(30)]
+    frames = [
+        per_user("base", 1, dict.fromkeys(users, 1.0)),
+        per_user("base", 2, dict.fromkeys(users, 1.0), ratings=100),
+        per_user("mine", 1, dict.fromkeys(users, 0.5)),
+        per_user("mine", 2, dict.fromkeys(users, 1.1), ratings=100),
+    ]
+    means = [("base", 1, 1.0), ("base", 2, 1.0), ("mine", 1, 0.5**0.5), ("mine", 2, 1.1**0.5)]
+    scores = pl.DataFrame(means, ["method", "seed", "value"], orient="row")
+    scores = scores.with_columns(task=pl.lit("t"), beta=0.2, metric=pl.lit("rmse"))
+    tests = paired_tests(pl.concat(frames), ["base"])
+    compared = compare(summarise(scores, tests, "base"), tests).filter(pl.col("metric") == "rmse")
+    (row,) = compared.iter_rows(named=True)
+    assert row["difference"] < 0
+    assert row["paired"] == pytest.approx(-0.5 + 100 * 0.1)
+    assert row["p_value"] < 0.05
+
+
 def test_a_single_seed_has_no_deviation_to_show() -> None:
     scores = pl.DataFrame(
         [("t", 0.2, 1, "base", "rmse", 1.0)],

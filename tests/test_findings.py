@@ -40,7 +40,7 @@ def results(rmse: Mapping[str, tuple[float, ...]] = RMSE) -> Results:
     ]
     columns = ["task", "beta", "method", "metric", "seeds", "mean", "sd", "p_value"]
     compared = [
-        (*cell, "rmse", reference, method, gap, 0.01 if abs(gap) > 0.015 else 0.5)
+        (*cell, "rmse", reference, method, gap, gap, 0.01 if abs(gap) > 0.015 else 0.5)
         for place, cell in enumerate(CELLS)
         for reference in REFERENCES
         for method, values in rmse.items()
@@ -64,7 +64,7 @@ def results(rmse: Mapping[str, tuple[float, ...]] = RMSE) -> Results:
         summary=pl.DataFrame(scores, columns, orient="row"),
         comparisons=pl.DataFrame(
             compared,
-            ["task", "beta", "metric", "reference", "method", "difference", "p_value"],
+            ["task", "beta", "metric", "reference", "method", "difference", "paired", "p_value"],
             orient="row",
         ),
         groups=pl.DataFrame(groups, GroupScores.column_names(), orient="row"),
@@ -98,6 +98,15 @@ def test_cells_are_counted_and_only_sure_differences_are_called_so() -> None:
     assert str(tally(found, "emcdr", "bias_transfer_fitted")) == (
         "0 of 2 cells (2 significantly worse)"
     )
+
+
+def test_significance_has_the_sign_of_what_was_tested() -> None:
+    """Means over seeds weigh every seed alike, the paired test every rating."""
+    found = results()
+    turned = replace(found, comparisons=found.comparisons.with_columns(-pl.col("paired")))
+    assert tally(turned, "metaem", "global_mean") == Tally(2, 2, 0, 2)
+    assert tally(turned, "emcdr", "bias_transfer_fitted") == Tally(2, 0, 2, 0)
+    assert str(tally(turned, "emcdr", "bias_transfer_fitted")) == "0 of 2 cells (2 significantly)"
 
 
 def test_who_is_best_is_told_with_the_distance() -> None:
