@@ -1,12 +1,13 @@
 """What can be known to fail before anything is started."""
 
+from flows.compared import scored
 from flows.grid import STEPS
 from flows.settings import Settings
 from tasks.download import DownloadRequest
 
 
 def check(settings: Settings, *stages: str) -> None:
-    """Raise ValueError for an unknown stage, a source that cannot be had, a store out of place."""
+    """Raise ValueError for an unknown stage or reference, a source or a store out of reach."""
     for name in stages:
         if name not in STEPS:
             raise ValueError(f"no stage {name!r}: use one of {', '.join(STEPS)}")
@@ -14,6 +15,9 @@ def check(settings: Settings, *stages: str) -> None:
         for name in ("pretrain", "factors"):
             if not getattr(settings, name).centred:
                 raise ValueError(f"{name}.centred=false is the profile 'paper': use that instead")
+    reference, known = settings.report.reference, scored(settings)
+    if reference not in known:
+        raise ValueError(f"report.reference={reference!r} is not scored: use {', '.join(known)}")
     for domain in settings.domains:
         DownloadRequest(domain, settings.chosen_source, settings.offline).check()
     try:

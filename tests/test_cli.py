@@ -136,6 +136,8 @@ WRONG = [
     ("run", "--source", "amazon-2014", "--task", "movie-poetry"),
     ("run", "--source", "amazon-2014", "--mirror", "/nowhere/at/all"),
     ("run", "--store", "/dev/null/store"),
+    ("run", "--set", "report.reference=emcdr"),
+    ("table3", "--set", "report.reference=emcdr-gmf"),
 ]
 
 

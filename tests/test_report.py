@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.cold_start import run
+from flows.compared import scored
 from flows.settings import read_settings
 from tasks.artifacts import ArtifactRef, Store
 from tasks.html import Html, tag
@@ -66,6 +67,12 @@ def test_every_score_of_the_summary_is_on_the_page(
     plain = calibrated.filter(~pl.col("method").str.contains("-dnn|-fcf"))
     assert plain.height > 30
     assert [v for v in plain["mean"] if f"{v:.4f}" not in page] == []
+
+
+def test_what_will_be_scored_is_known_beforehand(reported: tuple[Store, ArtifactRef]) -> None:
+    store, ref = reported
+    settings = read_settings({"config": None}, [*SMALL, *METHODS])
+    assert {*store.read_frame(ref, "summary.parquet")["method"]} == {*scored(settings)}
 
 
 def test_nobody_is_named_and_nothing_is_loaded(

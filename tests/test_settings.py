@@ -157,6 +157,16 @@ def test_what_prefect_keeps_of_the_settings_holds_no_password() -> None:
     assert settings.mirror == secret["mirror"]
 
 
+@pytest.mark.parametrize("profile", ["paper", "calibrated"])
+def test_p_values_can_be_against_what_is_scored_alone(tmp_path: Path, profile: str) -> None:
+    from flows.checks import check
+
+    options = {"store": tmp_path, "config": None, "profile": profile, "methods": "emcdr"}
+    check(read_settings(options, ["report.reference=metaem-paper"]))
+    with pytest.raises(ValueError, match=r"report\.reference='emcdr-dnn'.*bias_transfer,.*emcdr-"):
+        check(read_settings(options, ["report.reference=emcdr-dnn"]))
+
+
 def test_as_printed_no_method_is_called_calibrated(tmp_path: Path) -> None:
     from flows.checks import check
 
