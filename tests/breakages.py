@@ -90,6 +90,20 @@ BREAKAGES = (
         LEAK,
     ),
     Breakage(
+        "leak: the other methods are stopped by the cold users",
+        "tasks/transfer.py",
+        "held_out(source_domain, target_domain, roles.validation)",
+        "held_out(source_domain, target_domain, roles.cold)",
+        LEAK,
+    ),
+    Breakage(
+        "leak: the other methods' target is trained on everybody",
+        "tasks/factorise.py",
+        "training_target(known, read_split(store, split))",
+        "known.ratings",
+        LEAK,
+    ),
+    Breakage(
         "equality: no gradient through the private items of a mapped user",
         "metaem_core/federated/server.py",
         """({"private_items"} if by_task else set())""",
