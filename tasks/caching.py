@@ -74,6 +74,7 @@ class StagePolicy(CachePolicy):
 
     stage: str = ""
     module: str = ""
+    libraries: tuple[str, ...] = ()
 
     def compute_key(
         self,
@@ -83,24 +84,33 @@ class StagePolicy(CachePolicy):
         **kwargs: object,
     ) -> str:
         """The key; Prefect looks for a record of that name next."""
-        origin = provenance(self.stage, self.module, inputs)
+        origin = self.origin(inputs)
         store = inputs["store"]
         assert isinstance(store, Store), f"a stage's store is {store!r}"
         forget_unless_whole(store, origin.key)
         return origin.key
 
+    def origin(self, inputs: Mapping[str, object]) -> Provenance:
+        """What the stage computes from these inputs, and the key of it."""
+        return provenance(self.stage, self.module, inputs, self.libraries)
 
-def stage(name: str) -> Callable[[Callable[P, ArtifactRef]], Stage[P]]:
-    """Make a function ``(store, config, *inputs) -> ArtifactRef`` a cached Prefect task."""
+
+def stage(name: str, *libraries: str) -> Callable[[Callable[P, ArtifactRef]], Stage[P]]:
+    """Make a function ``(store, config, *inputs) -> ArtifactRef`` a cached Prefect task.
+
+    Args:
+        libraries: that it calculates with besides those of every stage.
+    """
 
     def decorate(function: Callable[P, ArtifactRef]) -> Stage[P]:
         signature = inspect.signature(function)
+        policy = StagePolicy(stage=name, module=function.__module__, libraries=libraries)
         freeze(function.__module__)
 
         @functools.wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> ArtifactRef:
             bound = signature.bind(*args, **kwargs)
-            origin = provenance(name, function.__module__, bound.arguments)
+            origin = policy.origin(bound.arguments)
             store: Store = bound.arguments["store"]
             load(function.__module__)
             for ref in origin.refs():
@@ -122,7 +132,6 @@ def stage(name: str) -> Callable[[Callable[P, ArtifactRef]], Stage[P]]:
 
         # how it is found from its module: it travels to other processes by name, not by value
         run.__qualname__ = f"{function.__qualname__}.fn"
-        policy = StagePolicy(stage=name, module=function.__module__)
         return Task(run, name=name, cache_policy=policy, result_serializer=ArtifactSerializer())
 
     return decorate
@@ -140,7 +149,9 @@ def bind(
     )
 
 
-def provenance(name: str, module: str, arguments: Mapping[str, object]) -> Provenance:
+def provenance(
+    name: str, module: str, arguments: Mapping[str, object], libraries: Collection[str] = ()
+) -> Provenance:
     """What a call of a stage computes from, and the key of it."""
     config: dict[str, object] = {}
     inputs: dict[str, tuple[ArtifactRef, ...]] = {}
@@ -152,7 +163,8 @@ def provenance(name: str, module: str, arguments: Mapping[str, object]) -> Prove
     plain = json.loads(json.dumps(config, default=_plain))
     digests = {argument: [ref.digest for ref in refs] for argument, refs in inputs.items()}
     code = code_digest(module)
-    identity = json.dumps([name, plain, digests, code, calculating_versions()], sort_keys=True)
+    versions = calculating_versions(libraries)
+    identity = json.dumps([name, plain, digests, code, versions], sort_keys=True)
     key = f"{name}-{hashlib.sha256(identity.encode()).hexdigest()}"
     return Provenance(name, key, code, plain, inputs)
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -16,7 +16,7 @@ LEASES = "leases"  # the folder of what runs, or ran last, under each key
 RECORDS = "results"  # the folder of Prefect's result records below the store
 SERIALIZER = "metaem-artifact"  # what those records name as their serializer
 _CALCULATING = ("numpy", "polars", "torch", "dataframely")
-_NOTED = (*_CALCULATING, "prefect", "mlflow")
+_NOTED = (*_CALCULATING, "scikit-learn", "matplotlib", "prefect", "mlflow")
 _STAGE = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -122,9 +122,9 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in _NOTED}
 
 
-def calculating_versions() -> dict[str, str]:
+def calculating_versions(more: Iterable[str]) -> dict[str, str]:
     """The libraries that results are computed with, as this process first found them."""
-    return {name: _versions()[name] for name in _CALCULATING}
+    return {name: _versions()[name] for name in (*_CALCULATING, *more)}
 
 
 def seal(fields: Mapping[str, object]) -> str:

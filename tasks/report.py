@@ -43,7 +43,7 @@ class ReportRequest:
     missing: tuple[str, ...] = ()  # what could not be evaluated, and why
 
 
-@stage("report")
+@stage("report", "matplotlib")
 def report(
     store: Store,
     request: ReportRequest,

@@ -40,7 +40,7 @@ class VisualiseConfig:
     seed: int = 0
 
 
-@stage("visualise")
+@stage("visualise", "scikit-learn")
 def visualise(
     store: Store,
     config: VisualiseConfig,

@@ -19,10 +19,13 @@ from prefect import flow
 
 from tasks import manifests
 from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
-from tasks.caching import bind, provenance
+from tasks.caching import Stage, StagePolicy, bind, provenance
 from tasks.code_digest import EditedMeanwhile, code_digest, forget
 from tasks.manifests import MANIFEST, RECORDS
 from tasks.progress import Finished, Step, listening
+from tasks.report import report
+from tasks.statistics import statistics
+from tasks.visualise import visualise
 
 ROOT = Path(__file__).parent.parent
 CHAIN = {
@@ -295,6 +298,23 @@ def test_another_version_of_a_library_is_another_key(
     monkeypatch.undo()
     manifests._versions.cache_clear()
     assert provenance("number", "planted.number", arguments) == before
+
+
+@pytest.mark.parametrize("stage", [report, visualise, statistics])
+def test_a_library_that_few_stages_calculate_with_is_in_their_keys(
+    stage: "Stage[...]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = stage.cache_policy
+    assert isinstance(policy, StagePolicy)
+    before, versions = policy.origin({}).key, manifests._versions()
+    differ = set()
+    for library in ("matplotlib", "scikit-learn"):
+        monkeypatch.setattr(manifests, "_versions", lambda new=library: {**versions, new: "99.0"})
+        if policy.origin({}).key != before:
+            differ.add(library)
+    assert differ == {"report": {"matplotlib"}, "visualise": {"scikit-learn"}}.get(
+        stage.name, set()
+    )
 
 
 SLOW = """
