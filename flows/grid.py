@@ -21,6 +21,7 @@ from tasks.evaluate import evaluate
 from tasks.factorise import factorise
 from tasks.filter import FilterConfig, filter_ratings
 from tasks.mapping import mapping
+from tasks.origin import origin_digest
 from tasks.pretrain import pretrain
 from tasks.report import ReportRequest, report
 from tasks.split import split_users
@@ -257,7 +258,8 @@ def reported(grids: Sequence[Grid], label: str) -> Run:
     pictures = finished(grid.picture for grid in grids if grid.picture is not None)
     first = grids[0]
     missing = tuple(line for grid in grids for line in grid.missing())
-    request = ReportRequest(first.settings.report.reference, missing)
+    made = origin_digest(first.store, [run.result() for run in evaluations])
+    request = ReportRequest(first.settings.report.reference, missing, made)
     return first.submit(report, label, request, evaluations, statistics, pictures)
 
 

@@ -123,9 +123,13 @@ class Store:
             except CorruptArtifact:
                 yield ref
 
-    def touch(self, ref: ArtifactRef) -> None:
-        """Record that the artifact was used now."""
-        (self.folder(ref) / MANIFEST).touch()
+    def use(self, ref: ArtifactRef, provenance: Provenance) -> None:
+        """Record that it was used now; of several origins of equal bytes the last used counts."""
+        path, manifest = self.folder(ref) / MANIFEST, self.manifest(ref)
+        if manifest.provenance == provenance:
+            path.touch()
+        else:
+            replace_atomically(path, replace(manifest, provenance=provenance).write)
 
     def read_frame(self, ref: ArtifactRef, name: str) -> pl.DataFrame:
         """A Parquet file; it was validated when written and verified since."""

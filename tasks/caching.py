@@ -87,7 +87,7 @@ class StagePolicy(CachePolicy):
         origin = self.origin(inputs)
         store = inputs["store"]
         assert isinstance(store, Store), f"a stage's store is {store!r}"
-        forget_unless_whole(store, origin.key)
+        forget_unless_whole(store, origin)
         return origin.key
 
     def origin(self, inputs: Mapping[str, object]) -> Provenance:
@@ -169,18 +169,18 @@ def provenance(
     return Provenance(name, key, code, plain, inputs)
 
 
-def forget_unless_whole(store: Store, key: str) -> None:
-    """Delete the record under ``key`` unless its artifact verifies; else note that it was used.
+def forget_unless_whole(store: Store, origin: Provenance) -> None:
+    """Delete the key's record unless its artifact verifies; else note that it was used.
 
     Prefect recomputes a stage without a record, and that stage alone.
     """
-    path = store.root / RECORDS / key
+    path = store.root / RECORDS / origin.key
     ref = _whole(store, path, read_record)
     if ref is None:
         path.unlink(missing_ok=True)
     else:
-        store.touch(ref)
-        store.share(key, ref)
+        store.use(ref, origin)
+        store.share(origin.key, ref)
 
 
 def _whole(store: Store, path: Path, read: Callable[[Path], ArtifactRef]) -> ArtifactRef | None:

@@ -1,7 +1,9 @@
 """How an experiment was made, read from its artifacts' manifests; nothing in it is a user's."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
 from tasks.artifacts import ArtifactRef, Store
@@ -60,6 +62,12 @@ def origin(store: Store, evaluations: Sequence[ArtifactRef]) -> Origin:
     first = evaluations[0]
     used = list(_used(store, first))
     return Origin(data, generated, cells, domains, used, store.manifest(first).versions)
+
+
+def origin_digest(store: Store, evaluations: Sequence[ArtifactRef]) -> str:
+    """sha256 of all that :func:`origin` says."""
+    plain = asdict(origin(store, evaluations))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def _told(download: Mapping[str, object]) -> str:

@@ -41,6 +41,7 @@ class ReportRequest:
 
     reference: str
     missing: tuple[str, ...] = ()  # what could not be evaluated, and why
+    made: str = ""  # digest of the origin: equal evaluations may have several
 
 
 @stage("report", "matplotlib")

@@ -1,5 +1,6 @@
 """The whole flow on a small planted world."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from flows.cold_start import run
 from metaem_core.methods.trivial import TRIVIAL
 from tasks.artifacts import ArtifactRef
 from tasks.experiment import ancestors, experiment_of
+from tasks.newest import newest_report
 from tasks.progress import Finished, Step, listening
 
 
@@ -129,6 +131,23 @@ def test_scoring_differently_does_not_retrain(finished_run: FinishedRun) -> None
     assert computed == Counter(evaluate=2, report=1)
     report = replace(finished_run.settings.report, reference="item_mean")
     assert states(finished_run, report=report)[0] == Counter(report=1)
+
+
+def test_the_report_tells_how_this_run_was_made(finished_run: FinishedRun) -> None:
+    """Where two settings give the same bytes too, and after going back to the first."""
+
+    def told() -> str:
+        page = finished_run.store.file(newest_report(finished_run.store), "report.html")
+        return re.findall(r"patience = \d+", page.read_text())[0]
+
+    settings = finished_run.settings
+    before = settings.pretrain.patience
+    patient = replace(settings.pretrain, patience=before + 1)
+    computed, _ = states(finished_run, pretrain=patient)
+    assert computed == Counter(pretrain=3, report=1)
+    assert told() == f"patience = {before + 1}"
+    states(finished_run)
+    assert told() == f"patience = {before}"
 
 
 def test_unknown_stages_are_refused_before_anything_runs(finished_run: FinishedRun) -> None:
