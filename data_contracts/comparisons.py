@@ -25,7 +25,7 @@ class Comparisons(dy.Schema):
 
 
 class GroupScores(dy.Schema):
-    """One row a cell, method and group, over all seeds."""
+    """One row a cell, method and group, over all seeds; a user counts once a seed."""
 
     task = dy.String(primary_key=True, min_length=1)
     beta = dy.Float64(primary_key=True, min=0, max=1)
@@ -49,8 +49,8 @@ class Fairness(dy.Schema):
     task = dy.String(primary_key=True, min_length=1)
     beta = dy.Float64(primary_key=True, min=0, max=1)
     method = dy.String(primary_key=True, min_length=1)
-    users = dy.UInt64(min=1)
-    user_mae = dy.Float64(min=0)  # mean over users
+    users = dy.UInt64(min=1)  # different ones
+    user_mae = dy.Float64(min=0)  # mean over the users of each seed
     worst_tenth = dy.Float64(min=0)  # the same of the tenth with the largest
     best_group = dy.Float64(min=0, nullable=True)
     worst_group = dy.Float64(min=0, nullable=True)

@@ -90,11 +90,11 @@ def by_group(groups: pl.DataFrame) -> pl.DataFrame:
 
 
 def fairness(errors: pl.DataFrame, grouped: pl.DataFrame) -> pl.DataFrame:
-    """How unequally users are served, a user of each seed counting once."""
+    """How unequally users are served; the means count a user once a seed."""
     keys = [*CELL, "method"]
     tenth = pl.col("mae").top_k((pl.len() + 9) // 10).mean()
     users = errors.group_by(keys, maintain_order=True).agg(
-        pl.len().cast(pl.UInt64).alias("users"),
+        pl.col("user_id").n_unique().cast(pl.UInt64).alias("users"),
         pl.col("mae").mean().alias("user_mae"),
         tenth.alias("worst_tenth"),
     )

@@ -68,8 +68,9 @@ CURVES = (
     "was learnt. Training stops where it no longer falls, and the best epoch is kept."
 )
 FAIRNESS = (
-    "Every user counts once, however much he rates. The gap is between the best and the worst "
-    "served group of at least 20 users; the worst tenth are the users with the largest errors."
+    "A user counts once in every seed in which he is cold, however much he rates. The gap is "
+    "between the best and the worst served group of at least 20, so counted; the worst tenth are "
+    "those with the largest errors."
 )
 
 MISSING = (

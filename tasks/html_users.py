@@ -52,7 +52,8 @@ def fairness(results: Results, task: str, beta: float) -> Html:
         gap = None if told["worst_group"] is None else told["worst_group"] - told["best_group"]
         cells += ["" if gap is None else f"{gap:.4f}", f"{told['worst_tenth']:.4f}"]
         body.append(row(each.label, *(tag("td", c) for c in cells), kind=ours(each)))
-    groups = [join([name, tag("small", f" ({sizes[name]:,} users)")]) for name in present]
+    counted = "users, summed over seeds" if results.seeds > 1 else "users"
+    groups = [join([name, tag("small", f" ({sizes[name]:,} {counted})")]) for name in present]
     heads = [columns("method", *groups, "worst less best", "worst tenth")]
     return table(
         heads, body, f"{titled(task)}, {beta:.0%} cold: mean over users of each user's MAE"

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from data_contracts.comparisons import GroupScores
 from metaem_core import evaluation
 from metaem_core.evaluation import EvaluateConfig, ranking_scores, ranking_users, rating_scores
 from metaem_core.pair import Queries
@@ -193,6 +194,15 @@ def test_a_method_that_missed_a_seed_is_not_tested() -> None:
     frames = [per_user(method, 1, {"a": 2.0, "b": 1.0}) for method in ("base", "whole", "half")]
     frames += [per_user(method, 2, {"a": 2.0, "b": 1.0}) for method in ("base", "whole")]
     assert {*paired_tests(pl.concat(frames), ["base"])["method"]} == {"whole"}
+
+
+def test_a_user_of_two_seeds_is_one_user() -> None:
+    errors = pl.concat(
+        [per_user("base", seed, {"a": 1.0, "b": 2.0, f"c{seed}": 3.0}) for seed in (1, 2)]
+    )
+    (row,) = fairness(errors, GroupScores.create_empty()).iter_rows(named=True)
+    assert row["users"] == 4
+    assert row["user_mae"] == pytest.approx(2.0)
 
 
 def test_the_worst_tenth_are_those_with_the_largest_errors() -> None:

@@ -143,6 +143,13 @@ def test_the_papers_numbers_are_used_only_where_the_data_are_its_own() -> None:
     assert "The paper's own numbers" not in said(made_up)
 
 
+def test_it_is_said_what_counts_as_a_user() -> None:
+    several = results()
+    assert "(9 users, summed over seeds)" in write_page(several)
+    one = several.summary.with_columns(seeds=1, sd=None)
+    assert "(9 users)" in write_page(replace(several, summary=one))
+
+
 @pytest.mark.parametrize("methods", [("metaem",), ("emcdr",), ("metaem-paper",), ()])
 def test_a_report_on_few_methods_leaves_out_what_it_cannot_say(methods: tuple[str, ...]) -> None:
     found = results({name: RMSE[name] for name in (*REFERENCES, *methods)})
