@@ -1,15 +1,19 @@
 """The whole flow on a small planted world."""
 
+import json
 import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import FinishedRun
+from conftest import SMALL, FinishedRun
 from damage import delete, edit, truncate
 
 from flows.cold_start import run
+from flows.profiles import PROFILES
+from flows.settings import read_settings
 from metaem_core.methods.trivial import TRIVIAL
 from tasks.artifacts import ArtifactRef
 from tasks.experiment import ancestors, experiment_of
@@ -148,6 +152,28 @@ def test_the_report_tells_how_this_run_was_made(finished_run: FinishedRun) -> No
     assert told() == f"patience = {before + 1}"
     states(finished_run)
     assert told() == f"patience = {before}"
+
+
+def test_as_printed_no_stage_is_given_a_calibrated_setting(
+    prefect_server: None, tmp_path: Path
+) -> None:
+    options = {"store": tmp_path / "store", "profile": "paper", "methods": "emcdr", "betas": "0.5"}
+    settings = read_settings({**options, "config": None}, SMALL)
+    store, outcome = settings.open_store(), run(settings)
+    given: dict[str, list[dict[str, object]]] = {}
+    for _, ref in outcome.made:
+        config = dict(store.manifest(ref).provenance.config)
+        given.setdefault(ref.stage, []).append(config)
+    (request,) = given["transfer"]
+    counted = {"pretrain": 2, "mapping": 1, "factorise": 2}
+    assert {stage: len(given[stage]) for stage in counted} == counted
+    paper = json.loads(json.dumps(PROFILES["paper"]))
+    paper["pretrain"]["epochs"] = 2  # SMALL says so
+    configs = [(paper["transfer"], request["config"]), (paper["factors"], request["factors"])]
+    for stage, name in (("pretrain",) * 2, ("mapping",) * 2, ("factorise", "factors")):
+        configs += [(paper[name], config) for config in given[stage]]
+    for expected, config in configs:
+        assert {**config, **expected} == config
 
 
 def test_unknown_stages_are_refused_before_anything_runs(finished_run: FinishedRun) -> None:

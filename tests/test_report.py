@@ -69,6 +69,21 @@ def test_every_score_of_the_summary_is_on_the_page(
     assert [v for v in plain["mean"] if f"{v:.4f}" not in page] == []
 
 
+def test_every_method_was_made_in_its_own_profile(reported: tuple[Store, ArtifactRef]) -> None:
+    store, ref = reported
+    (evaluation,) = store.manifest(ref).provenance.inputs["evaluations"]
+    rivals = store.manifest(evaluation).provenance.inputs["rivals"]
+    made = [store.manifest(rival).provenance for rival in rivals if rival.stage == "transfer"]
+    assert len(made) == 8
+    for each in made:
+        (target,) = each.inputs["target_model"]
+        trained = store.manifest(target).provenance.config
+        told = {**trained, **each.config["config"]}  # type: ignore[dict-item]
+        as_published = (trained["size"], trained["centred"], told["patience"]) == (10, False, 0)
+        assert each.config["factors"] == {**trained, "seed": 0}
+        assert as_published == str(each.config["name"]).endswith("-paper")
+
+
 def test_what_will_be_scored_is_known_beforehand(reported: tuple[Store, ArtifactRef]) -> None:
     store, ref = reported
     settings = read_settings({"config": None}, [*SMALL, *METHODS])
