@@ -64,6 +64,15 @@ def alive(pid: int) -> bool:
         return False
 
 
+@flow(validate_parameters=False)
+def chain(store: Store, log: Path) -> ArtifactRef:
+    """A nap, then what its successor knows of itself."""
+    first = bind(nap, store, "first").submit(store, Nap(7, 0, log))
+    second = bind(about, store, "second").submit(store, About(), first)
+    first.result()
+    return second.result()
+
+
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     return tmp_path / "log"
@@ -72,17 +81,10 @@ def log(tmp_path: Path) -> Path:
 def test_stages_run_in_processes_of_one_thread_and_are_heard_of(
     prefect_server: None, store: Store, log: Path
 ) -> None:
-    @flow(validate_parameters=False)
-    def chain() -> ArtifactRef:
-        first = bind(nap, store, "first").submit(store, Nap(7, 0, log))
-        second = bind(about, store, "second").submit(store, About(), first)
-        first.result()
-        return second.result()
-
     run = chain.with_options(task_runner=task_runner("local", 1))
     heard: list[Step | Finished] = []
     with listening(heard.append):
-        found = store.read_json(run(), "about.json")
+        found = store.read_json(run(store, log), "about.json")
     assert isinstance(found, dict)
     assert found["process"] != os.getpid()
     assert (found["threads"], found["number"]) == (1, 7)
@@ -169,13 +171,14 @@ def test_a_stage_that_kills_every_worker_ends_the_flow(
 def cluster(tmp_path: Path, prefect_server: None) -> Iterator[str]:
     """A scheduler and two workers, each in a folder of its own, as if on three machines."""
     address_file = tmp_path / "scheduler.json"
+    environment = ENVIRONMENT | {"OMP_NUM_THREADS": "2"}
     with ExitStack() as running:
 
         def start(*words: str, folder: str) -> None:
             (tmp_path / folder).mkdir()
             command = [sys.executable, "-m", "dask", *words, "--scheduler-file", str(address_file)]
             process = subprocess.Popen(
-                command, cwd=tmp_path / folder, env=ENVIRONMENT, stderr=subprocess.DEVNULL
+                command, cwd=tmp_path / folder, env=environment, stderr=subprocess.DEVNULL
             )
             running.enter_context(process)
             running.callback(process.terminate)
@@ -201,6 +204,16 @@ def test_machines_of_a_cluster_share_results_by_the_shared_place(
     again = naps.with_options(task_runner=task_runner("local", 1))(here, log, 0.3)
     assert [ref for ref, _ in again] == [ref for ref, _ in found]
     assert len(begun(log)) == COUNT
+
+
+def test_a_stage_has_one_thread_on_workers_that_were_started_with_two(
+    cluster: str, tmp_path: Path, log: Path
+) -> None:
+    store = Store(tmp_path / "store")
+    run = chain.with_options(task_runner=task_runner("dask", 1, cluster))
+    found = store.read_json(run(store, log), "about.json")
+    assert isinstance(found, dict)
+    assert found["threads"] == 1
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "127.0.0.1:9", "nowhere.invalid:1", "x"])
