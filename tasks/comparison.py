@@ -41,15 +41,17 @@ def paired_tests(errors: pl.DataFrame, references: Sequence[str]) -> pl.DataFram
     The difference tested is a user's loss summed over all his held-out ratings of all seeds: it
     averages to zero exactly when the two methods' errors over all these ratings are equal.
     """
-    schema = dict.fromkeys(["task", "metric", "reference", "method"], pl.String)
+    schema: dict[str, type[pl.DataType]] = {
+        **dict.fromkeys(["task", "metric", "reference", "method"], pl.String),
+        **dict.fromkeys(["beta", "paired", "p_value"], pl.Float64),
+    }
     rows = [
         (task, metric, reference, method, beta, paired, p)
         for (task, beta), cell in errors.group_by(*CELL, maintain_order=True)
         for metric, loss in LOSSES.items()
         for reference, method, paired, p in _tested(_by_user(cell, loss), references)
     ]
-    numbers = dict.fromkeys(["beta", "paired", "p_value"], pl.Float64)
-    return pl.DataFrame(rows, schema=schema | numbers, orient="row")
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def _by_user(cell: pl.DataFrame, loss: str) -> pl.DataFrame:
