@@ -12,7 +12,7 @@ from metaem_core.federated.rounding import Rounding
 from metaem_core.models.mlp import Parameters, Perceptron, mlp, stacked_mlp
 
 GROUP = 8  # ratings a row of the padded grid; short users waste at most 7 slots
-BLOCK = 1280  # most ratings at a time in MLP_item, so that its layers stay in a core's cache
+BLOCK = 1280  # ratings at a time and thread in MLP_item: its layers stay in a core's cache
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,8 @@ def _fit(
     Returns:
         MLP_item of ``items`` (R, k_u), and the loss's gradients by ``items`` and by MLP_item.
     """
-    blocks = 1 if download.personal_tower else max(1, -(-len(items) // BLOCK))
+    most = BLOCK * torch.get_num_threads()
+    blocks = 1 if download.personal_tower else max(1, -(-len(items) // most))
     tower: Perceptron | _OwnTowers
     if download.personal_tower:
         tower = _OwnTowers(download, owner)
