@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.modes import Mode
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Download
@@ -16,7 +15,6 @@ from metaem_core.privacy.reconstruction import (
     Leak,
     Reading,
     popularity_prior,
-    read_masked,
     read_message,
 )
 from metaem_core.ratings import RatingScale
@@ -74,15 +72,10 @@ def audit(
         sent = [trained.download(vector[None], TRAINED, everything) for vector in vectors]
     rounding = torch.Generator().manual_seed(seed)
 
-    def masked(download: Download, items: Tensor, values: Tensor) -> Reading:
-        mine = PrivateRatings(torch.zeros_like(items), items, values)
-        return read_masked(download, device_step(download, mine), seed)
-
     attacks: dict[str, Callable[[Download, Tensor, Tensor], Reading]] = {
         mode: partial(read_message, payload=payload_of(mode, rounding)) for mode in get_args(Mode)
     }
-    attacks["secure"] = masked
-    prior = popularity_prior(np.bincount(ratings.items, minlength=ratings.n_items))
+    prior = popularity_prior(np.bincount(ratings.items, minlength=ratings.n_items), scale)
     attacks["popularity"] = lambda download, items, values: prior(len(items))
     found = []
     for mode, attack in attacks.items():

@@ -15,9 +15,9 @@ from metaem_core.models.mlp import init_mlp
 from metaem_core.ratings import Ints
 from metaem_core.traits import ITEM_TRAITS
 
-Way = Literal["fcf-32", "fcf-8", "literal", "product", "rows"]
+Way = Literal["fcf-32", "fcf-8", "literal", "product", "fcf-32 rows", "fcf-8 rows", "rows"]
 WAYS: tuple[Way, ...] = get_args(Way)
-PSEUDO_ITEMS = 3  # for each rating, in the way "rows"
+PSEUDO_ITEMS = 3  # for each rating, where only rows are sent
 
 
 class DomainShape(NamedTuple):
@@ -29,11 +29,13 @@ class DomainShape(NamedTuple):
 
 def traffic(way: Way, domain: DomainShape, config: PretrainConfig) -> Traffic:
     """Bytes of one round of one device, without a transport's own framing."""
-    if way == "fcf-32" or way == "fcf-8":
-        table = encode({"items": torch.zeros(domain.items, int(way.removeprefix("fcf-")))})
-        return Traffic(len(table), len(table))
-    rows = domain.items if way != "rows" else domain.ratings * (1 + PSEUDO_ITEMS)
-    return exchanged(way, min(rows, domain.items), config)
+    some = min(domain.ratings * (1 + PSEUDO_ITEMS), domain.items)
+    rows = some if way.endswith("rows") else domain.items
+    if way == "literal" or way == "product" or way == "rows":
+        return exchanged(way, rows, config)
+    width = 32 if way.startswith("fcf-32") else 8
+    table = len(encode({"items": torch.zeros(rows, width)}))
+    return Traffic(table, table + (ID_BYTES * rows if way.endswith("rows") else 0))
 
 
 def epoch_traffic(config: PretrainConfig, n_items: int, counts: Ints) -> Traffic:

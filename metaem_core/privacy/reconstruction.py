@@ -15,12 +15,8 @@ from torch import Tensor
 
 from metaem_core.federated.device import PrivateRatings, device_step, predict
 from metaem_core.federated.payloads import Payload, RowsPayload, restricted
-from metaem_core.federated.protocol import Download, Upload
-from metaem_core.federated.secure_aggregation import SecureDevice, from_words, ring, to_words
+from metaem_core.federated.protocol import Download
 from metaem_core.ratings import RatingScale
-
-NEIGHBOURS = 4
-UNIT = 2.0**-16  # of the numbers that are summed securely
 
 
 class Reading(NamedTuple):
@@ -87,27 +83,16 @@ def read_message(download: Download, items: Tensor, values: Tensor, payload: Pay
     return Reading(suspicion, items[reading.items], reading.ratings)
 
 
-def read_masked(download: Download, upload: Upload, seed: int) -> Reading:
-    """What the server reads when a device's gradient of the item table comes under masks."""
-    gradient = upload.gradients["common_items"][0]
-    cohort = NEIGHBOURS + 1
-    words = to_words(gradient.numpy().ravel(), UNIT, cohort)
-    devices = [SecureDevice(i, NEIGHBOURS) for i in range(cohort)]
-    graph = ring(cohort, NEIGHBOURS, seed)
-    keys = {device.index: device.advertise() for device in devices}
-    sealed = {i: devices[i].share({j: keys[j] for j in graph[i]}) for i in keys}
-    masked = devices[0].masked(words, {j: sealed[j][0] for j in graph[0]})
-    seen = torch.from_numpy(from_words(masked, UNIT)).view_as(gradient).to(gradient.dtype)
-    return read_upload(download, seen)
+def popularity_prior(counts: NDArray[np.int64], scale: RatingScale) -> Callable[[int], Reading]:
+    """What anyone may guess who knows how many ratings a device has: the most rated items.
 
-
-def popularity_prior(counts: NDArray[np.int64]) -> Callable[[int], Reading]:
-    """What anyone may guess: the most rated items, every one with the top of the scale."""
+    Every one is given the top of the scale.
+    """
     suspicion = torch.from_numpy(counts.astype(np.float64))
 
     def guess(size: int) -> Reading:
         items = suspicion.argsort(descending=True, stable=True)[:size]
-        return Reading(suspicion, items, torch.full((size,), 5.0))
+        return Reading(suspicion, items, torch.full((size,), scale.high))
 
     return guess
 
