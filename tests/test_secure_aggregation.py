@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from metaem_core.federated import secure_aggregation as secure
 from metaem_core.federated.secure_aggregation import (
+    OutOfTurn,
     SecureDevice,
     TooFewDevices,
     Words,
@@ -76,13 +77,31 @@ def test_a_device_reveals_one_secret_of_a_neighbour_and_only_once() -> None:
     keys = {device.index: device.advertise() for device in cohort}
     sealed = {i: cohort[i].share({j: keys[j] for j in graph[i]}) for i in keys}
     cohort[0].masked(np.zeros(2, np.uint32), {j: sealed[j][0] for j in graph[0]})
-    arrived = set(list(graph[0])[:4])
+    arrived = set(list(graph[0])[:THRESHOLD])
     revealed = cohort[0].reveal(arrived)
     assert revealed.own_seeds.keys() == arrived
     assert revealed.mask_keys.keys() == graph[0] - arrived
-    again = cohort[0].reveal(graph[0] - arrived)
-    assert not again.own_seeds
-    assert not again.mask_keys
+    with pytest.raises(OutOfTurn):
+        cohort[0].reveal(graph[0])
+
+
+def test_a_device_guards_itself() -> None:
+    """Against a server that asks twice, for a sum of one, or for shares that open by themselves."""
+    graph = ring(DEVICES, DEGREE, seed=3)
+    cohort = [SecureDevice(i, THRESHOLD) for i in range(DEVICES)]
+    keys = {device.index: device.advertise() for device in cohort}
+    sealed = {i: cohort[i].share({j: keys[j] for j in graph[i]}) for i in keys}
+    with pytest.raises(OutOfTurn):
+        cohort[0].share({j: keys[j] for j in graph[0]})
+    sent = cohort[0].masked(np.zeros(2, np.uint32), {j: sealed[j][0] for j in graph[0]})
+    with pytest.raises(OutOfTurn):
+        cohort[0].masked(np.ones(2, np.uint32), {j: sealed[j][0] for j in graph[0]})
+    with pytest.raises(TooFewDevices, match="sent a vector"):
+        cohort[0].reveal(set(list(graph[0])[: THRESHOLD - 1]))
+    with pytest.raises(TooFewDevices, match="vectors arrived"):
+        opened({0: sent}, dict(enumerate(graph)), keys, {}, THRESHOLD)
+    with pytest.raises(ValueError, match="exceed half"):
+        SecureDevice(0, DEGREE // 2).share({j: keys[j] for j in graph[0]})
 
 
 def test_a_late_vector_stays_masked_after_its_pairwise_masks_are_known() -> None:

@@ -30,7 +30,11 @@ HALF = 16  # bytes that one run of Shamir's scheme shares
 
 
 class TooFewDevices(ValueError):
-    """Fewer devices answered than it takes to open the sum; the round is void."""
+    """Fewer devices take part than it takes to hide one among them; the round is void."""
+
+
+class OutOfTurn(RuntimeError):
+    """A step was asked for twice or out of order; a device does each of them once."""
 
 
 class PublicKeys(NamedTuple):
@@ -58,14 +62,19 @@ class Revealed:
 
 @dataclass
 class SecureDevice:
-    """One device in one round; its methods are called in their order, each once."""
+    """One device in one round: share, masked, reveal, in this order and each once.
+
+    It guards itself: whatever a server says, it shares with more than it takes to open a secret,
+    and gives nothing away unless ``threshold`` neighbours' vectors are in the sum too.
+    """
 
     index: int
-    threshold: int  # neighbours that must answer to open anything
+    threshold: int  # neighbours that must answer to open anything; more than half of them
     _masks: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate, repr=False)
     _shares: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate, repr=False)
     _own_seed: bytes = field(default_factory=lambda: secrets.token_bytes(2 * HALF), repr=False)
     _kept: dict[int, Shares] = field(default_factory=dict, repr=False)
+    _done: int = field(default=0, repr=False)  # steps
 
     def advertise(self) -> PublicKeys:
         """Step 1: public keys."""
@@ -76,9 +85,15 @@ class SecureDevice:
 
     def share(self, neighbours: Mapping[int, PublicKeys]) -> dict[int, bytes]:
         """Step 2: shares of both secrets, encrypted for each neighbour."""
+        self._take_turn(1)
         if len(neighbours) < self.threshold:
             raise TooFewDevices(
                 f"device {self.index} has {len(neighbours)} neighbours, needs {self.threshold}"
+            )
+        if 2 * self.threshold <= len(neighbours):
+            raise ValueError(
+                f"threshold must exceed half of the {len(neighbours)} neighbours, "
+                f"got {self.threshold}: else two halves could be told different things"
             )
         self._neighbours = dict(sorted(neighbours.items()))
         mask_key = _split(self._masks.private_bytes_raw(), self.threshold, len(neighbours))
@@ -95,6 +110,7 @@ class SecureDevice:
 
         Only neighbours whose shares arrived count: the others have already left.
         """
+        self._take_turn(2)
         for other, data in sealed.items():
             key = _agreed(self._shares, self._neighbours[other].shares, b"share", other, self.index)
             plain = ChaCha20Poly1305(key).decrypt(bytes(12), data, None)
@@ -112,14 +128,24 @@ class SecureDevice:
 
     def reveal(self, arrived: Set[int]) -> Revealed:
         """Step 4: of each neighbour one secret's share, by whether its vector ``arrived``."""
+        self._take_turn(3)
+        if (there := len(arrived & self._kept.keys())) < self.threshold:
+            raise TooFewDevices(
+                f"only {there} neighbours of device {self.index} sent a vector, "
+                f"needs {self.threshold}"
+            )
         own, masks = {}, {}
         for other, kept in self._kept.items():
             if other in arrived:
                 own[other] = (kept.place, kept.own_seed)
             else:
                 masks[other] = (kept.place, kept.mask_key)
-        self._kept = {}  # a second call could only be a trick to learn the other secret too
         return Revealed(own, masks)
+
+    def _take_turn(self, step: int) -> None:
+        if self._done != step - 1:
+            raise OutOfTurn(f"device {self.index} has done {self._done} steps, asked for {step}")
+        self._done = step
 
 
 def opened(
@@ -138,8 +164,11 @@ def opened(
         revealed: what arrived in step 4.
 
     Raises:
-        TooFewDevices: fewer than ``threshold`` shares of a secret that is needed.
+        TooFewDevices: not more than ``threshold`` vectors, or fewer than ``threshold`` shares of a
+            secret that is needed.
     """
+    if len(vectors) <= threshold:
+        raise TooFewDevices(f"{len(vectors)} vectors arrived, need more than {threshold}")
     total: Words = np.sum(list(vectors.values()), axis=0, dtype=np.uint32)
     for device, neighbours in taking_part.items():
         answers = [revealed[other] for other in neighbours if other in revealed]
