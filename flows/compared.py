@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 
-from flows.profiles import profiled
+from flows.profiles import compared
 from flows.settings import ProfileName, Settings
 from metaem_core.methods.factor_config import Base
 from metaem_core.methods.mapping_config import MappingConfig
@@ -36,8 +36,8 @@ def other_metaems(settings: Settings) -> Iterator[tuple[PretrainConfig, MappingC
         yield replace(settings.pretrain, base="mf"), settings.mapping  # Figure 3
     if "paper" in settings.compared and settings.profile != "paper":
         yield (
-            profiled(settings.pretrain, "paper", "pretrain"),
-            profiled(settings.mapping, "paper", "mapping"),
+            compared(settings.pretrain, settings.profile, "paper", "pretrain"),
+            compared(settings.mapping, settings.profile, "paper", "mapping"),
         )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from flows.compared import metaem_named, named, other_metaems, rivals
-from flows.profiles import profiled
+from flows.profiles import compared
 from flows.runs import Run, finished
 from flows.settings import ProfileName, Settings
 from metaem_core.evaluation import EvaluateConfig
@@ -158,9 +158,10 @@ class Grid:
 
     def _transferred(self, cell: Cell, method: Method, base: Base, profile: ProfileName) -> Run:
         settings = self.settings
-        factors = replace(profiled(settings.factors, profile, "factors"), base=base)
+        own = settings.profile
+        factors = replace(compared(settings.factors, own, profile, "factors"), base=base)
         models = [self.factorised(factors, cell[1], of) for of in (None, cell)]
-        config = profiled(settings.transfer, profile, "transfer")
+        config = compared(settings.transfer, own, profile, "transfer")
         config = replace(config, method=method, scale=settings.scale, seed=cell[1])
         request = TransferRequest(named(method, base, profile), config, factors)
         where = f"{request.name} {settings.task} {told(*cell)}"

@@ -40,6 +40,15 @@ PROFILES: dict[str, dict[str, dict[str, object]]] = {
 }
 
 
+def compared(config: StageConfig, own: str, profile: str, stage: str) -> StageConfig:
+    """A stage's settings in a comparison: the run's own where ``profile`` is the run's, ``own``.
+
+    Otherwise those of the profile and nothing else: what is shown as published or as printed must
+    not depend on what was set for the run.
+    """
+    return config if profile == own else profiled(type(config)(), profile, stage)
+
+
 def profiled(config: StageConfig, profile: str, stage: str) -> StageConfig:
     """The stage's settings with what the profile sets apart."""
     return replace(config, **PROFILES[profile].get(stage, {}))  # type: ignore[type-var]

@@ -1,10 +1,15 @@
 """Where settings come from, which wins, and how a wrong one is told."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flows.compared import other_metaems
+from flows.profiles import PROFILES, compared
 from flows.settings import BadSettings, Settings, read_settings
+from metaem_core.methods.factor_config import FactorConfig
+from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.ratings import RatingScale
 
 
@@ -173,3 +178,20 @@ def test_as_printed_no_method_is_called_calibrated(tmp_path: Path) -> None:
     options = {"store": tmp_path, "config": None}
     with pytest.raises(ValueError, match="profile 'paper'"):
         check(read_settings(options, ["methods=emcdr", "factors.centred=false"]))
+
+
+def test_rows_of_another_profile_do_not_depend_on_what_was_set_for_the_run() -> None:
+    chosen = ["methods=emcdr", "pretrain.payload=rows", "pretrain.clusters=10", "factors.size=32"]
+    settings = read_settings({}, chosen)
+    printed = PROFILES["paper"]
+    ((stage_1, _),) = [pair for pair in other_metaems(settings) if not pair[0].centred]
+    assert stage_1 == replace(PretrainConfig(), **printed["pretrain"])
+    there = compared(settings.factors, settings.profile, "paper", "factors")
+    assert there == replace(FactorConfig(), **printed["factors"])
+    assert compared(settings.factors, settings.profile, "calibrated", "factors").size == 32
+
+
+def test_the_runs_own_profile_can_be_varied() -> None:
+    settings = read_settings({"profile": "paper"}, ["methods=emcdr", "factors.size=32"])
+    factors = compared(settings.factors, settings.profile, "paper", "factors")
+    assert (factors.size, factors.epochs) == (32, PROFILES["paper"]["factors"]["epochs"])
