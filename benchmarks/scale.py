@@ -50,7 +50,7 @@ def measure(task: str, settings: tuple[str, ...]) -> None:
             pl.scan_parquet(path).select(pl.len()).collect().item()
             for path in store.glob("filter/*/ratings.parquet")
         )
-    rate = curves["n_ratings"].sum() / seconds["pretrain"]
+    rate = curves["ratings"].sum() / seconds["pretrain"]
     stages = ", ".join(f"{name} {took:.0f}" for name, took in sorted(seconds.items()))
     print(
         f"{task} {' '.join(settings[:1])}: {held:,} ratings, {wall:.0f} s, {peak:,.0f} MB, "

@@ -20,11 +20,16 @@ class Delegates:
     def __init__(self, users: TableOptimizer, clusters: int, discount: float) -> None:
         self.users, self.clusters, self.discount = users, clusters, discount
         self.table = users.table
-        self.group = k_means(self.table, clusters)
+        self._cluster(torch.arange(len(self.table)))
+
+    def _cluster(self, users: Tensor) -> None:
+        """The clusters of ``users``; others, who never train, are in none (-1)."""
+        self.group = torch.full((len(self.table),), -1)
+        self.group[users] = k_means(self.table.index_select(0, users), self.clusters)
 
     def cohorts(self, users: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
         """An epoch's :func:`stratified_cohorts` of the clusters as they are now."""
-        self.group = k_means(self.table, self.clusters)
+        self._cluster(users)
         return stratified_cohorts(self.group, users, size, generator)
 
     def update(self, rows: Tensor, gradient: Tensor, upload: Upload) -> None:
@@ -35,9 +40,9 @@ class Delegates:
         mine = self.group.index_select(0, rows)
         total = step.new_zeros(self.clusters, step.shape[1]).index_add_(0, mine, step)
         count = torch.bincount(mine, minlength=self.clusters).clamp_min(1).unsqueeze(1)
-        follower = torch.ones(len(self.table), dtype=torch.bool)
+        follower = self.group >= 0
         follower[rows] = False
-        passed_on = (self.discount * total / count).index_select(0, self.group)
+        passed_on = (self.discount * total / count).index_select(0, self.group.clamp_min(0))
         self.table.add_(passed_on * follower.unsqueeze(1))
 
     def state(self) -> dict[str, Tensor]:

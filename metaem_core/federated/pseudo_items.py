@@ -1,17 +1,18 @@
-"""FedRec (Lin et al. 2020): devices train on unrated items too, and so hide which were rated."""
+"""FedRec (Lin et al. 2020): devices train on unrated items too."""
 
 import numpy as np
 
 from metaem_core.bias import damped_mean
-from metaem_core.ratings import Ints, Ratings
+from metaem_core.ratings import Ints, Ratings, RatingScale
 
 
-def with_pseudo_items(ratings: Ratings, share: float, seed: int) -> Ratings:
+def with_pseudo_items(ratings: Ratings, share: float, seed: int, scale: RatingScale) -> Ratings:
     """Every device's ratings and about ``share`` times as many items it did not rate.
 
-    An unrated item is given the user's mean rating (FedRec's user averaging). It hides which of
-    the touched items are rated, not that the others are not; a rated item stays one of
-    ``1 / (1 + share)`` of those that a device touches.
+    An unrated item is given a rating of the scale near the user's mean (FedRec's user averaging,
+    rounded up or down at random: a fraction would give it away, as a server can read the values).
+    The others stay known as unrated, and how well the rated ones are hidden is not shown here: of
+    the items that a device touches, they are ``1 / (1 + share)``, and more popular.
     """
     draw = np.random.default_rng(np.random.SeedSequence([seed, 2]))
     users = np.repeat(ratings.users, draw.poisson(share, len(ratings)))
@@ -20,7 +21,9 @@ def with_pseudo_items(ratings: Ratings, share: float, seed: int) -> Ratings:
     added = np.setdiff1d(drawn, rated)
     mean = damped_mean(ratings.users, ratings.values, ratings.n_users, damping=0.0)
     places: Ints = np.concatenate([rated, added])
-    values = np.concatenate([ratings.values, mean[added // ratings.n_items].astype(np.float32)])
+    exact = (mean[added // ratings.n_items] - scale.low) / scale.step
+    made = scale.low + scale.step * np.floor(exact + draw.random(len(added)))
+    values = np.concatenate([ratings.values, np.minimum(made, scale.high).astype(np.float32)])
     order = np.argsort(places)
     rows, columns = np.divmod(places[order], ratings.n_items)
     return Ratings(rows, columns, values[order], ratings.n_users, ratings.n_items)

@@ -19,7 +19,7 @@ class FactorSteps:
     ) -> None:
         """``users`` and ``items`` (R,) of the ratings; their values are :attr:`values`."""
         self.base = config.base
-        draw = generator(config, n_users, n_items)
+        draw = generator(config.seed, n_users, n_items)
         start = torch.randn(n_users + n_items, config.size, generator=draw) * config.init_std
         self._adam = RowAdam(start, config.learning_rate, config.l2)
         self.users, self.items = torch.split(self._adam.table, [n_users, n_items])
@@ -61,10 +61,10 @@ class FactorSteps:
         return loss.detach(), slope, tuple(nets)
 
 
-def generator(config: FactorConfig, n_users: int, n_items: int) -> torch.Generator:
+def generator(seed: int, n_users: int, n_items: int) -> torch.Generator:
     """Two domains of one seed must not start alike: shared users may have like indices."""
-    seed = np.random.SeedSequence([config.seed, n_users, n_items]).generate_state(1)
-    return torch.Generator().manual_seed(int(seed[0]))
+    own = np.random.SeedSequence([seed, n_users, n_items]).generate_state(1)
+    return torch.Generator().manual_seed(int(own[0]))
 
 
 def _mf_gradient(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ class FcfSteps:
         self, config: FactorConfig, n_users: int, n_items: int, users: Tensor, items: Tensor
     ) -> None:
         """``users`` and ``items`` (R,) of the ratings; their values are :attr:`values`."""
-        draw = generator(config, n_users, n_items)
+        draw = generator(config.seed, n_users, n_items)
         start = torch.randn(n_items, config.size, generator=draw) * config.init_std
         self._server = FcfServer(start, config.learning_rate, config.l2, config.damping)
         self.users, self.items = torch.zeros(n_users, config.size), self._server.adam.table

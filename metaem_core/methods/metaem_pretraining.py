@@ -24,6 +24,7 @@ from metaem_core.federated.simulation import CohortSimulation
 from metaem_core.federated.towers import PersonalTowers
 from metaem_core.federated.training import Errors, Schedule, Training, clipped_errors
 from metaem_core.methods.factor_start import leave_saddle
+from metaem_core.methods.factor_steps import generator
 from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.models.domain import DomainModel, network
 from metaem_core.models.mlp import Parameters, init_mlp
@@ -44,7 +45,7 @@ class Pretraining:
         kept, held = hold_out(ratings, config.holdout, config.seed)
         self._held = held
         share = config.pseudo_items
-        seen = with_pseudo_items(kept, share, config.seed) if share else kept
+        seen = with_pseudo_items(kept, share, config.seed, config.scale) if share else kept
         rated = np.bincount(seen.users, minlength=seen.n_users)
         self._n_items, self._counts = seen.n_items, rated[rated > 0]
         self._statistics = _statistics(config, ratings, dtype)  # for the result: of all ratings
@@ -120,7 +121,7 @@ class Pretraining:
 
 def _fresh_domain(config: PretrainConfig, ratings: Ratings, dtype: torch.dtype) -> DomainModel:
     """Algorithm 1, line 1."""
-    start = torch.Generator().manual_seed(config.seed)
+    start = generator(config.seed, ratings.n_users, ratings.n_items)
     k_u, k_c, k_p = config.user_size, config.common_size, config.private_size
 
     def table(rows: int, size: int) -> Tensor:

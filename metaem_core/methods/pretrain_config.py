@@ -47,6 +47,8 @@ class PretrainConfig:
             )
         if self.clusters and self.tables == "dense":
             raise ValueError("clusters go with tables newton or lazy: dense moves all users anyway")
+        if self.payload == "rows" and self.item_tower == "personal":
+            raise ValueError("payload rows sends MLP_item: it goes with item_tower shared")
         if self.discount > 1:
             raise ValueError(f"discount must not exceed 1, got {self.discount!r}")
         if not 0 < self.holdout < 1:
