@@ -12,11 +12,15 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 
 OURS = frozenset({"flows", "tasks", "metaem_core", "data_contracts"})
 
 # these run a stage but have no say in what it writes
 MACHINERY = frozenset({"tasks.caching", "tasks.code_digest", "tasks.progress", "tasks.shared"})
+
+
+_parsing = Lock()  # Python 3.11 raises SystemError where two threads parse at once
 
 
 class EditedMeanwhile(RuntimeError):
@@ -45,10 +49,7 @@ def sources(module: str) -> dict[str, str]:
 
 
 def freeze(module: str) -> None:
-    """Look at every file of our packages, and of the package of ``module``.
-
-    Here, before there are threads: parsing in several at once makes Python 3.11 raise SystemError.
-    """
+    """Look at every file of our packages, and of the package of ``module``."""
     for package in OURS | {module.partition(".")[0]}:
         spec = find_spec(package)
         for folder in (spec and spec.submodule_search_locations) or ():
@@ -101,7 +102,8 @@ def _read(path: Path, module: str) -> tuple[str, frozenset[str]]:
 
 @cache
 def _import_statements(path: Path) -> tuple[ast.Import | ast.ImportFrom, ...]:
-    tree = ast.parse(_source(path))
+    with _parsing:
+        tree = ast.parse(_source(path))
     return tuple(node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom))
 
 
