@@ -14,7 +14,8 @@ def bytes_(
     """Count the bytes of a pretraining round at the paper's sizes, from encoded messages."""
     with plain_errors():
         settings = open_settings(context.params)
-        from flows.display import stdout, traffic_table
+        from flows.display import stdout
+        from flows.federation_tables import traffic_table
         from metaem_core.synthetic_size import SCALES
 
         sizes = {str(name): size for name, size in SCALES["table2"].domains.items()}

@@ -1,6 +1,6 @@
 """Tables and progress on a terminal."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
@@ -8,17 +8,11 @@ from threading import Lock
 
 import polars as pl
 from rich.console import Console
-from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from flows.interrupt import stoppable
-from metaem_core.federated.costs import WAYS, DomainShape, traffic
-from metaem_core.methods.pretrain_config import PretrainConfig
-from metaem_core.synthetic_size import DomainSize
 from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
 from tasks.manifests import MANIFEST
-from tasks.privacy import Audit
 from tasks.progress import Finished, Listener, Step, listening
 
 
@@ -45,6 +39,8 @@ def live() -> Iterator[Listener]:
 @contextmanager
 def shown() -> Iterator[None]:
     """Progress on the terminal, and an end at the first signal."""
+    from flows.interrupt import stoppable  # Prefect costs seconds
+
     with stoppable(), live() as listener, listening(listener):
         yield
 
@@ -151,36 +147,3 @@ def _amount(step: Step) -> str:
         return f"{step.done / 1e6:.0f}{total} MB"
     total = f"/{step.total:.0f}" if step.total else ""
     return f"{step.unit} {step.done:.0f}{total}"
-
-
-def traffic_table(domain: str, size: DomainSize, config: PretrainConfig) -> Table:
-    """One line a way to send a round: a device's bytes, the ratio to FCF, and everyone's."""
-    mean = round(size.ratings / size.users)
-    title = f"{domain}: {size.items:,} items, {size.users:,} devices with {mean} ratings each"
-    table = Table(title=title, title_justify="left")
-    table.add_column("way", no_wrap=True)
-    for column in ("down", "up", "of fcf-32", "all devices once"):
-        table.add_column(column, justify="right")
-    shape = DomainShape(size.items, mean)
-    base = traffic("fcf-32", shape, config)
-    for way in WAYS:
-        cost = traffic(way, shape, config)
-        everyone = decimal(cost.both * size.users)
-        share = f"{cost.both / base.both:.2%}"
-        table.add_row(way, decimal(cost.down), decimal(cost.up), share, everyone)
-    return table
-
-
-def audit_table(domain: str, devices: int, audits: Sequence[Audit]) -> Table:
-    """One line a mode: what the attack on each device's upload got right."""
-    title = f"{domain}: one upload of each of {devices} devices, as its server reads it"
-    table = Table(title=title, title_justify="left")
-    table.add_column("mode", no_wrap=True)
-    for column in ("item sets", "ratings", "AUC"):
-        table.add_column(column, justify="right")
-    table.add_column("the server learns")
-    for found in audits:
-        leak = found.leak
-        shares = f"{leak.item_sets:.1%}", f"{leak.ratings:.1%}", f"{leak.auc:.3f}"
-        table.add_row(found.mode, *shares, found.in_words(audits[-1].leak))
-    return table

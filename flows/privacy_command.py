@@ -30,11 +30,12 @@ def privacy_audit(
 ) -> None:
     """Attack the uploads of a pretrained source domain's devices, in every mode."""
     with plain_errors():
-        settings = open_settings({k: v for k, v in context.params.items() if k != "devices"})
+        settings = open_settings(context.params)
         one = {"betas": settings.betas[:1], "seeds": settings.seeds[:1]}
         settings = settings.model_copy(update=one)
         from flows.cold_start import run
-        from flows.display import audit_table, shown, stdout
+        from flows.display import shown, stdout
+        from flows.federation_tables import audit_table
         from tasks.privacy import audit
 
         domain, seed = settings.domains[0], settings.seeds[0]

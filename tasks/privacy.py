@@ -11,6 +11,7 @@ from torch import Tensor
 from metaem_core.federated.modes import Mode
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Download
+from metaem_core.federated.simulation import DeviceStore
 from metaem_core.privacy.reconstruction import (
     Leak,
     Reading,
@@ -60,12 +61,8 @@ def audit(
     draw = np.random.default_rng(seed)
     raters = np.unique(ratings.users)
     chosen = np.sort(draw.choice(raters, min(devices, len(raters)), replace=False))
-    first, last = (np.searchsorted(ratings.users, chosen, side) for side in ("left", "right"))
-    own = [slice(a, b) for a, b in zip(first.tolist(), last.tolist(), strict=True)]
-    truths = [
-        (torch.from_numpy(ratings.items[rows]), torch.from_numpy(ratings.values[rows]))
-        for rows in own
-    ]
+    own = DeviceStore(ratings, torch.float32)
+    truths = [own.of_device(device) for device in chosen.tolist()]
     everything = torch.arange(ratings.n_items)
     with torch.no_grad():
         vectors = trained.embed_users(torch.from_numpy(chosen))

@@ -47,8 +47,7 @@ class MessageLoop:
         return combine(uploads, download.per_device)
 
     def _round(self, download: Download, device: int) -> Upload:
-        own = slice(int(self.devices.start[device]), int(self.devices.start[device + 1]))
-        items, values = torch.from_numpy(self.devices.items[own]), self.devices.values[own]
+        items, values = self.devices.of_device(device)
         asked = items if isinstance(self.payload, RowsPayload) else None
         sent = download if asked is None else restricted(download, asked)
         packed = self.payload.pack(sent)

@@ -38,6 +38,11 @@ class DeviceStore:
         self.values = torch.from_numpy(ratings.values).to(dtype)
         self.n_items = ratings.n_items
 
+    def of_device(self, device: int) -> tuple[Tensor, Tensor]:
+        """One device's items and their ratings."""
+        own = slice(int(self.start[device]), int(self.start[device + 1]))
+        return torch.from_numpy(self.items[own]), self.values[own]
+
     def positions(self, cohort: Tensor) -> tuple[Ints, Ints]:
         """Owner within the cohort and storage position of each of the cohort's ratings."""
         devices = cohort.numpy()
@@ -100,9 +105,8 @@ class DeviceLoop:
     def gather(self, download: Download, cohort: Tensor, rows: Tensor) -> Upload:
         uploads = []
         for position, device in enumerate(cohort.tolist()):
-            own = slice(int(self.devices.start[device]), int(self.devices.start[device + 1]))
-            items = torch.from_numpy(self.devices.items[own])
-            ratings = PrivateRatings(torch.zeros_like(items), items, self.devices.values[own])
+            items, values = self.devices.of_device(device)
+            ratings = PrivateRatings(torch.zeros_like(items), items, values)
             uploads.append(device_step(download.of_device(position), ratings))
         return combine(uploads, download.per_device)
 

@@ -1,0 +1,44 @@
+"""Tables of what federated rounds cost and tell; apart, as torch costs seconds."""
+
+from collections.abc import Sequence
+
+from rich.filesize import decimal
+from rich.table import Table
+
+from metaem_core.federated.costs import WAYS, DomainShape, traffic
+from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.synthetic_size import DomainSize
+from tasks.privacy import Audit
+
+
+def traffic_table(domain: str, size: DomainSize, config: PretrainConfig) -> Table:
+    """One line a way to send a round: a device's bytes, the ratio to FCF, and everyone's."""
+    mean = round(size.ratings / size.users)
+    title = f"{domain}: {size.items:,} items, {size.users:,} devices with {mean} ratings each"
+    table = Table(title=title, title_justify="left")
+    table.add_column("way", no_wrap=True)
+    for column in ("down", "up", "of fcf-32", "all devices once"):
+        table.add_column(column, justify="right")
+    shape = DomainShape(size.items, mean)
+    base = traffic("fcf-32", shape, config)
+    for way in WAYS:
+        cost = traffic(way, shape, config)
+        everyone = decimal(cost.both * size.users)
+        share = f"{cost.both / base.both:.2%}"
+        table.add_row(way, decimal(cost.down), decimal(cost.up), share, everyone)
+    return table
+
+
+def audit_table(domain: str, devices: int, audits: Sequence[Audit]) -> Table:
+    """One line a mode: what the attack on each device's upload got right."""
+    title = f"{domain}: one upload of each of {devices} devices, as its server reads it"
+    table = Table(title=title, title_justify="left")
+    table.add_column("mode", no_wrap=True)
+    for column in ("item sets", "ratings", "AUC"):
+        table.add_column(column, justify="right")
+    table.add_column("the server learns")
+    for found in audits:
+        leak = found.leak
+        shares = f"{leak.item_sets:.1%}", f"{leak.ratings:.1%}", f"{leak.auc:.3f}"
+        table.add_row(found.mode, *shares, found.in_words(audits[-1].leak))
+    return table
