@@ -33,8 +33,10 @@ SMALL = [
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Excuse what mlflow and prefect themselves do with SQLAlchemy."""
+    """Excuse what mlflow, prefect and distributed themselves do."""
     config.addinivalue_line("filterwarnings", "ignore::sqlalchemy.exc.SADeprecationWarning")
+    # drawn by the threads of prefect and distributed while hypothesis draws, not by a strategy
+    config.addinivalue_line("filterwarnings", "ignore:Do not use the `random` module inside")
 
 
 @pytest.fixture
