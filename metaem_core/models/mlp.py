@@ -55,6 +55,7 @@ class Perceptron:
         self.gradients: Parameters = ()  # of the parameters, summed over blocks
         self._rectified = len(self.weights) - (not relu_last)  # layers that end in a ReLU
         self._hidden = [w.new_empty(block, len(w)) for w in self.weights[:-1]]
+        self._ones = self.weights[0].new_ones(block)
         self._pulls = [w.new_empty(block, w.shape[1]) for w in self.weights]
 
     def forward(self, x: Tensor, out: Tensor) -> Tensor:
@@ -78,9 +79,9 @@ class Perceptron:
                 torch.ops.aten.threshold_backward.grad_input(pull, y, 0, grad_input=pull)
             if self.learns and self.gradients:
                 self.gradients[2 * layer].addmm_(pull.t(), x)
-                self.gradients[2 * layer + 1].add_(pull.sum(0))
+                self.gradients[2 * layer + 1].addmv_(pull.t(), self._ones[: len(pull)])
             elif self.learns:
-                gradients[:0] = torch.mm(pull.t(), x), pull.sum(0)
+                gradients[:0] = torch.mm(pull.t(), x), torch.mv(pull.t(), self._ones[: len(pull)])
             pull = torch.mm(pull, self.weights[layer], out=self._pulls[layer][: len(x)])
         self.gradients = self.gradients or tuple(gradients)
         return pull
