@@ -4,6 +4,7 @@ Any field is an environment variable, ``METAEM_PRETRAIN__EPOCHS``, and a TOML ke
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass, replace
@@ -56,15 +57,13 @@ class BadSettings(ValueError):
 
 
 def _of_two_domains(task: str) -> str:
-    source, _, target = task.partition("-")
-    if source == target:
-        raise ValueError("source and target must be two domains")
+    parts = re.fullmatch("([a-z0-9_]+)-([a-z0-9_]+)", task)
+    if parts is None or parts[1] == parts[2]:
+        raise ValueError("must name two domains, <source>-<target>, such as movie-music")
     return task
 
 
-TaskName = Annotated[
-    str, Field(pattern=r"^[a-z0-9_]+-[a-z0-9_]+$"), AfterValidator(_of_two_domains)
-]
+TaskName = Annotated[str, AfterValidator(_of_two_domains)]
 
 
 class Settings(BaseSettings):
@@ -111,9 +110,12 @@ class Settings(BaseSettings):
 
     @field_validator("methods", mode="before")
     @classmethod
-    def _take_metaem_as_given(cls, value: object) -> object:
-        """It is in every table."""
-        return [name for name in value if name != "metaem"] if isinstance(value, list) else value
+    def _spell_out_all(cls, value: object) -> object:
+        """MetaEM is in every table, named or not."""
+        if not isinstance(value, list):
+            return value
+        others = [name for name in value if name not in ("metaem", "all")]
+        return [*(get_args(Method) if "all" in value else ()), *others]
 
     @field_validator("betas", "seeds", "methods", "bases", "compared", mode="before")
     @classmethod
@@ -133,11 +135,6 @@ class Settings(BaseSettings):
         if min(seeds) < 0:
             raise ValueError(f"a seed must not be negative, got {seeds!r}")
         return tuple(dict.fromkeys(seeds))
-
-    @field_validator("methods", mode="before")
-    @classmethod
-    def _spell_out_all(cls, value: object) -> object:
-        return get_args(Method) if value == "all" else value
 
     @field_validator("methods", "bases", "compared")
     @classmethod
@@ -242,7 +239,10 @@ def read_settings(options: Mapping[str, object], dotted: Iterable[str] = ()) -> 
     try:
         return Settings(**given)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
-        raise BadSettings("\n".join(_told(problem) for problem in error.errors())) from error
+        # of a part that is wrong itself, what its absence brings about is not told
+        problems = [each for each in error.errors() if each["type"] != "too_short"]
+        told = "\n".join(_told(each) for each in problems or error.errors())
+        raise BadSettings(told) from error
 
 
 def _refuse_unknown_variables() -> None:
@@ -286,4 +286,5 @@ def _told(problem: ErrorDetails) -> str:
     where = ".".join(str(part) for part in problem["loc"]) or "task"
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"unknown setting {where!r}"
-    return f"setting {where!r}: {problem['msg']}, got {problem['input']!r}"
+    said = problem["msg"].removeprefix("Value error, ")
+    return f"setting {where!r}: {said}, got {problem['input']!r}"

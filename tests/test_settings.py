@@ -68,7 +68,6 @@ def test_the_papers_tasks_exist_in_every_source(task: str, source: str) -> None:
 
 
 WRONG = {
-    "task=movie": "task",
     "task=movie-movie": "task.*two domains",
     "betas=0.2,1": "betas",
     "betas=": "betas",
@@ -82,6 +81,9 @@ WRONG = {
     "pretrain.clusters=-1": "clusters is too small",
     "pretrain.discount=1.5": "discount must not exceed 1, got 1.5",
     "pretrain.pseudo_items=-1": "pseudo_items is too small",
+    "methods=all,nope": r"\Asetting 'methods.7': .*got 'nope'\Z",
+    "bases=mlp": r"\Asetting 'bases.0': .*got 'mlp'\Z",
+    "task=movie": r"'task': must name two domains, .* such as movie-music, got 'movie'",
     "colour=red": "unknown setting 'colour'",
     "scale.low=9": "scale",
     "scale.step=0.3": "'scale'.*whole steps from low to high, got .*step=0.3",

@@ -67,6 +67,7 @@ def test_a_wrong_sweep_is_refused_before_anything_starts(
 
 def test_every_method_can_be_chosen() -> None:
     everything = read_settings({"methods": "all", "config": None})
+    assert read_settings({"methods": "metaem,all,cmf", "config": None}) == everything
     assert set(everything.methods) == set(METHODS) == set(Method.__args__)  # type: ignore[attr-defined]
     with pytest.raises(BadSettings, match="methods"):
         read_settings({"methods": "emcdr,nonsense", "config": None})
