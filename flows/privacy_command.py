@@ -42,5 +42,12 @@ def privacy_audit(
         with shown():
             made = dict(run(settings, until="pretrain").made)
         refs = made[f"filter {domain}"], made[f"pretrain {domain} seed {seed}"]
-        found = audit(settings.open_store(), *refs, settings.scale, devices, seed)
+        found = audit(
+            settings.open_store(),
+            *refs,
+            settings.scale,
+            devices,
+            settings.pretrain.cohort_size,
+            seed,
+        )
         stdout().print(audit_table(domain, devices, found))

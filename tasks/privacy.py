@@ -1,6 +1,7 @@
 """The reconstruction attacks, run on a trained domain."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from typing import NamedTuple, get_args
 
@@ -8,14 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.federated.modes import Mode
+from metaem_core.federated.modes import Layout
+from metaem_core.federated.optimizers import NetworkAdam, RowNewton
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Download
+from metaem_core.federated.secure_aggregation import Words
+from metaem_core.federated.secure_loop import SecureLoop
+from metaem_core.federated.secure_rounds import HeldUser, SecureServer
 from metaem_core.federated.simulation import DeviceStore
+from metaem_core.models.domain import DomainModel
 from metaem_core.privacy.reconstruction import (
     Leak,
     Reading,
     popularity_prior,
+    read_masked,
     read_message,
 )
 from metaem_core.ratings import RatingScale
@@ -50,11 +57,13 @@ def audit(
     model: ArtifactRef,
     scale: RatingScale,
     devices: int,
+    cohort: int,
     seed: int,
 ) -> list[Audit]:
     """Attack one upload of each of ``devices`` devices of a pretrained domain, mode by mode.
 
-    The last row is the guess that needs no upload.
+    In secure rounds there are two things to look at: the upload, and the sum over the device's
+    ``cohort``. The last row is the guess that needs neither.
     """
     ratings = read_domain(store, domain).ratings
     trained = read_model(store, model)
@@ -70,12 +79,36 @@ def audit(
     rounding = torch.Generator().manual_seed(seed)
 
     attacks: dict[str, Callable[[Download, Tensor, Tensor], Reading]] = {
-        mode: partial(read_message, payload=payload_of(mode, rounding)) for mode in get_args(Mode)
+        layout: partial(read_message, payload=payload_of(layout, rounding))
+        for layout in get_args(Layout)
     }
-    prior = popularity_prior(np.bincount(ratings.items, minlength=ratings.n_items), scale)
+    masked = iter(_masked(trained, own, chosen.tolist()))
+    attacks["secure"] = lambda download, items, values: read_masked(download, next(masked))
+    counts = np.bincount(ratings.items, minlength=ratings.n_items)
+    others = draw.permutation(np.setdiff1d(raters, chosen))
+    together = np.isin(ratings.users, np.concatenate([chosen, others])[:cohort])
+    touched = np.bincount(ratings.items[together], minlength=ratings.n_items) > 0
+    in_sum = popularity_prior(counts * touched, scale)
+    attacks[f"secure, sum of {cohort:,}"] = lambda download, items, values: in_sum(len(items))
+    prior = popularity_prior(counts, scale)
     attacks["popularity"] = lambda download, items, values: prior(len(items))
     found = []
     for mode, attack in attacks.items():
         readings = [attack(d, *truth) for d, truth in zip(sent, truths, strict=True)]
         found.append(Audit(mode, Leak.of(readings, truths, scale)))
     return found
+
+
+def _masked(model: DomainModel, own: DeviceStore, devices: list[int]) -> list[Words]:
+    """What each device sends up in a secure round of them all; the model given is not changed."""
+    copy = deepcopy(model)
+    tables = (copy.user_embeddings, copy.common_items)
+    users, items = (
+        RowNewton(table, 1.0, 1.0, torch.ones(len(table)), torch.ones(len(table)))
+        for table in tables
+    )
+    nets = NetworkAdam((*copy.meta_network, *copy.user_tower, *copy.item_tower), 0.0, 0.0)
+    held = {device: HeldUser(device, copy, users, *own.of_device(device)) for device in devices}
+    loop = SecureLoop(SecureServer(copy, items, nets, users), held)
+    loop.round(devices)
+    return [loop.vectors[device] for device in devices]

@@ -73,7 +73,7 @@ def test_auc_is_the_chance_of_the_right_order(scores: list[int], count: int) -> 
     assert auc(np.array(scores, float), positives) == pytest.approx(won / (len(a) * len(b)))
 
 
-def test_the_audit_holds_open_modes_against_popularity(finished_run: FinishedRun) -> None:
+def test_the_audit_holds_every_mode_against_popularity(finished_run: FinishedRun) -> None:
     """Through the command, on a trained domain."""
     options = [part for each in SMALL for part in ("--set", each)]
     command = ["privacy-audit", "--store", str(finished_run.store.root), "--devices", "40"]
@@ -83,4 +83,7 @@ def test_the_audit_holds_open_modes_against_popularity(finished_run: FinishedRun
     for mode in ("literal", "product", "rows"):
         assert "items and all ratings" in lines[mode]
         assert "1.000" in lines[mode]
+    assert "no more than popularity tells" in lines["secure"]
+    assert "1.000" not in lines["secure"]
+    assert "secure, sum of 1,024" in lines
     assert "the guess without an upload" in lines["popularity"]

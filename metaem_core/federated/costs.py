@@ -9,13 +9,17 @@ from metaem_core.federated.exchange import ID_BYTES, Traffic
 from metaem_core.federated.modes import Mode
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Download, Upload, tensors_of
+from metaem_core.federated.secure_loop import secure_traffic
 from metaem_core.federated.wire import encode
 from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.models.domain import DomainModel
 from metaem_core.models.mlp import init_mlp
 from metaem_core.ratings import Ints
 from metaem_core.traits import ITEM_TRAITS
 
-Way = Literal["fcf-32", "fcf-8", "literal", "product", "fcf-32 rows", "fcf-8 rows", "rows"]
+Way = Literal[
+    "fcf-32", "fcf-8", "literal", "product", "secure", "fcf-32 rows", "fcf-8 rows", "rows"
+]
 WAYS: tuple[Way, ...] = get_args(Way)
 PSEUDO_ITEMS = 3  # for each rating, where only rows are sent
 
@@ -31,7 +35,7 @@ def traffic(way: Way, domain: DomainShape, config: PretrainConfig) -> Traffic:
     """Bytes of one round of one device, without a transport's own framing."""
     some = min(domain.ratings * (1 + PSEUDO_ITEMS), domain.items)
     rows = some if way.endswith("rows") else domain.items
-    if way == "literal" or way == "product" or way == "rows":
+    if way == "literal" or way == "product" or way == "rows" or way == "secure":
         return exchanged(way, rows, config)
     width = 32 if way.startswith("fcf-32") else 8
     table = len(encode({"items": torch.zeros(rows, width)}))
@@ -54,6 +58,8 @@ def epoch_traffic(config: PretrainConfig, n_items: int, counts: Ints) -> Traffic
 
 def exchanged(mode: Mode, rows: int, config: PretrainConfig) -> Traffic:
     """Bytes of one device's round in which ``rows`` items are sent."""
+    if mode == "secure":
+        return secure_traffic(_nobody(rows, config), config.cohort_size)
     payload = payload_of(mode, torch.Generator())
     sent = payload.pack(_download(rows, config))
     received = payload.unpack(sent, config.relu_last)
@@ -61,6 +67,26 @@ def exchanged(mode: Mode, rows: int, config: PretrainConfig) -> Traffic:
     answer = payload.answer(Upload(gradients, 0.0, 0))
     request = ID_BYTES * rows if mode == "rows" else 0
     return Traffic(len(encode(sent)), len(encode(answer)) + request)
+
+
+def _nobody(rows: int, config: PretrainConfig) -> DomainModel:
+    """A domain's shapes, without users."""
+    traits = ITEM_TRAITS if config.centred else 0
+    deep = (config.hidden_size,) * 2
+    hidden, draw = deep if config.base == "dnn" else (), torch.Generator()
+    k_u, k_c, k_p = config.user_size, config.common_size, config.private_size
+    return DomainModel(
+        torch.zeros(0, k_u),
+        torch.zeros(rows, k_c),
+        torch.zeros(rows),
+        torch.zeros(rows, traits),
+        torch.zeros(0, 0),
+        init_mlp((k_u, *deep, k_c * k_p), draw, torch.float32),
+        init_mlp((k_u, *hidden, k_u), draw, torch.float32),
+        init_mlp((k_p, *hidden, k_u), draw, torch.float32),
+        config.relu_last,
+        config.meta_reads_raw,
+    )
 
 
 def _download(rows: int, config: PretrainConfig) -> Download:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.federated.device import PrivateRatings, device_step
-from metaem_core.federated.payloads import Payload, RowsPayload, restricted
+from metaem_core.federated.payloads import Payload, restricted
 from metaem_core.federated.protocol import Download, Upload, combine
 from metaem_core.federated.simulation import DeviceStore
 from metaem_core.federated.wire import contract_of, decode, encode
@@ -48,7 +48,7 @@ class MessageLoop:
 
     def _round(self, download: Download, device: int) -> Upload:
         items, values = self.devices.of_device(device)
-        asked = items if isinstance(self.payload, RowsPayload) else None
+        asked = items if self.payload.names_items else None
         sent = download if asked is None else restricted(download, asked)
         packed = self.payload.pack(sent)
         down = encode(packed)

@@ -1,5 +1,6 @@
-"""The layouts in which a round travels; no torch here, so that settings may name them."""
+"""How a round travels; no torch here, so that settings may name it."""
 
 from typing import Literal
 
-Mode = Literal["literal", "product", "rows"]
+Layout = Literal["literal", "product", "rows"]  # an upload that the server can read
+Mode = Layout | Literal["secure"]  # or sums alone

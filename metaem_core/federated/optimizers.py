@@ -1,5 +1,6 @@
 """What steps embedding tables and networks, with the L2 term of Eq. 9."""
 
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -152,22 +153,34 @@ class RowNewton:
 
     def update(self, rows: Tensor, gradient: Tensor, upload: Upload) -> None:
         """One step of distinct ``rows`` (B,) with the mean squared error's ``gradient`` (B, k)."""
-        half, flat = upload.n_ratings / 2, gradient.flatten()  # half * gradient is G
-        squares = half**2 * float(torch.dot(flat, flat))
-        curvature = self._observe(squares / max(upload.squared_error, 1e-30))
-        counts, damping, decay = self._of_rows.index_select(0, rows).unsqueeze(2).unbind(1)
-        length = self.learning_rate / torch.add(damping, counts, alpha=curvature)
-        values = self.table.index_select(0, rows)
-        values.mul_(1 - decay * length).addcmul_(gradient, length, value=-half)
-        self.table.index_copy_(0, rows, values)
+        flat = gradient.flatten()
+        squares = upload.n_ratings**2 * float(torch.dot(flat, flat))
+        self.step(rows, gradient, upload.n_ratings, self.observe(squares, upload.squared_error))
 
-    def _observe(self, seen: float) -> float:
+    def observe(self, squares: float, squared_error: float) -> float:
+        """The curvature, of a round whose summed squared error's gradient has these ``squares``."""
+        seen = squares / 4 / max(squared_error, 1e-30)
         rounds = float(self.rounds) + 1
         smoothed = CURVATURE_BETA * float(self.curvature) + (1 - CURVATURE_BETA) * seen
         self.rounds.fill_(rounds)
         self.curvature.fill_(smoothed)
         seen_share: float = 1 - CURVATURE_BETA**rounds
         return max(smoothed / seen_share, seen)
+
+    def step(self, rows: Tensor, gradient: Tensor, n_ratings: int, curvature: float) -> None:
+        """:meth:`update` with the round's curvature known; G is half ``n_ratings`` gradients."""
+        counts, damping, decay = self._of_rows.index_select(0, rows).unsqueeze(2).unbind(1)
+        length = self.learning_rate / torch.add(damping, counts, alpha=curvature)
+        values = self.table.index_select(0, rows)
+        values.mul_(1 - decay * length).addcmul_(gradient, length, value=-n_ratings / 2)
+        self.table.index_copy_(0, rows, values)
+
+    def of_row(self, row: int, value: Tensor) -> "RowNewton":
+        """What steps one row where it is kept elsewhere, as ``value`` (1, k)."""
+        one = copy(self)
+        one.table, one._of_rows = value, self._of_rows[row : row + 1]
+        one.curvature, one.rounds = value.new_zeros(()), value.new_zeros(())
+        return one
 
     def state(self) -> dict[str, Tensor]:
         """The tensors a checkpoint must keep, the table included."""

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from metaem_core.federated.modes import Mode
+from metaem_core.federated.modes import Layout
 from metaem_core.federated.protocol import Download, Upload
 from metaem_core.federated.rounding import from_int8, to_int8
 from metaem_core.federated.wire import Contract, Message, contract_of
@@ -21,6 +21,8 @@ TOWER = "item_tower."
 
 class Payload(Protocol):
     """One layout. ``download`` is always that of one device (S = 1)."""
+
+    names_items: bool  # whether a device asks for the rows that it needs
 
     def pack(self, download: Download) -> Message:
         """Server: what the device is sent."""
@@ -49,6 +51,8 @@ class Payload(Protocol):
 
 class LiteralPayload:
     """As the paper's algorithm reads: V^c whole and V^p down, their gradients up."""
+
+    names_items = False
 
     def pack(self, download: Download) -> Message:
         return {
@@ -91,6 +95,8 @@ class LiteralPayload:
 
 class ProductPayload:
     """``V_ui = V^c V^p`` (Eq. 2) down and its gradient up: the same gradient in k_p / k_c bytes."""
+
+    names_items = False
 
     def pack(self, download: Download) -> Message:
         return {
@@ -145,6 +151,8 @@ class RowsPayload:
 
     Gradients of rows travel as eight-bit numbers too; those of MLP_item and of the user in full.
     """
+
+    names_items = True
 
     def __init__(self, draw: torch.Generator) -> None:
         """``draw`` decides between rounding up and down."""
@@ -218,11 +226,11 @@ def _upload(gradients: dict[str, tuple[Tensor, ...]], message: Message) -> Uploa
     return Upload(gradients, float(message["squared_error"]), int(message["n_ratings"]))
 
 
-def payload_of(mode: Mode, draw: torch.Generator) -> Payload:
+def payload_of(layout: Layout, draw: torch.Generator) -> Payload:
     """The layout by its name."""
-    if mode == "rows":
+    if layout == "rows":
         return RowsPayload(draw)
-    return LiteralPayload() if mode == "literal" else ProductPayload()
+    return LiteralPayload() if layout == "literal" else ProductPayload()
 
 
 def restricted(download: Download, rows: Tensor) -> Download:

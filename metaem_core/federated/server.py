@@ -22,19 +22,16 @@ class PretrainGradients:
     networks: Parameters  # meta-network, MLP_user, MLP_item
 
 
-class PretrainServer:
-    """Holds U, V^c, the meta-network and both towers of one domain; devices hold the ratings."""
+class ChainRule:
+    """From U and the networks to what a device step needs, and with its gradients back to them.
+
+    Whoever holds the user vectors does it: the server, or in secure rounds each device.
+    """
 
     trained = frozenset({"user_vectors", "private_items", "common_items", "item_tower"})
 
-    def __init__(
-        self,
-        model: DomainModel,
-        users: TableOptimizer | Delegates,
-        items: TableOptimizer,
-        nets: NetworkAdam,
-    ) -> None:
-        self.model, self.users, self.items, self.nets = model, users, items, nets
+    def __init__(self, model: DomainModel) -> None:
+        self.model = model
 
     @torch.inference_mode()
     def download(self, cohort: Tensor, rows: Tensor) -> Download:
@@ -76,6 +73,20 @@ class PretrainServer:
             users = self._tower.backward(users.add_(through_meta))
         networks = (*self._meta.gradients, *self._tower.gradients, *shared)
         return PretrainGradients(users, items, networks)
+
+
+class PretrainServer(ChainRule):
+    """Holds U, V^c, the meta-network and both towers of one domain; devices hold the ratings."""
+
+    def __init__(
+        self,
+        model: DomainModel,
+        users: TableOptimizer | Delegates,
+        items: TableOptimizer,
+        nets: NetworkAdam,
+    ) -> None:
+        super().__init__(model)
+        self.users, self.items, self.nets = users, items, nets
 
     @torch.inference_mode()
     def apply(self, download: Download, upload: Upload, cohort: Tensor, rows: Tensor) -> None:

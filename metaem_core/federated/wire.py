@@ -8,7 +8,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 Message = Mapping[str, Tensor]
-Contract = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]  # what a message must hold
+Contract = Mapping[
+    str, tuple[torch.dtype, tuple[int, ...]]
+]  # what a message must hold; -1: any size
 
 
 class BadMessage(ValueError):
@@ -35,10 +37,12 @@ def decode(data: bytes, contract: Contract) -> dict[str, Tensor]:
         raise BadMessage(f"message holds {sorted(message)}, expected {sorted(contract)}")
     for name, (dtype, shape) in contract.items():
         tensor = message[name]
-        if (tensor.dtype, tuple(tensor.shape)) != (dtype, shape):
-            raise BadMessage(
-                f"{name} is {tensor.dtype} of shape {tuple(tensor.shape)}, expected {dtype} {shape}"
-            )
+        sizes = tuple(tensor.shape)
+        fits = len(sizes) == len(shape) and all(
+            want in (-1, size) for want, size in zip(shape, sizes, strict=True)
+        )
+        if tensor.dtype != dtype or not fits:
+            raise BadMessage(f"{name} is {tensor.dtype} of shape {sizes}, expected {dtype} {shape}")
         if not bool(tensor.isfinite().all()):
             raise BadMessage(f"{name} holds numbers that are not finite")
     return message

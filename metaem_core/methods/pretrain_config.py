@@ -34,7 +34,7 @@ class PretrainConfig:
     clusters: int = 0  # of users, each with its share of a cohort (FedFast); 0: plain cohorts
     discount: float = 0.5  # of the step that a cluster's delegates pass on to its others
     pseudo_items: float = 0.0  # unrated items a device trains on, against its ratings (FedRec)
-    payload: Mode = "product"  # how a round travels; rows: in eight bits
+    payload: Mode = "product"  # how a round travels; rows: in eight bits; secure: sums
     scale: RatingScale = field(default_factory=RatingScale)
     seed: int = 0
 
@@ -47,8 +47,11 @@ class PretrainConfig:
             )
         if self.clusters and self.tables == "dense":
             raise ValueError("clusters go with tables newton or lazy: dense moves all users anyway")
-        if self.payload == "rows" and self.item_tower == "personal":
-            raise ValueError("payload rows sends MLP_item: it goes with item_tower shared")
+        if self.payload in ("rows", "secure") and self.item_tower == "personal":
+            told = f"payload {self.payload} sends MLP_item's gradient"
+            raise ValueError(f"{told}: it goes with item_tower shared")
+        if self.payload == "secure" and (self.clusters or self.tables != "newton"):
+            raise ValueError("payload secure keeps users on devices: tables newton, clusters 0")
         if self.discount > 1:
             raise ValueError(f"discount must not exceed 1, got {self.discount!r}")
         if not 0 < self.holdout < 1:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metaem_core.federated.device import PrivateRatings, device_step, predict
-from metaem_core.federated.payloads import Payload, RowsPayload, restricted
+from metaem_core.federated.payloads import Payload, restricted
 from metaem_core.federated.protocol import Download
+from metaem_core.federated.secure_aggregation import Words, from_words
 from metaem_core.ratings import RatingScale
 
 
@@ -70,7 +71,7 @@ def read_upload(received: Download, gradient: Tensor) -> Reading:
 
 def read_message(download: Download, items: Tensor, values: Tensor, payload: Payload) -> Reading:
     """What the server reads when a device with these ratings answers in a layout."""
-    named = isinstance(payload, RowsPayload)
+    named = payload.names_items
     sent = restricted(download, items) if named else download
     received = payload.unpack(payload.pack(sent), download.relu_last)
     rows = torch.arange(len(items)) if named else items
@@ -81,6 +82,13 @@ def read_message(download: Download, items: Tensor, values: Tensor, payload: Pay
     suspicion = torch.zeros(len(download.common_items), dtype=values.dtype)
     suspicion[items] = 1
     return Reading(suspicion, items[reading.items], reading.ratings)
+
+
+def read_masked(download: Download, words: Words) -> Reading:
+    """The same attack on a masked gradient of V^c, read as if no masks were on it."""
+    shape = download.common_items.shape
+    gradient = torch.from_numpy(from_words(words[: shape.numel()], 1.0)).view(shape)
+    return read_upload(download, gradient.to(download.common_items.dtype))
 
 
 def popularity_prior(counts: NDArray[np.int64], scale: RatingScale) -> Callable[[int], Reading]:

@@ -1,0 +1,171 @@
+"""Rounds of stage 1 in which user vectors stay on their devices and the server sees sums alone.
+
+The server sends everyone the same model. A device does the chain rule itself, from its ratings to
+the item table and the networks, and its gradient travels as whole multiples of a unit under the
+masks of :mod:`secure_aggregation`. Once the sum is open the server tells the round's totals, and
+the device steps its own vector. Up to the unit the round is that of :class:`PretrainServer`.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metaem_core.federated.device import PrivateRatings, device_step
+from metaem_core.federated.optimizers import NetworkAdam, RowNewton
+from metaem_core.federated.protocol import Upload
+from metaem_core.federated.rounds import RoundStats
+from metaem_core.federated.secure_aggregation import Words, from_words, to_words
+from metaem_core.federated.server import ChainRule
+from metaem_core.federated.wire import Message
+from metaem_core.models.domain import NETWORKS, DomainModel, network
+
+LIMIT = 256.0  # largest number that a device's gradient may hold; larger ones shrink as a whole
+LIMBS = 4  # words of 16 bits that carry a total
+FRACTION = 2.0**-16  # unit of a total
+
+
+class Totals(NamedTuple):
+    """What the cohort's devices add up beside the gradient."""
+
+    squared_error: float
+    n_ratings: float
+    squares: float  # of the gradients by the user vectors
+
+
+class Closing(NamedTuple):
+    """What a device needs to step its own vector."""
+
+    n_ratings: int
+    curvature: float
+
+
+def broadcast(model: DomainModel) -> Message:
+    """What every device is sent: all of a domain but its users."""
+    return {
+        "common_items": model.common_items,
+        "item_offsets": model.item_offsets,
+        "item_traits": model.item_traits,
+        **model.tensors(),
+    }
+
+
+def received(message: Message, own: DomainModel) -> DomainModel:
+    """The domain of one, on the device: what was sent and the user that it keeps."""
+    tensors = dict(message)
+    meta_network, user_tower, item_tower = (network(tensors, name) for name in NETWORKS)
+    return replace(
+        own,
+        common_items=tensors["common_items"],
+        item_offsets=tensors["item_offsets"],
+        item_traits=tensors["item_traits"],
+        meta_network=meta_network,
+        user_tower=user_tower,
+        item_tower=item_tower,
+    )
+
+
+class HeldUser:
+    """A device between rounds: its ratings, its vector ``u_i`` and how that is stepped."""
+
+    def __init__(
+        self, user: int, model: DomainModel, users: RowNewton, items: Tensor, values: Tensor
+    ) -> None:
+        """Takes a copy of row ``user`` of the model's U, and of what steps it."""
+        one = slice(user, user + 1)
+        self.vector = model.user_embeddings[one].clone()
+        self._own = replace(model, user_embeddings=self.vector, user_traits=model.user_traits[one])
+        self._newton = users.of_row(user, self.vector)
+        self._ratings = PrivateRatings(torch.zeros_like(items), items, values)
+        self._pull: Tensor | None = None
+
+    def contribution(self, message: Message) -> tuple[list[Tensor], Totals]:
+        """Algorithm 1, lines 6 to 9: gradients by V^c and by every network, and the totals."""
+        model = received(message, self._own)
+        chain, everything = ChainRule(model), torch.arange(len(model.common_items))
+        download = chain.download(torch.zeros(1, dtype=torch.long), everything)
+        upload = device_step(download, self._ratings)
+        found = chain.gradients(download, replace(upload, n_ratings=1))  # of the sum, not the mean
+        shared = [found.items, *found.networks]
+        largest = max(float(gradient.abs().max()) for gradient in shared)
+        shrink = min(1.0, LIMIT / max(largest, LIMIT))
+        self._pull = found.users * shrink
+        squares = float(self._pull.square().sum())
+        totals = Totals(upload.squared_error, upload.n_ratings, squares)
+        return [gradient * shrink for gradient in shared], totals
+
+    def close(self, closing: Closing) -> None:
+        """Algorithm 1, line 11, on the device; a device that heard nothing does not move."""
+        if self._pull is None:
+            raise ValueError("a round was closed that this device took no part in")
+        mean = self._pull / closing.n_ratings
+        self._newton.step(torch.zeros(1, dtype=torch.long), mean, *closing)
+        self._pull = None
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How a gradient and totals become words that ``devices`` many devices can add up."""
+
+    shapes: tuple[torch.Size, ...]
+    devices: int
+
+    @classmethod
+    def of(cls, model: DomainModel, devices: int) -> "Coding":
+        """For the sum over one cohort."""
+        networks = [p for name in NETWORKS for p in getattr(model, name)]
+        return cls(tuple(t.shape for t in (model.common_items, *networks)), devices)
+
+    @property
+    def unit(self) -> float:
+        return LIMIT * self.devices / (2**31 - self.devices)
+
+    @property
+    def words(self) -> int:
+        return sum(shape.numel() for shape in self.shapes) + LIMBS * len(Totals._fields)
+
+    def encode(self, gradients: list[Tensor], totals: Totals, draw: np.random.Generator) -> Words:
+        """Words (W,); a number between two multiples goes to either, right in the mean."""
+        flat = torch.cat([gradient.flatten() for gradient in gradients]).double().numpy()
+        whole = np.floor(flat / self.unit + draw.random(len(flat), np.float32))
+        sums = np.array([round(total / FRACTION) for total in totals], np.uint64)
+        limbs = sums[:, None] >> np.arange(0, 16 * LIMBS, 16, dtype=np.uint64) & np.uint64(0xFFFF)
+        return np.concatenate([to_words(whole, 1.0, self.devices), limbs.astype(np.uint32).ravel()])
+
+    def decode(self, total: Words) -> tuple[list[Tensor], Totals]:
+        """The sums that the words of a cohort add up to."""
+        cut = len(total) - LIMBS * len(Totals._fields)
+        flat = torch.from_numpy(from_words(total[:cut], self.unit))
+        parts = torch.split(flat, [shape.numel() for shape in self.shapes])
+        limbs: NDArray[np.float64] = total[cut:].reshape(-1, LIMBS) @ 2.0 ** np.arange(
+            0, 16 * LIMBS, 16
+        )
+        gradients = [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        return gradients, Totals(*(limbs * FRACTION).tolist())
+
+
+class SecureServer:
+    """V^c and the networks of one domain, stepped by sums over cohorts; no user's anything."""
+
+    def __init__(
+        self, model: DomainModel, items: RowNewton, nets: NetworkAdam, users: RowNewton
+    ) -> None:
+        """``users`` is asked for the curvature alone, which devices are told."""
+        nobody, untold = model.user_embeddings[:0], model.user_traits[:0]
+        self.model = replace(model, user_embeddings=nobody, user_traits=untold)
+        self.items, self.nets, self._users = items, nets, users
+
+    def apply(self, gradients: list[Tensor], totals: Totals) -> tuple[RoundStats, Closing]:
+        """Algorithm 1, lines 11-12, for what the server holds; rows without gradient stay."""
+        stats = RoundStats(totals.squared_error, round(totals.n_ratings))
+        dtype = self.model.common_items.dtype
+        items, *networks = (gradient.to(dtype) / stats.n_ratings for gradient in gradients)
+        rows = items.any(1).nonzero().flatten()
+        upload = Upload({}, stats.squared_error, stats.n_ratings)
+        self.items.update(rows, items.index_select(0, rows), upload)
+        self.nets.step(tuple(networks))
+        curvature = self._users.observe(totals.squares, stats.squared_error)
+        return stats, Closing(stats.n_ratings, curvature)

@@ -1,0 +1,156 @@
+"""Secure rounds train as open ones do, with user vectors on their devices and sums alone sent."""
+
+from dataclasses import replace
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+
+from metaem_core.federated.costs import exchanged
+from metaem_core.federated.optimizers import RowNewton
+from metaem_core.federated.rounds import run_round
+from metaem_core.federated.secure_aggregation import OutOfTurn, TooFewDevices, from_words
+from metaem_core.federated.secure_loop import SecureClient, SecureLoop
+from metaem_core.federated.secure_rounds import (
+    LIMIT,
+    Closing,
+    Coding,
+    HeldUser,
+    SecureServer,
+    Totals,
+    broadcast,
+)
+from metaem_core.federated.wire import BadMessage, contract_of, encode
+from metaem_core.methods.metaem_pretraining import Pretraining
+from metaem_core.privacy.reconstruction import auc
+from tests.test_federated import RATINGS, pretraining
+
+EVERYONE = pretraining(torch.float32).training.users.tolist()
+COHORTS = [EVERYONE[:16], EVERYONE[10:30], EVERYONE[:16]]
+
+
+def secured(stage: Pretraining) -> SecureLoop:
+    """The same start, with every user vector on its device."""
+    server, model = stage.training.server, stage._model
+    assert isinstance(server.users, RowNewton)
+    assert isinstance(server.items, RowNewton)
+    held = stage.training.backend.devices
+    users = {
+        user: HeldUser(user, model, server.users, *held.of_device(user))
+        for user in stage.training.users.tolist()
+    }
+    return SecureLoop(SecureServer(model, server.items, server.nets, server.users), users)
+
+
+def mild(dtype: torch.dtype = torch.float64, **options: object) -> Pretraining:
+    return pretraining(dtype, **{"init_std": 0.1, **options})
+
+
+@pytest.mark.parametrize("options", [{}, {"meta_reads_raw": True, "base": "mf"}])
+def test_secure_training_is_open_training(options: dict[str, object]) -> None:
+    public, secret = mild(**options), mild(**options)
+    loop = secured(secret)
+    start = {name: tensor.clone() for name, tensor in loop.server.model.tensors().items()}
+    for cohort in COHORTS:
+        seen = run_round(public.training.server, public.training.backend, torch.tensor(cohort))
+        told = loop.round(cohort)
+        assert told.n_ratings == seen.n_ratings
+        assert told.squared_error == pytest.approx(seen.squared_error, rel=1e-5)
+    theirs, ours = public._model, loop.server.model
+    for user in EVERYONE[:30]:
+        assert torch.allclose(loop.users[user].vector[0], theirs.user_embeddings[user], atol=1e-5)
+    assert torch.allclose(ours.common_items, theirs.common_items, atol=1e-5)
+    for name, tensor in theirs.tensors().items():  # Adam's steps are long where gradients are tiny
+        moved = (ours.tensors()[name] - start[name]).flatten(), (tensor - start[name]).flatten()
+        assert torch.cosine_similarity(*moved, dim=0) > 0.999
+    there = EVERYONE[0]  # what the server began with is not what the device has now
+    assert not torch.allclose(secret._model.user_embeddings[there], loop.users[there].vector[0])
+
+
+def test_who_leaves_is_not_in_the_sum_and_who_leaves_last_does_not_move() -> None:
+    public, secret = mild(), mild()
+    loop, cohort = secured(secret), COHORTS[1]
+    leavers = dict(zip(cohort, (1, 2, 3, 4, 5), strict=False))
+    stayed = [user for user in cohort if leavers.get(user, 6) > 3]
+    before = {user: loop.users[user].vector.clone() for user in cohort}
+    seen = run_round(public.training.server, public.training.backend, torch.tensor(stayed))
+    assert loop.round(cohort, leavers).n_ratings == seen.n_ratings
+    assert torch.allclose(loop.server.model.common_items, public._model.common_items, atol=1e-5)
+    moved = {user for user in cohort if not torch.equal(before[user], loop.users[user].vector)}
+    assert moved == set(cohort) - leavers.keys()
+
+
+def test_too_many_leavers_leave_everything_as_it_was() -> None:
+    loop = secured(mild())
+    before = [tensor.clone() for tensor in broadcast(loop.server.model).values()]
+    vectors = {user: held.vector.clone() for user, held in loop.users.items()}
+    with pytest.raises(TooFewDevices):
+        loop.round(COHORTS[0], dict.fromkeys(COHORTS[0][2:], 3))
+    for tensor, old in zip(broadcast(loop.server.model).values(), before, strict=True):
+        assert torch.equal(tensor, old)
+    assert all(torch.equal(loop.users[user].vector, old) for user, old in vectors.items())
+
+
+def test_a_masked_upload_tells_no_item() -> None:
+    loop = secured(mild())
+    areas = []
+    for cohort in COHORTS:
+        loop.round(cohort)
+        shape = loop.server.model.common_items.shape
+        for user, words in loop.vectors.items():
+            rows = from_words(words[: shape.numel()], 1.0).reshape(shape)
+            own = RATINGS.items[RATINGS.users == user]
+            areas.append(auc((rows**2).sum(1), own))
+    spread = np.std(areas) / len(areas) ** 0.5
+    assert abs(np.mean(areas) - 0.5) < 4 * spread
+
+
+def test_a_device_answers_once_and_only_to_the_rounds_model() -> None:
+    loop = secured(mild())
+    model = loop.server.model
+    form = contract_of(broadcast(model))
+    client = SecureClient(loop.users[EVERYONE[0]], 0, Coding.of(model, 16), 8)
+    for wrong in (
+        {**broadcast(model), "common_items": model.common_items[:-1]},
+        {**broadcast(model), "common_items": model.common_items / 0},
+        {**broadcast(model), "extra": torch.zeros(1)},
+    ):
+        with pytest.raises(BadMessage):
+            client.masked(encode({}), encode(wrong), form)
+    with pytest.raises((OutOfTurn, BadMessage)):
+        client.masked(encode({}), encode(broadcast(model)), form)
+    with pytest.raises(ValueError, match="took no part"):
+        loop.users[EVERYONE[1]].close(Closing(1, 1.0))
+
+
+@given(st.lists(st.floats(-LIMIT, LIMIT), min_size=6, max_size=6), st.integers(1, 40))
+def test_sums_come_back_within_the_unit(numbers: list[float], devices: int) -> None:
+    coding = Coding((torch.Size([2, 2]), torch.Size([2])), devices)
+    values = torch.tensor(numbers, dtype=torch.float64)
+    parts, totals = [values[:4].view(2, 2), values[4:]], Totals(123.25, 7, 1e9)
+    words = [coding.encode(parts, totals, np.random.default_rng(i)) for i in range(devices)]
+    assert all(len(each) == coding.words for each in words)
+    found, sums = coding.decode(np.sum(words, axis=0, dtype=np.uint32))
+    for part, given_ in zip(found, parts, strict=True):
+        assert torch.allclose(part, devices * given_, rtol=0, atol=devices * coding.unit)
+    assert sums == pytest.approx([devices * total for total in totals])
+
+
+def test_a_gradient_beyond_the_limit_shrinks_as_a_whole() -> None:
+    stage = mild()
+    loop, model = secured(stage), broadcast(stage._model)
+    plain, _ = loop.users[EVERYONE[2]].contribution(model)
+    loud = {**model, "item_offsets": model["item_offsets"] + 1e5}
+    shrunk, _ = loop.users[EVERYONE[2]].contribution(loud)
+    assert max(float(part.abs().max()) for part in shrunk) == pytest.approx(LIMIT)
+    assert max(float(part.abs().max()) for part in plain) < LIMIT
+
+
+def test_counted_bytes_are_those_of_a_round() -> None:
+    stage = mild(torch.float32, payload="secure")
+    loop = secured(stage)
+    loop.round(COHORTS[0])
+    config = replace(stage.config, cohort_size=16)
+    assert set(loop.traffic) == {exchanged("secure", RATINGS.n_items, config)}
