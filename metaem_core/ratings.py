@@ -61,8 +61,22 @@ class Ratings:
 
 
 def hold_out(ratings: Ratings, share: float, seed: int) -> tuple[Ratings, Ratings]:
-    """Ratings to train on and ratings to stop by, drawn one by one: at least one of any share."""
-    order = np.random.default_rng(np.random.SeedSequence([seed, 0])).permutation(len(ratings))
-    held = np.zeros(len(ratings), dtype=bool)
-    held[order[: max(1, round(share * len(ratings)))]] = share > 0
+    """Ratings to train on and ratings to stop by: at least one of any share."""
+    chance = held_chance(ratings.users, ratings.items, seed)
+    held = chance < max(share, chance.min(initial=1) * 1.0001) if share > 0 else chance < 0
     return ratings.where(~held), ratings.where(held)
+
+
+def held_chance(users: Ints, items: Ints, seed: int) -> NDArray[np.float64]:
+    """A number in [0, 1) for each rating (R,), by which its device knows whether to hold it out.
+
+    It depends on nothing but the rating's user, item and ``seed``: SplitMix64 (Steele et al. 2014)
+    of one after the other.
+    """
+    state = np.full(len(users), seed, np.uint64)
+    for part in (users, items):
+        state = (state ^ part.astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        state = state ^ (state >> np.uint64(31))
+    return np.asarray(state >> np.uint64(11), np.float64) * 2.0**-53

@@ -429,7 +429,7 @@ def test_dcdcsr_trains_items_against_mapped_factors() -> None:
     cold = fitted("dcdcsr", asked, CALIBRATED[1])
     known = LARGE.queries(LARGE.train)
     old = replace(cold, target=cold.target.with_items(asked.target.items))
-    assert rmse(rated(cold, known), known.values) < 0.8 * rmse(rated(old, known), known.values)
+    assert rmse(rated(cold, known), known.values) < 0.9 * rmse(rated(old, known), known.values)
 
 
 def test_tmcdr_learns_through_the_support_step(monkeypatch: pytest.MonkeyPatch) -> None:

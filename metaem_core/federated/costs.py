@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from metaem_core.federated.exchange import ID_BYTES, Traffic
-from metaem_core.federated.modes import Mode
+from metaem_core.federated.modes import Layout, Mode
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Download, Upload, tensors_of
 from metaem_core.federated.secure_loop import secure_traffic
-from metaem_core.federated.wire import encode
+from metaem_core.federated.wire import Contract, contract_of, encode
 from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mlp import init_mlp
@@ -87,6 +87,11 @@ def _nobody(rows: int, config: PretrainConfig) -> DomainModel:
         config.relu_last,
         config.meta_reads_raw,
     )
+
+
+def received_contract(layout: Layout, items: int, config: PretrainConfig) -> Contract:
+    """The only form of message that a device of a domain with ``items`` items reads."""
+    return contract_of(payload_of(layout, torch.Generator()).pack(_download(items, config)))
 
 
 def _download(rows: int, config: PretrainConfig) -> Download:

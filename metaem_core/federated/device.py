@@ -102,7 +102,8 @@ def predict(download: Download, owner: Tensor, rows: Tensor) -> Tensor:
 def _factors(download: Download, rows: Tensor, grid: _Grid) -> tuple[Tensor, Tensor, Tensor]:
     """Item row of each slot (G * L,), its V^c_j (G, L, k_c), V^p_i of each group (G, k_c, k_p)."""
     slots = rows.new_zeros(len(grid.owner) * GROUP).index_copy_(0, grid.slots, rows)
-    common = download.common_items.index_select(0, slots).view(len(grid.owner), GROUP, -1)
+    table = download.common_items
+    common = table.index_select(0, slots).view(len(grid.owner), GROUP, table.shape[1])
     return slots, common, download.private_items.index_select(0, grid.owner)
 
 

@@ -9,7 +9,7 @@ from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.payloads import Payload, restricted
 from metaem_core.federated.protocol import Download, Upload, combine
 from metaem_core.federated.simulation import DeviceStore
-from metaem_core.federated.wire import contract_of, decode, encode
+from metaem_core.federated.wire import Contract, contract_of, decode, encode
 from metaem_core.ratings import Ratings
 
 ID_BYTES = 4  # of an item that a device asks for by name
@@ -51,15 +51,11 @@ class MessageLoop:
         asked = items if self.payload.names_items else None
         sent = download if asked is None else restricted(download, asked)
         packed = self.payload.pack(sent)
-        down = encode(packed)
-        received = self.payload.unpack(decode(down, contract_of(packed)), download.relu_last)
-        places = items if asked is None else torch.arange(len(items))
-        upload = device_step(received, PrivateRatings(torch.zeros_like(items), places, values))
-        up = encode(self.payload.answer(upload))
+        down, places = encode(packed), items if asked is None else torch.arange(len(items))
+        up = answered(down, contract_of(packed), places, values, self.payload, download.relu_last)
         request = 0 if asked is None else ID_BYTES * len(asked)
         self.traffic.append(Traffic(len(down), len(up) + request))
-        answer = decode(up, self.payload.answer_contract(sent))
-        found = self.payload.gradients(answer, sent)
+        found = self.payload.gradients(decode(up, self.payload.answer_contract(sent)), sent)
         if asked is not None:
             whole = torch.zeros_like(download.common_items)
             whole[asked] = found.gradients["common_items"][0]
@@ -68,3 +64,23 @@ class MessageLoop:
 
     def state(self) -> dict[str, Tensor]:
         return {}
+
+
+def answered(
+    message: bytes,
+    contract: Contract,
+    rows: Tensor,
+    values: Tensor,
+    payload: Payload,
+    relu_last: bool,
+) -> bytes:
+    """The device's side of a round, bytes in and bytes out: Algorithm 1, lines 6 to 9.
+
+    Args:
+        contract: the only form of message it reads.
+        rows: the message's row of each of its ratings (R,).
+        values: its ratings (R,).
+    """
+    received = payload.unpack(decode(message, contract), relu_last)
+    upload = device_step(received, PrivateRatings(torch.zeros_like(rows), rows, values))
+    return encode(payload.answer(upload))

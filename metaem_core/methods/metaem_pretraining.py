@@ -43,7 +43,7 @@ class Pretraining:
     ) -> None:
         self.config, self.dtype = config, dtype
         kept, held = hold_out(ratings, config.holdout, config.seed)
-        self._held = held
+        self._held, self._members = held, torch.from_numpy(np.unique(ratings.users))
         share = config.pseudo_items
         seen = with_pseudo_items(kept, share, config.seed, config.scale) if share else kept
         rated = np.bincount(seen.users, minlength=seen.n_users)
@@ -51,11 +51,6 @@ class Pretraining:
         self._statistics = _statistics(config, ratings, dtype)  # for the result: of all ratings
         self._model = _fresh_domain(config, kept, dtype)
         self._towers: PersonalTowers | None = None
-        live = {
-            "user_embeddings": self._model.user_embeddings,
-            "common_items": self._model.common_items,
-            **self._model.tensors(),
-        }
         rounded = config.seed if config.payload == "rows" else None
         simulation = CohortSimulation(seen, dtype, rounded)
         users = torch.from_numpy(np.unique(kept.users))
@@ -64,16 +59,21 @@ class Pretraining:
             self._towers = PersonalTowers(
                 simulation, self._model.item_tower, kept.n_users, config.learning_rate, config.l2
             )
-        server = self._server(seen)
+        self._seen = _counts(seen)
+        server = pretrain_server(config, self._model, *self._seen)
         self.training = Training(
             server,
             self._towers or simulation,
             users,
             schedule,
-            live,
+            live_tensors(self._model),
             self._validate,
             server.users.cohorts if isinstance(server.users, Delegates) else cohorts,
         )
+
+    def start(self) -> tuple[DomainModel, Tensor, Tensor, Tensor]:
+        """What :func:`pretrain_server` needs to begin elsewhere, and who has any rating here."""
+        return self._model, *self._seen, self._members
 
     def traffic(self) -> Traffic:
         """Bytes of one epoch, in which each device answers once."""
@@ -93,20 +93,6 @@ class Pretraining:
             self._model.meta_reads_raw,
         )
 
-    def _server(self, seen: Ratings) -> PretrainServer:
-        """Rows are stepped by how much is trained on, whether it was rated or not."""
-        model, config = self._model, self.config
-        nets = (*model.meta_network, *model.user_tower, *model.item_tower)
-        of_user, of_item = _counts(seen)
-        rounds = math.ceil(int((of_user > 0).sum()) / config.cohort_size)
-        users = _table_optimizer(model.user_embeddings, config, of_user, torch.ones(len(of_user)))
-        return PretrainServer(
-            model,
-            Delegates(users, config.clusters, config.discount) if config.clusters else users,
-            _table_optimizer(model.common_items, config, of_item, _visits(of_item, rounds)),
-            NetworkAdam(nets, config.learning_rate, config.l2),
-        )
-
     def _validate(self) -> Errors:
         model, held = self._model, self._held
         if self._towers is not None:
@@ -117,6 +103,32 @@ class Pretraining:
             rows = torch.from_numpy(users)
             predicted = model.rate_own(rows, torch.from_numpy(owner), torch.from_numpy(held.items))
         return clipped_errors(predicted, held.values, self.config.scale)
+
+
+def pretrain_server(
+    config: PretrainConfig, model: DomainModel, of_user: Tensor, of_item: Tensor
+) -> PretrainServer:
+    """The server of ``model``, which it changes in place.
+
+    Args:
+        of_user: how much each user trains on (m,), rated or not; it sets the length of steps.
+        of_item: the same of each item (n,).
+    """
+    nets = (*model.meta_network, *model.user_tower, *model.item_tower)
+    rounds = math.ceil(int((of_user > 0).sum()) / config.cohort_size)
+    users = _table_optimizer(model.user_embeddings, config, of_user, torch.ones(len(of_user)))
+    return PretrainServer(
+        model,
+        Delegates(users, config.clusters, config.discount) if config.clusters else users,
+        _table_optimizer(model.common_items, config, of_item, _visits(of_item, rounds)),
+        NetworkAdam(nets, config.learning_rate, config.l2),
+    )
+
+
+def live_tensors(model: DomainModel) -> dict[str, Tensor]:
+    """What training changes, by name."""
+    tables = {"user_embeddings": model.user_embeddings, "common_items": model.common_items}
+    return {**tables, **model.tensors()}
 
 
 def _fresh_domain(config: PretrainConfig, ratings: Ratings, dtype: torch.dtype) -> DomainModel:

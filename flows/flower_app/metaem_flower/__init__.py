@@ -1,0 +1,1 @@
+"""MetaEM on Flower."""

@@ -1,0 +1,89 @@
+"""The server of one pretraining: it reads a job, trains over Flower's grid, leaves the result."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
+from flwr.serverapp import Grid, ServerApp
+
+from metaem_core.federated.remote import Answer
+from tasks.federation import Job
+
+app = ServerApp()
+
+POLL = 0.2  # seconds between looks for answers
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Train the job that the run's config names."""
+    job = Job(Path(str(context.run_config["job"])))
+    try:
+        link = GridLink(grid, job)
+        job.train(link, link.devices())
+    except Exception as error:
+        job.fail(error)
+        raise
+
+
+class GridLink:
+    """Devices behind the grid's nodes; a node that is silent is waited for only so long."""
+
+    def __init__(self, grid: Grid, job: Job) -> None:
+        self._grid, self._job = grid, job
+        self._home: dict[int, int] = {}  # node of each device
+
+    def devices(self) -> list[int]:
+        """Everyone within reach who has ratings, once as many nodes as the job names are there."""
+        end = time.monotonic() + self._job.about["patience"]
+        while len(nodes := list(self._grid.get_node_ids())) < self._job.about["nodes"]:
+            if time.monotonic() > end:
+                raise TimeoutError(f"only {len(nodes)} of {self._job.about['nodes']} nodes came")
+            time.sleep(POLL)
+        ask = ConfigRecord({"domain": self._job.about["domain"]})
+        messages = [
+            Message(RecordDict({"ask": ask}), dst_node_id=node, message_type=MessageType.QUERY)
+            for node in nodes
+        ]
+        for reply in self._replies(messages):
+            for device in reply.content["told"]["devices"]:
+                self._home[int(device)] = reply.metadata.src_node_id
+        return sorted(self._home)
+
+    def train(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
+        return self._ask(MessageType.TRAIN, number, messages)
+
+    def evaluate(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
+        return self._ask(MessageType.EVALUATE, number, messages)
+
+    def _ask(self, kind: str, number: int, messages: Mapping[int, bytes]) -> Iterator[Answer]:
+        of_node: dict[int, list[int]] = {}
+        for device in messages:
+            of_node.setdefault(self._home[device], []).append(device)
+        sent = []
+        for node, devices in of_node.items():
+            asked = {
+                "number": number,
+                "domain": self._job.about["domain"],
+                "config": self._job.config_text,
+                "devices": devices,
+                "messages": [messages[device] for device in devices],
+            }
+            content = RecordDict({"round": ConfigRecord(asked)})
+            sent.append(Message(content, dst_node_id=node, message_type=kind))
+        for reply in self._replies(sent):
+            told = reply.content["told"]
+            for device, data in zip(told["devices"], told["messages"], strict=True):
+                yield Answer(int(told["number"]), int(device), data)
+
+    def _replies(self, messages: list[Message]) -> Iterator[Message]:
+        """Replies as they come, until all are there or patience ends."""
+        waiting = set(self._grid.push_messages(messages))
+        end = time.monotonic() + self._job.about["patience"]
+        while waiting and time.monotonic() < end:
+            for reply in self._grid.pull_messages(waiting):
+                waiting.discard(reply.metadata.reply_to_message_id)
+                if not reply.has_error():
+                    yield reply
+            time.sleep(POLL)

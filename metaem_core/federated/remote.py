@@ -1,0 +1,157 @@
+"""Training whose devices are elsewhere: rounds over any link that carries bytes."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from metaem_core.federated.collection import Collection, RoundVoid
+from metaem_core.federated.device import predict
+from metaem_core.federated.payloads import Payload
+from metaem_core.federated.protocol import Download, Upload
+from metaem_core.federated.server import PretrainServer
+from metaem_core.federated.training import Errors
+from metaem_core.federated.wire import BadMessage, Contract, Message, contract_of, decode, encode
+from metaem_core.ratings import RatingScale
+
+ROUND = "round"  # in a checkpoint
+ATTEMPTS = 3  # at a round
+
+
+class Answer(NamedTuple):
+    """What came back from one device."""
+
+    round: int
+    device: int
+    message: bytes
+
+
+class Link(Protocol):
+    """Carries messages to devices. It may lose, repeat, delay and garble what they answer."""
+
+    def train(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
+        """Each device's message of round ``number``, and what comes back while it is waited for."""
+        ...
+
+    def evaluate(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
+        """The same for the devices' own held-out ratings."""
+        ...
+
+
+class Rules(NamedTuple):
+    """When a round counts."""
+
+    quorum: float = 0.8  # share of a cohort that must answer
+    largest: float = 1e4  # norm of a device's gradient beyond which it is left out
+
+
+class RemoteRounds:
+    """Server and backend in one: what it sends, whom it hears, and the step that follows."""
+
+    def __init__(self, server: PretrainServer, link: Link, payload: Payload, rules: Rules) -> None:
+        if payload.names_items:
+            raise ValueError("over a link a device is sent all items: use product or literal")
+        self.server, self._link, self._payload, self._rules = server, link, payload, rules
+        self.number = torch.tensor(0)
+        self.refused: list[str] = []  # answers that were left out, in words
+        self._answered = torch.tensor([], dtype=torch.long)
+
+    def rows(self, cohort: Tensor) -> Tensor:
+        return torch.arange(len(self.server.model.common_items))
+
+    def download(self, cohort: Tensor, rows: Tensor) -> Download:
+        return self.server.download(cohort, rows)
+
+    def gather(self, download: Download, cohort: Tensor, rows: Tensor) -> Upload:
+        """Send, and wait until all answered or the link gives up.
+
+        Raises:
+            RoundVoid: no quorum, several times; nothing was changed.
+        """
+        for attempt in range(ATTEMPTS):
+            try:
+                self._answered, upload = self._round(download, cohort)
+                break
+            except RoundVoid:
+                if attempt == ATTEMPTS - 1:
+                    raise
+        return upload
+
+    def _round(self, download: Download, cohort: Tensor) -> tuple[Tensor, Upload]:
+        self.number += 1  # what still comes of an earlier attempt is another round's
+        number, devices = int(self.number), cohort.tolist()
+        sent = {device: download.of_device(place) for place, device in enumerate(devices)}
+        open_ = Collection(number, sent, self._payload, self._rules.largest)
+        messages = {device: encode(self._payload.pack(one)) for device, one in sent.items()}
+        for answer in self._link.train(number, messages):
+            if (why := open_.take(*answer)) is not None:
+                self.refused.append(why)
+        return open_.close(self._rules.quorum)
+
+    def apply(self, download: Download, upload: Upload, cohort: Tensor, rows: Tensor) -> None:
+        """The step of those who answered; of the others nothing is known and nothing moves."""
+        if len(self._answered) < len(cohort):
+            download = self.server.download(self._answered, rows)
+        (items,) = upload.gradients["common_items"]
+        touched = items.any(1).nonzero().flatten()  # rows that nobody rated do not move
+        found = {**upload.gradients, "common_items": (items.index_select(0, touched),)}
+        self.server.apply(download, replace(upload, gradients=found), self._answered, touched)
+
+    def validate(self, users: Tensor) -> Errors:
+        """Errors on the ratings that the devices of ``users`` keep out of training.
+
+        Raises:
+            RoundVoid: no quorum.
+        """
+        rows = self.rows(users)
+        download = self.server.download(users, rows)
+        messages = {
+            device: encode(self._payload.pack(download.of_device(place)))
+            for place, device in enumerate(users.tolist())
+        }
+        told: dict[int, Tensor] = {}
+        for answer in self._link.evaluate(int(self.number), messages):
+            try:
+                errors = decode(answer.message, contract_of(_errors(0.0, 0.0, 0)))["errors"]
+            except BadMessage as error:
+                self.refused.append(f"device {answer.device}: {error}")
+                continue
+            if answer.device in messages and answer.round == int(self.number):
+                told.setdefault(answer.device, errors)
+        if len(told) < self._rules.quorum * len(messages):
+            raise RoundVoid(f"{len(told)} of {len(messages)} devices told their errors")
+        absolute, squared, count = torch.stack([*told.values()]).sum(0).tolist()
+        return Errors(absolute / count, (squared / count) ** 0.5)
+
+    def state(self) -> dict[str, Tensor]:
+        return {**self.server.state(), ROUND: self.number}
+
+
+class StoredUser(NamedTuple):
+    """One domain's ratings as their device keeps them."""
+
+    items: Tensor  # (R,)
+    values: Tensor  # (R,)
+    held: Tensor  # (R,) whether a rating is kept out of training
+
+
+def told_errors(
+    message: bytes,
+    contract: Contract,
+    own: StoredUser,
+    payload: Payload,
+    relu_last: bool,
+    scale: RatingScale,
+) -> bytes:
+    """Device: sums of its absolute and squared errors on the ratings it keeps out of training."""
+    received = payload.unpack(decode(message, contract), relu_last)
+    items, values = own.items[own.held], own.values[own.held]
+    predicted = predict(received, torch.zeros_like(items), items).clamp(scale.low, scale.high)
+    error = predicted - values
+    return encode(_errors(float(error.abs().sum()), float(error.square().sum()), len(items)))
+
+
+def _errors(absolute: float, squared: float, count: int) -> Message:
+    return {"errors": torch.tensor([absolute, squared, count], dtype=torch.float64)}

@@ -1,0 +1,232 @@
+"""A pretraining handed to real devices: the job's folder, and a device's own files.
+
+This module runs in two environments, the product's and Flower's: it needs torch, numpy and
+safetensors alone.
+"""
+
+import json
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TypedDict, cast
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from metaem_core.federated.costs import received_contract
+from metaem_core.federated.exchange import answered
+from metaem_core.federated.modes import Layout
+from metaem_core.federated.payloads import payload_of
+from metaem_core.federated.remote import ROUND, Link, RemoteRounds, Rules, StoredUser, told_errors
+from metaem_core.federated.training import Schedule, Training
+from metaem_core.methods.metaem_pretraining import live_tensors, pretrain_server
+from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.models.domain import NETWORKS, DomainModel, network
+from metaem_core.ratings import Ratings, RatingScale, held_chance
+from tasks.checkpoints import Checkpoint
+from tasks.files import replace_atomically
+
+CONSTANTS = ("item_offsets", "item_traits", "user_traits")
+
+
+class About(TypedDict):
+    """``job.json``."""
+
+    domain: str
+    nodes: int  # that must be there before it begins
+    patience: float  # seconds that a silent node is waited for
+    quorum: float
+    largest: float
+    config: dict[str, object]
+
+
+class Job:
+    """One pretraining as a folder that the product and the federation's server share."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        about: About,
+        model: DomainModel,
+        of_user: Tensor,
+        of_item: Tensor,
+        members: Tensor,
+    ) -> "Job":
+        """What the server is given: a start and counts, no rating. A finished epoch stays.
+
+        Args:
+            of_user, of_item: how many ratings each trains on (m,), (n,).
+            members: users (M,) whose ratings may be used at all.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        start = {**live_tensors(model), "of_user": of_user, "of_item": of_item}
+        start["members"] = members
+        start |= {name: getattr(model, name) for name in CONSTANTS}
+        whole = {name: tensor.detach().contiguous() for name, tensor in start.items()}
+        replace_atomically(folder / "start.safetensors", lambda path: save_file(whole, path))
+        _write(folder / "job.json", about)
+        for name in ("done.json", "failed.json"):
+            (folder / name).unlink(missing_ok=True)
+        return cls(folder)
+
+    @property
+    def about(self) -> About:
+        return cast(About, json.loads((self.folder / "job.json").read_text()))
+
+    @property
+    def config_text(self) -> str:
+        """The config as devices are told it."""
+        return json.dumps(self.about["config"])
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The last finished epoch; the last of all once the job is done."""
+        return Checkpoint(self.folder)
+
+    def train(self, link: Link, devices: Sequence[int]) -> None:
+        """Train to the end over a link, from the last finished epoch if there is one.
+
+        Raises:
+            ValueError: none of the ``devices`` has ratings to train on.
+            RoundVoid: too few devices answered, several times in a row.
+        """
+        about = self.about
+        config = config_of(about["config"])
+        start = load_file(self.folder / "start.safetensors")
+        model = _model(start, config)
+        server = pretrain_server(config, model, start["of_user"], start["of_item"])
+        payload = payload_of(_layout(config), torch.Generator())
+        rounds = RemoteRounds(server, link, payload, Rules(about["quorum"], about["largest"]))
+        members = start["members"][torch.isin(start["members"], torch.tensor(devices))]
+        users = members[start["of_user"][members] > 0]
+        if not len(users):
+            raise ValueError("no device within reach has ratings to train on")
+        schedule = Schedule(config.cohort_size, config.epochs, config.patience, config.seed)
+        training = Training(
+            rounds, rounds, users, schedule, live_tensors(model), lambda: rounds.validate(members)
+        )
+        if (saved := self.checkpoint.load()) is not None:
+            training.load(saved[1])
+        for stats in training.epochs(lambda stats: None):
+            self.checkpoint.save(stats.epoch, training.state())
+        _write(self.folder / "done.json", {"devices": len(users), "refused": rounds.refused})
+
+    def load_into(self, training: Training) -> None:
+        """Take over the last finished epoch, where there is one."""
+        if (saved := self.checkpoint.load()) is not None:
+            training.load({name: part for name, part in saved[1].items() if name != ROUND})
+
+    def fail(self, error: Exception) -> None:
+        """Leave word of what went wrong; only its kind where it is not ours."""
+        traceback.print_exception(error)
+        ours = isinstance(error, ValueError | RuntimeError | TimeoutError)
+        told = f"{type(error).__name__}: {error}" if ours else type(error).__name__
+        _write(self.folder / "failed.json", {"error": told})
+
+    @property
+    def failure(self) -> str | None:
+        path = self.folder / "failed.json"
+        return str(json.loads(path.read_text())["error"]) if path.exists() else None
+
+    @property
+    def done(self) -> dict[str, object] | None:
+        path = self.folder / "done.json"
+        return cast(dict[str, object], json.loads(path.read_text())) if path.exists() else None
+
+
+class DeviceFolder:
+    """The devices of one node and domain: a file each, which only that device reads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def items(self) -> int:
+        """Items of the domain."""
+        return int(json.loads((self.folder / "domain.json").read_text())["items"])
+
+    def devices(self) -> list[int]:
+        return sorted(int(path.stem) for path in self.folder.glob("*.safetensors"))
+
+    def deal(self, ratings: Ratings, devices: Sequence[int]) -> None:
+        """Give each of ``devices`` the ratings of the user of its number."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _write(self.folder / "domain.json", {"items": ratings.n_items})
+        for device in devices:
+            own = ratings.users == device
+            parts = {
+                "items": torch.from_numpy(ratings.items[own]),
+                "values": torch.from_numpy(ratings.values[own]),
+            }
+            if own.any():
+                replace_atomically(self._file(device), partial(save_file, parts))
+
+    def train(self, device: int, message: bytes, config: PretrainConfig) -> bytes:
+        """Algorithm 1, lines 6 to 9, on one device.
+
+        Raises:
+            BadMessage: not a message of this domain's rounds.
+        """
+        own, payload = self._read(device, config), payload_of(_layout(config), torch.Generator())
+        form = received_contract(_layout(config), self.items, config)
+        rows, values = own.items[~own.held], own.values[~own.held]
+        return answered(message, form, rows, values, payload, config.relu_last)
+
+    def evaluate(self, device: int, message: bytes, config: PretrainConfig) -> bytes:
+        """Its errors on the ratings that it keeps out of training; raises as :meth:`train`."""
+        own, payload = self._read(device, config), payload_of(_layout(config), torch.Generator())
+        form = received_contract(_layout(config), self.items, config)
+        return told_errors(message, form, own, payload, config.relu_last, config.scale)
+
+    def _read(self, device: int, config: PretrainConfig) -> StoredUser:
+        parts = load_file(self._file(device))
+        items = parts["items"].numpy()
+        held = held_chance(items * 0 + device, items, config.seed) < config.holdout
+        return StoredUser(parts["items"], parts["values"], torch.from_numpy(held))
+
+    def _file(self, device: int) -> Path:
+        return self.folder / f"{device}.safetensors"
+
+
+def config_of(told: dict[str, object]) -> PretrainConfig:
+    """The config that :func:`asdict` made plain."""
+    scale = RatingScale(**cast(dict[str, float], told["scale"]))
+    return PretrainConfig(**{**told, "scale": scale})  # type: ignore[arg-type]
+
+
+def _layout(config: PretrainConfig) -> Layout:
+    if config.payload == "secure" or config.payload == "rows":
+        raise ValueError(f"payload {config.payload} does not run on real devices: use product")
+    return config.payload
+
+
+def plain(config: PretrainConfig) -> dict[str, object]:
+    """The other way round."""
+    return asdict(config)
+
+
+def _model(start: dict[str, Tensor], config: PretrainConfig) -> DomainModel:
+    meta_network, user_tower, item_tower = (network(start, name) for name in NETWORKS)
+    return DomainModel(
+        user_embeddings=start["user_embeddings"],
+        common_items=start["common_items"],
+        item_offsets=start["item_offsets"],
+        item_traits=start["item_traits"],
+        user_traits=start["user_traits"],
+        meta_network=meta_network,
+        user_tower=user_tower,
+        item_tower=item_tower,
+        relu_last=config.relu_last,
+        meta_reads_raw=config.meta_reads_raw,
+    )
+
+
+def _write(path: Path, content: object) -> None:
+    replace_atomically(path, lambda temporary: temporary.write_text(json.dumps(content)))

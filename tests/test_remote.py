@@ -1,0 +1,169 @@
+"""Training over a link: equal to the simulation, and unmoved by devices that misbehave."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load
+
+from metaem_core.federated.collection import RoundVoid
+from metaem_core.federated.remote import Answer
+from metaem_core.federated.wire import encode
+from metaem_core.methods.metaem_pretraining import Pretraining
+from metaem_core.methods.pretrain_config import PretrainConfig
+from tasks.federation import DeviceFolder, Job, plain
+from tests.worlds import random_ratings
+
+RATINGS = random_ratings(n_users=40, n_items=60, mean_count=9, seed=3)
+CONFIG = PretrainConfig(hidden_size=24, cohort_size=16, epochs=2, holdout=0.2)
+ALL = list(range(40))
+
+Spoil = Callable[[Answer], Iterable[Answer]]
+
+
+class Devices:
+    """Real devices with files of their own, behind a link that ``spoil`` has its way with."""
+
+    def __init__(self, folder: Path, spoil: Spoil = lambda answer: [answer]) -> None:
+        self.folder, self.spoil, self.refused = DeviceFolder(folder / "music"), spoil, 0
+        self.folder.deal(RATINGS, ALL)
+        self.config = CONFIG
+
+    def train(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
+        for device, data in messages.items():
+            yield from self.spoil(Answer(number, device, self.folder.train(device, data, CONFIG)))
+
+    def evaluate(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
+        for device, data in messages.items():
+            yield Answer(number, device, self.folder.evaluate(device, data, CONFIG))
+
+
+def job(folder: Path, config: PretrainConfig = CONFIG, quorum: float = 0.8) -> Job:
+    stage = Pretraining(config, RATINGS)
+    about = {"domain": "music", "nodes": 1, "patience": 1, "quorum": quorum, "largest": 1e4}
+    return Job.create(folder / "job", {**about, "config": plain(config)}, *stage.start())  # type: ignore[typeddict-item]
+
+
+def trained(job: Job, config: PretrainConfig = CONFIG) -> Pretraining:
+    stage = Pretraining(config, RATINGS)
+    job.load_into(stage.training)
+    return stage
+
+
+def simulated(config: PretrainConfig = CONFIG) -> Pretraining:
+    stage = Pretraining(config, RATINGS)
+    for _ in stage.training.epochs(lambda stats: None):
+        pass
+    return stage
+
+
+def same(ours: Pretraining, theirs: Pretraining, tolerance: float = 1e-6) -> None:
+    for name, tensor in theirs.training.state().items():
+        found = ours.training.state()[name]
+        assert torch.allclose(found, tensor, rtol=tolerance, atol=tolerance), name
+
+
+def test_training_over_a_link_is_the_simulation(tmp_path: Path) -> None:
+    work = job(tmp_path)
+    devices = Devices(tmp_path)
+    work.train(devices, devices.folder.devices())
+    assert work.done == {"devices": len(simulated().training.users), "refused": []}
+    same(trained(work), simulated())
+
+
+def test_an_interrupted_job_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
+    one = replace(CONFIG, epochs=1)
+    devices = Devices(tmp_path)
+    job(tmp_path, one).train(devices, ALL)
+    longer = job(tmp_path)  # the same folder, started again
+    saved = longer.checkpoint.load()
+    assert saved is not None
+    state = dict(saved[1])
+    state["curve"] = torch.cat([state["curve"], torch.zeros(1, 5, dtype=torch.float64)])
+    longer.checkpoint.save(1, state)
+    longer.train(devices, ALL)
+    same(trained(longer), simulated())
+
+
+def late(answer: Answer) -> Iterable[Answer]:
+    """Every answer comes with one of the round before, and twice."""
+    return [answer._replace(round=answer.round - 1), answer, answer]
+
+
+def foreign(answer: Answer) -> Iterable[Answer]:
+    """Others speak up too."""
+    return [answer._replace(device=999), answer]
+
+
+def doubled(answer: Answer) -> Iterable[Answer]:
+    """A gradient beyond all measure, then the honest one."""
+    return [answer._replace(message=scaled(answer.message, 1e9)), answer]
+
+
+def poisoned(answer: Answer) -> Iterable[Answer]:
+    return [answer._replace(message=scaled(answer.message, float("nan"))), answer]
+
+
+def garbled(answer: Answer) -> Iterable[Answer]:
+    half = len(answer.message) // 2
+    return [answer._replace(message=answer.message[:half]), answer._replace(message=b""), answer]
+
+
+def negative(answer: Answer) -> Iterable[Answer]:
+    return [answer._replace(message=altered(answer.message, n_ratings=-3)), answer]
+
+
+def altered(message: bytes, **changes: float) -> bytes:
+    told = load(message)
+    return encode({**told, **{n: torch.full_like(told[n], v) for n, v in changes.items()}})
+
+
+def scaled(message: bytes, factor: float) -> bytes:
+    told = load(message)
+    return encode({**told, "items": told["items"] * factor})
+
+
+@pytest.mark.parametrize("spoil", [late, foreign, doubled, poisoned, garbled, negative])
+def test_what_is_not_fit_to_use_is_left_out_and_told(tmp_path: Path, spoil: Spoil) -> None:
+    work = job(tmp_path)
+    work.train(Devices(tmp_path, spoil), ALL)
+    assert work.done is not None
+    assert len(work.done["refused"]) >= 60  # type: ignore[arg-type]
+    same(trained(work), simulated())
+
+
+def test_without_some_devices_a_round_is_that_of_the_others(tmp_path: Path) -> None:
+    silent = {1, 2}
+    work = job(tmp_path, quorum=0.4)
+    work.train(Devices(tmp_path, lambda a: [] if a.device in silent else [a]), ALL)
+    ours, start = trained(work)._model, Pretraining(CONFIG, RATINGS)._model
+    moved = (ours.user_embeddings != start.user_embeddings).any(1)
+    assert not moved[[1, 2]].any()
+    assert moved[[4, 5, 8]].all()
+
+
+def test_without_a_quorum_nothing_changes(tmp_path: Path) -> None:
+    work = job(tmp_path)
+    with pytest.raises(RoundVoid, match=r"round 3: \d of 16 devices answered, needs 80%"):
+        work.train(Devices(tmp_path, lambda a: [a] if a.device < 8 else []), ALL)
+    assert work.checkpoint.load() is None
+
+
+def test_a_device_that_is_back_in_the_next_attempt_is_heard(tmp_path: Path) -> None:
+    seen: set[int] = set()
+
+    def stumble(answer: Answer) -> Iterable[Answer]:
+        first = answer.device not in seen
+        seen.add(answer.device)
+        return [] if first else [answer]
+
+    work = job(tmp_path)
+    work.train(Devices(tmp_path, stumble), ALL)
+    same(trained(work), simulated())
+
+
+def test_devices_without_ratings_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no device within reach"):
+        job(tmp_path).train(Devices(tmp_path), [0])
