@@ -1,12 +1,13 @@
 # make run    install into .venv, then the whole experiment on the embedded ratings
 # make test   install into .venv, then lint, format, types, import rules and tests
+# make flower install Flower into .venv-flower, for training on devices of their own
 # make bench  the committed benchmarks, one after the other
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test bench clean
+.PHONY: run test flower bench clean
 
 run: $(READY)
 	$(BIN)/metaem run
@@ -22,11 +23,19 @@ bench: $(READY)
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python -m benchmarks.data
 
+flower: .venv-flower/.ready
+
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-flower
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=...')"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
+
+.venv-flower/.ready: docker/flower.txt pyproject.toml
+	$(PYTHON) -m venv .venv-flower
+	.venv-flower/bin/python -m pip install --quiet --requirement docker/flower.txt
+	.venv-flower/bin/python -m pip install --quiet --no-deps --editable .
+	touch .venv-flower/.ready

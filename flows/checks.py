@@ -3,6 +3,7 @@
 from flows.compared import scored
 from flows.grid import STEPS
 from flows.settings import Settings
+from tasks.dealing import dealt
 from tasks.download import DownloadRequest
 
 
@@ -20,6 +21,15 @@ def check(settings: Settings, *stages: str) -> None:
         raise ValueError(f"report.reference={reference!r} is not scored: use {', '.join(known)}")
     for domain in settings.domains:
         DownloadRequest(domain, settings.chosen_source, settings.offline).check()
+    if settings.backend == "flower":
+        dealt(settings.store)
+        layout, tower = settings.pretrain.payload, settings.pretrain.item_tower
+        if (
+            layout not in ("literal", "product")
+            or tower == "personal"
+            or settings.pretrain.clusters
+        ):
+            raise ValueError("backend flower takes pretrain.payload literal or product, as it is")
     try:
         settings.store.mkdir(parents=True, exist_ok=True)
     except OSError as error:

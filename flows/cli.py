@@ -7,9 +7,11 @@ import typer
 
 from flows.artifact_commands import artifacts
 from flows.bytes_command import bytes_
+from flows.federation_command import federation
 from flows.options import (
     Address,
     Assignments,
+    Backend,
     Bases,
     Betas,
     Config,
@@ -49,6 +51,7 @@ ENVIRONMENT = {
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(artifacts, name="artifacts")
+app.add_typer(federation, name="federation")
 app.command("bytes")(bytes_)
 app.command()(privacy_audit)
 app.command()(report)
@@ -74,6 +77,7 @@ def run(
     betas: Betas = None,
     seeds: Seeds = None,
     profile: Profile = None,
+    backend: Backend = None,
     mirror: Mirror = None,
     offline: Offline = None,
     store: StoreFolder = None,

@@ -16,6 +16,7 @@ from metaem_core.methods.transfer_config import Method
 from metaem_core.splitting import SplitConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import P, Stage, bind
+from tasks.dealing import dealt
 from tasks.download import DownloadRequest, download
 from tasks.evaluate import evaluate
 from tasks.factorise import factorise
@@ -23,6 +24,7 @@ from tasks.filter import FilterConfig, filter_ratings
 from tasks.mapping import mapping
 from tasks.origin import origin_digest
 from tasks.pretrain import pretrain
+from tasks.pretrain_remote import RemoteConfig, pretrain_remote
 from tasks.report import ReportRequest, report
 from tasks.split import split_users
 from tasks.statistics import StatisticsConfig, statistics
@@ -114,7 +116,11 @@ class Grid:
     ) -> Run:
         """MetaEM's stage 1: of the source, or of a cell's target."""
         config = replace(config, scale=self.settings.scale, seed=seed)
-        return self.submit(pretrain, *self._of_domain(how, config, seed, cell))
+        if self.settings.backend == "simulation":
+            return self.submit(pretrain, *self._of_domain(how, config, seed, cell))
+        domain = self.settings.domains[cell is not None]
+        remote = RemoteConfig(config, domain, dealt(self.store.root))
+        return self.submit(pretrain_remote, *self._of_domain(how, remote, seed, cell))
 
     def factorised(self, config: FactorConfig, seed: int, cell: Cell | None) -> Run:
         """The centralised methods' stage 1: of the source, or of a cell's target."""

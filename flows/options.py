@@ -26,6 +26,9 @@ Runner = Annotated[str, typer.Option(help="local processes, or a cluster: dask, 
 Address = Annotated[str | None, typer.Option(help="Of the cluster: tcp://host:8786.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Stages run at once.")]
 Profile = Annotated[str | None, typer.Option(help="calibrated, or paper: equations as printed.")]
+Backend = Annotated[
+    str | None, typer.Option(help="simulation, or flower: the devices of `metaem federation up`.")
+]
 StoreFolder = Annotated[Path | None, typer.Option("--store", help="Folder of all results.")]
 Config = Annotated[Path | None, typer.Option(help="TOML file of settings (metaem.toml).")]
 Assignments = Annotated[

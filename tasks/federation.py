@@ -5,12 +5,13 @@ safetensors alone.
 """
 
 import json
+import os
 import traceback
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import ClassVar, TypedDict, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -29,6 +30,12 @@ from metaem_core.ratings import Ratings, RatingScale, held_chance
 from tasks.checkpoints import Checkpoint
 from tasks.files import replace_atomically
 
+QUIET = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+    "OMP_NUM_THREADS": "1",
+}
 CONSTANTS = ("item_offsets", "item_traits", "user_traits")
 
 
@@ -116,6 +123,8 @@ class Job:
             training.load(saved[1])
         for stats in training.epochs(lambda stats: None):
             self.checkpoint.save(stats.epoch, training.state())
+            told = {"epoch": stats.epoch, "of": config.epochs, "rmse": stats.validation_rmse}
+            _write(self.folder / "progress.json", told)
         _write(self.folder / "done.json", {"devices": len(users), "refused": rounds.refused})
 
     def load_into(self, training: Training) -> None:
@@ -134,6 +143,11 @@ class Job:
     def failure(self) -> str | None:
         path = self.folder / "failed.json"
         return str(json.loads(path.read_text())["error"]) if path.exists() else None
+
+    @property
+    def progress(self) -> dict[str, float] | None:
+        path = self.folder / "progress.json"
+        return cast(dict[str, float], json.loads(path.read_text())) if path.exists() else None
 
     @property
     def done(self) -> dict[str, object] | None:
@@ -193,6 +207,37 @@ class DeviceFolder:
 
     def _file(self, device: int) -> Path:
         return self.folder / f"{device}.safetensors"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How a running federation is reached; ``connection.json`` in its folder."""
+
+    flower: str  # bin folder of its environment
+    home: str  # FLWR_HOME, which names the SuperLink
+    nodes: int
+    patience: float  # seconds that a silent node is waited for
+
+    NAME: ClassVar[str] = "connection.json"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What Flower's programs are told: where they are, and to tell nobody."""
+        path = f"{self.flower}{os.pathsep}{os.environ.get('PATH', '')}"
+        return {**QUIET, "FLWR_HOME": self.home, "PATH": path}
+
+    def write(self, folder: Path) -> None:
+        _write(folder / self.NAME, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> "Connection":
+        """Raises ValueError where no federation is up."""
+        path = folder / cls.NAME
+        if not path.exists():
+            raise ValueError(
+                f"no federation is up in {str(folder)!r}: start one with `metaem federation up`"
+            )
+        return cls(**json.loads(path.read_text()))
 
 
 def config_of(told: dict[str, object]) -> PretrainConfig:

@@ -1,0 +1,153 @@
+"""A federation on this machine: a SuperLink and SuperNodes, with TLS and registered keys."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flows.certificates import issue_certificates, issue_node_key
+from tasks.federation import Connection
+
+PATIENCE = 120.0  # seconds to come up
+
+
+class NoFederation(RuntimeError):
+    """It did not come up, or fell."""
+
+
+@dataclass
+class Loopback:
+    """Processes of a federation whose files are all in one folder."""
+
+    folder: Path
+    flower: Path  # bin folder of the environment that has Flower
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, nodes: int, patience: float) -> None:
+        """Bring up a SuperLink and ``nodes`` SuperNodes, node k with the devices in ``node-k``.
+
+        Raises:
+            ValueError: no Flower in ``flower``.
+            NoFederation: a process ended, or did not answer in time.
+        """
+        if not (self.flower / "flower-superlink").exists():
+            raise ValueError(f"no Flower in {str(self.flower)!r}: run `make flower`, or --flower")
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        issue_certificates(self.folder)
+        self.address = f"127.0.0.1:{_free_port()}"
+        home = self.folder / "home"
+        home.mkdir(exist_ok=True)
+        told = str(self.flower), str(home.resolve()), nodes, patience
+        self.connection = Connection(*told)
+        self.environment = {**os.environ, **self.connection.environment}
+        certificate = (self.folder / "ca.crt").resolve()
+        (home / "config.toml").write_text(
+            f'[superlink]\ndefault = "loopback"\n\n[superlink.loopback]\n'
+            f'address = "{self.address}"\nroot-certificates = "{certificate}"\n'
+        )
+        host, port = self.address.split(":")
+        self._spawn(
+            "superlink",
+            "flower-superlink",
+            *("--ssl-ca-certfile", certificate, "--ssl-certfile", self.folder / "server.pem"),
+            *("--ssl-keyfile", self.folder / "server.key", "--enable-supernode-auth"),
+            *("--disable-runtime-dependency-installation", "--host", host, "--port", port),
+        )
+        self.wait_until(lambda: _listens(int(port)), "superlink")
+        for node in range(nodes):
+            key = self.folder / f"node-{node}.key"
+            issue_node_key(key)
+            self.register(key)
+            self.start_node(node, key)
+        self.connection.write(self.folder)
+
+    def register(self, key: Path) -> None:
+        """Let the holder of this key in; retried, as the SuperLink answers a little late."""
+        command = [str(self.flower / "flwr"), "supernode", "register", f"{key}.pub", "loopback"]
+
+        def registered() -> bool:
+            done = subprocess.run(command, env=self.environment, capture_output=True)
+            return done.returncode == 0
+
+        self.wait_until(registered, "superlink")
+
+    def start_node(self, node: int, key: Path) -> None:
+        """One SuperNode."""
+        devices = (self.folder / f"node-{node}").resolve()
+        self._spawn(
+            f"supernode-{node}",
+            "flower-supernode",
+            *("--root-certificates", self.folder / "ca.crt", "--superlink", self.address),
+            *("--auth-supernode-private-key", key, "--host", "127.0.0.1"),
+            *("--port", str(_free_port()), "--node-config", f'devices="{devices}"'),
+        )
+
+    def wait_until(self, there: Callable[[], bool], *names: str) -> None:
+        """Look again and again; raises if one of the named processes ends meanwhile."""
+        end = time.monotonic() + PATIENCE
+        while not there():
+            self.check(*names)
+            if time.monotonic() > end:
+                raise NoFederation(f"{', '.join(names)} did not answer in {PATIENCE:g} s")
+            time.sleep(0.3)
+
+    def check(self, *names: str) -> None:
+        """Raise if a process ended; its last words are in its log."""
+        for name in names or self.processes:
+            if (code := self.processes[name].poll()) is not None:
+                log = self.folder / f"{name}.log"
+                last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["(no word)"]
+                raise NoFederation(f"{name} ended with code {code}: {last[0]} (all in {log})")
+
+    def stop(self) -> None:
+        """End all of them."""
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        (self.folder / Connection.NAME).unlink(missing_ok=True)
+
+    def _spawn(self, name: str, program: str, *options: object) -> None:
+        with (self.folder / f"{name}.log").open("wb") as log:
+            self.processes[name] = subprocess.Popen(
+                [self.flower / program, *map(str, options)],
+                env=self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def serve(loopback: Loopback) -> None:
+    """Watch the processes for ever.
+
+    Raises:
+        NoFederation: one of them ended.
+    """
+    while True:
+        loopback.check()
+        time.sleep(1)
+
+
+def leave_on_signals() -> None:
+    """Ctrl-C and SIGTERM unwind the stack, so that processes are ended on the way."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))

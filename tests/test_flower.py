@@ -1,0 +1,86 @@
+"""Real SuperNodes over TLS train as the simulation does. Skipped where Flower is not installed."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flows.certificates import issue_node_key
+from flows.loopback import Loopback
+from metaem_core.methods.metaem_pretraining import Pretraining
+from tasks.federation import DeviceFolder, Job, plain
+from tasks.pretrain_remote import run_job
+from tests.test_remote import ALL, CONFIG, RATINGS, same, simulated, trained
+
+FLOWER = Path(__file__).parent.parent / ".venv-flower" / "bin"
+NODES = 3
+
+pytestmark = pytest.mark.skipif(not (FLOWER / "flwr").exists(), reason="run `make flower` first")
+
+
+@pytest.fixture(scope="module")
+def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
+    folder = tmp_path_factory.mktemp("federation")
+    for node in range(NODES):
+        DeviceFolder(folder / f"node-{node}" / "music").deal(RATINGS, ALL[node::NODES])
+    loopback = Loopback(folder, FLOWER)
+    try:
+        loopback.start(NODES, patience=60)
+        yield loopback
+    finally:
+        loopback.stop()
+
+
+def job(federation: Loopback, folder: Path, epochs: int, quorum: float = 0.8) -> Job:
+    config, patience = replace(CONFIG, epochs=epochs), federation.connection.patience
+    about = {"domain": "music", "nodes": NODES, "patience": patience, "quorum": quorum}
+    about["largest"] = 1e4
+    start = Pretraining(config, RATINGS).start()
+    return Job.create(folder / "job", {**about, "config": plain(config)}, *start)  # type: ignore[typeddict-item]
+
+
+def test_three_rounds_on_three_nodes_are_the_simulation(
+    federation: Loopback, tmp_path: Path
+) -> None:
+    work = job(federation, tmp_path, epochs=1)  # three cohorts
+    run_job(work, federation.connection)
+    config = replace(CONFIG, epochs=1)
+    assert work.done == {"devices": len(simulated(config).training.users), "refused": []}
+    same(trained(work, config), simulated(config), 1e-6)
+
+
+def test_an_unregistered_key_is_refused(federation: Loopback) -> None:
+    stranger = federation.folder / "stranger.key"
+    issue_node_key(stranger)
+    federation.start_node(9, stranger)
+    process = federation.processes.pop("supernode-9")
+    assert process.wait(60) != 0
+    assert "Failed to activate SuperNode" in (federation.folder / "supernode-9.log").read_text()
+
+
+def test_a_node_killed_in_a_round_is_done_without(tmp_path: Path) -> None:
+    """kill -9 once training has begun: the devices that are left are enough."""
+    for node in range(NODES):
+        DeviceFolder(tmp_path / f"node-{node}" / "music").deal(RATINGS, ALL[node::NODES])
+    federation = Loopback(tmp_path, FLOWER)
+    try:
+        federation.start(NODES, patience=15)
+        work = job(federation, tmp_path, quorum=0.2, epochs=2)
+        with ThreadPoolExecutor() as pool:
+            running = pool.submit(run_job, work, federation.connection)
+            federation.wait_until(lambda: work.checkpoint.path.exists(), "superlink")
+            lost = federation.processes.pop("supernode-1")
+            lost.kill()
+            lost.wait()
+            running.result(timeout=180)
+    finally:
+        federation.stop()
+    ours = trained(work)
+    assert int(ours.training.epoch) == 2
+    assert all(tensor.isfinite().all() for tensor in ours.training.state().values())
+    start, after = Pretraining(CONFIG, RATINGS)._model, dict(ours.training.state())["users.table"]
+    moved = (after != start.user_embeddings).any(1)
+    users = ours.training.users
+    assert moved[users[users % NODES != 1]].all()
