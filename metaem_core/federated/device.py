@@ -10,13 +10,14 @@ from torch.nn.functional import embedding_bag
 from metaem_core.federated.protocol import Download, Upload
 from metaem_core.federated.rounding import Rounding
 from metaem_core.models.mlp import Parameters, Perceptron, mlp, stacked_mlp
+from metaem_core.privacy.private import Private
 
 GROUP = 8  # ratings a row of the padded grid; short users waste at most 7 slots
 BLOCK = 1280  # ratings at a time and thread in MLP_item: its layers stay in a core's cache
 
 
-@dataclass(frozen=True)
-class PrivateRatings:
+@dataclass(frozen=True, repr=False)
+class PrivateRatings(Private):
     """D_i of a cohort, ordered by device; it stays where it is."""
 
     owner: Tensor  # (R,) position in the cohort, ascending

@@ -1,7 +1,7 @@
 """Training whose devices are elsewhere: rounds over any link that carries bytes."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import torch
@@ -14,6 +14,7 @@ from metaem_core.federated.protocol import Download, Upload
 from metaem_core.federated.server import PretrainServer
 from metaem_core.federated.training import Errors
 from metaem_core.federated.wire import BadMessage, Contract, Message, contract_of, decode, encode
+from metaem_core.privacy.private import Private
 from metaem_core.ratings import RatingScale
 
 ROUND = "round"  # in a checkpoint
@@ -129,7 +130,8 @@ class RemoteRounds:
         return {**self.server.state(), ROUND: self.number}
 
 
-class StoredUser(NamedTuple):
+@dataclass(frozen=True, repr=False)
+class StoredUser(Private):
     """One domain's ratings as their device keeps them."""
 
     items: Tensor  # (R,)

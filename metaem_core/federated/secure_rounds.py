@@ -22,6 +22,7 @@ from metaem_core.federated.secure_aggregation import Words, from_words, to_words
 from metaem_core.federated.server import ChainRule
 from metaem_core.federated.wire import Message
 from metaem_core.models.domain import NETWORKS, DomainModel, network
+from metaem_core.privacy.private import Private
 
 LIMIT = 256.0  # largest number that a device's gradient may hold; larger ones shrink as a whole
 LIMBS = 4  # words of 16 bits that carry a total
@@ -68,7 +69,7 @@ def received(message: Message, own: DomainModel) -> DomainModel:
     )
 
 
-class HeldUser:
+class HeldUser(Private):
     """A device between rounds: its ratings, its vector ``u_i`` and how that is stepped."""
 
     def __init__(
