@@ -29,7 +29,12 @@ class Loopback:
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self, nodes: int, patience: float) -> None:
-        """Bring up a SuperLink and ``nodes`` SuperNodes, node k with the devices in ``node-k``.
+        """Bring up a SuperLink and ``nodes`` SuperNodes, node k with the devices in ``node-k``."""
+        self.start_link(nodes, patience)
+        self.start_nodes(self.address)
+
+    def start_link(self, nodes: int, patience: float) -> None:
+        """The SuperLink, which ``nodes`` are to join.
 
         Raises:
             ValueError: no Flower in ``flower``.
@@ -59,11 +64,14 @@ class Loopback:
             *("--disable-runtime-dependency-installation", "--host", host, "--port", port),
         )
         self.wait_until(lambda: _listens(int(port)), "superlink")
-        for node in range(nodes):
+
+    def start_nodes(self, entrance: str) -> None:
+        """The nodes, each with a key of its own; ``entrance`` is where they find the SuperLink."""
+        for node in range(self.connection.nodes):
             key = self.folder / f"node-{node}.key"
             issue_node_key(key)
             self.register(key)
-            self.start_node(node, key)
+            self.start_node(node, key, entrance)
         self.connection.write(self.folder)
 
     def register(self, key: Path) -> None:
@@ -76,13 +84,13 @@ class Loopback:
 
         self.wait_until(registered, "superlink")
 
-    def start_node(self, node: int, key: Path) -> None:
+    def start_node(self, node: int, key: Path, entrance: str) -> None:
         """One SuperNode."""
         devices = (self.folder / f"node-{node}").resolve()
         self._spawn(
             f"supernode-{node}",
             "flower-supernode",
-            *("--root-certificates", self.folder / "ca.crt", "--superlink", self.address),
+            *("--root-certificates", self.folder / "ca.crt", "--superlink", entrance),
             *("--auth-supernode-private-key", key, "--host", "127.0.0.1"),
             *("--port", str(_free_port()), "--node-config", f'devices="{devices}"'),
         )
@@ -113,6 +121,7 @@ class Loopback:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
+                process.wait()
         (self.folder / Connection.NAME).unlink(missing_ok=True)
 
     def _spawn(self, name: str, program: str, *options: object) -> None:

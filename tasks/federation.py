@@ -50,6 +50,15 @@ class About(TypedDict):
     config: dict[str, object]
 
 
+class Done(TypedDict):
+    """``done.json``."""
+
+    devices: int  # that trained
+    refused: list[str]  # answers that were left out, in words
+    trained: dict[str, int]  # bytes of messages down and up, in rounds
+    evaluated: dict[str, int]  # and in validations
+
+
 class Job:
     """One pretraining as a folder that the product and the federation's server share."""
 
@@ -125,7 +134,13 @@ class Job:
             self.checkpoint.save(stats.epoch, training.state())
             told = {"epoch": stats.epoch, "of": config.epochs, "rmse": stats.validation_rmse}
             _write(self.folder / "progress.json", told)
-        _write(self.folder / "done.json", {"devices": len(users), "refused": rounds.refused})
+        done = Done(
+            devices=len(users),
+            refused=rounds.refused,
+            trained=rounds.trained._asdict(),
+            evaluated=rounds.evaluated._asdict(),
+        )
+        _write(self.folder / "done.json", done)
 
     def load_into(self, training: Training) -> None:
         """Take over the last finished epoch, where there is one."""
@@ -150,9 +165,9 @@ class Job:
         return cast(dict[str, float], json.loads(path.read_text())) if path.exists() else None
 
     @property
-    def done(self) -> dict[str, object] | None:
+    def done(self) -> Done | None:
         path = self.folder / "done.json"
-        return cast(dict[str, object], json.loads(path.read_text())) if path.exists() else None
+        return cast(Done, json.loads(path.read_text())) if path.exists() else None
 
 
 class DeviceFolder:

@@ -12,6 +12,7 @@ from flows.loopback import Loopback
 from metaem_core.methods.metaem_pretraining import Pretraining
 from tasks.federation import DeviceFolder, Job, plain
 from tasks.pretrain_remote import run_job
+from tests.counting_proxy import CountingProxy, counting_proxy
 from tests.test_remote import ALL, CONFIG, RATINGS, same, simulated, trained
 
 FLOWER = Path(__file__).parent.parent / ".venv-flower" / "bin"
@@ -21,14 +22,16 @@ pytestmark = pytest.mark.skipif(not (FLOWER / "flwr").exists(), reason="run `mak
 
 
 @pytest.fixture(scope="module")
-def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loopback, CountingProxy]]:
     folder = tmp_path_factory.mktemp("federation")
     for node in range(NODES):
         DeviceFolder(folder / f"node-{node}" / "music").deal(RATINGS, ALL[node::NODES])
     loopback = Loopback(folder, FLOWER)
     try:
-        loopback.start(NODES, patience=60)
-        yield loopback
+        loopback.start_link(NODES, patience=60)
+        with counting_proxy(loopback.address) as proxy:
+            loopback.start_nodes(proxy.address)
+            yield loopback, proxy
     finally:
         loopback.stop()
 
@@ -42,19 +45,32 @@ def job(federation: Loopback, folder: Path, epochs: int, quorum: float = 0.8) ->
 
 
 def test_three_rounds_on_three_nodes_are_the_simulation(
-    federation: Loopback, tmp_path: Path
+    watched: tuple[Loopback, CountingProxy], tmp_path: Path
 ) -> None:
+    """And the bytes of messages are on the wire, beside Flower's own."""
+    federation, wire = watched
+    before = wire.down, wire.up
     work = job(federation, tmp_path, epochs=1)  # three cohorts
     run_job(work, federation.connection)
     config = replace(CONFIG, epochs=1)
-    assert work.done == {"devices": len(simulated(config).training.users), "refused": []}
+    assert work.done is not None
+    assert (work.done["devices"], work.done["refused"]) == (
+        len(simulated(config).training.users),
+        [],
+    )
     same(trained(work, config), simulated(config), 1e-6)
+    messages = [work.done["trained"][way] + work.done["evaluated"][way] for way in ("down", "up")]
+    passed = wire.down - before[0], wire.up - before[1]
+    envelopes = 6 * NODES  # a question who is there, three rounds, two validations
+    for counted, seen in zip(messages, passed, strict=True):
+        assert counted < seen < counted + 30_000 * envelopes
 
 
-def test_an_unregistered_key_is_refused(federation: Loopback) -> None:
+def test_an_unregistered_key_is_refused(watched: tuple[Loopback, CountingProxy]) -> None:
+    federation, _ = watched
     stranger = federation.folder / "stranger.key"
     issue_node_key(stranger)
-    federation.start_node(9, stranger)
+    federation.start_node(9, stranger, federation.address)
     process = federation.processes.pop("supernode-9")
     assert process.wait(60) != 0
     assert "Failed to activate SuperNode" in (federation.folder / "supernode-9.log").read_text()

@@ -69,7 +69,10 @@ def test_training_over_a_link_is_the_simulation(tmp_path: Path) -> None:
     work = job(tmp_path)
     devices = Devices(tmp_path)
     work.train(devices, devices.folder.devices())
-    assert work.done == {"devices": len(simulated().training.users), "refused": []}
+    assert work.done is not None
+    assert (work.done["devices"], work.done["refused"]) == (len(simulated().training.users), [])
+    epochs, counted = CONFIG.epochs, simulated().traffic()
+    assert work.done["trained"] == {"down": epochs * counted.down, "up": epochs * counted.up}
     same(trained(work), simulated())
 
 
@@ -130,7 +133,7 @@ def test_what_is_not_fit_to_use_is_left_out_and_told(tmp_path: Path, spoil: Spoi
     work = job(tmp_path)
     work.train(Devices(tmp_path, spoil), ALL)
     assert work.done is not None
-    assert len(work.done["refused"]) >= 60  # type: ignore[arg-type]
+    assert len(work.done["refused"]) >= 60
     same(trained(work), simulated())
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from metaem_core.federated.collection import Collection, RoundVoid
 from metaem_core.federated.device import predict
+from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.payloads import Payload
 from metaem_core.federated.protocol import Download, Upload
 from metaem_core.federated.server import PretrainServer
@@ -57,6 +58,7 @@ class RemoteRounds:
         self.server, self._link, self._payload, self._rules = server, link, payload, rules
         self.number = torch.tensor(0)
         self.refused: list[str] = []  # answers that were left out, in words
+        self.trained, self.evaluated = Traffic(0, 0), Traffic(0, 0)  # bytes of messages so far
         self._answered = torch.tensor([], dtype=torch.long)
 
     def rows(self, cohort: Tensor) -> Tensor:
@@ -86,9 +88,12 @@ class RemoteRounds:
         sent = {device: download.of_device(place) for place, device in enumerate(devices)}
         open_ = Collection(number, sent, self._payload, self._rules.largest)
         messages = {device: encode(self._payload.pack(one)) for device, one in sent.items()}
+        down, up = sum(map(len, messages.values())), 0
         for answer in self._link.train(number, messages):
+            up += len(answer.message)
             if (why := open_.take(*answer)) is not None:
                 self.refused.append(why)
+        self.trained = Traffic(self.trained.down + down, self.trained.up + up)
         return open_.close(self._rules.quorum)
 
     def apply(self, download: Download, upload: Upload, cohort: Tensor, rows: Tensor) -> None:
@@ -113,7 +118,9 @@ class RemoteRounds:
             for place, device in enumerate(users.tolist())
         }
         told: dict[int, Tensor] = {}
+        down, up = sum(map(len, messages.values())), 0
         for answer in self._link.evaluate(int(self.number), messages):
+            up += len(answer.message)
             try:
                 errors = decode(answer.message, contract_of(_errors(0.0, 0.0, 0)))["errors"]
             except BadMessage as error:
@@ -121,6 +128,7 @@ class RemoteRounds:
                 continue
             if answer.device in messages and answer.round == int(self.number):
                 told.setdefault(answer.device, errors)
+        self.evaluated = Traffic(self.evaluated.down + down, self.evaluated.up + up)
         if len(told) < self._rules.quorum * len(messages):
             raise RoundVoid(f"{len(told)} of {len(messages)} devices told their errors")
         absolute, squared, count = torch.stack([*told.values()]).sum(0).tolist()

@@ -43,12 +43,10 @@ class Pretraining:
     ) -> None:
         self.config, self.dtype = config, dtype
         kept, held = hold_out(ratings, config.holdout, config.seed)
-        self._held, self._members = held, torch.from_numpy(np.unique(ratings.users))
+        self._held = held
         share = config.pseudo_items
         seen = with_pseudo_items(kept, share, config.seed, config.scale) if share else kept
-        rated = np.bincount(seen.users, minlength=seen.n_users)
-        self._n_items, self._counts = seen.n_items, rated[rated > 0]
-        self._statistics = _statistics(config, ratings, dtype)  # for the result: of all ratings
+        self._ratings = ratings
         self._model = _fresh_domain(config, kept, dtype)
         self._towers: PersonalTowers | None = None
         rounded = config.seed if config.payload == "rows" else None
@@ -73,11 +71,13 @@ class Pretraining:
 
     def start(self) -> tuple[DomainModel, Tensor, Tensor, Tensor]:
         """What :func:`pretrain_server` needs to begin elsewhere, and who has any rating here."""
-        return self._model, *self._seen, self._members
+        members = torch.from_numpy(np.unique(self._ratings.users))
+        return self._model, *self._seen, members
 
     def traffic(self) -> Traffic:
         """Bytes of one epoch, in which each device answers once."""
-        return epoch_traffic(self.config, self._n_items, self._counts)
+        of_user, of_item = self._seen
+        return epoch_traffic(self.config, len(of_item), of_user[of_user > 0].numpy())
 
     def model(self) -> DomainModel:
         """The domain at its best epoch."""
@@ -85,7 +85,7 @@ class Pretraining:
         return DomainModel(
             best["user_embeddings"],
             best["common_items"],
-            *self._statistics,
+            *_statistics(self.config, self._ratings, self.dtype),  # of held-out ratings too
             network(best, "meta_network"),
             network(best, "user_tower"),
             network(best, "item_tower"),

@@ -1,0 +1,56 @@
+"""Passes connections on and counts what goes through."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+
+class CountingProxy:
+    """Bytes towards the server and back, of all connections."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.target, self.up, self.down = (host, port), 0, 0
+        self._lock, self._open = threading.Lock(), True
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._sockets: list[socket.socket] = [self._listener]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._open = False
+        for each in self._sockets:
+            with suppress(OSError):
+                each.close()
+
+    def _accept(self) -> None:
+        while self._open:
+            try:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self.target)
+            except OSError:
+                return
+            self._sockets += [client, server]
+            for source, sink, name in ((client, server, "up"), (server, client, "down")):
+                threading.Thread(target=self._pass, args=(source, sink, name), daemon=True).start()
+
+    def _pass(self, source: socket.socket, sink: socket.socket, name: str) -> None:
+        try:
+            while data := source.recv(1 << 16):
+                with self._lock:
+                    setattr(self, name, getattr(self, name) + len(data))
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+@contextmanager
+def counting_proxy(address: str) -> Iterator[CountingProxy]:
+    """In front of ``address``, while the block lasts."""
+    host, port = address.split(":")
+    proxy = CountingProxy(host, int(port))
+    try:
+        yield proxy
+    finally:
+        proxy.close()
