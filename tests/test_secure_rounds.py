@@ -8,11 +8,13 @@ import pytest
 import torch
 from hypothesis import given
 
+from metaem_core.federated import secure_rounds
 from metaem_core.federated.costs import exchanged
 from metaem_core.federated.optimizers import RowNewton
 from metaem_core.federated.rounds import run_round
 from metaem_core.federated.secure_aggregation import OutOfTurn, TooFewDevices, from_words
 from metaem_core.federated.secure_loop import SecureClient, SecureLoop
+from metaem_core.federated.secure_mapping import CarriedUser, SecureMappingServer
 from metaem_core.federated.secure_rounds import (
     LIMIT,
     Closing,
@@ -21,11 +23,14 @@ from metaem_core.federated.secure_rounds import (
     SecureServer,
     Totals,
     broadcast,
+    shapes_of,
 )
+from metaem_core.federated.server import MappingServer
 from metaem_core.federated.wire import BadMessage, contract_of, encode
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.privacy.reconstruction import auc
 from tests.test_federated import RATINGS, pretraining
+from tests.test_mapping import stage
 
 EVERYONE = pretraining(torch.float32).training.users.tolist()
 COHORTS = [EVERYONE[:16], EVERYONE[10:30], EVERYONE[:16]]
@@ -111,7 +116,7 @@ def test_a_device_answers_once_and_only_to_the_rounds_model() -> None:
     loop = secured(mild())
     model = loop.server.model
     form = contract_of(broadcast(model))
-    client = SecureClient(loop.users[EVERYONE[0]], 0, Coding.of(model, 16), 8)
+    client = SecureClient(loop.users[EVERYONE[0]], 0, Coding(shapes_of(model), 16), 8)
     for wrong in (
         {**broadcast(model), "common_items": model.common_items[:-1]},
         {**broadcast(model), "common_items": model.common_items / 0},
@@ -154,3 +159,30 @@ def test_counted_bytes_are_those_of_a_round() -> None:
     loop.round(COHORTS[0])
     config = replace(stage.config, cohort_size=16)
     assert set(loop.traffic) == {exchanged("secure", RATINGS.n_items, config)}
+
+
+def test_secure_mapping_is_open_mapping(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every device with a source vector of its own, at a server that has none."""
+    monkeypatch.setattr(secure_rounds, "LIMIT", 4096.0)  # this world's gradients are long
+    public, _, model = stage("task")
+    secret, _, _ = stage("task")
+    server, backend = secret.training.server, public.training.backend
+    assert isinstance(server, MappingServer)
+    start, network = server.start, tuple(part.detach() for part in server.network)
+    before = [part.clone() for part in network]
+    none = replace(
+        model, user_embeddings=model.user_embeddings[:0], user_traits=model.user_traits[:0]
+    )
+    users = {
+        user: CarriedUser(server.sources[[user]], none, *backend.devices.of_device(user))
+        for user in secret.training.users.tolist()
+    }
+    loop = SecureLoop(SecureMappingServer(start, network, none, server.nets), users)
+    for cohort in ([1, 5, 8, 20, 33], [5, 8, 20, 41, 50], [1, 5, 8, 20, 33]):
+        seen = run_round(public.training.server, backend, torch.tensor(cohort))
+        told = loop.round(cohort)
+        assert told.squared_error == pytest.approx(seen.squared_error, rel=1e-5)
+    for ours, theirs, was in zip(network, public.training.server.network, before, strict=True):
+        moved = (ours - was).flatten(), (theirs - was).flatten()
+        assert torch.cosine_similarity(*moved, dim=0) > 0.999
+    assert not hasattr(loop.server, "sources")

@@ -6,9 +6,11 @@ and a masked gradient; who arrived, and shares to open the sum; the totals.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
+from typing import Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.rounds import RoundStats
@@ -23,9 +25,9 @@ from metaem_core.federated.secure_aggregation import (
 from metaem_core.federated.secure_rounds import (
     Closing,
     Coding,
-    HeldUser,
-    SecureServer,
+    Totals,
     broadcast,
+    shapes_of,
 )
 from metaem_core.federated.wire import BadMessage, Contract, Message, contract_of, decode, encode
 from metaem_core.models.domain import DomainModel
@@ -36,10 +38,39 @@ KEYS, SEALED, SHARE = 64, 82, 34  # bytes: two public keys, two encrypted shares
 KINDS = tuple(field.name for field in fields(Revealed))
 
 
+class SecureUser(Protocol):
+    """A device between rounds."""
+
+    def contribution(self, message: Message) -> tuple[list[Tensor], Totals]:
+        """Its part of the sum, from what everyone was sent."""
+        ...
+
+    def close(self, closing: Closing) -> None:
+        """The end of a round that it took part in."""
+        ...
+
+
+class SumServer(Protocol):
+    """A server that steps by sums."""
+
+    @property
+    def shapes(self) -> tuple[torch.Size, ...]:
+        """Of the gradients that are summed."""
+        ...
+
+    def broadcast(self) -> Message:
+        """What every device is sent."""
+        ...
+
+    def apply(self, gradients: list[Tensor], totals: Totals) -> tuple[RoundStats, Closing]:
+        """One step, and what devices are told of the round."""
+        ...
+
+
 class SecureClient:
     """A device in one round: bytes in, bytes out, passage by passage."""
 
-    def __init__(self, user: HeldUser, place: int, coding: Coding, neighbours: int) -> None:
+    def __init__(self, user: SecureUser, place: int, coding: Coding, neighbours: int) -> None:
         """``place``: its number in the cohort, of which it has ``neighbours``."""
         self._user, self._coding = user, coding
         self._secrets = SecureDevice(place, threshold_of(neighbours))
@@ -77,8 +108,8 @@ class SecureClient:
 class SecureLoop:
     """A server and its devices, one round a call; what a server sees is kept to be looked at."""
 
-    server: SecureServer
-    users: Mapping[int, HeldUser]
+    server: SumServer
+    users: Mapping[int, SecureUser]
     seed: int = 0
     traffic: list[Traffic] = field(default_factory=list)  # by device of the last round
     vectors: dict[int, Words] = field(default_factory=dict)  # masked, by device, of the last round
@@ -88,7 +119,7 @@ class SecureLoop:
         gone = leavers or {}
         size = len(cohort)
         degree = degree_of(size)
-        threshold, coding = threshold_of(degree), Coding.of(self.server.model, size)
+        threshold, coding = threshold_of(degree), Coding(self.server.shapes, size)
         graph = ring(size, degree, self.seed)
         clients = {
             place: SecureClient(self.users[device], place, coding, degree)
@@ -116,7 +147,8 @@ class SecureLoop:
             asked(place, near)
             sealed[place] = _read(told(place, clients[place].shares(near)), SEALED)
         taking_part = {place: graph[place] & sealed.keys() for place in sealed}
-        model, form = broadcast(self.server.model), contract_of(broadcast(self.server.model))
+        model = self.server.broadcast()
+        form = contract_of(model)
         sent = encode(model)
         vectors: dict[int, Words] = {}
         for place in there(3, sealed):
@@ -146,7 +178,7 @@ class SecureLoop:
 def secure_traffic(model: DomainModel, devices: int) -> Traffic:
     """Bytes of one device's round when a cohort of ``devices`` is complete, from its messages."""
     near = degree_of(devices)
-    coding = Coding.of(model, devices)
+    coding = Coding(shapes_of(model), devices)
     keys, sealed = (
         encode(_by_place(dict.fromkeys(range(near), bytes(width)), width))
         for width in (KEYS, SEALED)

@@ -69,6 +69,12 @@ def received(message: Message, own: DomainModel) -> DomainModel:
     )
 
 
+def shapes_of(model: DomainModel) -> tuple[torch.Size, ...]:
+    """Of the gradients that are summed: V^c and every network."""
+    networks = [p for name in NETWORKS for p in getattr(model, name)]
+    return tuple(tensor.shape for tensor in (model.common_items, *networks))
+
+
 class HeldUser(Private):
     """A device between rounds: its ratings, its vector ``u_i`` and how that is stepped."""
 
@@ -90,13 +96,10 @@ class HeldUser(Private):
         download = chain.download(torch.zeros(1, dtype=torch.long), everything)
         upload = device_step(download, self._ratings)
         found = chain.gradients(download, replace(upload, n_ratings=1))  # of the sum, not the mean
-        shared = [found.items, *found.networks]
-        largest = max(float(gradient.abs().max()) for gradient in shared)
-        shrink = min(1.0, LIMIT / max(largest, LIMIT))
+        shared, shrink = bounded([found.items, *found.networks])
         self._pull = found.users * shrink
         squares = float(self._pull.square().sum())
-        totals = Totals(upload.squared_error, upload.n_ratings, squares)
-        return [gradient * shrink for gradient in shared], totals
+        return shared, Totals(upload.squared_error, upload.n_ratings, squares)
 
     def close(self, closing: Closing) -> None:
         """Algorithm 1, line 11, on the device; a device that heard nothing does not move."""
@@ -107,18 +110,19 @@ class HeldUser(Private):
         self._pull = None
 
 
+def bounded(gradients: list[Tensor]) -> tuple[list[Tensor], float]:
+    """The gradients with no number beyond LIMIT, shrunk as a whole, and by how much."""
+    largest = max(float(gradient.abs().max()) for gradient in gradients)
+    shrink = LIMIT / max(largest, LIMIT)
+    return [gradient * shrink for gradient in gradients], shrink
+
+
 @dataclass(frozen=True)
 class Coding:
     """How a gradient and totals become words that ``devices`` many devices can add up."""
 
     shapes: tuple[torch.Size, ...]
     devices: int
-
-    @classmethod
-    def of(cls, model: DomainModel, devices: int) -> "Coding":
-        """For the sum over one cohort."""
-        networks = [p for name in NETWORKS for p in getattr(model, name)]
-        return cls(tuple(t.shape for t in (model.common_items, *networks)), devices)
 
     @property
     def unit(self) -> float:
@@ -158,6 +162,13 @@ class SecureServer:
         nobody, untold = model.user_embeddings[:0], model.user_traits[:0]
         self.model = replace(model, user_embeddings=nobody, user_traits=untold)
         self.items, self.nets, self._users = items, nets, users
+
+    def broadcast(self) -> Message:
+        return broadcast(self.model)
+
+    @property
+    def shapes(self) -> tuple[torch.Size, ...]:
+        return shapes_of(self.model)
 
     def apply(self, gradients: list[Tensor], totals: Totals) -> tuple[RoundStats, Closing]:
         """Algorithm 1, lines 11-12, for what the server holds; rows without gradient stay."""

@@ -102,8 +102,11 @@ class PretrainServer(ChainRule):
         return {f"{p}.{n}": t for p, opt in parts.items() for n, t in opt.state().items()}
 
 
-class MappingServer:
-    """The target's server: trains f_theta while everything pretrained stays as it is."""
+class MappingRule:
+    """From source vectors and theta to what a device step needs, and back to theta.
+
+    Whoever holds the source vectors does it: the target's server, or each device.
+    """
 
     def __init__(
         self,
@@ -111,10 +114,9 @@ class MappingServer:
         network: Parameters,
         target: DomainModel,
         sources: Tensor,
-        nets: NetworkAdam,
         by_task: bool,
     ) -> None:
-        self.target, self.sources, self.nets = target, sources, nets
+        self.target, self.sources = target, sources
         self.trained = frozenset({"user_vectors"} | ({"private_items"} if by_task else set()))
         self.start, self.network = start, _leaves(network)
 
@@ -132,6 +134,22 @@ class MappingServer:
             self.network,
             [upload.gradients[name][0] / upload.n_ratings for name in names],
         )
+
+
+class MappingServer(MappingRule):
+    """The target's server: trains f_theta while everything pretrained stays as it is."""
+
+    def __init__(
+        self,
+        start: Parameters,
+        network: Parameters,
+        target: DomainModel,
+        sources: Tensor,
+        nets: NetworkAdam,
+        by_task: bool,
+    ) -> None:
+        super().__init__(start, network, target, sources, by_task)
+        self.nets = nets
 
     def apply(self, download: Download, upload: Upload, cohort: Tensor, rows: Tensor) -> None:
         """Algorithm 2, lines 8-9."""
