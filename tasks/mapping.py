@@ -24,7 +24,7 @@ def mapping(
 
     from metaem_core.methods.metaem_mapping import Mapping
     from tasks.models import read_model, read_user_vectors, write_mapping
-    from tasks.training import forget, train_best, write_curve
+    from tasks.training import forget, train_best, write_curve, write_traffic
 
     source_domain, target_domain = read_domain(store, source), read_domain(store, target)
     roles = read_split(store, split)
@@ -38,5 +38,6 @@ def mapping(
     with store.draft() as draft:
         write_mapping(draft, work.mapping(), shared, mapped)
         write_curve(draft, work.training.curve())
+        write_traffic(draft, [t.training for t in tried], *work.traffic())
     forget(store)
     return draft.ref

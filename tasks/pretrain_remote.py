@@ -67,7 +67,7 @@ def pretrain_remote(
     with store.draft() as draft:
         write_model(draft, work.model(), known)
         write_curve(draft, work.training.curve())
-        write_traffic(draft, work.training, work.traffic())
+        write_traffic(draft, [work.training], work.traffic())
     forget(store)
     return draft.ref
 

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from collections.abc import Sequence
 
 import polars as pl
 
@@ -13,6 +14,8 @@ from metaem_core.federated.training import Divergence, EpochStats, Training
 from tasks.artifacts import Draft, Store
 from tasks.checkpoints import Checkpoint
 from tasks.progress import advance
+
+NOTHING = Traffic(0, 0)
 
 
 def train(store: Store, training: Training, part: str = "training") -> None:
@@ -71,16 +74,25 @@ def write_curve(draft: Draft, curve: list[EpochStats]) -> None:
     draft.write_frame("curve.parquet", frame.with_columns(validated), LearningCurve)
 
 
-def write_traffic(draft: Draft, training: Training, epoch: Traffic) -> None:
-    """Bytes of a device's round, a round, an epoch and the whole training."""
-    devices, size = len(training.users), training.schedule.cohort_size
-    rounds = -(-devices // size)
-    shares = {"device": 1 / devices, "round": 1 / rounds, "epoch": 1, "run": int(training.epoch)}
+def write_traffic(
+    draft: Draft, trainings: Sequence[Training], epoch: Traffic, once: Traffic = NOTHING
+) -> None:
+    """Bytes of a device's round, a round, an epoch and everything.
+
+    Args:
+        trainings: of the same devices, one for each setting that was tried.
+        once: of one device, beside the rounds.
+    """
+    devices, size = len(trainings[0].users), trainings[0].schedule.cohort_size
+    rounds, epochs = -(-devices // size), sum(int(training.epoch) for training in trainings)
+    shares = {"device": 1 / devices, "round": 1 / rounds, "epoch": 1, "run": epochs}
+    costs = {span: [round(way * share) for way in epoch] for span, share in shares.items()}
+    costs["run"] = [way + devices * given for way, given in zip(costs["run"], once, strict=True)]
     frame = pl.DataFrame(
         {
-            "span": pl.Series([*shares], dtype=pl.Enum(SPANS)),
-            "down": [round(epoch.down * share) for share in shares.values()],
-            "up": [round(epoch.up * share) for share in shares.values()],
+            "span": pl.Series([*costs], dtype=pl.Enum(SPANS)),
+            "down": [down for down, _ in costs.values()],
+            "up": [up for _, up in costs.values()],
         },
         schema_overrides={"down": pl.UInt64, "up": pl.UInt64},
     )

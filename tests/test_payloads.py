@@ -24,6 +24,7 @@ from metaem_core.federated.wire import BadMessage, contract_of, decode, encode
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.methods.pretrain_config import PretrainConfig
 from tasks.experiment import described
+from tasks.models import read_model
 from tests.test_federated import RATINGS, pretraining, round_gradients, worst_error
 from tests.worlds import planted_ratings
 
@@ -113,6 +114,25 @@ def test_a_run_tells_its_bytes(finished_run: FinishedRun) -> None:
         p.metric: p.value for p in described(store, finished_run.outcome.evaluations[0]).points
     }
     assert points["source_model/bytes_down_run"] == down["run"]
+
+
+def test_a_mapping_tells_its_bytes(finished_run: FinishedRun) -> None:
+    """A vector and V^p a round, the frozen model once, every learning rate that was tried."""
+    store, made = finished_run.store, dict(finished_run.outcome.made)
+    ref = made["mapping movie-music beta 0.3 seed 1"]
+    traffic = store.read_frame(ref, "traffic.parquet")
+    down = dict(zip(traffic["span"].to_list(), traffic["down"].to_list(), strict=True))
+    numbers = 32 + 3 + 32 * 8
+    assert 4 * numbers < down["device"] < 4 * numbers + 300
+    model = read_model(store, made["pretrain movie-music beta 0.3 seed 1"])
+    frozen = sum(
+        tensor.numel()
+        for tensor in (model.common_items, model.item_offsets, model.item_traits, *model.item_tower)
+    )
+    devices = down["epoch"] // down["device"]
+    rates, epochs = len(finished_run.settings.mapping.learning_rates), 2
+    once = (down["run"] - rates * epochs * down["epoch"]) / devices
+    assert 4 * frozen < once < 4 * frozen + 1000
 
 
 def test_a_layout_carries_the_bytes_of_what_it_says() -> None:

@@ -69,6 +69,29 @@ def exchanged(mode: Mode, rows: int, config: PretrainConfig) -> Traffic:
     return Traffic(len(encode(sent)), len(encode(answer)) + request)
 
 
+def mapping_traffic(target: DomainModel, by_task: bool) -> tuple[Traffic, Traffic]:
+    """Bytes of a round of the mapping for one device, and of what it is given once.
+
+    Once is the target's frozen model; in a round ``u_hat^t`` travels and, where the rating task
+    trains, the ``V^p`` made from it, and their gradients.
+    """
+    k_c, k_p = target.common_items.shape[1], target.item_tower[0].shape[1]
+    vector = torch.zeros(1, target.user_embeddings.shape[1] + target.item_traits.shape[1])
+    sent = {"user_vectors": vector}
+    if by_task:
+        sent["private_items"] = torch.zeros(1, k_c, k_p)
+    totals = {"squared_error": torch.zeros((), dtype=torch.float64), "n_ratings": torch.zeros(1)}
+    tower = {f"item_tower.{i}": parameter for i, parameter in enumerate(target.item_tower)}
+    model = {
+        "common_items": target.common_items,
+        "item_offsets": target.item_offsets,
+        "item_traits": target.item_traits,
+        **tower,
+    }
+    once = Traffic(len(encode(model)) if by_task else 0, 0)
+    return Traffic(len(encode(sent)), len(encode({**sent, **totals}))), once
+
+
 def _nobody(rows: int, config: PretrainConfig) -> DomainModel:
     """A domain's shapes, without users."""
     traits = ITEM_TRAITS if config.centred else 0

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from metaem_core.federated.costs import mapping_traffic
+from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.optimizers import NetworkAdam
 from metaem_core.federated.server import MappingServer
 from metaem_core.federated.simulation import Backend, CohortSimulation, DistanceTarget
@@ -45,14 +47,22 @@ class Mapping:
                 if by_task
                 else DistanceTarget(target.embed_users(everyone))
             )
+        self._server = MappingServer(start, network, target, sources, nets, by_task)
         self.training = Training(
-            MappingServer(start, network, target, sources, nets, by_task),
+            self._server,
             backend,
             torch.from_numpy(pair.train_target),
             Schedule(config.cohort_size, config.epochs, config.patience, config.seed),
             {str(i): p for i, p in enumerate(network)},
             self._validate,
         )
+
+    def traffic(self) -> tuple[Traffic, Traffic]:
+        """Bytes of one epoch of all devices, and of what each is given once."""
+        by_task = "private_items" in self._server.trained
+        each, once = mapping_traffic(self.target, by_task)
+        devices = len(self.training.users)
+        return Traffic(devices * each.down, devices * each.up), once
 
     def mapping(self) -> Parameters:
         """f_theta at its best epoch, its correction of the start scaled by ``trust``."""
