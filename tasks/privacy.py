@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metaem_core.bias import fitted_biases
 from metaem_core.federated.modes import Layout
 from metaem_core.federated.optimizers import NetworkAdam, RowNewton
 from metaem_core.federated.payloads import payload_of
@@ -18,6 +19,7 @@ from metaem_core.federated.secure_loop import SecureLoop
 from metaem_core.federated.secure_rounds import HeldUser, SecureServer
 from metaem_core.federated.simulation import DeviceStore
 from metaem_core.models.domain import DomainModel
+from metaem_core.privacy.membership import Canaries, Membership, inferred
 from metaem_core.privacy.reconstruction import (
     Leak,
     Reading,
@@ -31,6 +33,7 @@ from tasks.domains import read_domain
 from tasks.models import read_model
 
 TRAINED = frozenset({"user_vectors", "private_items", "common_items", "item_tower"})
+CANARIES = 400
 NOISE = 0.02  # of an AUC over a few hundred devices
 
 
@@ -97,6 +100,15 @@ def audit(
         readings = [attack(d, *truth) for d, truth in zip(sent, truths, strict=True)]
         found.append(Audit(mode, Leak.of(readings, truths, scale)))
     return found
+
+
+def membership(store: Store, domain: ArtifactRef, scale: RatingScale, seed: int) -> Membership:
+    """What a domain's item biases, which every mode publishes, tell of who is among the users."""
+    ratings = read_domain(store, domain).ratings
+    size = round(len(ratings) / len(np.unique(ratings.users)))
+    canaries = Canaries.drawn(CANARIES, min(size, ratings.n_items), ratings.n_items, scale, seed)
+    biases = fitted_biases(canaries.among(ratings))
+    return inferred(canaries, biases.item + biases.mean)
 
 
 def _masked(model: DomainModel, own: DeviceStore, devices: list[int]) -> list[Words]:

@@ -1,5 +1,6 @@
 """The attacks read everything from open uploads."""
 
+import re
 from collections.abc import Callable
 
 import hypothesis.strategies as st
@@ -11,7 +12,9 @@ from hypothesis import given
 from typer.testing import CliRunner
 
 from flows.cli import app
+from metaem_core.bias import fitted_biases
 from metaem_core.federated.payloads import LiteralPayload, Payload, ProductPayload, RowsPayload
+from metaem_core.privacy.membership import Canaries, inferred
 from metaem_core.privacy.reconstruction import (
     Leak,
     Reading,
@@ -21,7 +24,7 @@ from metaem_core.privacy.reconstruction import (
 )
 from metaem_core.ratings import RatingScale
 from tests.test_federated import RATINGS, pretraining
-from tests.worlds import random_ratings
+from tests.worlds import planted_ratings, random_ratings
 
 DEVICES = [i for i in range(RATINGS.n_users) if (RATINGS.users == i).any()]
 
@@ -87,3 +90,29 @@ def test_the_audit_holds_every_mode_against_popularity(finished_run: FinishedRun
     assert "1.000" not in lines["secure"]
     assert "secure, sum of 1,024" in lines
     assert "the guess without an upload" in lines["popularity"]
+    assert re.search(r"name \d+% of made-up users", " ".join(done.output.split()))
+
+
+def test_item_biases_tell_who_was_trained_on() -> None:
+    """And a model that never saw a canary tells nothing: the attack does not name by chance."""
+    world = planted_ratings(growth=1.0)
+    canaries = Canaries.drawn(400, 14, world.n_items, RatingScale(), seed=1)
+    biases = fitted_biases(canaries.among(world))
+    told = inferred(canaries, biases.item + biases.mean)
+    assert told.auc > 0.7
+    assert told.found > 0.1
+    biases = fitted_biases(world)
+    innocent = inferred(canaries, biases.item + biases.mean)
+    assert abs(innocent.auc - 0.5) < 0.1
+    assert innocent.found < 0.05
+
+
+def test_canaries_are_users_of_their_own() -> None:
+    canaries = Canaries.drawn(10, 4, RATINGS.n_items, RatingScale(), seed=2)
+    among = canaries.among(RATINGS)
+    assert among.n_users == RATINGS.n_users + 5
+    assert len(among) == len(RATINGS) + 20
+    assert np.array_equal(among.users, np.sort(among.users))
+    last = among.items[-4:]
+    assert np.array_equal(last, canaries.items[8])
+    assert set(canaries.values.ravel()) == {1, 5}
