@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from metaem_core.bias import fitted_biases
+from metaem_core.federated.costs import PSEUDO_ITEMS
 from metaem_core.federated.modes import Layout
 from metaem_core.federated.optimizers import NetworkAdam, RowNewton
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Download
+from metaem_core.federated.pseudo_items import with_pseudo_items
 from metaem_core.federated.secure_aggregation import Words
 from metaem_core.federated.secure_loop import SecureLoop
 from metaem_core.federated.secure_rounds import HeldUser, SecureServer
@@ -47,6 +49,8 @@ class Audit(NamedTuple):
         """Against ``prior``, what popularity alone tells."""
         if self.leak == prior:
             return "the guess without an upload"
+        if self.leak.ratings > 0.99 and self.leak.item_sets < 0.5:
+            return "all ratings, among made-up ones"
         if self.leak.ratings > 0.5:
             return f"items and {'all' if self.leak.ratings > 0.99 else 'most'} ratings"
         if self.leak.auc > prior.auc + NOISE or self.leak.ratings > prior.ratings + NOISE:
@@ -85,6 +89,12 @@ def audit(
         layout: partial(read_message, payload=payload_of(layout, rounding))
         for layout in get_args(Layout)
     }
+    padded = DeviceStore(with_pseudo_items(ratings, PSEUDO_ITEMS, seed, scale), torch.float32)
+    with_fakes = iter([padded.of_device(device) for device in chosen.tolist()])
+    rows = payload_of("rows", rounding)
+    attacks[f"rows, {PSEUDO_ITEMS} more for each"] = lambda download, items, values: read_message(
+        download, *next(with_fakes), rows
+    )
     masked = iter(_masked(trained, own, chosen.tolist()))
     attacks["secure"] = lambda download, items, values: read_masked(download, next(masked))
     counts = np.bincount(ratings.items, minlength=ratings.n_items)

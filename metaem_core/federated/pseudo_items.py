@@ -9,14 +9,16 @@ from metaem_core.ratings import Ints, Ratings, RatingScale
 def with_pseudo_items(ratings: Ratings, share: float, seed: int, scale: RatingScale) -> Ratings:
     """Every device's ratings and about ``share`` times as many items it did not rate.
 
-    An unrated item is given a rating of the scale near the user's mean (FedRec's user averaging,
+    They are drawn once, by popularity: items that nobody else rates would give themselves away, and
+    so would new ones in every round. An unrated item is given a rating of the scale near the user's mean (FedRec's user averaging,
     rounded up or down at random: a fraction would give it away, as a server can read the values).
     The others stay known as unrated, and how well the rated ones are hidden is not shown here: of
-    the items that a device touches, they are ``1 / (1 + share)``, and more popular.
+    the items that a device touches, they are ``1 / (1 + share)``.
     """
     draw = np.random.default_rng(np.random.SeedSequence([seed, 2]))
     users = np.repeat(ratings.users, draw.poisson(share, len(ratings)))
-    drawn = users * ratings.n_items + draw.integers(0, ratings.n_items, len(users))
+    shown = ratings.items[draw.integers(0, len(ratings), len(users))]  # as often as it is rated
+    drawn = users * ratings.n_items + shown
     rated = ratings.users * ratings.n_items + ratings.items
     added = np.setdiff1d(drawn, rated)
     mean = damped_mean(ratings.users, ratings.values, ratings.n_users, damping=0.0)
