@@ -10,10 +10,10 @@ def with_pseudo_items(ratings: Ratings, share: float, seed: int, scale: RatingSc
     """Every device's ratings and about ``share`` times as many items it did not rate.
 
     They are drawn once, by popularity: items that nobody else rates would give themselves away, and
-    so would new ones in every round. An unrated item is given a rating of the scale near the user's mean (FedRec's user averaging,
-    rounded up or down at random: a fraction would give it away, as a server can read the values).
-    The others stay known as unrated, and how well the rated ones are hidden is not shown here: of
-    the items that a device touches, they are ``1 / (1 + share)``.
+    so would new ones in every round. Each is given a rating of the scale near the user's mean
+    (FedRec's user averaging, rounded up or down at random: a fraction would give it away, as a
+    server can read the values). The others stay known as unrated; of the items that a device
+    touches, the rated ones are ``1 / (1 + share)``.
     """
     draw = np.random.default_rng(np.random.SeedSequence([seed, 2]))
     users = np.repeat(ratings.users, draw.poisson(share, len(ratings)))
