@@ -23,13 +23,13 @@ def check(settings: Settings, *stages: str) -> None:
         DownloadRequest(domain, settings.chosen_source, settings.offline).check()
     if settings.backend == "flower":
         dealt(settings.store)
-        layout, tower = settings.pretrain.payload, settings.pretrain.item_tower
-        if (
-            layout not in ("literal", "product")
-            or tower == "personal"
-            or settings.pretrain.clusters
-        ):
-            raise ValueError("backend flower takes pretrain.payload literal or product, as it is")
+        asked = settings.pretrain
+        odd = asked.item_tower == "personal" or asked.clusters or asked.pseudo_items
+        if asked.payload not in ("literal", "product") or odd:
+            raise ValueError(
+                "backend flower takes pretrain.payload literal or product, and neither clusters, "
+                "pseudo_items nor a personal item_tower"
+            )
     try:
         settings.store.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -55,10 +55,11 @@ def up(
         with shown():
             domains = dict(run(settings, until="filter").domains)
         refs = [domains[name] for name in settings.domains]
-        count = deal(settings.open_store(), refs, settings.domains, devices, nodes)
         loopback = Loopback(settings.store.resolve() / FEDERATION, flower.absolute())
+        loopback.claim()
         leave_on_signals()
         try:
+            count = deal(settings.open_store(), refs, settings.domains, devices, nodes)
             loopback.start(nodes, patience)
             typer.echo(f"{count} devices on {nodes} nodes, at {loopback.address}")
             typer.echo("train on them: metaem run --backend flower; Ctrl-C ends the federation")

@@ -1,5 +1,6 @@
 """A federation on this machine: a SuperLink and SuperNodes, with TLS and registered keys."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 from flows.certificates import issue_certificates, issue_node_key
 from tasks.federation import Connection
@@ -28,6 +30,21 @@ class Loopback:
     flower: Path  # bin folder of the environment that has Flower
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
+    def claim(self) -> None:
+        """Take the folder for this process, as long as it lives.
+
+        Raises:
+            ValueError: no Flower in ``flower``, or a federation is up already.
+        """
+        if not (self.flower / "flower-superlink").exists():
+            raise ValueError(f"no Flower in {str(self.flower)!r}: run `make flower`, or --flower")
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = (self.folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"a federation is up in {str(self.folder)!r} already") from None
+
     def start(self, nodes: int, patience: float) -> None:
         """Bring up a SuperLink and ``nodes`` SuperNodes, node k with the devices in ``node-k``."""
         self.start_link(nodes, patience)
@@ -37,12 +54,8 @@ class Loopback:
         """The SuperLink, which ``nodes`` are to join.
 
         Raises:
-            ValueError: no Flower in ``flower``.
             NoFederation: a process ended, or did not answer in time.
         """
-        if not (self.flower / "flower-superlink").exists():
-            raise ValueError(f"no Flower in {str(self.flower)!r}: run `make flower`, or --flower")
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         issue_certificates(self.folder)
         self.address = f"127.0.0.1:{_free_port()}"
         home = self.folder / "home"
@@ -123,6 +136,7 @@ class Loopback:
                 process.kill()
                 process.wait()
         (self.folder / Connection.NAME).unlink(missing_ok=True)
+        self._lock.close()
 
     def _spawn(self, name: str, program: str, *options: object) -> None:
         with (self.folder / f"{name}.log").open("wb") as log:
@@ -159,4 +173,10 @@ def serve(loopback: Loopback) -> None:
 def leave_on_signals() -> None:
     """Ctrl-C and SIGTERM unwind the stack, so that processes are ended on the way."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: sys.exit(128 + number))
+        signal.signal(number, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)  # once is enough
+    sys.exit(128 + number)

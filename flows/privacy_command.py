@@ -19,7 +19,7 @@ from flows.options import (
 
 def privacy_audit(
     context: typer.Context,
-    devices: Annotated[int, typer.Option(min=1, help="How many devices to attack.")] = 200,
+    devices: Annotated[int, typer.Option(min=3, help="How many devices to attack.")] = 200,
     task: Task = None,
     source: From = None,
     mirror: Mirror = None,

@@ -5,11 +5,13 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from tasks.artifacts import ArtifactRef, Store
 from tasks.files import replace_atomically
 
 FEDERATION = "federation"  # in the store's folder
+DEALT = "dealt.json"  # in that one
 
 
 def deal(
@@ -35,8 +37,10 @@ def deal(
         for node in range(nodes):
             own = [place[user] for user in shared[node::nodes]]
             DeviceFolder(folder / f"node-{node}" / name).deal(domain.ratings, own)
-    digest = hashlib.sha256(json.dumps([*shared, *(ref.digest for ref in refs)]).encode())
-    replace_atomically(folder / "dealt", lambda path: path.write_text(digest.hexdigest()))
+    of = {name: ref.digest for name, ref in zip(names, refs, strict=True)}
+    digest = hashlib.sha256(json.dumps([shared, of]).encode()).hexdigest()
+    told = json.dumps({"digest": digest, "domains": of})
+    replace_atomically(folder / DEALT, lambda path: path.write_text(told))
     return len(shared)
 
 
@@ -46,9 +50,24 @@ def dealt(root: Path) -> str:
     Raises:
         ValueError: nobody has.
     """
-    path = root / FEDERATION / "dealt"
+    return str(_read(root)["digest"])
+
+
+def require_dealt(root: Path, name: str, ref: ArtifactRef) -> None:
+    """Raise ValueError unless the devices' numbers are those of this artifact of the domain."""
+    domains = _read(root)["domains"]
+    assert isinstance(domains, dict)
+    if domains.get(name) != ref.digest:
+        raise ValueError(
+            f"the devices hold other ratings of {name!r} than this run's: "
+            f"give `metaem federation up` the same source and settings"
+        )
+
+
+def _read(root: Path) -> dict[str, object]:
+    path = root / FEDERATION / DEALT
     if not path.exists():
         raise ValueError(
             f"no devices in {str(path.parent)!r}: start a federation with `metaem federation up`"
         )
-    return path.read_text()
+    return cast(dict[str, object], json.loads(path.read_text()))

@@ -21,7 +21,7 @@ from metaem_core.federated.costs import received_contract
 from metaem_core.federated.exchange import answered
 from metaem_core.federated.modes import Layout
 from metaem_core.federated.payloads import payload_of
-from metaem_core.federated.remote import ROUND, Link, RemoteRounds, Rules, StoredUser, told_errors
+from metaem_core.federated.remote import OWN, Link, RemoteRounds, Rules, StoredUser, told_errors
 from metaem_core.federated.training import Schedule, Training
 from metaem_core.methods.metaem_pretraining import live_tensors, pretrain_server
 from metaem_core.methods.pretrain_config import PretrainConfig
@@ -42,6 +42,7 @@ CONSTANTS = ("item_offsets", "item_traits", "user_traits")
 class About(TypedDict):
     """``job.json``."""
 
+    attempt: str  # whoever trains for an earlier one stops
     domain: str
     nodes: int  # that must be there before it begins
     patience: float  # seconds that a silent node is waited for
@@ -53,10 +54,16 @@ class About(TypedDict):
 class Done(TypedDict):
     """``done.json``."""
 
+    attempt: str  # the one that finished
     devices: int  # that trained
+    epochs: int
     refused: list[str]  # answers that were left out, in words
     trained: dict[str, int]  # bytes of messages down and up, in rounds
     evaluated: dict[str, int]  # and in validations
+
+
+class Superseded(RuntimeError):
+    """Somebody else trains this job now."""
 
 
 class Job:
@@ -87,8 +94,8 @@ class Job:
         start |= {name: getattr(model, name) for name in CONSTANTS}
         whole = {name: tensor.detach().contiguous() for name, tensor in start.items()}
         replace_atomically(folder / "start.safetensors", lambda path: save_file(whole, path))
-        _write(folder / "job.json", about)
-        for name in ("done.json", "failed.json"):
+        _write(folder / "job.json", about)  # from here on an earlier attempt writes nothing
+        for name in ("done.json", "failed.json", "progress.json"):
             (folder / name).unlink(missing_ok=True)
         return cls(folder)
 
@@ -110,6 +117,7 @@ class Job:
         """Train to the end over a link, from the last finished epoch if there is one.
 
         Raises:
+            Superseded: the job was handed out again meanwhile; nothing more is written.
             ValueError: none of the ``devices`` has ratings to train on.
             RoundVoid: too few devices answered, several times in a row.
         """
@@ -119,9 +127,11 @@ class Job:
         model = _model(start, config)
         server = pretrain_server(config, model, start["of_user"], start["of_item"])
         payload = payload_of(_layout(config), torch.Generator())
-        rounds = RemoteRounds(server, link, payload, Rules(about["quorum"], about["largest"]))
+        rules = Rules(about["quorum"], about["largest"])
+        of_user = start["of_user"]
+        rounds = RemoteRounds(server, link, payload, rules, of_user, config.scale)
         members = start["members"][torch.isin(start["members"], torch.tensor(devices))]
-        users = members[start["of_user"][members] > 0]
+        users = members[of_user[members] > 0]
         if not len(users):
             raise ValueError("no device within reach has ratings to train on")
         schedule = Schedule(config.cohort_size, config.epochs, config.patience, config.seed)
@@ -131,25 +141,41 @@ class Job:
         if (saved := self.checkpoint.load()) is not None:
             training.load(saved[1])
         for stats in training.epochs(lambda stats: None):
+            self._require_latest(about["attempt"])
             self.checkpoint.save(stats.epoch, training.state())
             told = {"epoch": stats.epoch, "of": config.epochs, "rmse": stats.validation_rmse}
             _write(self.folder / "progress.json", told)
+        self._require_latest(about["attempt"])
         done = Done(
+            attempt=about["attempt"],
             devices=len(users),
             refused=rounds.refused,
-            trained=rounds.trained._asdict(),
-            evaluated=rounds.evaluated._asdict(),
+            epochs=int(training.epoch),
+            trained=_way(rounds.trained),
+            evaluated=_way(rounds.evaluated),
         )
         _write(self.folder / "done.json", done)
 
+    def _require_latest(self, attempt: str) -> None:
+        if self.about["attempt"] != attempt:
+            raise Superseded("this job was handed out again")
+
     def load_into(self, training: Training) -> None:
-        """Take over the last finished epoch, where there is one."""
-        if (saved := self.checkpoint.load()) is not None:
-            training.load({name: part for name, part in saved[1].items() if name != ROUND})
+        """Take over the last epoch of a job that is done.
+
+        Raises:
+            ValueError: what is there is not what the job left.
+        """
+        done, saved = self.done, self.checkpoint.load()
+        if done is None or saved is None or saved[0] != done["epochs"]:
+            raise ValueError(f"the result in {str(self.folder)!r} is damaged: run it again")
+        training.load({name: part for name, part in saved[1].items() if name not in OWN})
 
     def fail(self, error: Exception) -> None:
         """Leave word of what went wrong; only its kind where it is not ours."""
         traceback.print_exception(error)
+        if isinstance(error, Superseded):
+            return
         ours = isinstance(error, ValueError | RuntimeError | TimeoutError)
         told = f"{type(error).__name__}: {error}" if ours else type(error).__name__
         _write(self.folder / "failed.json", {"error": told})
@@ -186,7 +212,7 @@ class DeviceFolder:
 
     def deal(self, ratings: Ratings, devices: Sequence[int]) -> None:
         """Give each of ``devices`` the ratings of the user of its number."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _write(self.folder / "domain.json", {"items": ratings.n_items})
         for device in devices:
             own = ratings.users == device
@@ -259,6 +285,11 @@ def config_of(told: dict[str, object]) -> PretrainConfig:
     """The config that :func:`asdict` made plain."""
     scale = RatingScale(**cast(dict[str, float], told["scale"]))
     return PretrainConfig(**{**told, "scale": scale})  # type: ignore[arg-type]
+
+
+def _way(traffic: Tensor) -> dict[str, int]:
+    down, up = traffic.tolist()
+    return {"down": down, "up": up}
 
 
 def _layout(config: PretrainConfig) -> Layout:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import secrets
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -11,12 +13,12 @@ from typing import TYPE_CHECKING, Any, cast
 from metaem_core.methods.pretrain_config import PretrainConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
-from tasks.dealing import FEDERATION
+from tasks.dealing import FEDERATION, require_dealt
 from tasks.domains import read_domain, read_split, training_target
 from tasks.progress import advance
 
 if TYPE_CHECKING:
-    from tasks.federation import Connection, Job
+    from tasks.federation import Connection, Done, Job
 
 APP = Path(__file__).with_name("flower_app")
 LINK = "loopback"  # its name in the federation's home
@@ -44,16 +46,19 @@ def pretrain_remote(
     store: Store, config: RemoteConfig, domain: ArtifactRef, split: ArtifactRef | None
 ) -> ArtifactRef:
     """Train a domain on the devices of the federation in the store's folder."""
+    from metaem_core.federated.exchange import Traffic
     from metaem_core.methods.metaem_pretraining import Pretraining
     from tasks.federation import About, Connection, Job, plain
     from tasks.models import write_model
-    from tasks.training import forget, write_curve, write_traffic
+    from tasks.training import forget, write_curve, write_spans
 
+    require_dealt(store.root, config.domain, domain)
     known = read_domain(store, domain)
     ratings = known.ratings if split is None else training_target(known, read_split(store, split))
     work = Pretraining(config.pretrain, ratings)
     connection = Connection.read(store.root / FEDERATION)
     about = About(
+        attempt=secrets.token_hex(8),
         domain=config.domain,
         nodes=connection.nodes,
         patience=connection.patience,
@@ -62,17 +67,20 @@ def pretrain_remote(
         config=plain(config.pretrain),
     )
     job = Job.create(store.scratch / "job", about, *work.start())
-    run_job(job, connection)
+    done = run_job(job, connection)
     job.load_into(work.training)
     with store.draft() as draft:
         write_model(draft, work.model(), known)
         write_curve(draft, work.training.curve())
-        write_traffic(draft, [work.training], work.traffic())
+        epochs, trained, evaluated = done["epochs"], done["trained"], done["evaluated"]
+        epoch = Traffic(trained["down"] // max(epochs, 1), trained["up"] // max(epochs, 1))
+        size = config.pretrain.cohort_size
+        write_spans(draft, done["devices"], size, epochs, epoch, Traffic(**evaluated))
     forget(store)
     return draft.ref
 
 
-def run_job(job: "Job", connection: "Connection") -> None:
+def run_job(job: "Job", connection: "Connection") -> "Done":
     """Submit the job and wait for its end.
 
     Raises:
@@ -80,25 +88,35 @@ def run_job(job: "Job", connection: "Connection") -> None:
     """
     told = _flwr(connection, "run", str(APP), "--run-config", f'job="{job.folder}"')
     run_id, asked = str(told["run-id"]), time.monotonic()
-    while job.done is None:
-        if (why := job.failure) is not None:
-            raise FederationFailed(why)
-        if time.monotonic() > asked + ALIVE:
-            asked = time.monotonic()
-            listed = _flwr(connection, "list", "--run-id", run_id)
-            state = str(listed["runs"][0]["status"])
-            if state.startswith("finished") and job.done is None and job.failure is None:
-                raise FederationFailed(f"run {run_id} ended without a result: {state}")
-        if (epoch := job.progress) is not None:
-            advance(epoch["epoch"], epoch["of"], note=f"validation RMSE {epoch['rmse']:.4f}")
-        time.sleep(POLL)
+    try:
+        while (done := job.done) is None:
+            if (why := job.failure) is not None:
+                raise FederationFailed(why)
+            if time.monotonic() > asked + ALIVE:
+                asked = time.monotonic()
+                _require_running(connection, run_id, job)
+            if (epoch := job.progress) is not None:
+                advance(epoch["epoch"], epoch["of"], note=f"validation RMSE {epoch['rmse']:.4f}")
+            time.sleep(POLL)
+        return done
+    finally:
+        if job.done is None and job.failure is None:
+            with suppress(FederationFailed):
+                _flwr(connection, "stop", run_id)
+
+
+def _require_running(connection: "Connection", run_id: str, job: "Job") -> None:
+    state = str(_flwr(connection, "list", "--run-id", run_id)["runs"][0]["status"])
+    if state.startswith("finished") and job.done is None and job.failure is None:
+        raise FederationFailed(f"run {run_id} ended without a result: {state}")
 
 
 def _flwr(connection: "Connection", command: str, *options: str) -> dict[str, Any]:
     """One of Flower's commands, at the federation's SuperLink; what it says as JSON."""
-    words = [str(Path(connection.flower) / "flwr"), command, *options, "--format", "json"]
-    place = words.index("--run-config") if command == "run" else 2
-    words.insert(place, LINK)
+    first = options[:1] if command in ("run", "stop") else ()  # what is run or stopped
+    others = options[len(first) :]
+    program = str(Path(connection.flower) / "flwr")
+    words = [program, command, *first, LINK, *others, "--format", "json"]
     done = subprocess.run(
         words, env={**os.environ, **connection.environment}, capture_output=True, text=True
     )

@@ -1,12 +1,13 @@
 """The reconstruction attacks, run on a trained domain."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import partial
 from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from metaem_core.bias import fitted_biases
@@ -29,13 +30,14 @@ from metaem_core.privacy.reconstruction import (
     read_masked,
     read_message,
 )
-from metaem_core.ratings import RatingScale
+from metaem_core.ratings import Ints, RatingScale
 from tasks.artifacts import ArtifactRef, Store
 from tasks.domains import read_domain
 from tasks.models import read_model
 
 TRAINED = frozenset({"user_vectors", "private_items", "common_items", "item_tower"})
 CANARIES = 400
+PRIOR = "popularity"
 NOISE = 0.02  # of an AUC over a few hundred devices
 
 
@@ -47,7 +49,7 @@ class Audit(NamedTuple):
 
     def in_words(self, prior: Leak) -> str:
         """Against ``prior``, what popularity alone tells."""
-        if self.leak == prior:
+        if self.mode == PRIOR:
             return "the guess without an upload"
         if self.leak.ratings > 0.99 and self.leak.item_sets < 0.5:
             return "all ratings, among made-up ones"
@@ -98,13 +100,13 @@ def audit(
     masked = iter(_masked(trained, own, chosen.tolist()))
     attacks["secure"] = lambda download, items, values: read_masked(download, next(masked))
     counts = np.bincount(ratings.items, minlength=ratings.n_items)
-    others = draw.permutation(np.setdiff1d(raters, chosen))
-    together = np.isin(ratings.users, np.concatenate([chosen, others])[:cohort])
-    touched = np.bincount(ratings.items[together], minlength=ratings.n_items) > 0
-    in_sum = popularity_prior(counts * touched, scale)
-    attacks[f"secure, sum of {cohort:,}"] = lambda download, items, values: in_sum(len(items))
+    size = min(cohort, len(raters))
+    sums = iter(_touched(own, ratings.n_items, chosen, raters, size, draw))
+    attacks[f"secure, one sum of {size:,}"] = lambda download, items, values: popularity_prior(
+        counts * next(sums), scale
+    )(len(items))
     prior = popularity_prior(counts, scale)
-    attacks["popularity"] = lambda download, items, values: prior(len(items))
+    attacks[PRIOR] = lambda download, items, values: prior(len(items))
     found = []
     for mode, attack in attacks.items():
         readings = [attack(d, *truth) for d, truth in zip(sent, truths, strict=True)]
@@ -119,6 +121,18 @@ def membership(store: Store, domain: ArtifactRef, scale: RatingScale, seed: int)
     canaries = Canaries.drawn(CANARIES, min(size, ratings.n_items), ratings.n_items, scale, seed)
     biases = fitted_biases(canaries.among(ratings))
     return inferred(canaries, biases.item + biases.mean)
+
+
+def _touched(
+    own: DeviceStore, n_items: int, chosen: Ints, raters: Ints, size: int, draw: np.random.Generator
+) -> Iterator[NDArray[np.bool_]]:
+    """For each device in turn, which items a cohort of ``size`` that it is in has rated (n,)."""
+    for device in chosen.tolist():
+        others = draw.choice(raters[raters != device], size - 1, replace=False)
+        _, positions = own.positions(torch.from_numpy(np.append(others, device)))
+        touched = np.zeros(n_items, np.bool_)
+        touched[own.items[positions]] = True
+        yield touched
 
 
 def _masked(model: DomainModel, own: DeviceStore, devices: list[int]) -> list[Words]:

@@ -83,11 +83,19 @@ def write_traffic(
         trainings: of the same devices, one for each setting that was tried.
         once: of one device, beside the rounds.
     """
-    devices, size = len(trainings[0].users), trainings[0].schedule.cohort_size
-    rounds, epochs = -(-devices // size), sum(int(training.epoch) for training in trainings)
+    devices, epochs = len(trainings[0].users), sum(int(training.epoch) for training in trainings)
+    given = Traffic(devices * once.down, devices * once.up)
+    write_spans(draft, devices, trainings[0].schedule.cohort_size, epochs, epoch, given)
+
+
+def write_spans(
+    draft: Draft, devices: int, size: int, epochs: int, epoch: Traffic, beside: Traffic
+) -> None:
+    """:func:`write_traffic` of bytes that are known; ``beside``: what all rounds do not hold."""
+    rounds = -(-devices // size)
     shares = {"device": 1 / devices, "round": 1 / rounds, "epoch": 1, "run": epochs}
     costs = {span: [round(way * share) for way in epoch] for span, share in shares.items()}
-    costs["run"] = [way + devices * given for way, given in zip(costs["run"], once, strict=True)]
+    costs["run"] = [way + more for way, more in zip(costs["run"], beside, strict=True)]
     frame = pl.DataFrame(
         {
             "span": pl.Series([*costs], dtype=pl.Enum(SPANS)),

@@ -10,10 +10,10 @@ import pytest
 from flows.certificates import issue_node_key
 from flows.loopback import Loopback
 from metaem_core.methods.metaem_pretraining import Pretraining
-from tasks.federation import DeviceFolder, Job, plain
+from tasks.federation import DeviceFolder, Job
 from tasks.pretrain_remote import run_job
 from tests.counting_proxy import CountingProxy, counting_proxy
-from tests.test_remote import ALL, CONFIG, RATINGS, same, simulated, trained
+from tests.test_remote import ALL, CONFIG, RATINGS, about, same, simulated, trained
 
 FLOWER = Path(__file__).parent.parent / ".venv-flower" / "bin"
 NODES = 3
@@ -28,6 +28,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loopback
         DeviceFolder(folder / f"node-{node}" / "music").deal(RATINGS, ALL[node::NODES])
     loopback = Loopback(folder, FLOWER)
     try:
+        loopback.claim()
         loopback.start_link(NODES, patience=60)
         with counting_proxy(loopback.address) as proxy:
             loopback.start_nodes(proxy.address)
@@ -38,10 +39,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loopback
 
 def job(federation: Loopback, folder: Path, epochs: int, quorum: float = 0.8) -> Job:
     config, patience = replace(CONFIG, epochs=epochs), federation.connection.patience
-    about = {"domain": "music", "nodes": NODES, "patience": patience, "quorum": quorum}
-    about["largest"] = 1e4
-    start = Pretraining(config, RATINGS).start()
-    return Job.create(folder / "job", {**about, "config": plain(config)}, *start)  # type: ignore[typeddict-item]
+    told = about(config, quorum, NODES, patience)
+    return Job.create(folder / "job", told, *Pretraining(config, RATINGS).start())
 
 
 def test_three_rounds_on_three_nodes_are_the_simulation(
@@ -82,6 +81,7 @@ def test_a_node_killed_in_a_round_is_done_without(tmp_path: Path) -> None:
         DeviceFolder(tmp_path / f"node-{node}" / "music").deal(RATINGS, ALL[node::NODES])
     federation = Loopback(tmp_path, FLOWER)
     try:
+        federation.claim()
         federation.start(NODES, patience=15)
         work = job(federation, tmp_path, quorum=0.2, epochs=2)
         with ThreadPoolExecutor() as pool:

@@ -89,7 +89,7 @@ def test_the_audit_holds_every_mode_against_popularity(finished_run: FinishedRun
     assert "all ratings, among made-up ones" in lines["rows, 3 more for each"]
     assert "no more than popularity tells" in lines["secure"]
     assert "1.000" not in lines["secure"]
-    assert "secure, sum of 1,024" in lines
+    assert any(line.startswith("secure, one sum of ") for line in lines)
     assert "the guess without an upload" in lines["popularity"]
     assert re.search(r"name \d+% of made-up users", " ".join(done.output.split()))
 

@@ -1,7 +1,9 @@
 """Training over a link: equal to the simulation, and unmoved by devices that misbehave."""
 
+import json
+import secrets
+import struct
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,9 @@ from metaem_core.federated.remote import Answer
 from metaem_core.federated.wire import encode
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.methods.pretrain_config import PretrainConfig
-from tasks.federation import DeviceFolder, Job, plain
+from metaem_core.ratings import held_chance
+from tasks.federation import About, DeviceFolder, Job, Superseded, plain
+from tests.damage import DAMAGES
 from tests.worlds import random_ratings
 
 RATINGS = random_ratings(n_users=40, n_items=60, mean_count=9, seed=3)
@@ -37,13 +41,28 @@ class Devices:
 
     def evaluate(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
         for device, data in messages.items():
-            yield Answer(number, device, self.folder.evaluate(device, data, CONFIG))
+            told = Answer(number, device, self.folder.evaluate(device, data, CONFIG))
+            yield from self.lie(told)
+
+    def lie(self, told: Answer) -> Iterable[Answer]:
+        return [told]
 
 
 def job(folder: Path, config: PretrainConfig = CONFIG, quorum: float = 0.8) -> Job:
     stage = Pretraining(config, RATINGS)
-    about = {"domain": "music", "nodes": 1, "patience": 1, "quorum": quorum, "largest": 1e4}
-    return Job.create(folder / "job", {**about, "config": plain(config)}, *stage.start())  # type: ignore[typeddict-item]
+    return Job.create(folder / "job", about(config, quorum), *stage.start())
+
+
+def about(config: PretrainConfig, quorum: float, nodes: int = 1, patience: float = 1) -> About:
+    return About(
+        attempt=secrets.token_hex(4),
+        domain="music",
+        nodes=nodes,
+        patience=patience,
+        quorum=quorum,
+        largest=1e4,
+        config=plain(config),
+    )
 
 
 def trained(job: Job, config: PretrainConfig = CONFIG) -> Pretraining:
@@ -77,17 +96,26 @@ def test_training_over_a_link_is_the_simulation(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_job_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
-    one = replace(CONFIG, epochs=1)
+    """And counts the bytes of the first part too."""
     devices = Devices(tmp_path)
-    job(tmp_path, one).train(devices, ALL)
-    longer = job(tmp_path)  # the same folder, started again
-    saved = longer.checkpoint.load()
+
+    def die(answer: Answer) -> Iterable[Answer]:
+        if answer.round == 5:  # in the second epoch
+            raise KeyboardInterrupt
+        return [answer]
+
+    devices.spoil = die
+    with pytest.raises(KeyboardInterrupt):
+        job(tmp_path).train(devices, ALL)
+    devices.spoil = lambda answer: [answer]
+    again = job(tmp_path)  # the same folder
+    saved = again.checkpoint.load()
     assert saved is not None
-    state = dict(saved[1])
-    state["curve"] = torch.cat([state["curve"], torch.zeros(1, 5, dtype=torch.float64)])
-    longer.checkpoint.save(1, state)
-    longer.train(devices, ALL)
-    same(trained(longer), simulated())
+    assert saved[0] == 1
+    again.train(devices, ALL)
+    assert again.done is not None
+    assert again.done["trained"]["down"] == CONFIG.epochs * simulated().traffic().down
+    same(trained(again), simulated())
 
 
 def late(answer: Answer) -> Iterable[Answer]:
@@ -128,7 +156,28 @@ def scaled(message: bytes, factor: float) -> bytes:
     return encode({**told, "items": told["items"] * factor})
 
 
-@pytest.mark.parametrize("spoil", [late, foreign, doubled, poisoned, garbled, negative])
+def outlandish(answer: Answer) -> Iterable[Answer]:
+    """Bytes that safetensors itself stumbles over: four-bit numbers, a shape without end."""
+    four, endless = (
+        {"x": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}},
+        {"x": {"dtype": "F32", "shape": [2**63, 0], "data_offsets": [0, 0]}},
+    )
+    made = []
+    for header, body in ((four, b"\0"), (endless, b"")):
+        text = json.dumps(header).encode()
+        made.append(answer._replace(message=struct.pack("<Q", len(text)) + text + body))
+    return [*made, answer]
+
+
+def boastful(answer: Answer) -> Iterable[Answer]:
+    many = altered(answer.message, n_ratings=2**31 - 1)
+    huge = altered(answer.message, squared_error=1e300)
+    return [answer._replace(message=many), answer._replace(message=huge), answer]
+
+
+@pytest.mark.parametrize(
+    "spoil", [late, foreign, doubled, poisoned, garbled, negative, outlandish, boastful]
+)
 def test_what_is_not_fit_to_use_is_left_out_and_told(tmp_path: Path, spoil: Spoil) -> None:
     work = job(tmp_path)
     work.train(Devices(tmp_path, spoil), ALL)
@@ -170,3 +219,51 @@ def test_a_device_that_is_back_in_the_next_attempt_is_heard(tmp_path: Path) -> N
 def test_devices_without_ratings_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no device within reach"):
         job(tmp_path).train(Devices(tmp_path), [0])
+
+
+@pytest.mark.parametrize("lie", [[1, -1e9, 1], [0, 0, 1e12], [1, 1, 0.5], [9, 1, 1], [1, 99, 1]])
+def test_errors_that_no_ratings_have_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: list[float]
+) -> None:
+    false = encode({"errors": torch.tensor(lie, dtype=torch.float64)})
+    monkeypatch.setattr(Devices, "lie", lambda self, told: [told._replace(message=false), told])
+    work = job(tmp_path)
+    work.train(Devices(tmp_path), ALL)
+    assert work.done is not None
+    assert "errors that its ratings cannot have" in work.done["refused"][0]
+    same(trained(work), simulated())
+
+
+def test_without_ratings_to_stop_by_it_is_said_so(tmp_path: Path) -> None:
+    devices, kept = Devices(tmp_path), held_chance(RATINGS.users, RATINGS.items, 0) >= 0.2
+    none = [d for d in ALL if kept[RATINGS.users == d].all() and (RATINGS.users == d).any()]
+    with pytest.raises(ValueError, match="no device within reach keeps ratings"):
+        job(tmp_path).train(devices, none[:3])
+
+
+def test_a_job_handed_out_again_is_left_to_the_other(tmp_path: Path) -> None:
+    work, devices = job(tmp_path), Devices(tmp_path)
+    again = []
+
+    def hand_out(answer: Answer) -> Iterable[Answer]:
+        if not again:
+            again.append(job(tmp_path))
+        return [answer]
+
+    devices.spoil = hand_out
+    with pytest.raises(Superseded):
+        work.train(devices, ALL)
+    assert again[0].checkpoint.load() is None
+    again[0].train(devices, ALL)
+    same(trained(again[0]), simulated())
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_result_is_not_taken_in(
+    tmp_path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    work = job(tmp_path)
+    work.train(Devices(tmp_path), ALL)
+    damage(work.checkpoint.path)
+    with pytest.raises(ValueError, match="damaged"):
+        trained(work)

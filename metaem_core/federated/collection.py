@@ -23,10 +23,16 @@ class Collection:
     """
 
     def __init__(
-        self, number: int, sent: Mapping[int, Download], payload: Payload, largest: float
+        self,
+        number: int,
+        sent: Mapping[int, Download],
+        counts: Mapping[int, int],
+        payload: Payload,
+        largest: float,
     ) -> None:
-        """``sent``: what each device of the round was sent."""
-        self.number, self._sent, self._payload, self._largest = number, sent, payload, largest
+        """``sent``: what each device of the round was sent; ``counts``: ratings it trains on."""
+        self.number, self._sent, self._counts = number, sent, counts
+        self._payload, self._largest = payload, largest
         self._uploads: dict[int, Upload] = {}
 
     def take(self, number: int, device: int, answer: bytes) -> str | None:
@@ -43,8 +49,10 @@ class Collection:
         except BadMessage as error:
             return f"device {device}: {error}"
         upload = self._payload.gradients(message, download)
-        if upload.n_ratings < 1 or upload.squared_error < 0:
-            return f"device {device}: totals that no ratings have"
+        if upload.n_ratings != self._counts[device] or not (
+            0 <= upload.squared_error <= upload.n_ratings * self._largest
+        ):
+            return f"device {device}: totals that its ratings cannot have"
         if (norm := _norm(upload)) > self._largest:
             return f"device {device}: a gradient of norm {norm:g}, beyond {self._largest:g}"
         self._uploads[device] = upload

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from metaem_core.federated.collection import Collection, RoundVoid
 from metaem_core.federated.device import predict
-from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.payloads import Payload
 from metaem_core.federated.protocol import Download, Upload
 from metaem_core.federated.server import PretrainServer
@@ -18,7 +17,7 @@ from metaem_core.federated.wire import BadMessage, Contract, Message, contract_o
 from metaem_core.privacy.private import Private
 from metaem_core.ratings import RatingScale
 
-ROUND = "round"  # in a checkpoint
+OWN = ("round", "trained", "evaluated")  # in a checkpoint, beside what the simulation has
 ATTEMPTS = 3  # at a round
 
 
@@ -52,13 +51,24 @@ class Rules(NamedTuple):
 class RemoteRounds:
     """Server and backend in one: what it sends, whom it hears, and the step that follows."""
 
-    def __init__(self, server: PretrainServer, link: Link, payload: Payload, rules: Rules) -> None:
+    def __init__(
+        self,
+        server: PretrainServer,
+        link: Link,
+        payload: Payload,
+        rules: Rules,
+        of_user: Tensor,
+        scale: RatingScale,
+    ) -> None:
+        """``of_user`` (m,): how many ratings each device trains on."""
         if payload.names_items:
             raise ValueError("over a link a device is sent all items: use product or literal")
         self.server, self._link, self._payload, self._rules = server, link, payload, rules
+        self._of_user, self._range = of_user, scale.high - scale.low
         self.number = torch.tensor(0)
+        # bytes of messages, down and up
+        self.trained, self.evaluated = (torch.zeros(2, dtype=torch.long) for _ in range(2))
         self.refused: list[str] = []  # answers that were left out, in words
-        self.trained, self.evaluated = Traffic(0, 0), Traffic(0, 0)  # bytes of messages so far
         self._answered = torch.tensor([], dtype=torch.long)
 
     def rows(self, cohort: Tensor) -> Tensor:
@@ -86,14 +96,15 @@ class RemoteRounds:
         self.number += 1  # what still comes of an earlier attempt is another round's
         number, devices = int(self.number), cohort.tolist()
         sent = {device: download.of_device(place) for place, device in enumerate(devices)}
-        open_ = Collection(number, sent, self._payload, self._rules.largest)
+        counts = dict(zip(devices, self._of_user[cohort].tolist(), strict=True))
+        open_ = Collection(number, sent, counts, self._payload, self._rules.largest)
         messages = {device: encode(self._payload.pack(one)) for device, one in sent.items()}
         down, up = sum(map(len, messages.values())), 0
         for answer in self._link.train(number, messages):
             up += len(answer.message)
             if (why := open_.take(*answer)) is not None:
                 self.refused.append(why)
-        self.trained = Traffic(self.trained.down + down, self.trained.up + up)
+        self.trained += torch.tensor([down, up])
         return open_.close(self._rules.quorum)
 
     def apply(self, download: Download, upload: Upload, cohort: Tensor, rows: Tensor) -> None:
@@ -109,33 +120,54 @@ class RemoteRounds:
         """Errors on the ratings that the devices of ``users`` keep out of training.
 
         Raises:
-            RoundVoid: no quorum.
+            RoundVoid: no quorum, several times.
+            ValueError: none of them keeps any.
         """
-        rows = self.rows(users)
-        download = self.server.download(users, rows)
+        download = self.server.download(users, self.rows(users))
         messages = {
             device: encode(self._payload.pack(download.of_device(place)))
             for place, device in enumerate(users.tolist())
         }
         told: dict[int, Tensor] = {}
-        down, up = sum(map(len, messages.values())), 0
-        for answer in self._link.evaluate(int(self.number), messages):
-            up += len(answer.message)
-            try:
-                errors = decode(answer.message, contract_of(_errors(0.0, 0.0, 0)))["errors"]
-            except BadMessage as error:
-                self.refused.append(f"device {answer.device}: {error}")
-                continue
-            if answer.device in messages and answer.round == int(self.number):
-                told.setdefault(answer.device, errors)
-        self.evaluated = Traffic(self.evaluated.down + down, self.evaluated.up + up)
-        if len(told) < self._rules.quorum * len(messages):
+        for _ in range(ATTEMPTS):
+            waiting = {d: message for d, message in messages.items() if d not in told}
+            self.evaluated += torch.tensor([sum(map(len, waiting.values())), 0])
+            for answer in self._link.evaluate(int(self.number), waiting):
+                self.evaluated += torch.tensor([0, len(answer.message)])
+                if (errors := self._errors(answer, waiting)) is not None:
+                    told.setdefault(answer.device, errors)
+            if len(told) >= self._rules.quorum * len(messages):
+                break
+        else:
             raise RoundVoid(f"{len(told)} of {len(messages)} devices told their errors")
         absolute, squared, count = torch.stack([*told.values()]).sum(0).tolist()
+        if not count:
+            raise ValueError("no device within reach keeps ratings out of training to stop by")
         return Errors(absolute / count, (squared / count) ** 0.5)
 
+    def _errors(self, answer: Answer, waiting: Mapping[int, bytes]) -> Tensor | None:
+        """A device's sums, if they are such as ratings of this scale can have."""
+        try:
+            errors = decode(answer.message, contract_of(_errors(0.0, 0.0, 0)))["errors"]
+        except BadMessage as error:
+            self.refused.append(f"device {answer.device}: {error}")
+            return None
+        absolute, squared, count = errors.tolist()
+        most = len(self.server.model.common_items)
+        if (
+            answer.device in waiting
+            and answer.round == int(self.number)
+            and count in range(most + 1)
+            and 0 <= absolute <= count * self._range
+            and 0 <= squared <= count * self._range**2
+        ):
+            return errors
+        self.refused.append(f"device {answer.device}: errors that its ratings cannot have")
+        return None
+
     def state(self) -> dict[str, Tensor]:
-        return {**self.server.state(), ROUND: self.number}
+        own = {"round": self.number, "trained": self.trained, "evaluated": self.evaluated}
+        return {**self.server.state(), **own}
 
 
 @dataclass(frozen=True, repr=False)

@@ -45,6 +45,14 @@ def cohorts(users: Tensor, size: int, generator: torch.Generator) -> tuple[Tenso
     return tuple(cohort.sort().values for cohort in torch.split(shuffled, size))
 
 
+def whole_cohorts(users: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """:func:`cohorts`, the last of which joins the one before: no sum is over a few."""
+    *first, last = cohorts(users, size, generator)
+    if first:
+        last = torch.cat([first.pop(), last]).sort().values
+    return (*first, last)
+
+
 def run_round(server: Server, backend: Backend, cohort: Tensor) -> RoundStats:
     """Algorithm 1, lines 5-12: download, local gradients, upload, server step."""
     rows = backend.rows(cohort)

@@ -6,8 +6,9 @@ one that sent no vector, the masks it shares with others are rebuilt from Shamir
 did, its own mask is. No device ever gives both away. Primitives are those of ``cryptography``
 (X25519, HKDF, ChaCha20, ChaCha20-Poly1305) and ``pycryptodome`` (Shamir).
 
-What it assumes: a server that follows the protocol and hands out keys as they are; what it does
-not hide: who took part, and whatever the sum itself says.
+What it assumes: a server that follows the protocol, hands out keys as they are and tells everyone
+the same of who arrived; else it may open sums of fewer devices. What it does not hide: who took
+part, and whatever the sum itself says.
 """
 
 import secrets
@@ -65,7 +66,7 @@ class SecureDevice:
     """One device in one round: share, masked, reveal, in this order and each once.
 
     It guards itself: whatever a server says, it shares with more than it takes to open a secret,
-    and gives nothing away unless ``threshold`` neighbours' vectors are in the sum too.
+    and gives nothing away unless the server says that ``threshold`` neighbours' vectors are there.
     """
 
     index: int

@@ -4,6 +4,7 @@ A round has five passages: who takes part and its keys; shares of secrets, for n
 and a masked gradient; who arrived, and shares to open the sum; the totals.
 """
 
+import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Protocol
@@ -110,7 +111,6 @@ class SecureLoop:
 
     server: SumServer
     users: Mapping[int, SecureUser]
-    seed: int = 0
     traffic: list[Traffic] = field(default_factory=list)  # by device of the last round
     vectors: dict[int, Words] = field(default_factory=dict)  # masked, by device, of the last round
 
@@ -120,7 +120,7 @@ class SecureLoop:
         size = len(cohort)
         degree = degree_of(size)
         threshold, coding = threshold_of(degree), Coding(self.server.shapes, size)
-        graph = ring(size, degree, self.seed)
+        graph = ring(size, degree, secrets.randbits(63))
         clients = {
             place: SecureClient(self.users[device], place, coding, degree)
             for place, device in enumerate(cohort)

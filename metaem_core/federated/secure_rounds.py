@@ -25,6 +25,7 @@ from metaem_core.models.domain import NETWORKS, DomainModel, network
 from metaem_core.privacy.private import Private
 
 LIMIT = 256.0  # largest number that a device's gradient may hold; larger ones shrink as a whole
+MOST = 2**16  # devices whose limbs fit a word
 LIMBS = 4  # words of 16 bits that carry a total
 FRACTION = 2.0**-16  # unit of a total
 
@@ -126,6 +127,8 @@ class Coding:
 
     @property
     def unit(self) -> float:
+        if not 0 < self.devices < MOST:
+            raise ValueError(f"a cohort has 1 to {MOST - 1} devices, got {self.devices}")
         return LIMIT * self.devices / (2**31 - self.devices)
 
     @property

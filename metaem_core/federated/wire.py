@@ -13,6 +13,10 @@ Contract = Mapping[
 ]  # what a message must hold; -1: any size
 
 
+# what safetensors raises for bytes made to be unreadable: unknown types, shapes without end
+UNREADABLE = (SafetensorError, KeyError, TypeError, ValueError, OverflowError, RuntimeError)
+
+
 class BadMessage(ValueError):
     """What arrived is not what the round's contract allows; it is not used."""
 
@@ -31,7 +35,7 @@ def decode(data: bytes, contract: Contract) -> dict[str, Tensor]:
     """
     try:
         message = load(data)
-    except SafetensorError as error:
+    except UNREADABLE as error:
         raise BadMessage(f"not a message: {error}") from None
     if message.keys() != contract.keys():
         raise BadMessage(f"message holds {sorted(message)}, expected {sorted(contract)}")

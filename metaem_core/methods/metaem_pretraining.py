@@ -18,7 +18,7 @@ from metaem_core.federated.optimizers import (
     TableOptimizer,
 )
 from metaem_core.federated.pseudo_items import with_pseudo_items
-from metaem_core.federated.rounds import cohorts
+from metaem_core.federated.rounds import Draw, cohorts, whole_cohorts
 from metaem_core.federated.server import PretrainServer
 from metaem_core.federated.simulation import CohortSimulation
 from metaem_core.federated.towers import PersonalTowers
@@ -66,7 +66,7 @@ class Pretraining:
             schedule,
             live_tensors(self._model),
             self._validate,
-            server.users.cohorts if isinstance(server.users, Delegates) else cohorts,
+            _draw(config, server),
         )
 
     def start(self) -> tuple[DomainModel, Tensor, Tensor, Tensor]:
@@ -123,6 +123,12 @@ def pretrain_server(
         _table_optimizer(model.common_items, config, of_item, _visits(of_item, rounds)),
         NetworkAdam(nets, config.learning_rate, config.l2),
     )
+
+
+def _draw(config: PretrainConfig, server: PretrainServer) -> Draw:
+    if isinstance(server.users, Delegates):
+        return server.users.cohorts
+    return whole_cohorts if config.payload == "secure" else cohorts
 
 
 def live_tensors(model: DomainModel) -> dict[str, Tensor]:

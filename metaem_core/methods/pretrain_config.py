@@ -50,6 +50,8 @@ class PretrainConfig:
         if self.payload in ("rows", "secure") and self.item_tower == "personal":
             told = f"payload {self.payload} sends MLP_item's gradient"
             raise ValueError(f"{told}: it goes with item_tower shared")
+        if self.payload == "secure" and self.cohort_size < 3:
+            raise ValueError("payload secure hides a device among others: cohort_size 3 or more")
         if self.payload == "secure" and (self.clusters or self.tables != "newton"):
             raise ValueError("payload secure keeps users on devices: tables newton, clusters 0")
         if self.discount > 1:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
+from safetensors import SafetensorError
 
 from metaem_core.federated.wire import BadMessage
 from metaem_core.methods.pretrain_config import PretrainConfig
@@ -49,7 +50,7 @@ def _each(
         try:
             answers.append(answer(folder, device, data, config))
             devices.append(device)
-        except (BadMessage, FileNotFoundError) as error:
+        except (BadMessage, OSError, SafetensorError, KeyError, ValueError) as error:
             logger.warning("device %d does not answer: %s", device, error)
     return _reply(message, {"number": asked["number"], "devices": devices, "messages": answers})
 

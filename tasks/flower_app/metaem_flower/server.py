@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from flwr.serverapp import Grid, ServerApp
@@ -46,10 +47,13 @@ class GridLink:
             Message(RecordDict({"ask": ask}), dst_node_id=node, message_type=MessageType.QUERY)
             for node in nodes
         ]
+        claimed: set[int] = set()
         for reply in self._replies(messages):
-            for device in reply.content["told"]["devices"]:
-                self._home[int(device)] = reply.metadata.src_node_id
-        return sorted(self._home)
+            for device in told(reply).get("devices", []):
+                if device in self._home:
+                    claimed.add(device)  # by two nodes: nobody can say whose it is
+                self._home[device] = reply.metadata.src_node_id
+        return sorted(self._home.keys() - claimed)
 
     def train(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
         return self._ask(MessageType.TRAIN, number, messages)
@@ -73,9 +77,13 @@ class GridLink:
             content = RecordDict({"round": ConfigRecord(asked)})
             sent.append(Message(content, dst_node_id=node, message_type=kind))
         for reply in self._replies(sent):
-            told = reply.content["told"]
-            for device, data in zip(told["devices"], told["messages"], strict=True):
-                yield Answer(int(told["number"]), int(device), data)
+            said = told(reply)
+            for device, data in zip(
+                said.get("devices", []), said.get("messages", []), strict=False
+            ):
+                own = self._home.get(device) == reply.metadata.src_node_id
+                if own and isinstance(data, bytes) and isinstance(said.get("number"), int):
+                    yield Answer(said["number"], device, data)
 
     def _replies(self, messages: list[Message]) -> Iterator[Message]:
         """Replies as they come, until all are there or patience ends."""
@@ -87,3 +95,9 @@ class GridLink:
                 if not reply.has_error():
                     yield reply
             time.sleep(POLL)
+
+
+def told(reply: Message) -> dict[str, Any]:
+    """What a node says; nothing, if it is not of the form that it should be."""
+    record = reply.content.config_records.get("told")
+    return dict(record) if record is not None else {}
