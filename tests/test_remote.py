@@ -119,8 +119,9 @@ def test_an_interrupted_job_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
 
 
 def late(answer: Answer) -> Iterable[Answer]:
-    """Every answer comes with one of the round before, and twice."""
-    return [answer._replace(round=answer.round - 1), answer, answer]
+    """Every answer comes after another one to the round before, and twice."""
+    old = answer._replace(round=answer.round - 1, message=scaled(answer.message, 0.5))
+    return [old, answer, answer]
 
 
 def foreign(answer: Answer) -> Iterable[Answer]:
