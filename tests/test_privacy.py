@@ -87,7 +87,7 @@ def test_the_audit_holds_every_mode_against_popularity(finished_run: FinishedRun
         if line.startswith("│"):
             mode, *cells = (cell.strip() for cell in line.strip("│").split("│"))
             name = mode or [*lines][-1]
-            lines[name] = " ".join([lines.get(name, ""), *cells]).strip()
+            lines[name] = " ".join(filter(None, [lines.get(name), *cells]))
     for mode in ("literal", "product", "rows"):
         assert "items and all ratings" in lines[mode]
         assert "1.000" in lines[mode]
