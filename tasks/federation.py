@@ -25,7 +25,7 @@ from metaem_core.federated.remote import OWN, Link, RemoteRounds, Rules, StoredU
 from metaem_core.federated.training import Schedule, Training
 from metaem_core.methods.metaem_pretraining import live_tensors, pretrain_server
 from metaem_core.methods.pretrain_config import PretrainConfig
-from metaem_core.models.domain import NETWORKS, DomainModel, network
+from metaem_core.models.domain import DomainModel, domain_of
 from metaem_core.ratings import Ratings, RatingScale, held_chance
 from tasks.checkpoints import Checkpoint
 from tasks.files import replace_atomically
@@ -124,7 +124,7 @@ class Job:
         about = self.about
         config = config_of(about["config"])
         start = load_file(self.folder / "start.safetensors")
-        model = _model(start, config)
+        model = domain_of(start, config.relu_last, config.meta_reads_raw)
         server = pretrain_server(config, model, start["of_user"], start["of_item"])
         payload = payload_of(_layout(config), torch.Generator())
         rules = Rules(about["quorum"], about["largest"])
@@ -296,27 +296,6 @@ def _layout(config: PretrainConfig) -> Layout:
     if config.payload == "secure" or config.payload == "rows":
         raise ValueError(f"payload {config.payload} does not run on real devices: use product")
     return config.payload
-
-
-def plain(config: PretrainConfig) -> dict[str, object]:
-    """The other way round."""
-    return asdict(config)
-
-
-def _model(start: dict[str, Tensor], config: PretrainConfig) -> DomainModel:
-    meta_network, user_tower, item_tower = (network(start, name) for name in NETWORKS)
-    return DomainModel(
-        user_embeddings=start["user_embeddings"],
-        common_items=start["common_items"],
-        item_offsets=start["item_offsets"],
-        item_traits=start["item_traits"],
-        user_traits=start["user_traits"],
-        meta_network=meta_network,
-        user_tower=user_tower,
-        item_tower=item_tower,
-        relu_last=config.relu_last,
-        meta_reads_raw=config.meta_reads_raw,
-    )
 
 
 def _write(path: Path, content: object) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from data_contracts.embeddings import item_embeddings, mapped_users, user_embeddings
-from metaem_core.models.domain import DomainModel, network
+from metaem_core.models.domain import DomainModel, domain_of
 from metaem_core.models.mlp import Parameters
 from tasks.artifacts import ArtifactRef, Draft, Store
 from tasks.domains import Domain
@@ -56,18 +56,13 @@ def read_model(store: Store, ref: ArtifactRef) -> DomainModel:
     about = cast(_About, store.read_json(ref, "model.json"))
     tensors = store.read_tensors(ref, NETWORKS)
     embeddings, vectors = from_lists(users["embedding"]), from_lists(users["vector"])
-    return DomainModel(
-        user_embeddings=embeddings,
-        user_traits=vectors[:, embeddings.shape[1] :],
-        common_items=from_lists(items["embedding"]),
-        item_offsets=from_lists(items["bias"]) + about["mean_rating"],
-        item_traits=tensors[ITEM_TRAITS],
-        meta_network=network(tensors, "meta_network"),
-        user_tower=network(tensors, "user_tower"),
-        item_tower=network(tensors, "item_tower"),
-        relu_last=about["relu_last"],
-        meta_reads_raw=about["meta_reads_raw"],
-    )
+    tables = {
+        "user_embeddings": embeddings,
+        "user_traits": vectors[:, embeddings.shape[1] :],
+        "common_items": from_lists(items["embedding"]),
+        "item_offsets": from_lists(items["bias"]) + about["mean_rating"],
+    }
+    return domain_of({**tensors, **tables}, about["relu_last"], about["meta_reads_raw"])
 
 
 def read_user_vectors(store: Store, ref: ArtifactRef) -> Tensor:

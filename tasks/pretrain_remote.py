@@ -6,7 +6,7 @@ import secrets
 import subprocess
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -48,7 +48,7 @@ def pretrain_remote(
     """Train a domain on the devices of the federation in the store's folder."""
     from metaem_core.federated.exchange import Traffic
     from metaem_core.methods.metaem_pretraining import Pretraining
-    from tasks.federation import About, Connection, Job, plain
+    from tasks.federation import About, Connection, Job
     from tasks.models import write_model
     from tasks.training import forget, write_curve, write_spans
 
@@ -64,7 +64,7 @@ def pretrain_remote(
         patience=connection.patience,
         quorum=config.quorum,
         largest=config.largest,
-        config=plain(config.pretrain),
+        config=asdict(config.pretrain),
     )
     job = Job.create(store.scratch / "job", about, *work.start())
     done = run_job(job, connection)

@@ -4,6 +4,7 @@ import json
 import secrets
 import struct
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from metaem_core.federated.wire import encode
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.ratings import held_chance
-from tasks.federation import About, DeviceFolder, Job, Superseded, plain
+from tasks.federation import About, DeviceFolder, Job, Superseded
 from tests.damage import DAMAGES
 from tests.worlds import random_ratings
 
@@ -61,7 +62,7 @@ def about(config: PretrainConfig, quorum: float, nodes: int = 1, patience: float
         patience=patience,
         quorum=quorum,
         largest=1e4,
-        config=plain(config),
+        config=asdict(config),
     )
 
 

@@ -58,11 +58,6 @@ class Collection:
         self._uploads[device] = upload
         return None
 
-    @property
-    def missing(self) -> set[int]:
-        """Devices that have not answered yet."""
-        return self._sent.keys() - self._uploads.keys()
-
     def close(self, quorum: float) -> tuple[Tensor, Upload]:
         """Who answered, ascending, and their combined upload.
 

@@ -44,8 +44,8 @@ class Link(Protocol):
 class Rules(NamedTuple):
     """When a round counts."""
 
-    quorum: float = 0.8  # share of a cohort that must answer
-    largest: float = 1e4  # norm of a device's gradient beyond which it is left out
+    quorum: float  # share of a cohort that must answer
+    largest: float  # norm of a device's gradient beyond which it is left out
 
 
 class RemoteRounds:
@@ -166,8 +166,8 @@ class RemoteRounds:
         return None
 
     def state(self) -> dict[str, Tensor]:
-        own = {"round": self.number, "trained": self.trained, "evaluated": self.evaluated}
-        return {**self.server.state(), **own}
+        own = zip(OWN, (self.number, self.trained, self.evaluated), strict=True)
+        return {**self.server.state(), **dict(own)}
 
 
 @dataclass(frozen=True, repr=False)

@@ -21,7 +21,7 @@ from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.secure_aggregation import Words, from_words, to_words
 from metaem_core.federated.server import ChainRule
 from metaem_core.federated.wire import Message
-from metaem_core.models.domain import NETWORKS, DomainModel, network
+from metaem_core.models.domain import NETWORKS, DomainModel, domain_of
 from metaem_core.privacy.private import Private
 
 LIMIT = 256.0  # largest number that a device's gradient may hold; larger ones shrink as a whole
@@ -57,17 +57,8 @@ def broadcast(model: DomainModel) -> Message:
 
 def received(message: Message, own: DomainModel) -> DomainModel:
     """The domain of one, on the device: what was sent and the user that it keeps."""
-    tensors = dict(message)
-    meta_network, user_tower, item_tower = (network(tensors, name) for name in NETWORKS)
-    return replace(
-        own,
-        common_items=tensors["common_items"],
-        item_offsets=tensors["item_offsets"],
-        item_traits=tensors["item_traits"],
-        meta_network=meta_network,
-        user_tower=user_tower,
-        item_tower=item_tower,
-    )
+    user = {"user_embeddings": own.user_embeddings, "user_traits": own.user_traits}
+    return domain_of({**message, **user}, own.relu_last, own.meta_reads_raw)
 
 
 def shapes_of(model: DomainModel) -> tuple[torch.Size, ...]:

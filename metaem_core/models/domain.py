@@ -1,5 +1,6 @@
 """A trained domain: user vectors, private item embeddings and the rating of one by the other."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -104,7 +105,24 @@ class DomainModel:
         }
 
 
-def network(tensors: dict[str, Tensor], name: str) -> Parameters:
+def domain_of(tensors: Mapping[str, Tensor], relu_last: bool, meta_reads_raw: bool) -> DomainModel:
+    """A domain out of its tables by name and the flat names of :meth:`DomainModel.tensors`."""
+    meta_network, user_tower, item_tower = (network(tensors, name) for name in NETWORKS)
+    return DomainModel(
+        user_embeddings=tensors["user_embeddings"],
+        common_items=tensors["common_items"],
+        item_offsets=tensors["item_offsets"],
+        item_traits=tensors["item_traits"],
+        user_traits=tensors["user_traits"],
+        meta_network=meta_network,
+        user_tower=user_tower,
+        item_tower=item_tower,
+        relu_last=relu_last,
+        meta_reads_raw=meta_reads_raw,
+    )
+
+
+def network(tensors: Mapping[str, Tensor], name: str) -> Parameters:
     """One network out of the flat names of :meth:`DomainModel.tensors`."""
     layers = sum(key.startswith(f"{name}.") for key in tensors)
     return tuple(tensors[f"{name}.{i}"] for i in range(layers))
