@@ -11,13 +11,15 @@ from metaem_core.methods.mapping_config import MappingConfig
 from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.methods.transfer_config import Method
 from metaem_core.methods.trivial import TRIVIAL
+from tasks.method_names import private_name
 
 
 def scored(settings: Settings) -> list[str]:
     """Every method of the run's tables."""
     others = [named(*each) for each in rivals(settings)]
     ours = [settings.pretrain, *(stage_1 for stage_1, _ in other_metaems(settings))]
-    return [*TRIVIAL, *others, *map(metaem_named, ours)]
+    private = map(private_name, settings.epsilons)
+    return [*TRIVIAL, *others, *map(metaem_named, ours), *private]
 
 
 def rivals(settings: Settings) -> Iterator[tuple[Method, Base, ProfileName]]:

@@ -12,6 +12,7 @@ from metaem_core.evaluation import EvaluateConfig
 from metaem_core.methods.factor_config import Base, FactorConfig
 from metaem_core.methods.mapping_config import MappingConfig
 from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.methods.private_config import PrivateConfig
 from metaem_core.methods.transfer_config import Method
 from metaem_core.splitting import SplitConfig
 from tasks.artifacts import ArtifactRef, Store
@@ -22,9 +23,11 @@ from tasks.evaluate import evaluate
 from tasks.factorise import factorise
 from tasks.filter import FilterConfig, filter_ratings
 from tasks.mapping import mapping
+from tasks.method_names import private_name
 from tasks.origin import origin_digest
 from tasks.pretrain import pretrain
 from tasks.pretrain_remote import RemoteConfig, pretrain_remote
+from tasks.private import mapping_private, pretrain_private
 from tasks.report import ReportRequest, report
 from tasks.split import split_users
 from tasks.statistics import StatisticsConfig, statistics
@@ -161,6 +164,19 @@ class Grid:
             name = metaem_named(stage_1)
             models = [self.pretrained(stage_1, cell[1], of, f"{name} ") for of in (None, cell)]
             yield name, self.mapped(stage_2, cell, *models, how=f"{name} ")
+        for epsilon in self.settings.epsilons:
+            yield private_name(epsilon), self._private(cell, epsilon)
+
+    def _private(self, cell: Cell, epsilon: float) -> Run:
+        """Both stages under differential privacy."""
+        settings, name = self.settings, f"{private_name(epsilon)} "
+        config = PrivateConfig(epsilon, settings.delta, settings.scale, cell[1])
+        models = [
+            self.submit(pretrain_private, *self._of_domain(name, config, cell[1], of))
+            for of in (None, cell)
+        ]
+        where = f"{name}{settings.task} {told(*cell)}"
+        return self.submit(mapping_private, where, config, *models, *self.pair, self.splits[cell])
 
     def _transferred(self, cell: Cell, method: Method, base: Base, profile: ProfileName) -> Run:
         settings = self.settings

@@ -36,6 +36,7 @@ def privacy_audit(
         from flows.cold_start import run
         from flows.display import shown, stdout
         from flows.federation_tables import audit_table
+        from metaem_core.methods.private_config import PrivateConfig
         from metaem_core.privacy.membership import FALSE_ALARMS
         from tasks.privacy import audit, membership
 
@@ -52,8 +53,15 @@ def privacy_audit(
             seed,
         )
         stdout().print(audit_table(domain, devices, found))
-        told = membership(settings.open_store(), refs[0], settings.scale, seed)
-        stdout().print(
-            f"Item biases, which every mode publishes, name {told.found:.0%} of made-up users that "
-            f"were trained on, with {FALSE_ALARMS:.0%} false alarms (AUC {told.auc:.3f})."
-        )
+        published: dict[str, PrivateConfig | None] = {
+            "Item biases, which every mode publishes, name": None
+        }
+        for epsilon in settings.epsilons:
+            allowed = PrivateConfig(epsilon, settings.delta, settings.scale, seed)
+            published[f"Those of a private target at epsilon {epsilon:g} name"] = allowed
+        for what, private in published.items():
+            told = membership(settings.open_store(), refs[0], settings.scale, seed, private)
+            stdout().print(
+                f"{what} {told.found:.0%} of made-up users that were trained on, with "
+                f"{FALSE_ALARMS:.0%} false alarms (AUC {told.auc:.3f})."
+            )

@@ -20,7 +20,7 @@ class Failure:
     def __str__(self) -> str:
         """One line, fit for a report: of errors that are not ours the kind alone."""
         ours = isinstance(self.error, ValueError | RuntimeError)
-        told = str(self.error).partition("\n")[0] if ours else type(self.error).__name__
+        told = str(self.error).strip().partition("\n")[0] if ours else type(self.error).__name__
         return f"{self.run}: {told}"
 
 

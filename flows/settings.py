@@ -94,6 +94,8 @@ class Settings(BaseSettings):
     validation_fraction: float = Field(default=0.1, gt=0, lt=1)
     pretrain: PretrainConfig = PretrainConfig()
     mapping: MappingConfig = MappingConfig()
+    epsilons: Annotated[tuple[float, ...], NoDecode] = ()  # MetaEM under differential privacy
+    delta: float = Field(default=1e-6, gt=0, lt=1)  # with epsilons
     methods: Annotated[tuple[Method, ...], NoDecode] = ()  # compared with MetaEM
     bases: Annotated[tuple[Base, ...], NoDecode] = Field(default=("mf",), min_length=1)
     compared: Annotated[tuple[ProfileName, ...], NoDecode] = ("paper", "calibrated")
@@ -118,7 +120,7 @@ class Settings(BaseSettings):
         others = [name for name in value if name not in ("metaem", "all")]
         return [*(get_args(Method) if "all" in value else ()), *others]
 
-    @field_validator("betas", "seeds", "methods", "bases", "compared", mode="before")
+    @field_validator("betas", "seeds", "epsilons", "methods", "bases", "compared", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
@@ -136,6 +138,13 @@ class Settings(BaseSettings):
         if min(seeds) < 0:
             raise ValueError(f"a seed must not be negative, got {seeds!r}")
         return tuple(dict.fromkeys(seeds))
+
+    @field_validator("epsilons")
+    @classmethod
+    def _require_budgets(cls, epsilons: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(epsilon > 0 for epsilon in epsilons):  # nor NaN
+            raise ValueError(f"every epsilon must be positive, got {epsilons!r}")
+        return tuple(dict.fromkeys(epsilons))
 
     @field_validator("methods", "bases", "compared")
     @classmethod

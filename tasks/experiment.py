@@ -9,6 +9,8 @@ import polars as pl
 
 from tasks.artifacts import ArtifactRef, Store
 from tasks.markdown import experiment_note
+from tasks.method_names import private_name
+from tasks.private import account_of
 
 CURVE = "curve.parquet"  # in the artifact of every stage that trains
 TRAFFIC = "traffic.parquet"  # in that of a pretraining
@@ -64,7 +66,12 @@ def described(store: Store, evaluation: ArtifactRef) -> RunContent:
         tags={name: str(value) for name, value in about.items()},
         note=experiment_note(about["task"], about["beta"], about["seed"], scores, origin),
         files=(store.file(evaluation, "scores.parquet"), store.file(evaluation, "curves.parquet")),
-        points=(*points, *_curves(store, origin), *_traffic(store, origin)),
+        points=(
+            *points,
+            *_curves(store, origin),
+            *_traffic(store, origin),
+            *_privacy(store, origin),
+        ),
         params=dict(_params(store, {"evaluate": evaluation, **origin})),
         datasets={name: ref for name, ref in origin.items() if ref.stage in ("filter", "split")},
     )
@@ -115,6 +122,15 @@ def _traffic(store: Store, origin: Mapping[str, ArtifactRef]) -> Iterator[Point]
             for span, down, up in store.read_frame(ref, TRAFFIC).iter_rows():
                 yield Point(f"{name}/bytes_down_{span}", down)
                 yield Point(f"{name}/bytes_up_{span}", up)
+
+
+def _privacy(store: Store, origin: Mapping[str, ArtifactRef]) -> Iterator[Point]:
+    """What private rivals told of a user, by the larger of two accounts."""
+    for ref in origin.values():
+        account = account_of(store, ref) if ref.stage == "mapping" else None
+        if account is not None and account["spent"] is not None:
+            spent = max(account["spent"], account["spent_closed_form"] or 0.0)
+            yield Point(f"epsilon/{private_name(account['epsilon'])}", spent)
 
 
 def _params(store: Store, artifacts: Mapping[str, ArtifactRef]) -> Iterator[tuple[str, str]]:

@@ -51,7 +51,17 @@ def tally(results: Results, method: str, reference: str) -> Tally:
 
 def findings(results: Results) -> list[Finding]:
     """The most important first."""
-    parts = (_metaem, _best, _calibrated, _published, _printed, _ranking, _people, _vectors)
+    parts = (
+        _metaem,
+        _best,
+        _calibrated,
+        _private,
+        _published,
+        _printed,
+        _ranking,
+        _people,
+        _vectors,
+    )
     return [finding for part in parts for finding in part(results)]
 
 
@@ -93,6 +103,16 @@ def _calibrated(results: Results) -> Iterator[Finding]:
             f"{_against_constant(results, others)} Significantly below fitted bias transfer, which "
             f"knows no taste, in at least one cell: {surely or 'none'}.",
         )
+
+
+def _private(results: Results) -> Iterator[Finding]:
+    """What differential privacy costs."""
+    if methods := results.of_profile("private"):
+        each = _listed([f"{results.mean(m.name):.4f} ({m.label})" for m in methods])
+        without = [m for m in results.of_profile("calibrated") if m.is_metaem]
+        beside = [f"MetaEM without it {results.mean(m.name):.4f}" for m in without]
+        beside.append(f"the global mean {results.mean('global_mean'):.4f}")
+        yield Finding("Under differential privacy", f"mean RMSE {each}; {_listed(beside)}.")
 
 
 def _published(results: Results) -> Iterator[Finding]:

@@ -21,6 +21,9 @@ from metaem_core.federated.secure_aggregation import Words
 from metaem_core.federated.secure_loop import SecureLoop
 from metaem_core.federated.secure_rounds import HeldUser, SecureServer
 from metaem_core.federated.simulation import DeviceStore
+from metaem_core.methods.private_biases import private_items
+from metaem_core.methods.private_config import PrivateConfig
+from metaem_core.methods.private_metaem import releases
 from metaem_core.models.domain import DomainModel
 from metaem_core.privacy.membership import Canaries, Membership, inferred
 from metaem_core.privacy.reconstruction import (
@@ -114,12 +117,21 @@ def audit(
     return found
 
 
-def membership(store: Store, domain: ArtifactRef, scale: RatingScale, seed: int) -> Membership:
-    """What a domain's item biases, which every mode publishes, tell of who is among the users."""
+def membership(
+    store: Store, domain: ArtifactRef, scale: RatingScale, seed: int, private: PrivateConfig | None
+) -> Membership:
+    """What a domain's item biases tell of who is among the users.
+
+    Every mode publishes them; with ``private`` those are attacked that a private target publishes.
+    """
     ratings = read_domain(store, domain).ratings
     size = round(len(ratings) / len(np.unique(ratings.users)))
     canaries = Canaries.drawn(CANARIES, min(size, ratings.n_items), ratings.n_items, scale, seed)
-    biases = fitted_biases(canaries.among(ratings))
+    among = canaries.among(ratings)
+    if private is not None:
+        items = private_items(among, scale, releases(private, "target"))
+        return inferred(canaries, items.bias.astype(np.float32))
+    biases = fitted_biases(among)
     return inferred(canaries, biases.item + biases.mean)
 
 

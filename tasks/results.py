@@ -78,7 +78,7 @@ class Results:
     @property
     def profiles(self) -> list[Profile]:
         """The profiles of which there are methods."""
-        known: tuple[Profile, ...] = ("calibrated", "paper")
+        known: tuple[Profile, ...] = ("calibrated", "private", "paper")
         return [profile for profile in known if self.of_profile(profile)]
 
     def mean(self, method: str, metric: str = "rmse") -> float:

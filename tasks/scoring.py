@@ -7,7 +7,9 @@ from metaem_core.models.mapping import map_users
 from tasks.artifacts import ArtifactRef, Store
 from tasks.domains import Domain
 from tasks.factor_models import ColdRatings, read_cold
+from tasks.method_names import private_name
 from tasks.models import read_model, read_user_vectors
+from tasks.private import account_of
 
 
 def metaem(
@@ -15,13 +17,17 @@ def metaem(
 ) -> ColdRatings:
     """Section 3.5: source vectors through f_theta into the target's networks.
 
-    Where nothing is centred it is MetaEM as printed, and named so; so are towers of one layer.
+    Where nothing is centred it is MetaEM as printed, and named so; so are towers of one layer and
+    differential privacy.
     """
     layers = store.read_tensors(mapping, "mapping.safetensors")
     trained = tuple(layers[str(number)] for number in range(len(layers)))
     vectors, target = read_user_vectors(store, source_model), read_model(store, target_model)
-    base = "" if len(target.user_tower) > 2 else "-mf"
-    name = f"metaem{base}" if target.user_traits.shape[1] else f"metaem{base}-paper"
+    if (account := account_of(store, mapping)) is not None:
+        name = private_name(account["epsilon"])
+    else:
+        base = "" if len(target.user_tower) > 2 else "-mf"
+        name = f"metaem{base}" if target.user_traits.shape[1] else f"metaem{base}-paper"
     predict = cold_predictor(lambda users: map_users(trained, vectors[users]), target)
     return ColdRatings(name, predict)
 

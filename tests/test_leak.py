@@ -12,6 +12,7 @@ from metaem_core.evaluation import EvaluateConfig
 from metaem_core.methods.factor_config import FactorConfig
 from metaem_core.methods.mapping_config import MappingConfig
 from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.methods.private_config import PrivateConfig
 from metaem_core.methods.transfer_config import Method, TransferConfig
 from metaem_core.splitting import SplitConfig
 from metaem_core.synthetic import SyntheticConfig
@@ -22,6 +23,7 @@ from tasks.factorise import factorise
 from tasks.filter import FilterConfig, filter_ratings
 from tasks.mapping import mapping
 from tasks.pretrain import pretrain
+from tasks.private import mapping_private, pretrain_private
 from tasks.sources.base import Source
 from tasks.sources.files import Files
 from tasks.sources.synthetic import Synthetic
@@ -37,6 +39,7 @@ PROFILES = {
     ),
 }
 PRETRAIN = PretrainConfig(epochs=3, hidden_size=32)
+PRIVATE = PrivateConfig(8.0, 1e-6)
 MAPPING = MappingConfig(epochs=5, cohort_size=16)
 
 
@@ -60,6 +63,12 @@ def run(store: Store, source: Source) -> Run:
     models = pretrain.fn(store, PRETRAIN, movie, None), pretrain.fn(store, PRETRAIN, music, split)
     mapped = mapping.fn(store, MAPPING, *models, movie, music, split)
     learnt = {"source": models[0], "target": models[1], "mapping": mapped}
+    noisy = (
+        pretrain_private.fn(store, PRIVATE, movie, None),
+        pretrain_private.fn(store, PRIVATE, music, split),
+    )
+    line = mapping_private.fn(store, PRIVATE, *noisy, movie, music, split)
+    learnt |= {"source private": noisy[0], "target private": noisy[1], "line": line}
     for profile, (factors, how) in PROFILES.items():
         parts = (
             factorise.fn(store, factors, movie, None),
@@ -70,7 +79,7 @@ def run(store: Store, source: Source) -> Run:
             request = TransferRequest(f"{method}-{profile}", replace(how, method=method), factors)
             learnt[request.name] = transfer.fn(store, request, *parts, movie, music, split)
     config = EvaluateConfig("movie-music", ranking_users=2)
-    rivals = [ref for ref in learnt.values() if ref.stage == "transfer"]
+    rivals = [line, *(ref for ref in learnt.values() if ref.stage == "transfer")]
     evaluation = evaluate.fn(store, config, movie, music, split, *models, mapped, rivals)
     digests = {name: ref.digest for name, ref in learnt.items()}
     return Run(store, split, music, digests, evaluation)
@@ -121,12 +130,14 @@ def test_a_signal_planted_in_cold_ratings_does_not_reach_training(
 
 
 @pytest.mark.parametrize(
-    ("role", "kept"), [("validation", ("source", "target", "tgt")), ("train", ("source",))]
+    ("role", "kept"), [("validation", ("source", "target", "tgt", "line")), ("train", ("source",))]
 )
 def test_the_same_signal_in_other_roles_reaches_the_stages_that_may_see_it(
     plain: Run, tmp_path: Path, role: str, kept: tuple[str, ...]
 ) -> None:
-    """Validation users stop mappings and methods; training users also train the target."""
+    """Validation users stop mappings and methods, but not the private line, which has no rounds;
+    training users also train the target.
+    """
     planted = changed(plain, tmp_path, role)
     differ = {name: planted.trained[name] != plain.trained[name] for name in plain.trained}
     assert differ == {name: not name.startswith(kept) for name in plain.trained}

@@ -1,0 +1,27 @@
+"""The settings of MetaEM under differential privacy; no torch here."""
+
+import math
+from dataclasses import dataclass, field
+
+from metaem_core.ratings import RatingScale
+
+
+@dataclass(frozen=True)
+class PrivateConfig:
+    """What one run may tell of a user, all his ratings in both domains taken together."""
+
+    epsilon: float  # inf: the same sums without noise
+    delta: float
+    scale: RatingScale = field(default_factory=RatingScale)
+    seed: int = 0  # of the noise
+
+    def __post_init__(self) -> None:
+        if not self.epsilon > 0:
+            raise ValueError(f"epsilon must be positive, got {self.epsilon!r}")
+        if not 0 < self.delta < 1:
+            raise ValueError(f"delta must lie strictly between 0 and 1, got {self.delta!r}")
+
+    @property
+    def unlimited(self) -> bool:
+        """No noise at all."""
+        return math.isinf(self.epsilon)

@@ -1,0 +1,151 @@
+"""MetaEM under differential privacy: what is left of it when noise covers all that is released.
+
+A domain keeps its items' biases and each device its user's; the mapping is the line through what
+the training overlap's ratings leave of these. Taste, habits and networks are not trained: without
+any noise they are worth less than what noise on the items' biases costs (docs/privacy.md).
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metaem_core.methods.bias_transfer import overlap_ratings
+from metaem_core.methods.private_biases import (
+    ItemPart,
+    NoisyItems,
+    centred,
+    item_part,
+    private_items,
+    unit,
+    user_biases,
+)
+from metaem_core.methods.private_config import PrivateConfig
+from metaem_core.models.domain import NETWORKS, DomainModel
+from metaem_core.models.mlp import Parameters
+from metaem_core.pair import DomainPair
+from metaem_core.privacy.gaussian import Doubles, Releases, mu_of
+from metaem_core.ratings import Ratings, RatingScale
+
+SHARES = {"source": 0.05, "target": 0.8, "mapping": 0.15}  # of a run's budget
+LONGEST = 3.0  # a user's products in the mapping's sum
+LARGEST = 3.0  # residual
+WIDTH = 0.5  # a usual user bias
+SLOPE = 0.6  # the mapping's before any ratings are seen
+PULL = 6.0  # towards it, in deviations of the noise
+
+
+class Line(NamedTuple):
+    """A target rating over mean and item bias, by the user's source bias."""
+
+    constant: float
+    slope: float
+
+
+def releases(config: PrivateConfig, part: str) -> Releases:
+    """What one of the ``SHARES`` may release.
+
+    The noise comes from the seed, so that a run can be repeated: who knows the seed can take it off
+    again. Where releases leave the house it must come from a secret source.
+    """
+    mu = math.inf if config.unlimited else mu_of(config.epsilon, config.delta)
+    draw = np.random.default_rng([config.seed, *f"{part} {config.epsilon}".encode()])
+    return Releases(mu * math.sqrt(SHARES[part]), draw)
+
+
+def private_domain(
+    ratings: Ratings, config: PrivateConfig, made: Releases
+) -> tuple[DomainModel, NoisyItems]:
+    """A domain of biases alone, and what is public of its items.
+
+    Raises:
+        ValueError: delta allows more than telling all of one user.
+    """
+    if config.delta * ratings.n_users >= 1:
+        raise ValueError(
+            f"delta {config.delta:g} must be below one over the users, here "
+            f"{1 / ratings.n_users:.1g}: it is the share of them that may be told of in full"
+        )
+    items = private_items(ratings, config.scale, made)
+    users = user_biases(ratings, config.scale, items)
+    one = unit(config.scale)
+    middle = (config.scale.low + config.scale.high) / 2
+    meta, user, item = ((torch.zeros(1, 1), torch.zeros(1)) for _ in NETWORKS)
+    model = DomainModel(
+        user_embeddings=torch.zeros(ratings.n_users, 1),
+        common_items=torch.zeros(ratings.n_items, 1),
+        item_offsets=_single(middle + one * (items.mean + items.bias)),
+        item_traits=torch.ones(ratings.n_items, 1),
+        user_traits=_single(one * users)[:, None],
+        meta_network=meta,
+        user_tower=user,
+        item_tower=item,
+        relu_last=False,
+        meta_reads_raw=False,
+    )
+    return model, items
+
+
+def private_mapping(
+    profiles: Tensor, items: NoisyItems, pair: DomainPair, config: PrivateConfig, made: Releases
+) -> Parameters:
+    """f_theta: the line of a domain's biases, as :func:`map_users` takes it.
+
+    Args:
+        profiles: of every source user, :meth:`DomainModel.profiles` (m_s, 2).
+        items: of the target.
+    """
+    one = unit(config.scale)
+    part = item_part(pair.target, config.scale, items.mean, items.first)
+    source = profiles[:, 1].double().numpy() / one
+    line = private_line(source, items, part, pair, config.scale, made)
+    weight = torch.tensor([[0.0, 0.0], [0.0, line.slope]])
+    constant = torch.tensor([0.0, one * line.constant])
+    nothing = torch.zeros(2, 2), torch.zeros(2)
+    return torch.zeros(2), torch.ones(2), weight, constant, torch.zeros(2), *nothing
+
+
+def private_line(
+    source: Doubles,
+    items: NoisyItems,
+    part: ItemPart,
+    pair: DomainPair,
+    scale: RatingScale,
+    made: Releases,
+) -> Line:
+    """A ridge through one noisy sum of products over the training overlap's devices."""
+    noisy = made.noisy("line", line_sums(source, items, part, pair, scale), LONGEST, 1.0)
+    square = np.array([[noisy[0], noisy[1]], [noisy[1], noisy[2]]])
+    values, directions = np.linalg.eigh(square)
+    square = directions * np.maximum(values, 0) @ directions.T  # as sums of squares are
+    pull = PULL * made.made[-1].deviation + 0.01
+    before = np.array([0.0, SLOPE * WIDTH])
+    found = np.linalg.solve(square + pull * np.eye(2), noisy[3:] + pull * before)
+    return Line(float(found[0]), float(found[1]) / WIDTH)
+
+
+def line_sums(
+    source: Doubles, items: NoisyItems, part: ItemPart, pair: DomainPair, scale: RatingScale
+) -> Doubles:
+    """Sums over the overlap's devices of 1, x, x^2, y and x y, each device's part cut in length.
+
+    ``x`` is a user's bias in the source, ``y`` what a target rating leaves of its item's bias
+    without it; a device adds up its ratings and divides by the root of their number.
+    """
+    overlap, persons = overlap_ratings(pair)
+    mine = np.isin(pair.target.users, pair.train_target)
+    own = ItemPart(part.weights[mine], part.residuals[mine])
+    left = centred(overlap, scale) - items.mean - items.bias_without(overlap.items, own)
+    y, x = np.clip(left, -LARGEST, LARGEST), source[persons] / WIDTH
+    count = np.bincount(overlap.users, minlength=overlap.n_users)
+    products = np.stack([np.ones_like(y), x, x * x, y, x * y])
+    sums = np.stack([np.bincount(overlap.users, each, len(count)) for each in products])
+    added = sums / np.sqrt(np.maximum(count, 1))
+    lengths = np.sqrt((added**2).sum(0))
+    return np.asarray((added * (LONGEST / np.maximum(lengths, LONGEST))).sum(1))
+
+
+def _single(values: Doubles) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32))

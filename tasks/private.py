@@ -1,0 +1,129 @@
+"""MetaEM under differential privacy: both stages, and the account of what they let out."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypedDict, cast
+
+import polars as pl
+
+from data_contracts.releases import NoisyReleases
+from metaem_core.methods.private_config import PrivateConfig
+from tasks.artifacts import ArtifactRef, Draft, Store
+from tasks.caching import stage
+from tasks.domains import domain_pair, read_domain, read_split, training_target
+
+if TYPE_CHECKING:
+    from metaem_core.privacy.gaussian import Release
+
+ITEMS = "noisy_items.safetensors"
+RELEASES = "releases.parquet"
+ACCOUNT = "privacy.json"
+
+
+class Account(TypedDict):
+    """``privacy.json`` of a private mapping: of all its run's releases together."""
+
+    epsilon: float | None  # allowed; None: any
+    delta: float
+    spent: float | None  # by dp-accounting's privacy loss distributions; None without noise
+    spent_closed_form: float | None  # Balle and Wang 2018
+
+
+@stage("pretrain")
+def pretrain_private(
+    store: Store, config: PrivateConfig, domain: ArtifactRef, split: ArtifactRef | None
+) -> ArtifactRef:
+    """The biases of a domain; ``split`` removes the held-out users' ratings from a target."""
+    # torch is imported only by runs that train
+    from metaem_core.methods.private_metaem import private_domain, releases
+    from tasks.models import write_model, write_noisy_items
+
+    known = read_domain(store, domain)
+    ratings = known.ratings if split is None else training_target(known, read_split(store, split))
+    made = releases(config, "source" if split is None else "target")
+    model, items = private_domain(ratings, config, made)
+    with store.draft() as draft:
+        write_model(draft, model, known)
+        write_noisy_items(draft, ITEMS, items)
+        _write_releases(draft, made.made)
+    return draft.ref
+
+
+@stage("mapping")
+def mapping_private(
+    store: Store,
+    config: PrivateConfig,
+    source_model: ArtifactRef,
+    target_model: ArtifactRef,
+    source: ArtifactRef,
+    target: ArtifactRef,
+    split: ArtifactRef,
+) -> ArtifactRef:
+    """The line from source to target biases, and what the whole run told of a user.
+
+    Raises:
+        ValueError: the releases on record tell more than the run was allowed.
+    """
+    # torch is imported only by runs that train
+    import torch
+
+    from metaem_core.methods.private_metaem import private_mapping, releases
+    from metaem_core.models.mapping import map_users
+    from tasks.models import read_noisy_items, read_user_vectors, write_mapping
+    from tasks.training import write_curve
+
+    source_domain, target_domain = read_domain(store, source), read_domain(store, target)
+    roles = read_split(store, split)
+    pair = domain_pair(source_domain, target_domain, roles)
+    profiles, items = (
+        read_user_vectors(store, source_model),
+        read_noisy_items(store, target_model, ITEMS),
+    )
+    made = releases(config, "mapping")
+    theta = private_mapping(profiles, items, pair, config, made)
+    before = [each for ref in (source_model, target_model) for each in _read_releases(store, ref)]
+    account = _account(config, [*before, *made.made])
+    shared = pl.concat([roles.train, roles.validation, roles.cold]).sort()
+    mapped = map_users(theta, profiles[torch.from_numpy(source_domain.users(shared))])
+    with store.draft() as draft:
+        write_mapping(draft, theta, shared, mapped)
+        write_curve(draft, [])
+        _write_releases(draft, made.made)
+        draft.write_json(ACCOUNT, account)
+    return draft.ref
+
+
+def account_of(store: Store, mapping: ArtifactRef) -> Account | None:
+    """What the run behind a mapping told of a user; None if no privacy was asked for."""
+    if ACCOUNT not in store.manifest(mapping).files:
+        return None
+    return cast(Account, store.read_json(mapping, ACCOUNT))
+
+
+def _account(config: PrivateConfig, made: "Sequence[Release]") -> Account:
+    from metaem_core.privacy.gaussian import epsilon_by_losses, epsilon_of, mu_of_releases
+
+    if config.unlimited:
+        return Account(epsilon=None, delta=config.delta, spent=None, spent_closed_form=None)
+    exact = epsilon_of(mu_of_releases(made), config.delta)
+    spent = epsilon_by_losses(made, config.delta)
+    if max(spent, exact) > config.epsilon * (1 + 1e-4):
+        raise ValueError(
+            f"the run told epsilon {max(spent, exact):.4f} of a user, and was allowed "
+            f"{config.epsilon:g}: its pretrained domains are of other settings"
+        )
+    return Account(epsilon=config.epsilon, delta=config.delta, spent=spent, spent_closed_form=exact)
+
+
+def _write_releases(draft: Draft, made: "Sequence[Release]") -> None:
+    frame = pl.DataFrame(
+        [tuple(each) for each in made],
+        schema={"release": pl.String, "clip": pl.Float64, "deviation": pl.Float64},
+        orient="row",
+    )
+    draft.write_frame(RELEASES, frame, NoisyReleases)
+
+
+def _read_releases(store: Store, ref: ArtifactRef) -> "list[Release]":
+    from metaem_core.privacy.gaussian import Release
+
+    return [Release(*row) for row in store.read_frame(ref, RELEASES).iter_rows()]
