@@ -21,7 +21,7 @@ from metaem_core.federated.secure_aggregation import Words
 from metaem_core.federated.secure_loop import SecureLoop
 from metaem_core.federated.secure_rounds import HeldUser, SecureServer
 from metaem_core.federated.simulation import DeviceStore
-from metaem_core.methods.private_biases import private_items
+from metaem_core.methods.private_biases import SimulatedSums, domain_sum, private_items
 from metaem_core.methods.private_config import PrivateConfig
 from metaem_core.methods.private_metaem import releases
 from metaem_core.models.domain import DomainModel
@@ -129,7 +129,8 @@ def membership(
     canaries = Canaries.drawn(CANARIES, min(size, ratings.n_items), ratings.n_items, scale, seed)
     among = canaries.among(ratings)
     if private is not None:
-        items = private_items(among, scale, releases(private, "target"))
+        sums = SimulatedSums(partial(domain_sum, among, scale), releases(private, "target"))
+        items = private_items(sums, among.n_items)
         return inferred(canaries, items.bias.astype(np.float32))
     biases = fitted_biases(among)
     return inferred(canaries, biases.item + biases.mean)

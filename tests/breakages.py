@@ -29,6 +29,7 @@ class Breakage:
 
 EQUALITY = "tests/test_federated.py"
 LEAK = "tests/test_leak.py"
+PRIVATE = "tests/test_private.py"
 RESUME = "tests/test_training.py tests/test_kill.py"
 OPTIONS = "tests/test_federated_options.py"
 HIT = "tests/test_caching.py tests/test_artifacts.py"
@@ -207,6 +208,48 @@ BREAKAGES = (
         "def __reduce_ex__(",
         "def _unused(",
         "tests/test_boundary.py",
+    ),
+    Breakage(
+        "private: a user's part of a sum over items is not cut",
+        "metaem_core/methods/private_biases.py",
+        "np.maximum(np.sqrt(squares), longest)[ratings.users]",
+        "np.full_like(squares, longest)[ratings.users]",
+        PRIVATE,
+    ),
+    Breakage(
+        "private: a user's part of the line is not cut",
+        "metaem_core/methods/private_metaem.py",
+        "np.maximum(lengths, longest)",
+        "np.full_like(lengths, longest)",
+        PRIVATE,
+    ),
+    Breakage(
+        "private: noise is narrower than its record",
+        "metaem_core/privacy/gaussian.py",
+        "self.draw.normal(0.0, release.deviation, total.shape)",
+        "self.draw.normal(0.0, release.deviation / 2, total.shape)",
+        PRIVATE,
+    ),
+    Breakage(
+        "private: a release does not count what its share allows",
+        "metaem_core/privacy/gaussian.py",
+        "clip / (self.mu * math.sqrt(share))",
+        "clip / self.mu",
+        PRIVATE,
+    ),
+    Breakage(
+        "private: devices leave their noise away",
+        "metaem_core/federated/noisy_sums.py",
+        "torch.from_numpy(part + noise)",
+        "torch.from_numpy(part + 0 * noise)",
+        PRIVATE,
+    ),
+    Breakage(
+        "private: sums of too few devices are opened",
+        "metaem_core/federated/secure_loop.py",
+        "if len(vectors) < self.least:",
+        "if len(vectors) < 0:",
+        PRIVATE,
     ),
     Breakage(
         "verify on hit: records are trusted",

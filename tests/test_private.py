@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,23 +13,24 @@ from numpy.typing import NDArray
 from test_trivial import planted
 from worlds import planted_ratings, random_ratings
 
+from metaem_core.federated.noisy_sums import NoisyDevice, SecureSums
+from metaem_core.federated.secure_aggregation import TooFewDevices
 from metaem_core.methods.cold_start import cold_predictor
 from metaem_core.methods.private_biases import (
-    LONGEST,
-    OF_MEAN,
-    SHARES,
+    SUMS,
     ItemPart,
     NoisyItems,
+    SimulatedSums,
+    domain_sum,
     item_part,
-    mean_sums,
     private_items,
 )
 from metaem_core.methods.private_config import PrivateConfig
-from metaem_core.methods.private_metaem import LONGEST as LONGEST_LINE
 from metaem_core.methods.private_metaem import SHARES as STAGES
 from metaem_core.methods.private_metaem import (
-    line_sums,
+    line_sum,
     private_domain,
+    private_line,
     private_mapping,
     releases,
 )
@@ -79,9 +81,9 @@ def test_two_accountants_agree_on_all_that_a_run_releases(epsilon: float) -> Non
     made = []
     for part, share in STAGES.items():
         own = releases(config, part)
-        shares = [1.0] if part == "mapping" else SHARES.values()
-        for number, each in enumerate(shares):
-            own.noisy(f"{part} {number}", np.zeros(1), 1.0, each)
+        for name in SUMS:
+            if (name == "line") == (part == "mapping"):
+                own.noisy(name, np.zeros(1), *SUMS[name])
         assert sum(release.mu**2 for release in own.made) == pytest.approx(own.mu**2)
         assert own.mu**2 == pytest.approx(share * mu_of(epsilon, DELTA) ** 2)
         made += own.made
@@ -121,13 +123,6 @@ def extreme(ratings: Ratings) -> Ratings:
     )
 
 
-def a_pair(ratings: Ratings, seed: int) -> tuple[DomainPair, NDArray[np.float64]]:
-    """Ratings as a target whose users are the source's too, and any source biases."""
-    everyone = np.arange(ratings.n_users)
-    biases = np.random.default_rng(seed).normal(0, 2, ratings.n_users)
-    return DomainPair(ratings, ratings, everyone, everyone), biases
-
-
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10**6), st.booleans(), st.floats(-2, 2))
 def test_no_user_changes_a_sum_by_more_than_its_clip(seed: int, wild: bool, mean: float) -> None:
@@ -136,22 +131,19 @@ def test_no_user_changes_a_sum_by_more_than_its_clip(seed: int, wild: bool, mean
     draw = np.random.default_rng(seed)
     known = draw.normal(0, 2, ratings.n_items)
     items = NoisyItems(mean, known, draw.normal(0, 9, 9), draw.uniform(1, 9, 9), 0.5)
-    pair, biases = a_pair(ratings, seed)
+    everyone, biases = np.arange(ratings.n_users), draw.normal(0, 2, ratings.n_users)
+
+    def added(name: str, target: Ratings) -> NDArray[np.float64]:
+        if name != "line":
+            return domain_sum(target, SCALE, name, items)
+        return line_sum(DomainPair(target, target, everyone, everyone), biases, SCALE, name, items)
+
     for user in range(ratings.n_users):
         less = without(ratings, user)
 
-        means = np.subtract(mean_sums(ratings, SCALE), mean_sums(less, SCALE))
-        assert np.linalg.norm(means) <= OF_MEAN * (1 + 1e-9)
-
-        parts = [item_part(each, SCALE, mean, known) for each in (ratings, less)]
-        sums = parts[0].sums(ratings) - parts[1].sums(less)
-        assert np.linalg.norm(sums) <= LONGEST * (1 + 1e-9)
-
-        lines = [
-            line_sums(biases, items, part, replace(pair, target=each), SCALE)
-            for part, each in zip(parts, (ratings, less), strict=True)
-        ]
-        assert np.linalg.norm(lines[0] - lines[1]) <= LONGEST_LINE * (1 + 1e-9)
+        for name, most in SUMS.items():
+            changed = added(name, ratings) - added(name, less)
+            assert np.linalg.norm(changed) <= most.clip * (1 + 1e-9), name
 
 
 def test_clips_are_reached_so_that_no_budget_is_given_away() -> None:
@@ -159,7 +151,7 @@ def test_clips_are_reached_so_that_no_budget_is_given_away() -> None:
     less = without(ratings, 1)
     parts = [item_part(each, SCALE, 0.0, np.zeros(9)) for each in (ratings, less)]
     changed = parts[0].sums(ratings) - parts[1].sums(less)
-    assert np.linalg.norm(changed) == pytest.approx(LONGEST)
+    assert np.linalg.norm(changed) == pytest.approx(SUMS["items, first"].clip)
 
 
 def test_a_bias_without_a_rating_is_that_of_sums_without_its_part() -> None:
@@ -224,11 +216,81 @@ def test_canaries_are_found_without_noise_and_not_with_it() -> None:
 
     def attacked(epsilon: float) -> float:
         config = PrivateConfig(epsilon, DELTA, seed=5)
-        items = private_items(among, SCALE, releases(config, "target"))
+        sums = SimulatedSums(partial(domain_sum, among, SCALE), releases(config, "target"))
+        items = private_items(sums, among.n_items)
         return inferred(canaries, items.bias.astype(np.float32)).auc
 
     assert attacked(math.inf) > 0.7
     assert abs(attacked(1.0) - 0.5) < 0.08  # three deviations of an AUC of 200 against 200 are .087
+
+
+def devices_of(ratings: Ratings, biases: NDArray[np.float64]) -> dict[int, NoisyDevice]:
+    return {
+        user: NoisyDevice(
+            Ratings(
+                np.zeros(int(mine.sum()), np.int64),
+                ratings.items[mine],
+                ratings.values[mine],
+                1,
+                ratings.n_items,
+            ),
+            SCALE,
+            float(biases[user]),
+        )
+        for user in np.unique(ratings.users).tolist()
+        for mine in [ratings.users == user]
+    }
+
+
+def test_devices_that_add_up_under_masks_find_what_the_simulation_finds() -> None:
+    ratings = random_ratings(30, 9, 5.0, seed=6)
+    biases = np.random.default_rng(6).normal(0, 0.5, ratings.n_users)
+    everyone = np.arange(ratings.n_users)
+    pair = DomainPair(ratings, ratings, everyone, everyone)
+
+    def budget() -> Releases:
+        return Releases(math.inf, np.random.default_rng(0))
+
+    simulated = private_items(SimulatedSums(partial(domain_sum, ratings, SCALE), budget()), 9)
+    devices = devices_of(ratings, biases)
+    federated = private_items(SecureSums(devices, budget()), 9)
+    # words are whole multiples of a unit, rounded by chance: 3e-6 with 29 devices
+    for name in ("mean", "first", "total", "weight"):
+        np.testing.assert_allclose(
+            getattr(federated, name), getattr(simulated, name), atol=1e-3, err_msg=name
+        )
+    add = partial(line_sum, pair, biases, SCALE)
+    expected = private_line(SimulatedSums(add, budget()), simulated)
+    found = private_line(SecureSums(devices, budget()), simulated)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("silent", [0, 9])
+def test_the_noise_that_devices_bring_is_enough_even_if_a_third_leaves(silent: int) -> None:
+    ratings = random_ratings(31, 800, 5.0, seed=7)
+    devices = devices_of(ratings, np.zeros(31))
+    leavers = dict.fromkeys(sorted(devices)[:silent], 3)
+    left = ratings.of_users(~np.isin(np.arange(31), list(leavers)))
+    known = NoisyItems(0.3, np.zeros(800), np.zeros(800), np.ones(800), 0.0)
+    sums = SecureSums(devices, Releases(0.05, np.random.default_rng(0)), leavers)
+    noisy, told = sums.ask("items, first", known)
+    noise = (noisy - domain_sum(left, SCALE, "items, first", known)).ravel()
+    brought = told * math.sqrt((len(devices) - silent) / (len(devices) * 2 / 3))
+    assert noise.std() == pytest.approx(brought, rel=0.1)  # of 1,600 numbers: 1.8 % a deviation
+    assert brought >= told
+    assert told == pytest.approx(1 / (0.05 * math.sqrt(0.38)))
+
+
+def test_a_sum_with_too_little_noise_is_never_opened() -> None:
+    ratings = random_ratings(31, 9, 5.0, seed=8)
+    devices = devices_of(ratings, np.zeros(31))
+    sums = SecureSums(
+        devices,
+        Releases(0.5, np.random.default_rng(0)),
+        dict.fromkeys(sorted(devices)[:12], 3),
+    )
+    with pytest.raises(TooFewDevices, match="18 devices sent a vector, at least 20 must"):
+        private_items(sums, 9)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from metaem_core.federated.secure_aggregation import (
     PublicKeys,
     Revealed,
     SecureDevice,
+    TooFewDevices,
     Words,
     opened,
     ring,
@@ -111,11 +112,16 @@ class SecureLoop:
 
     server: SumServer
     users: Mapping[int, SecureUser]
+    least: int = 0  # vectors that must arrive before a sum may be opened
     traffic: list[Traffic] = field(default_factory=list)  # by device of the last round
     vectors: dict[int, Words] = field(default_factory=dict)  # masked, by device, of the last round
 
     def round(self, cohort: list[int], leavers: Mapping[int, int] | None = None) -> RoundStats:
-        """One round of ``cohort``; ``leavers`` fall silent at a passage, 1 to 5."""
+        """One round of ``cohort``; ``leavers`` fall silent at a passage, 1 to 5.
+
+        Raises:
+            TooFewDevices: the round is void.
+        """
         gone = leavers or {}
         size = len(cohort)
         degree = degree_of(size)
@@ -157,6 +163,8 @@ class SecureLoop:
             hidden = told(place, clients[place].masked(for_it, sent, form))
             words = decode(hidden, {"words": (torch.int32, (coding.words,))})["words"]
             vectors[place] = words.numpy().view(np.uint32)
+        if len(vectors) < self.least:
+            raise TooFewDevices(f"{len(vectors)} devices sent a vector, at least {self.least} must")
         revealed = {}
         for place in there(4, vectors):
             here = sorted(taking_part[place] & vectors.keys())

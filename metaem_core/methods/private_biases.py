@@ -7,8 +7,9 @@ units of a quarter of the rating scale around its middle.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,14 +17,26 @@ from metaem_core.bias import damped_mean
 from metaem_core.privacy.gaussian import Doubles, Releases
 from metaem_core.ratings import Ints, Ratings, RatingScale
 
-SHARES = {"mean": 0.05, "items, first": 0.38, "items, again": 0.57}  # of a domain's budget
-LONGEST = 1.0  # what a device adds to a sum over items
-OF_MEAN = math.sqrt(2)  # and to the mean: a number in [-1, 1], and one
 LARGEST = 3.0  # residual
 COUNT = 0.4  # how a rating's presence is weighed against its residual
 USER_DAMPING, ITEM_DAMPING = 5.0, 3.0
 LEAST = 1.0  # weight of an item's raters, whatever noise makes of it
 ITEM_VARIANCE = 0.15  # of true biases, against which noise is weighed
+
+
+class Sum(NamedTuple):
+    """One of the noisy sums of a private run."""
+
+    clip: float  # most that one device's part may measure
+    share: float  # of its stage's budget
+
+
+SUMS = {
+    "mean": Sum(math.sqrt(2), 0.05),  # a number in [-1, 1], and one
+    "items, first": Sum(1.0, 0.38),
+    "items, again": Sum(1.0, 0.57),
+    "line": Sum(3.0, 1.0),  # of the mapping
+}
 
 
 class ItemPart(NamedTuple):
@@ -61,19 +74,46 @@ class NoisyItems:
         return self.first[items] + _shrunk(total, weight, self.deviation)
 
 
-def private_items(ratings: Ratings, scale: RatingScale, releases: Releases) -> NoisyItems:
+class Sums(Protocol):
+    """Whoever can be asked for noisy sums."""
+
+    def ask(self, name: str, known: NoisyItems) -> tuple[Doubles, float]:
+        """One of the ``SUMS`` over devices that are told what is ``known``, and its noise."""
+        ...
+
+
+@dataclass(frozen=True)
+class SimulatedSums:
+    """All devices in one process: their exact sum, and noise on it."""
+
+    add: Callable[[str, NoisyItems], Doubles]
+    releases: Releases
+
+    def ask(self, name: str, known: NoisyItems) -> tuple[Doubles, float]:
+        noisy = self.releases.noisy(name, self.add(name, known), *SUMS[name])
+        return noisy, self.releases.made[-1].deviation
+
+
+def private_items(sums: Sums, n_items: int) -> NoisyItems:
     """Three noisy sums over the users of a domain."""
-    share, count = mean_sums(ratings, scale)
-    noisy = releases.noisy("mean", np.array([share, count]), OF_MEAN, SHARES["mean"])
-    mean = 2 * float(noisy[0]) / max(float(noisy[1]), 1.0)
-    first = _pass(ratings, scale, releases, "items, first", mean, np.zeros(ratings.n_items))
-    return _pass(ratings, scale, releases, "items, again", mean, first.bias)
+    unknown = np.zeros(n_items)
+    (share, count), _ = sums.ask("mean", _before_sums(0.0, unknown))
+    mean = 2 * float(share) / max(float(count), 1.0)
+    first = _pass(sums, "items, first", mean, unknown)
+    return _pass(sums, "items, again", mean, first.bias)
 
 
-def mean_sums(ratings: Ratings, scale: RatingScale) -> tuple[float, int]:
+def domain_sum(ratings: Ratings, scale: RatingScale, name: str, known: NoisyItems) -> Doubles:
+    """What users with these ratings add to a sum over a domain, one of them or all."""
+    if name == "mean":
+        return mean_sums(ratings, scale)
+    return item_part(ratings, scale, known.mean, known.first).sums(ratings)
+
+
+def mean_sums(ratings: Ratings, scale: RatingScale) -> Doubles:
     """The sum of users' mean ratings, the scale's ends being -1 and 1, and how many users rate."""
     means = damped_mean(ratings.users, centred(ratings, scale) / 2, ratings.n_users, 0.0)
-    return float(means.sum()), len(np.unique(ratings.users))
+    return np.array([means.sum(), len(np.unique(ratings.users))])
 
 
 def item_part(ratings: Ratings, scale: RatingScale, mean: float, bias: Doubles) -> ItemPart:
@@ -86,7 +126,8 @@ def item_part(ratings: Ratings, scale: RatingScale, mean: float, bias: Doubles) 
     user = damped_mean(ratings.users, left, ratings.n_users, USER_DAMPING)
     residuals = np.clip(left - user[ratings.users], -LARGEST, LARGEST)
     squares = np.bincount(ratings.users, residuals**2 + COUNT**2, minlength=ratings.n_users)
-    return ItemPart(LONGEST / np.maximum(np.sqrt(squares), LONGEST)[ratings.users], residuals)
+    longest = SUMS["items, first"].clip
+    return ItemPart(longest / np.maximum(np.sqrt(squares), longest)[ratings.users], residuals)
 
 
 def user_biases(ratings: Ratings, scale: RatingScale, items: NoisyItems) -> Doubles:
@@ -106,18 +147,13 @@ def unit(scale: RatingScale) -> float:
     return (scale.high - scale.low) / 4
 
 
-def _pass(
-    ratings: Ratings,
-    scale: RatingScale,
-    releases: Releases,
-    name: str,
-    mean: float,
-    bias: Doubles,
-) -> NoisyItems:
-    sums = item_part(ratings, scale, mean, bias).sums(ratings)
-    total, count = releases.noisy(name, sums, LONGEST, SHARES[name])
-    weight = np.maximum(count / COUNT, LEAST)
-    return NoisyItems(mean, bias, total, weight, releases.made[-1].deviation)
+def _pass(sums: Sums, name: str, mean: float, bias: Doubles) -> NoisyItems:
+    (total, count), deviation = sums.ask(name, _before_sums(mean, bias))
+    return NoisyItems(mean, bias, total, np.maximum(count / COUNT, LEAST), deviation)
+
+
+def _before_sums(mean: float, bias: Doubles) -> NoisyItems:
+    return NoisyItems(mean, bias, np.zeros_like(bias), np.full_like(bias, LEAST), 0.0)
 
 
 def _shrunk(total: Doubles, weight: Doubles, deviation: float) -> Doubles:

@@ -6,6 +6,7 @@ any noise they are worth less than what noise on the items' biases costs (docs/p
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +15,14 @@ from torch import Tensor
 
 from metaem_core.methods.bias_transfer import overlap_ratings
 from metaem_core.methods.private_biases import (
+    LARGEST,
+    SUMS,
     ItemPart,
     NoisyItems,
+    SimulatedSums,
+    Sums,
     centred,
+    domain_sum,
     item_part,
     private_items,
     unit,
@@ -30,8 +36,6 @@ from metaem_core.privacy.gaussian import Doubles, Releases, mu_of
 from metaem_core.ratings import Ratings, RatingScale
 
 SHARES = {"source": 0.05, "target": 0.8, "mapping": 0.15}  # of a run's budget
-LONGEST = 3.0  # a user's products in the mapping's sum
-LARGEST = 3.0  # residual
 WIDTH = 0.5  # a usual user bias
 SLOPE = 0.6  # the mapping's before any ratings are seen
 PULL = 6.0  # towards it, in deviations of the noise
@@ -68,7 +72,8 @@ def private_domain(
             f"delta {config.delta:g} must be below one over the users, here "
             f"{1 / ratings.n_users:.1g}: it is the share of them that may be told of in full"
         )
-    items = private_items(ratings, config.scale, made)
+    sums = SimulatedSums(partial(domain_sum, ratings, config.scale), made)
+    items = private_items(sums, ratings.n_items)
     users = user_biases(ratings, config.scale, items)
     one = unit(config.scale)
     middle = (config.scale.low + config.scale.high) / 2
@@ -98,42 +103,36 @@ def private_mapping(
         items: of the target.
     """
     one = unit(config.scale)
-    part = item_part(pair.target, config.scale, items.mean, items.first)
     source = profiles[:, 1].double().numpy() / one
-    line = private_line(source, items, part, pair, config.scale, made)
+    add = partial(line_sum, pair, source, config.scale)
+    line = private_line(SimulatedSums(add, made), items)
     weight = torch.tensor([[0.0, 0.0], [0.0, line.slope]])
     constant = torch.tensor([0.0, one * line.constant])
     nothing = torch.zeros(2, 2), torch.zeros(2)
     return torch.zeros(2), torch.ones(2), weight, constant, torch.zeros(2), *nothing
 
 
-def private_line(
-    source: Doubles,
-    items: NoisyItems,
-    part: ItemPart,
-    pair: DomainPair,
-    scale: RatingScale,
-    made: Releases,
-) -> Line:
+def private_line(sums: Sums, items: NoisyItems) -> Line:
     """A ridge through one noisy sum of products over the training overlap's devices."""
-    noisy = made.noisy("line", line_sums(source, items, part, pair, scale), LONGEST, 1.0)
+    noisy, deviation = sums.ask("line", items)
     square = np.array([[noisy[0], noisy[1]], [noisy[1], noisy[2]]])
     values, directions = np.linalg.eigh(square)
     square = directions * np.maximum(values, 0) @ directions.T  # as sums of squares are
-    pull = PULL * made.made[-1].deviation + 0.01
+    pull = PULL * deviation + 0.01
     before = np.array([0.0, SLOPE * WIDTH])
     found = np.linalg.solve(square + pull * np.eye(2), noisy[3:] + pull * before)
     return Line(float(found[0]), float(found[1]) / WIDTH)
 
 
-def line_sums(
-    source: Doubles, items: NoisyItems, part: ItemPart, pair: DomainPair, scale: RatingScale
+def line_sum(
+    pair: DomainPair, source: Doubles, scale: RatingScale, name: str, items: NoisyItems
 ) -> Doubles:
     """Sums over the overlap's devices of 1, x, x^2, y and x y, each device's part cut in length.
 
-    ``x`` is a user's bias in the source, ``y`` what a target rating leaves of its item's bias
-    without it; a device adds up its ratings and divides by the root of their number.
+    ``x`` is a user's bias in the ``source`` (m_s,), ``y`` what a target rating leaves of its item's
+    bias without it; a device adds up its ratings and divides by the root of their number.
     """
+    part = item_part(pair.target, scale, items.mean, items.first)
     overlap, persons = overlap_ratings(pair)
     mine = np.isin(pair.target.users, pair.train_target)
     own = ItemPart(part.weights[mine], part.residuals[mine])
@@ -144,7 +143,8 @@ def line_sums(
     sums = np.stack([np.bincount(overlap.users, each, len(count)) for each in products])
     added = sums / np.sqrt(np.maximum(count, 1))
     lengths = np.sqrt((added**2).sum(0))
-    return np.asarray((added * (LONGEST / np.maximum(lengths, LONGEST))).sum(1))
+    longest = SUMS[name].clip
+    return np.asarray((added * (longest / np.maximum(lengths, longest))).sum(1))
 
 
 def _single(values: Doubles) -> Tensor:

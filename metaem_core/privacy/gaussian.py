@@ -40,16 +40,24 @@ class Releases:
     made: list[Release] = field(default_factory=list)
 
     def noisy(self, name: str, total: Doubles, clip: float, share: float) -> Doubles:
-        """``total`` with noise worth ``share`` of the stage's squared mu.
+        """``total``, a sum over users none of whom added a vector longer than ``clip``, with noise.
 
-        Args:
-            total: a sum over users, none of whom added a vector longer than ``clip``.
+        Its worth is ``share`` of the stage's squared mu.
+        """
+        release = self.record(name, clip, share)
+        return total + self.draw.normal(0.0, release.deviation, total.shape)
+
+    def record(self, name: str, clip: float, share: float) -> Release:
+        """A release that is made from here on, with the noise that it must have.
+
+        Raises:
+            ValueError: more than the stage may tell.
         """
         release = Release(name, clip, clip / (self.mu * math.sqrt(share)))
-        self.made.append(release)
-        if mu_of_releases(self.made) > self.mu * (1 + 1e-9):
+        if mu_of_releases([*self.made, release]) > self.mu * (1 + 1e-9):
             raise ValueError(f"release {name!r} spends more than the budget of its stage")
-        return total + self.draw.normal(0.0, release.deviation, total.shape)
+        self.made.append(release)
+        return release
 
 
 def mu_of_releases(releases: Sequence[Release]) -> float:
