@@ -44,10 +44,10 @@ def simulate(devices: int, rounds: int) -> dict[str, float]:
     config = PretrainConfig()
     training = Pretraining(config, ratings).training
     order = cohorts(training.users, config.cohort_size, torch.Generator().manual_seed(1))
-    run_round(training.server, training.backend, order[0])
+    run_round(training.rounds.server, training.rounds.backend, order[0])
     begin = time.perf_counter()
     for cohort in order[1 : rounds + 1]:
-        run_round(training.server, training.backend, cohort)
+        run_round(training.rounds.server, training.rounds.backend, cohort)
     seconds = (time.perf_counter() - begin) / rounds
     memory = psutil.Process().memory_info()
     return {

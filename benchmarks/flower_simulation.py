@@ -117,7 +117,7 @@ class FlowerBackend:
 
 def timed(backend: Backend, ratings: Ratings, rounds: int) -> tuple[float, Tensor]:
     """Rounds a second, of the median of ``rounds``, and V^c after them."""
-    server = Pretraining(CONFIG, ratings).training.server
+    server = Pretraining(CONFIG, ratings).training.rounds.server
     everyone = torch.arange(ratings.n_users)
     took = []
     for _ in range(rounds + 1):

@@ -74,7 +74,7 @@ def measure(ratings: Ratings, threads: int, cohort: int, blocks: int) -> tuple[f
     torch.set_num_threads(threads)
     config = PretrainConfig(epochs=1, cohort_size=cohort)
     stage = Pretraining(config, ratings)
-    server, backend = stage.training.server, stage.training.backend
+    server, backend = stage.training.rounds.server, stage.training.rounds.backend
     order = cohorts(stage.training.users, config.cohort_size, torch.Generator().manual_seed(1))
     sizes, ours, bare = [], [], []
     for block in range(blocks + 1):

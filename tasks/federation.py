@@ -136,7 +136,7 @@ class Job:
             raise ValueError("no device within reach has ratings to train on")
         schedule = Schedule(config.cohort_size, config.epochs, config.patience, config.seed)
         training = Training(
-            rounds, rounds, users, schedule, live_tensors(model), lambda: rounds.validate(members)
+            rounds, users, schedule, live_tensors(model), lambda: rounds.validate(members)
         )
         if (saved := self.checkpoint.load()) is not None:
             training.load(saved[1])

@@ -128,8 +128,8 @@ BREAKAGES = (
     Breakage(
         "resume: the stopping rule forgets the best epoch",
         "metaem_core/federated/training.py",
-        "**self.backend.state(), **self.best.state()}",
-        "**self.backend.state()}",
+        "**self.rounds.state(), **self.best.state()}",
+        "**self.rounds.state()}",
         RESUME,
     ),
     Breakage(

@@ -39,9 +39,9 @@ def worst_error(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> float:
 
 def round_gradients(stage: Pretraining, backend: Backend) -> tuple[Tensor, ...]:
     rows = backend.rows(COHORT)
-    download = stage.training.server.download(COHORT, rows)
+    download = stage.training.rounds.server.download(COHORT, rows)
     upload = backend.gather(download, COHORT, rows)
-    gradients = stage.training.server.gradients(download, upload)
+    gradients = stage.training.rounds.server.gradients(download, upload)
     items = torch.zeros(RATINGS.n_items, stage.config.common_size, dtype=stage.dtype)
     items[rows] = gradients.items
     return gradients.users, items, *gradients.networks
@@ -141,7 +141,7 @@ def test_cohort_equals_device_by_device_with_personal_towers(dtype: torch.dtype)
     answers = []
     for backend in (CohortSimulation(RATINGS, dtype), DeviceLoop(RATINGS, dtype)):
         rows = backend.rows(COHORT)
-        download = stage.training.server.download(COHORT, rows).replaced({"item_tower": own})
+        download = stage.training.rounds.server.download(COHORT, rows).replaced({"item_tower": own})
         upload = backend.gather(download, COHORT, rows)
         items = torch.zeros(RATINGS.n_items, stage.config.common_size, dtype=dtype)
         items[rows] = upload.gradients["common_items"][0]
@@ -152,11 +152,11 @@ def test_cohort_equals_device_by_device_with_personal_towers(dtype: torch.dtype)
 
 def test_personal_towers_stay_on_their_devices() -> None:
     stage = pretraining(torch.float32, item_tower="personal", epochs=1)
-    towers = stage.training.backend
+    towers = stage.training.rounds.backend
     assert isinstance(towers, PersonalTowers)
     server_copy = [p.clone() for p in stage._model.item_tower]
     rows = towers.rows(COHORT)
-    upload = towers.gather(stage.training.server.download(COHORT, rows), COHORT, rows)
+    upload = towers.gather(stage.training.rounds.server.download(COHORT, rows), COHORT, rows)
     assert "item_tower" not in upload.gradients
     for table, start in zip(towers.optimizers, server_copy, strict=True):
         moved = (table.table != start).flatten(1).any(1)
@@ -168,7 +168,7 @@ def test_an_upload_holds_gradients_of_what_was_downloaded_and_nothing_else() -> 
     stage = pretraining(torch.float32)
     backend = CohortSimulation(RATINGS, torch.float32)
     rows = backend.rows(COHORT)
-    download = stage.training.server.download(COHORT, rows)
+    download = stage.training.rounds.server.download(COHORT, rows)
     upload = backend.gather(download, COHORT, rows)
     assert upload.gradients.keys() == download.trained
     for name, gradient in upload.gradients.items():
@@ -178,7 +178,7 @@ def test_an_upload_holds_gradients_of_what_was_downloaded_and_nothing_else() -> 
 def test_a_phone_is_a_cohort_of_one() -> None:
     stage = pretraining(torch.float64)
     everything = torch.arange(RATINGS.n_items)
-    phone = stage.training.server.download(torch.tensor([8]), everything)
+    phone = stage.training.rounds.server.download(torch.tensor([8]), everything)
     mine = RATINGS.users == 8
     items = torch.from_numpy(RATINGS.items[mine])
     values = torch.from_numpy(RATINGS.values[mine]).double()

@@ -60,7 +60,7 @@ def test_metamfs_factorisation_shrinks_the_item_table_and_predicts() -> None:
     sizes, errors = [], []
     for config in (chosen(), chosen("common_size=8", "private_size=32")):
         work, everything = trained(config, PLANTED), torch.arange(PLANTED.n_items)
-        download = work.training.server.download(torch.arange(3), everything)
+        download = work.training.rounds.server.download(torch.arange(3), everything)
         assert download.user_vectors.shape == (3, 32 + 3)
         assert download.private_items[0].numel() == 8 * 32
         sizes.append(download.common_items.numel())
@@ -84,7 +84,11 @@ def test_a_domain_of_unequal_widths_survives_its_artifact(store: Store) -> None:
 
 def touched(work: Pretraining, user: int) -> set[int]:
     """The items whose gradient a device's upload does not leave at zero."""
-    server, backend, cohort = work.training.server, work.training.backend, torch.tensor([user])
+    server, backend, cohort = (
+        work.training.rounds.server,
+        work.training.rounds.backend,
+        torch.tensor([user]),
+    )
     rows = backend.rows(cohort)
     upload = backend.gather(server.download(cohort, rows), cohort, rows)
     moved = upload.gradients["common_items"][0].abs().sum(1) > 0
@@ -161,7 +165,7 @@ def test_users_out_of_a_round_follow_those_of_their_cluster() -> None:
 
 def first_epoch(work: Pretraining, watched: pytest.MonkeyPatch) -> tuple[list[Tensor], Tensor]:
     """The cohorts whose devices were asked, and which users' rows the first of them moved (m,)."""
-    backend, table = work.training.backend, work.training.server.users.table
+    backend, table = work.training.rounds.backend, work.training.rounds.server.users.table
     start, gather, asked, moved = table.clone(), backend.gather, [], []
 
     def ask(download: Download, cohort: Tensor, rows: Tensor) -> Upload:
@@ -176,7 +180,7 @@ def first_epoch(work: Pretraining, watched: pytest.MonkeyPatch) -> tuple[list[Te
 
 def test_with_clusters_rounds_are_fedfasts(monkeypatch: pytest.MonkeyPatch) -> None:
     work = Pretraining(chosen("clusters=4", "cohort_size=30"), RATINGS)
-    table, users = work.training.server.users.table, work.training.users
+    table, users = work.training.rounds.server.users.table, work.training.users
     assert len(users) < len(table)  # some only sit there, such as cold users
     group = torch.full((len(table),), -1)
     group[users] = k_means(table[users], 4)
@@ -195,9 +199,9 @@ def test_the_discount_scales_what_followers_take_over(monkeypatch: pytest.Monkey
     lengths = []
     for discount in (0.2, 0.4):
         work = Pretraining(chosen("clusters=4", f"discount={discount}"), RATINGS)
-        start = work.training.server.users.table.clone()
+        start = work.training.rounds.server.users.table.clone()
         first_epoch(work, monkeypatch)  # all of them in one cohort, but user 0, who rated nothing
-        lengths.append(float((work.training.server.users.table - start)[0].norm()))
+        lengths.append(float((work.training.rounds.server.users.table - start)[0].norm()))
     assert lengths[1] == pytest.approx(2 * lengths[0], rel=1e-4)
 
 

@@ -38,14 +38,14 @@ def stage(loss: str, centred: bool = True) -> tuple[Mapping, Tensor, DomainModel
     config = MappingConfig(hidden_size=12, loss=loss)  # type: ignore[arg-type]
     nobody = Queries(TRAIN_SOURCE[:1], np.zeros(1, dtype=np.int64), np.ones(1, np.float32))
     work = Mapping(config, 1e-3, vectors, model, pair, nobody)
-    for i, parameter in enumerate(work.training.server.network):  # leave the special start
+    for i, parameter in enumerate(work.training.rounds.server.network):  # leave the special start
         noise = torch.randn(parameter.shape, generator=draw, dtype=torch.float64)
         parameter.data += 0.3 * noise * (i + 1)
     return work, vectors, model
 
 
 def federated_gradient(work: Mapping) -> tuple[Tensor, ...]:
-    server, backend = work.training.server, work.training.backend
+    server, backend = work.training.rounds.server, work.training.rounds.backend
     assert isinstance(server, MappingServer)
     rows = backend.rows(COHORT)
     download = server.download(COHORT, rows)
@@ -62,7 +62,7 @@ def module(parameters: tuple[Tensor, ...]) -> Sequential:
 
 
 def mapped(work: Mapping, network: Sequential, vector: Tensor) -> Tensor:
-    centre, scale, weight, constant, gain = work.training.server.start
+    centre, scale, weight, constant, gain = work.training.rounds.server.start
     x = (vector - centre) * scale
     return weight @ x + constant + gain * network(x)
 
@@ -71,7 +71,7 @@ def mapped(work: Mapping, network: Sequential, vector: Tensor) -> Tensor:
 def test_task_gradient_equals_central_autograd(centred: bool) -> None:
     """Eqs. 11, 13 and 14 rating by rating, with V^p made from the mapped vector."""
     work, vectors, model = stage("task", centred)
-    network = module(work.training.server.network)
+    network = module(work.training.rounds.server.network)
     meta, tower = module(model.meta_network), module(model.item_tower)
     source_of = dict(zip(TRAIN_TARGET.tolist(), TRAIN_SOURCE.tolist(), strict=True))
     errors = []
@@ -90,7 +90,7 @@ def test_task_gradient_equals_central_autograd(centred: bool) -> None:
 def test_distance_gradient_equals_central_autograd() -> None:
     """Eq. 12 with the target's own vector of the same person."""
     work, vectors, model = stage("distance")
-    network = module(work.training.server.network)
+    network = module(work.training.rounds.server.network)
     source_of = dict(zip(TRAIN_TARGET.tolist(), TRAIN_SOURCE.tolist(), strict=True))
     goal = model.embed_users(torch.arange(TARGET.n_users))
     distances = [

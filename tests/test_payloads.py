@@ -93,11 +93,13 @@ def test_an_epochs_bytes_are_those_of_its_devices() -> None:
         stage = pretraining(torch.float32, payload=payload)
         everyone = stage.training.users
         layout = payload_of(payload, torch.Generator())
-        seen = stage.training.backend.devices  # what is left of the ratings after the holdout
+        seen = (
+            stage.training.rounds.backend.devices
+        )  # what is left of the ratings after the holdout
         loop = MessageLoop(RATINGS, torch.float32, layout)
         loop.devices = seen
         rows = loop.rows(everyone)
-        loop.gather(stage.training.server.download(everyone, rows), everyone, rows)
+        loop.gather(stage.training.rounds.server.download(everyone, rows), everyone, rows)
         assert stage.traffic().down == sum(each.down for each in loop.traffic)
         assert stage.traffic().up == sum(each.up for each in loop.traffic)
 
@@ -150,13 +152,13 @@ def test_a_layout_carries_the_bytes_of_what_it_says() -> None:
     }
     for payload, (down, up) in expected.items():
         loop = MessageLoop(RATINGS, torch.float64, payload)
-        download = stage.training.server.download(device, loop.rows(device))
+        download = stage.training.rounds.server.download(device, loop.rows(device))
         loop.gather(download, device, loop.rows(device))
         (traffic,) = loop.traffic
         assert 8 * down - 8 < traffic.down < 8 * down + 2000
         assert 8 * up < traffic.up < 8 * up + 2000
     loop = MessageLoop(RATINGS, torch.float64, RowsPayload(torch.Generator()))
-    download = stage.training.server.download(device, loop.rows(device))
+    download = stage.training.rounds.server.download(device, loop.rows(device))
     loop.gather(download, device, loop.rows(device))
     (traffic,) = loop.traffic
     assert traffic.down < count * (k_p + 8 + 8 * 4) + tower + 8 * (k + 3 + 24 + 24 + k) + 3000
@@ -177,7 +179,7 @@ def test_costs_are_those_of_rounds_that_were_run(way: Mode, options: dict[str, o
     device = torch.tensor([8])
     loop = MessageLoop(RATINGS, torch.float32, payload_of(way, torch.Generator()))
     rows = loop.rows(device)
-    loop.gather(stage.training.server.download(device, rows), device, rows)
+    loop.gather(stage.training.rounds.server.download(device, rows), device, rows)
     count = int((RATINGS.users == 8).sum())
     asked = count if way == "rows" else RATINGS.n_items
     assert loop.traffic == [exchanged(way, asked, stage.config)]

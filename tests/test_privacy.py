@@ -40,7 +40,7 @@ def devices() -> list[tuple[torch.Tensor, torch.Tensor]]:
 def leak(read: Callable[..., Reading], **options: object) -> Leak:
     stage = pretraining(torch.float32, init_std=0.5, **options)
     everything = torch.arange(RATINGS.n_items)
-    downloads = stage.training.server.download(torch.tensor(DEVICES), everything)
+    downloads = stage.training.rounds.server.download(torch.tensor(DEVICES), everything)
     truths = devices()
     readings = [read(downloads.of_device(place), *truth) for place, truth in enumerate(truths)]
     return Leak.of(readings, truths, RatingScale())

@@ -38,10 +38,10 @@ COHORTS = [EVERYONE[:16], EVERYONE[10:30], EVERYONE[:16]]
 
 def secured(stage: Pretraining) -> SecureLoop:
     """The same start, with every user vector on its device."""
-    server, model = stage.training.server, stage._model
+    server, model = stage.training.rounds.server, stage._model
     assert isinstance(server.users, RowNewton)
     assert isinstance(server.items, RowNewton)
-    held = stage.training.backend.devices
+    held = stage.training.rounds.backend.devices
     users = {
         user: HeldUser(user, model, server.users, *held.of_device(user))
         for user in stage.training.users.tolist()
@@ -59,7 +59,9 @@ def test_secure_training_is_open_training(options: dict[str, object]) -> None:
     loop = secured(secret)
     start = {name: tensor.clone() for name, tensor in loop.server.model.tensors().items()}
     for cohort in COHORTS:
-        seen = run_round(public.training.server, public.training.backend, torch.tensor(cohort))
+        seen = run_round(
+            public.training.rounds.server, public.training.rounds.backend, torch.tensor(cohort)
+        )
         told = loop.round(cohort)
         assert told.n_ratings == seen.n_ratings
         assert told.squared_error == pytest.approx(seen.squared_error, rel=1e-5)
@@ -80,7 +82,9 @@ def test_who_leaves_is_not_in_the_sum_and_who_leaves_last_does_not_move() -> Non
     leavers = dict(zip(cohort, (1, 2, 3, 4, 5), strict=False))
     stayed = [user for user in cohort if leavers.get(user, 6) > 3]
     before = {user: loop.users[user].vector.clone() for user in cohort}
-    seen = run_round(public.training.server, public.training.backend, torch.tensor(stayed))
+    seen = run_round(
+        public.training.rounds.server, public.training.rounds.backend, torch.tensor(stayed)
+    )
     assert loop.round(cohort, leavers).n_ratings == seen.n_ratings
     assert torch.allclose(loop.server.model.common_items, public._model.common_items, atol=1e-5)
     moved = {user for user in cohort if not torch.equal(before[user], loop.users[user].vector)}
@@ -167,7 +171,7 @@ def test_secure_mapping_is_open_mapping(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(secure_rounds, "LIMIT", 4096.0)  # this world's gradients are long
     public, _, model = stage("task")
     secret, _, _ = stage("task")
-    server, backend = secret.training.server, public.training.backend
+    server, backend = secret.training.rounds.server, public.training.rounds.backend
     assert isinstance(server, MappingServer)
     start, network = server.start, tuple(part.detach() for part in server.network)
     before = [part.clone() for part in network]
@@ -180,10 +184,12 @@ def test_secure_mapping_is_open_mapping(monkeypatch: pytest.MonkeyPatch) -> None
     }
     loop = SecureLoop(SecureMappingServer(start, network, none, server.nets), users)
     for cohort in ([1, 5, 8, 20, 33], [5, 8, 20, 41, 50], [1, 5, 8, 20, 33]):
-        seen = run_round(public.training.server, backend, torch.tensor(cohort))
+        seen = run_round(public.training.rounds.server, backend, torch.tensor(cohort))
         told = loop.round(cohort)
         assert told.squared_error == pytest.approx(seen.squared_error, rel=1e-5)
-    for ours, theirs, was in zip(network, public.training.server.network, before, strict=True):
+    for ours, theirs, was in zip(
+        network, public.training.rounds.server.network, before, strict=True
+    ):
         moved = (ours - was).flatten(), (theirs - was).flatten()
         assert torch.cosine_similarity(*moved, dim=0) > 0.999
     assert not hasattr(loop.server, "sources")

@@ -11,6 +11,7 @@ from metaem_core.federated.collection import Collection, RoundVoid
 from metaem_core.federated.device import predict
 from metaem_core.federated.payloads import Payload
 from metaem_core.federated.protocol import Download, Upload
+from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.server import PretrainServer
 from metaem_core.federated.training import Errors
 from metaem_core.federated.wire import BadMessage, Contract, Message, contract_of, decode, encode
@@ -49,7 +50,7 @@ class Rules(NamedTuple):
 
 
 class RemoteRounds:
-    """Server and backend in one: what it sends, whom it hears, and the step that follows."""
+    """What a server sends, whom it hears, and the step that follows."""
 
     def __init__(
         self,
@@ -69,30 +70,26 @@ class RemoteRounds:
         # bytes of messages, down and up
         self.trained, self.evaluated = (torch.zeros(2, dtype=torch.long) for _ in range(2))
         self.refused: list[str] = []  # answers that were left out, in words
-        self._answered = torch.tensor([], dtype=torch.long)
+        self._everything = torch.arange(len(server.model.common_items))
 
-    def rows(self, cohort: Tensor) -> Tensor:
-        return torch.arange(len(self.server.model.common_items))
-
-    def download(self, cohort: Tensor, rows: Tensor) -> Download:
-        return self.server.download(cohort, rows)
-
-    def gather(self, download: Download, cohort: Tensor, rows: Tensor) -> Upload:
-        """Send, and wait until all answered or the link gives up.
+    def round(self, cohort: Tensor) -> RoundStats:
+        """Send, wait until all answered or the link gives up, and step by those who answered.
 
         Raises:
             RoundVoid: no quorum, several times; nothing was changed.
         """
+        download = self.server.download(cohort, self._everything)
         for attempt in range(ATTEMPTS):
             try:
-                self._answered, upload = self._round(download, cohort)
+                answered, upload = self._gathered(download, cohort)
                 break
             except RoundVoid:
                 if attempt == ATTEMPTS - 1:
                     raise
-        return upload
+        self._step(download, upload, cohort, answered)
+        return RoundStats(upload.squared_error, upload.n_ratings)
 
-    def _round(self, download: Download, cohort: Tensor) -> tuple[Tensor, Upload]:
+    def _gathered(self, download: Download, cohort: Tensor) -> tuple[Tensor, Upload]:
         self.number += 1  # what still comes of an earlier attempt is another round's
         number, devices = int(self.number), cohort.tolist()
         sent = {device: download.of_device(place) for place, device in enumerate(devices)}
@@ -107,14 +104,14 @@ class RemoteRounds:
         self.trained += torch.tensor([down, up])
         return open_.close(self._rules.quorum)
 
-    def apply(self, download: Download, upload: Upload, cohort: Tensor, rows: Tensor) -> None:
-        """The step of those who answered; of the others nothing is known and nothing moves."""
-        if len(self._answered) < len(cohort):
-            download = self.server.download(self._answered, rows)
+    def _step(self, download: Download, upload: Upload, cohort: Tensor, answered: Tensor) -> None:
+        """Of the others nothing is known and nothing moves."""
+        if len(answered) < len(cohort):
+            download = self.server.download(answered, self._everything)
         (items,) = upload.gradients["common_items"]
         touched = items.any(1).nonzero().flatten()  # rows that nobody rated do not move
         found = {**upload.gradients, "common_items": (items.index_select(0, touched),)}
-        self.server.apply(download, replace(upload, gradients=found), self._answered, touched)
+        self.server.apply(download, replace(upload, gradients=found), answered, touched)
 
     def validate(self, users: Tensor) -> Errors:
         """Errors on the ratings that the devices of ``users`` keep out of training.
@@ -123,7 +120,7 @@ class RemoteRounds:
             RoundVoid: no quorum, several times.
             ValueError: none of them keeps any.
         """
-        download = self.server.download(users, self.rows(users))
+        download = self.server.download(users, self._everything)
         messages = {
             device: encode(self._payload.pack(download.of_device(place)))
             for place, device in enumerate(users.tolist())

@@ -1,6 +1,6 @@
 """The one training loop: Algorithm 1 lines 2-13 and Algorithm 2 lines 2-10."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,7 +62,27 @@ def run_round(server: Server, backend: Backend, cohort: Tensor) -> RoundStats:
     return RoundStats(upload.squared_error, upload.n_ratings)
 
 
-def run_epoch(server: Server, backend: Backend, drawn: Iterable[Tensor]) -> Iterator[RoundStats]:
-    """One round a cohort."""
-    for cohort in drawn:
-        yield run_round(server, backend, cohort)
+class Rounds(Protocol):
+    """Whatever can train a round at a time."""
+
+    def round(self, cohort: Tensor) -> RoundStats:
+        """One round of the devices ``cohort`` (S,), ascending."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that a round changes, by name."""
+        ...
+
+
+@dataclass(frozen=True)
+class SimulatedRounds:
+    """Server and devices in one process."""
+
+    server: Server
+    backend: Backend
+
+    def round(self, cohort: Tensor) -> RoundStats:
+        return run_round(self.server, self.backend, cohort)
+
+    def state(self) -> dict[str, Tensor]:
+        return {**self.server.state(), **self.backend.state()}

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.federated.optimizers import restore
-from metaem_core.federated.rounds import Draw, RoundStats, Server, cohorts, run_epoch
-from metaem_core.federated.simulation import Backend
+from metaem_core.federated.rounds import Draw, Rounds, RoundStats, cohorts
 from metaem_core.federated.stopping import BestEpoch
 from metaem_core.metrics import mae, rmse
 from metaem_core.ratings import Floats, RatingScale
@@ -49,19 +48,18 @@ class Divergence(ValueError):
 
 
 class Training:
-    """A server, its backend and the stopping rule; everything that a checkpoint must hold."""
+    """Rounds and the rule that stops them; everything that a checkpoint must hold."""
 
     def __init__(
         self,
-        server: Server,
-        backend: Backend,
+        rounds: Rounds,
         users: Tensor,
         schedule: Schedule,
         live: dict[str, Tensor],
         validate: Callable[[], Errors],
         draw: Draw = cohorts,
     ) -> None:
-        self.server, self.backend, self.users, self.schedule = server, backend, users, schedule
+        self.rounds, self.users, self.schedule = rounds, users, schedule
         self.validate, self.draw = validate, draw
         self.best = BestEpoch(live, schedule.patience)
         self.epoch = torch.tensor(0)
@@ -85,7 +83,8 @@ class Training:
             squared_error, n_ratings = 0.0, 0
             order = torch.Generator().manual_seed(epoch_seed(self.schedule.seed, epoch))
             drawn = self.draw(self.users, self.schedule.cohort_size, order)
-            for done in run_epoch(self.server, self.backend, drawn):
+            for cohort in drawn:
+                done = self.rounds.round(cohort)
                 squared_error += done.squared_error
                 n_ratings += done.n_ratings
                 on_round(done)
@@ -97,7 +96,7 @@ class Training:
 
     def state(self) -> dict[str, Tensor]:
         """Live tensors by name: save them as they are, or :meth:`load` into them."""
-        parts = {**self.server.state(), **self.backend.state(), **self.best.state()}
+        parts = {**self.rounds.state(), **self.best.state()}
         return {"epoch": self.epoch, "curve": self._curve, **parts}
 
     def load(self, saved: dict[str, Tensor]) -> None:

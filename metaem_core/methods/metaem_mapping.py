@@ -6,6 +6,7 @@ from torch import Tensor
 from metaem_core.federated.costs import mapping_traffic
 from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.optimizers import NetworkAdam
+from metaem_core.federated.rounds import SimulatedRounds
 from metaem_core.federated.server import MappingServer
 from metaem_core.federated.simulation import Backend, CohortSimulation, DistanceTarget
 from metaem_core.federated.training import Errors, Schedule, Training, clipped_errors
@@ -49,8 +50,7 @@ class Mapping:
             )
         self._server = MappingServer(start, network, target, sources, nets, by_task)
         self.training = Training(
-            self._server,
-            backend,
+            SimulatedRounds(self._server, backend),
             torch.from_numpy(pair.train_target),
             Schedule(config.cohort_size, config.epochs, config.patience, config.seed),
             {str(i): p for i, p in enumerate(network)},

@@ -18,7 +18,7 @@ from metaem_core.federated.optimizers import (
     TableOptimizer,
 )
 from metaem_core.federated.pseudo_items import with_pseudo_items
-from metaem_core.federated.rounds import Draw, cohorts, whole_cohorts
+from metaem_core.federated.rounds import Draw, SimulatedRounds, cohorts, whole_cohorts
 from metaem_core.federated.server import PretrainServer
 from metaem_core.federated.simulation import CohortSimulation
 from metaem_core.federated.towers import PersonalTowers
@@ -60,8 +60,7 @@ class Pretraining:
         self._seen = _counts(seen)
         server = pretrain_server(config, self._model, *self._seen)
         self.training = Training(
-            server,
-            self._towers or simulation,
+            SimulatedRounds(server, self._towers or simulation),
             users,
             schedule,
             live_tensors(self._model),
