@@ -21,7 +21,15 @@ from metaem_core.federated.costs import received_contract
 from metaem_core.federated.exchange import answered
 from metaem_core.federated.modes import Layout
 from metaem_core.federated.payloads import payload_of
-from metaem_core.federated.remote import OWN, Link, RemoteRounds, Rules, StoredUser, told_errors
+from metaem_core.federated.remote import (
+    OWN,
+    Exchange,
+    Link,
+    RemoteRounds,
+    Rules,
+    StoredUser,
+    told_errors,
+)
 from metaem_core.federated.training import Schedule, Training
 from metaem_core.methods.metaem_pretraining import live_tensors, pretrain_server
 from metaem_core.methods.pretrain_config import PretrainConfig
@@ -129,7 +137,8 @@ class Job:
         payload = payload_of(_layout(config), torch.Generator())
         rules = Rules(about["quorum"], about["largest"])
         of_user = start["of_user"]
-        rounds = RemoteRounds(server, link, payload, rules, of_user, config.scale)
+        exchange = Exchange(link, rules, len(model.common_items), config.scale)
+        rounds = RemoteRounds(server, exchange, payload, of_user)
         members = start["members"][torch.isin(start["members"], torch.tensor(devices))]
         users = members[of_user[members] > 0]
         if not len(users):
@@ -149,10 +158,10 @@ class Job:
         done = Done(
             attempt=about["attempt"],
             devices=len(users),
-            refused=rounds.refused,
+            refused=exchange.refused,
             epochs=int(training.epoch),
-            trained=_way(rounds.trained),
-            evaluated=_way(rounds.evaluated),
+            trained=_way(exchange.trained),
+            evaluated=_way(exchange.evaluated),
         )
         _write(self.folder / "done.json", done)
 

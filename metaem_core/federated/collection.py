@@ -1,13 +1,13 @@
 """What a server takes in during one round over a network, and what it leaves out."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
 
-from metaem_core.federated.payloads import Payload
-from metaem_core.federated.protocol import Download, Upload, combine
-from metaem_core.federated.wire import BadMessage, decode
+from metaem_core.federated.protocol import Upload
+from metaem_core.federated.wire import BadMessage
+
+Read = Callable[[int, bytes], Upload]  # a device's answer; raises BadMessage
 
 
 class RoundVoid(RuntimeError):
@@ -22,33 +22,24 @@ class Collection:
     contract, a gradient whose norm is beyond ``largest``.
     """
 
-    def __init__(
-        self,
-        number: int,
-        sent: Mapping[int, Download],
-        counts: Mapping[int, int],
-        payload: Payload,
-        largest: float,
-    ) -> None:
-        """``sent``: what each device of the round was sent; ``counts``: ratings it trains on."""
-        self.number, self._sent, self._counts = number, sent, counts
-        self._payload, self._largest = payload, largest
+    def __init__(self, number: int, read: Read, counts: Mapping[int, int], largest: float) -> None:
+        """``counts``: the devices of the round, and how many ratings each trains on."""
+        self.number, self._read, self._counts = number, read, counts
+        self._largest = largest
         self._uploads: dict[int, Upload] = {}
 
     def take(self, number: int, device: int, answer: bytes) -> str | None:
         """Take one answer in; returns why not, if not."""
         if number != self.number:
             return f"an answer to round {number} in round {self.number}"
-        if device not in self._sent:
+        if device not in self._counts:
             return f"device {device} is not in round {number}"
         if device in self._uploads:
             return f"device {device} answered before"
-        download = self._sent[device]
         try:
-            message = decode(answer, self._payload.answer_contract(download))
+            upload = self._read(device, answer)
         except BadMessage as error:
             return f"device {device}: {error}"
-        upload = self._payload.gradients(message, download)
         if upload.n_ratings != self._counts[device] or not (
             0 <= upload.squared_error <= upload.n_ratings * self._largest
         ):
@@ -58,20 +49,18 @@ class Collection:
         self._uploads[device] = upload
         return None
 
-    def close(self, quorum: float) -> tuple[Tensor, Upload]:
-        """Who answered, ascending, and their combined upload.
+    def close(self, quorum: float) -> dict[int, Upload]:
+        """Every device's upload, ascending.
 
         Raises:
             RoundVoid: fewer than the share ``quorum`` of the cohort answered.
         """
-        if len(self._uploads) < max(1, quorum * len(self._sent)):
+        if len(self._uploads) < max(1, quorum * len(self._counts)):
             raise RoundVoid(
-                f"round {self.number}: {len(self._uploads)} of {len(self._sent)} devices answered, "
-                f"needs {quorum:.0%}"
+                f"round {self.number}: {len(self._uploads)} of {len(self._counts)} devices "
+                f"answered, needs {quorum:.0%}"
             )
-        answered = sorted(self._uploads)
-        per_device = self._sent[answered[0]].per_device
-        return torch.tensor(answered), combine([self._uploads[d] for d in answered], per_device)
+        return {device: self._uploads[device] for device in sorted(self._uploads)}
 
 
 def _norm(upload: Upload) -> float:

@@ -7,10 +7,10 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from metaem_core.federated.collection import Collection, RoundVoid
+from metaem_core.federated.collection import Collection, Read, RoundVoid
 from metaem_core.federated.device import predict
 from metaem_core.federated.payloads import Payload
-from metaem_core.federated.protocol import Download, Upload
+from metaem_core.federated.protocol import Download, Upload, combine
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.server import PretrainServer
 from metaem_core.federated.training import Errors
@@ -49,82 +49,53 @@ class Rules(NamedTuple):
     largest: float  # norm of a device's gradient beyond which it is left out
 
 
-class RemoteRounds:
-    """What a server sends, whom it hears, and the step that follows."""
+class Exchange:
+    """What a server sends and whom it hears, in rounds and validations; every byte is counted."""
 
-    def __init__(
-        self,
-        server: PretrainServer,
-        link: Link,
-        payload: Payload,
-        rules: Rules,
-        of_user: Tensor,
-        scale: RatingScale,
-    ) -> None:
-        """``of_user`` (m,): how many ratings each device trains on."""
-        if payload.names_items:
-            raise ValueError("over a link a device is sent all items: use product or literal")
-        self.server, self._link, self._payload, self._rules = server, link, payload, rules
-        self._of_user, self._range = of_user, scale.high - scale.low
+    def __init__(self, link: Link, rules: Rules, items: int, scale: RatingScale) -> None:
+        """``items``: of the domain, as many as a device can have rated."""
+        self._link, self._rules, self._items = link, rules, items
+        self._range = scale.high - scale.low
         self.number = torch.tensor(0)
         # bytes of messages, down and up
         self.trained, self.evaluated = (torch.zeros(2, dtype=torch.long) for _ in range(2))
         self.refused: list[str] = []  # answers that were left out, in words
-        self._everything = torch.arange(len(server.model.common_items))
 
-    def round(self, cohort: Tensor) -> RoundStats:
-        """Send, wait until all answered or the link gives up, and step by those who answered.
+    def gathered(
+        self, messages: Mapping[int, bytes], counts: Mapping[int, int], read: Read
+    ) -> dict[int, Upload]:
+        """Send, and wait until all answered or the link gives up; the uploads by device.
+
+        Args:
+            counts: how many ratings each device trains on.
 
         Raises:
-            RoundVoid: no quorum, several times; nothing was changed.
+            RoundVoid: no quorum, several times.
         """
-        download = self.server.download(cohort, self._everything)
         for attempt in range(ATTEMPTS):
+            self.number += 1  # what still comes of an earlier attempt is another round's
+            number = int(self.number)
+            open_ = Collection(number, read, counts, self._rules.largest)
+            down, up = sum(map(len, messages.values())), 0
+            for answer in self._link.train(number, messages):
+                up += len(answer.message)
+                if (why := open_.take(*answer)) is not None:
+                    self.refused.append(why)
+            self.trained += torch.tensor([down, up])
             try:
-                answered, upload = self._gathered(download, cohort)
-                break
+                return open_.close(self._rules.quorum)
             except RoundVoid:
                 if attempt == ATTEMPTS - 1:
                     raise
-        self._step(download, upload, cohort, answered)
-        return RoundStats(upload.squared_error, upload.n_ratings)
+        raise AssertionError("the last attempt either returns or raises")
 
-    def _gathered(self, download: Download, cohort: Tensor) -> tuple[Tensor, Upload]:
-        self.number += 1  # what still comes of an earlier attempt is another round's
-        number, devices = int(self.number), cohort.tolist()
-        sent = {device: download.of_device(place) for place, device in enumerate(devices)}
-        counts = dict(zip(devices, self._of_user[cohort].tolist(), strict=True))
-        open_ = Collection(number, sent, counts, self._payload, self._rules.largest)
-        messages = {device: encode(self._payload.pack(one)) for device, one in sent.items()}
-        down, up = sum(map(len, messages.values())), 0
-        for answer in self._link.train(number, messages):
-            up += len(answer.message)
-            if (why := open_.take(*answer)) is not None:
-                self.refused.append(why)
-        self.trained += torch.tensor([down, up])
-        return open_.close(self._rules.quorum)
-
-    def _step(self, download: Download, upload: Upload, cohort: Tensor, answered: Tensor) -> None:
-        """Of the others nothing is known and nothing moves."""
-        if len(answered) < len(cohort):
-            download = self.server.download(answered, self._everything)
-        (items,) = upload.gradients["common_items"]
-        touched = items.any(1).nonzero().flatten()  # rows that nobody rated do not move
-        found = {**upload.gradients, "common_items": (items.index_select(0, touched),)}
-        self.server.apply(download, replace(upload, gradients=found), answered, touched)
-
-    def validate(self, users: Tensor) -> Errors:
-        """Errors on the ratings that the devices of ``users`` keep out of training.
+    def errors(self, messages: Mapping[int, bytes]) -> Errors:
+        """The errors that devices find on ratings which do not train.
 
         Raises:
             RoundVoid: no quorum, several times.
             ValueError: none of them keeps any.
         """
-        download = self.server.download(users, self._everything)
-        messages = {
-            device: encode(self._payload.pack(download.of_device(place)))
-            for place, device in enumerate(users.tolist())
-        }
         told: dict[int, Tensor] = {}
         for _ in range(ATTEMPTS):
             waiting = {d: message for d, message in messages.items() if d not in told}
@@ -145,16 +116,15 @@ class RemoteRounds:
     def _errors(self, answer: Answer, waiting: Mapping[int, bytes]) -> Tensor | None:
         """A device's sums, if they are such as ratings of this scale can have."""
         try:
-            errors = decode(answer.message, contract_of(_errors(0.0, 0.0, 0)))["errors"]
+            errors = decode(answer.message, contract_of(_told(0.0, 0.0, 0)))["errors"]
         except BadMessage as error:
             self.refused.append(f"device {answer.device}: {error}")
             return None
         absolute, squared, count = errors.tolist()
-        most = len(self.server.model.common_items)
         if (
             answer.device in waiting
             and answer.round == int(self.number)
-            and count in range(most + 1)
+            and count in range(self._items + 1)
             and 0 <= absolute <= count * self._range
             and 0 <= squared <= count * self._range**2
         ):
@@ -163,8 +133,61 @@ class RemoteRounds:
         return None
 
     def state(self) -> dict[str, Tensor]:
-        own = zip(OWN, (self.number, self.trained, self.evaluated), strict=True)
-        return {**self.server.state(), **dict(own)}
+        """What a checkpoint must hold of it."""
+        return dict(zip(OWN, (self.number, self.trained, self.evaluated), strict=True))
+
+
+class RemoteRounds:
+    """Rounds of stage 1: every device is sent its own message, and steps follow who answered."""
+
+    def __init__(
+        self, server: PretrainServer, exchange: Exchange, payload: Payload, of_user: Tensor
+    ) -> None:
+        """``of_user`` (m,): how many ratings each device trains on."""
+        if payload.names_items:
+            raise ValueError("over a link a device is sent all items: use product or literal")
+        self.server, self.exchange = server, exchange
+        self._payload, self._of_user = payload, of_user
+        self._everything = torch.arange(len(server.model.common_items))
+
+    def round(self, cohort: Tensor) -> RoundStats:
+        """Algorithm 1, lines 5-12, for those who answered; nothing of the others moves.
+
+        Raises:
+            RoundVoid: no quorum, several times; nothing was changed.
+        """
+        download = self.server.download(cohort, self._everything)
+        sent = self._sent(download, cohort)
+        contracts = {d: self._payload.answer_contract(one) for d, one in sent.items()}
+
+        def read(device: int, answer: bytes) -> Upload:
+            return self._payload.gradients(decode(answer, contracts[device]), sent[device])
+
+        counts = dict(zip(sent, self._of_user[cohort].tolist(), strict=True))
+        uploads = self.exchange.gathered(self._packed(sent), counts, read)
+        upload = combine([*uploads.values()], download.per_device)
+        answered = torch.tensor([*uploads])
+        if len(answered) < len(cohort):
+            download = self.server.download(answered, self._everything)
+        (items,) = upload.gradients["common_items"]
+        touched = items.any(1).nonzero().flatten()  # rows that nobody rated do not move
+        found = {**upload.gradients, "common_items": (items.index_select(0, touched),)}
+        self.server.apply(download, replace(upload, gradients=found), answered, touched)
+        return RoundStats(upload.squared_error, upload.n_ratings)
+
+    def validate(self, users: Tensor) -> Errors:
+        """Errors on the ratings that the devices of ``users`` keep; raises as Exchange.errors."""
+        download = self.server.download(users, self._everything)
+        return self.exchange.errors(self._packed(self._sent(download, users)))
+
+    def _sent(self, download: Download, devices: Tensor) -> dict[int, Download]:
+        return {d: download.of_device(place) for place, d in enumerate(devices.tolist())}
+
+    def _packed(self, sent: Mapping[int, Download]) -> dict[int, bytes]:
+        return {device: encode(self._payload.pack(one)) for device, one in sent.items()}
+
+    def state(self) -> dict[str, Tensor]:
+        return {**self.server.state(), **self.exchange.state()}
 
 
 @dataclass(frozen=True, repr=False)
@@ -187,10 +210,14 @@ def told_errors(
     """Device: sums of its absolute and squared errors on the ratings it keeps out of training."""
     received = payload.unpack(decode(message, contract), relu_last)
     items, values = own.items[own.held], own.values[own.held]
-    predicted = predict(received, torch.zeros_like(items), items).clamp(scale.low, scale.high)
-    error = predicted - values
-    return encode(_errors(float(error.abs().sum()), float(error.square().sum()), len(items)))
+    return summed_errors(predict(received, torch.zeros_like(items), items), values, scale)
 
 
-def _errors(absolute: float, squared: float, count: int) -> Message:
+def summed_errors(predicted: Tensor, values: Tensor, scale: RatingScale) -> bytes:
+    """Device: what it tells of its errors (R,)."""
+    error = predicted.clamp(scale.low, scale.high) - values
+    return encode(_told(float(error.abs().sum()), float(error.square().sum()), len(values)))
+
+
+def _told(absolute: float, squared: float, count: int) -> Message:
     return {"errors": torch.tensor([absolute, squared, count], dtype=torch.float64)}
