@@ -30,6 +30,8 @@ def check(settings: Settings, *stages: str) -> None:
                 "backend flower takes pretrain.payload literal or product, and neither clusters, "
                 "pseudo_items nor a personal item_tower"
             )
+        if settings.mapping.loss != "task":
+            raise ValueError("backend flower takes mapping.loss task")
     try:
         settings.store.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -23,6 +23,7 @@ from tasks.evaluate import evaluate
 from tasks.factorise import factorise
 from tasks.filter import FilterConfig, filter_ratings
 from tasks.mapping import mapping
+from tasks.mapping_remote import RemoteMappingConfig, mapping_remote
 from tasks.method_names import private_name
 from tasks.origin import origin_digest
 from tasks.pretrain import pretrain
@@ -142,15 +143,29 @@ class Grid:
     def mapping(self) -> None:
         for cell in self.splits:
             models = self.sources[cell[1]], self.targets[cell]
-            self.mappings[cell] = self.mapped(self.settings.mapping, cell, *models)
+            self.mappings[cell] = self.mapped(
+                self.settings.mapping, self.settings.pretrain, cell, *models
+            )
 
     def mapped(
-        self, config: MappingConfig, cell: Cell, source: Run, target: Run, *, how: str = ""
+        self,
+        config: MappingConfig,
+        pretrained: PretrainConfig,
+        cell: Cell,
+        source: Run,
+        target: Run,
+        *,
+        how: str = "",
     ) -> Run:
-        """MetaEM's stage 2."""
+        """MetaEM's stage 2, between domains that were ``pretrained`` so."""
         config = replace(config, scale=self.settings.scale, seed=cell[1])
         where = f"{how}{self.settings.task} {told(*cell)}"
-        return self.submit(mapping, where, config, source, target, *self.pair, self.splits[cell])
+        parts = source, target, *self.pair, self.splits[cell]
+        if self.settings.backend == "simulation":
+            return self.submit(mapping, where, config, *parts)
+        both = replace(pretrained, scale=self.settings.scale, seed=cell[1])
+        remote = RemoteMappingConfig(config, both, *self.settings.domains, dealt(self.store.root))
+        return self.submit(mapping_remote, where, remote, *parts)
 
     def compare(self) -> None:
         """The other methods of Table 3, and MetaEM as printed, where the settings ask for them."""
@@ -163,7 +178,7 @@ class Grid:
         for stage_1, stage_2 in other_metaems(self.settings):
             name = metaem_named(stage_1)
             models = [self.pretrained(stage_1, cell[1], of, f"{name} ") for of in (None, cell)]
-            yield name, self.mapped(stage_2, cell, *models, how=f"{name} ")
+            yield name, self.mapped(stage_2, stage_1, cell, *models, how=f"{name} ")
         for epsilon in self.settings.epsilons:
             yield private_name(epsilon), self._private(cell, epsilon)
 

@@ -20,27 +20,34 @@ def deal(
     """Put the first ``devices`` users of both domains on ``nodes`` nodes; returns how many.
 
     A device has one file a domain, named by its user's number there; whoever had one before has
-    none now.
+    none now. The same once more leaves devices as they are, and what they keep.
     """
+    from tasks.devices import Node
     from tasks.domains import read_domain
-    from tasks.federation import DeviceFolder
 
     folder = store.root / FEDERATION
     domains = [read_domain(store, ref) for ref in refs]
     known = [set(domain.user_ids.to_list()) for domain in domains]
     shared = sorted(set.intersection(*known))[:devices]
+    of = {name: ref.digest for name, ref in zip(names, refs, strict=True)}
+    digest = hashlib.sha256(json.dumps([shared, of]).encode()).hexdigest()
+    whole = {"digest": digest, "domains": of, "nodes": nodes}
+    if (folder / DEALT).exists() and _read(store.root) == whole:
+        return len(shared)
+    (folder / DEALT).unlink(missing_ok=True)
     for old in folder.glob("node-*"):
         if old.is_dir():
             shutil.rmtree(old)
-    for name, domain in zip(names, domains, strict=True):
-        place = {user: index for index, user in enumerate(domain.user_ids.to_list())}
-        for node in range(nodes):
-            own = [place[user] for user in shared[node::nodes]]
-            DeviceFolder(folder / f"node-{node}" / name).deal(domain.ratings, own)
-    of = {name: ref.digest for name, ref in zip(names, refs, strict=True)}
-    digest = hashlib.sha256(json.dumps([shared, of]).encode()).hexdigest()
-    told = json.dumps({"digest": digest, "domains": of})
-    replace_atomically(folder / DEALT, lambda path: path.write_text(told))
+    places = {
+        name: {user: index for index, user in enumerate(domain.user_ids.to_list())}
+        for name, domain in zip(names, domains, strict=True)
+    }
+    for number in range(nodes):
+        node, people = Node(folder / f"node-{number}"), shared[number::nodes]
+        for name, domain in zip(names, domains, strict=True):
+            node.domain(name).deal(domain.ratings, [places[name][user] for user in people])
+        node.link([{name: place[user] for name, place in places.items()} for user in people])
+    replace_atomically(folder / DEALT, lambda path: path.write_text(json.dumps(whole)))
     return len(shared)
 
 

@@ -1,42 +1,38 @@
-"""A pretraining handed to real devices: the job's folder, and a device's own files.
+"""Work handed to real devices: the job's folder, and how a federation is reached.
 
 This module runs in two environments, the product's and Flower's: it needs torch, numpy and
 safetensors alone.
 """
 
+import hashlib
 import json
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, TypedDict, cast
+from typing import Any, ClassVar, TypedDict, cast
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from metaem_core.federated.costs import received_contract
-from metaem_core.federated.exchange import answered
-from metaem_core.federated.modes import Layout
+from metaem_core.federated.carried import RemoteMapping, SumMappingServer, numbered
+from metaem_core.federated.optimizers import NetworkAdam
 from metaem_core.federated.payloads import payload_of
-from metaem_core.federated.remote import (
-    OWN,
-    Exchange,
-    Link,
-    RemoteRounds,
-    Rules,
-    StoredUser,
-    told_errors,
-)
-from metaem_core.federated.training import Schedule, Training
+from metaem_core.federated.protocol import Upload
+from metaem_core.federated.remote import OWN, Exchange, Link, RemoteRounds, Rules
+from metaem_core.federated.secure_rounds import broadcast
+from metaem_core.federated.training import Divergence, Schedule, Training
+from metaem_core.federated.wire import contract_of, decode, encode
+from metaem_core.methods.metaem_mapping import Mapping as Stage2
 from metaem_core.methods.metaem_pretraining import live_tensors, pretrain_server
-from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.models.domain import DomainModel, domain_of
-from metaem_core.ratings import Ratings, RatingScale, held_chance
+from metaem_core.ratings import RatingScale
 from tasks.checkpoints import Checkpoint
-from tasks.files import replace_atomically
+from tasks.devices import KEPT, Asked, config_of, layout_of, mapping_configs
+from tasks.files import replace_atomically, write_json
 
 QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -44,6 +40,7 @@ QUIET = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
     "OMP_NUM_THREADS": "1",
 }
+START = "start.safetensors"
 CONSTANTS = ("item_offsets", "item_traits", "user_traits")
 
 
@@ -51,20 +48,19 @@ class About(TypedDict):
     """``job.json``."""
 
     attempt: str  # whoever trains for an earlier one stops
-    domain: str
+    asked: Asked  # what devices are told with every message
     nodes: int  # that must be there before it begins
     patience: float  # seconds that a silent node is waited for
     quorum: float
     largest: float
-    config: dict[str, object]
 
 
 class Done(TypedDict):
     """``done.json``."""
 
     attempt: str  # the one that finished
-    devices: int  # that trained
-    epochs: int
+    devices: int  # that took part
+    epochs: list[int | None]  # of each training; None: it diverged
     refused: list[str]  # answers that were left out, in words
     trained: dict[str, int]  # bytes of messages down and up, in rounds
     evaluated: dict[str, int]  # and in validations
@@ -75,34 +71,18 @@ class Superseded(RuntimeError):
 
 
 class Job:
-    """One pretraining as a folder that the product and the federation's server share."""
+    """Work for devices as a folder that the product and the federation's server share."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @classmethod
-    def create(
-        cls,
-        folder: Path,
-        about: About,
-        model: DomainModel,
-        of_user: Tensor,
-        of_item: Tensor,
-        members: Tensor,
-    ) -> "Job":
-        """What the server is given: a start and counts, no rating. A finished epoch stays.
-
-        Args:
-            of_user, of_item: how many ratings each trains on (m,), (n,).
-            members: users (M,) whose ratings may be used at all.
-        """
+    def create(cls, folder: Path, about: About, start: Mapping[str, Tensor]) -> "Job":
+        """What the server is given, no rating of anyone. A finished epoch stays."""
         folder.mkdir(parents=True, exist_ok=True)
-        start = {**live_tensors(model), "of_user": of_user, "of_item": of_item}
-        start["members"] = members
-        start |= {name: getattr(model, name) for name in CONSTANTS}
-        whole = {name: tensor.detach().contiguous() for name, tensor in start.items()}
-        replace_atomically(folder / "start.safetensors", lambda path: save_file(whole, path))
-        _write(folder / "job.json", about)  # from here on an earlier attempt writes nothing
+        whole = {name: tensor.detach().clone().contiguous() for name, tensor in start.items()}
+        replace_atomically(folder / START, lambda path: save_file(whole, path))
+        write_json(folder / "job.json", about)  # from here on an earlier attempt writes nothing
         for name in ("done.json", "failed.json", "progress.json"):
             (folder / name).unlink(missing_ok=True)
         return cls(folder)
@@ -111,74 +91,85 @@ class Job:
     def about(self) -> About:
         return cast(About, json.loads((self.folder / "job.json").read_text()))
 
-    @property
-    def config_text(self) -> str:
-        """The config as devices are told it."""
-        return json.dumps(self.about["config"])
+    def checkpoint(self, number: int = 0) -> Checkpoint:
+        """The last finished epoch of one of its trainings; the last of all once it is done."""
+        return Checkpoint(self.folder / str(number) if number else self.folder)
 
-    @property
-    def checkpoint(self) -> Checkpoint:
-        """The last finished epoch; the last of all once the job is done."""
-        return Checkpoint(self.folder)
-
-    def train(self, link: Link, devices: Sequence[int]) -> None:
-        """Train to the end over a link, from the last finished epoch if there is one.
+    def work(self, link: Link, devices: Sequence[int]) -> None:
+        """Do it to the end over a link, from the last finished epoch if there is one.
 
         Raises:
             Superseded: the job was handed out again meanwhile; nothing more is written.
-            ValueError: none of the ``devices`` has ratings to train on.
+            ValueError: none of the ``devices`` can take part.
             RoundVoid: too few devices answered, several times in a row.
         """
-        about = self.about
-        config = config_of(about["config"])
-        start = load_file(self.folder / "start.safetensors")
-        model = domain_of(start, config.relu_last, config.meta_reads_raw)
-        server = pretrain_server(config, model, start["of_user"], start["of_item"])
-        payload = payload_of(_layout(config), torch.Generator())
-        rules = Rules(about["quorum"], about["largest"])
-        of_user = start["of_user"]
-        exchange = Exchange(link, rules, len(model.common_items), config.scale)
-        rounds = RemoteRounds(server, exchange, payload, of_user)
-        members = start["members"][torch.isin(start["members"], torch.tensor(devices))]
-        users = members[of_user[members] > 0]
-        if not len(users):
-            raise ValueError("no device within reach has ratings to train on")
-        schedule = Schedule(config.cohort_size, config.epochs, config.patience, config.seed)
-        training = Training(
-            rounds, users, schedule, live_tensors(model), lambda: rounds.validate(members)
-        )
-        if (saved := self.checkpoint.load()) is not None:
+        about, start = self.about, load_file(self.folder / START)
+        asked = about["asked"]
+        rules, told = Rules(about["quorum"], about["largest"]), json.loads(asked["config"])
+        if asked["kind"] == "carry":
+            exchange = Exchange(link, rules, 0, RatingScale())
+            reached = carry(exchange, start["profiles"], devices)
+            self._finish(about, reached, [], exchange)
+            return
+        prepare = mapping_trainings if asked["kind"] == "mapping" else pretrainings
+        exchange, trainings = prepare(told, start, link, rules, devices)
+        epochs: list[int | None] = []
+        failure: Divergence | None = None
+        for number, training in enumerate(trainings):
+            try:
+                self._train(about["attempt"], number, training, len(trainings))
+                epochs.append(int(training.epoch))
+            except Divergence as error:
+                failure = error
+                epochs.append(None)
+        if failure is not None and not any(epochs):
+            raise failure
+        self._finish(about, len(trainings[0].users), epochs, exchange)
+
+    def _train(self, attempt: str, number: int, training: Training, of: int) -> None:
+        checkpoint = self.checkpoint(number)
+        if (saved := checkpoint.load()) is not None:
             training.load(saved[1])
+        total = training.schedule.epochs
         for stats in training.epochs(lambda stats: None):
-            self._require_latest(about["attempt"])
-            self.checkpoint.save(stats.epoch, training.state())
-            told = {"epoch": stats.epoch, "of": config.epochs, "rmse": stats.validation_rmse}
-            _write(self.folder / "progress.json", told)
+            self._require_latest(attempt)
+            checkpoint.save(stats.epoch, training.state())
+            done = number * total + stats.epoch
+            told = {"epoch": done, "of": of * total, "rmse": stats.validation_rmse}
+            write_json(self.folder / "progress.json", told)
+
+    def _finish(
+        self, about: About, devices: int, epochs: list[int | None], exchange: Exchange
+    ) -> None:
         self._require_latest(about["attempt"])
         done = Done(
             attempt=about["attempt"],
-            devices=len(users),
+            devices=devices,
+            epochs=epochs,
             refused=exchange.refused,
-            epochs=int(training.epoch),
             trained=_way(exchange.trained),
             evaluated=_way(exchange.evaluated),
         )
-        _write(self.folder / "done.json", done)
+        write_json(self.folder / "done.json", done)
 
     def _require_latest(self, attempt: str) -> None:
         if self.about["attempt"] != attempt:
             raise Superseded("this job was handed out again")
 
-    def load_into(self, training: Training) -> None:
-        """Take over the last epoch of a job that is done.
+    def load_into(self, *trainings: Training) -> None:
+        """Take over the last epochs of a job that is done, but for trainings that diverged.
 
         Raises:
             ValueError: what is there is not what the job left.
         """
-        done, saved = self.done, self.checkpoint.load()
-        if done is None or saved is None or saved[0] != done["epochs"]:
-            raise ValueError(f"the result in {str(self.folder)!r} is damaged: run it again")
-        training.load({name: part for name, part in saved[1].items() if name not in OWN})
+        epochs = self.done["epochs"] if self.done is not None else []
+        for number, training in enumerate(trainings):
+            if epochs[number : number + 1] == [None]:
+                continue
+            saved = self.checkpoint(number).load()
+            if saved is None or saved[0] not in epochs[number : number + 1]:
+                raise ValueError(f"the result in {str(self.folder)!r} is damaged: run it again")
+            training.load({name: part for name, part in saved[1].items() if name not in OWN})
 
     def fail(self, error: Exception) -> None:
         """Leave word of what went wrong; only its kind where it is not ours."""
@@ -187,7 +178,7 @@ class Job:
             return
         ours = isinstance(error, ValueError | RuntimeError | TimeoutError)
         told = f"{type(error).__name__}: {error}" if ours else type(error).__name__
-        _write(self.folder / "failed.json", {"error": told})
+        write_json(self.folder / "failed.json", {"error": told})
 
     @property
     def failure(self) -> str | None:
@@ -205,58 +196,98 @@ class Job:
         return cast(Done, json.loads(path.read_text())) if path.exists() else None
 
 
-class DeviceFolder:
-    """The devices of one node and domain: a file each, which only that device reads."""
+Told = dict[str, Any]  # a config as JSON has it
+Prepared = tuple[Exchange, list[Training]]
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
 
-    @property
-    def items(self) -> int:
-        """Items of the domain."""
-        return int(json.loads((self.folder / "domain.json").read_text())["items"])
+def pretrain_start(
+    model: DomainModel, of_user: Tensor, of_item: Tensor, members: Tensor
+) -> dict[str, Tensor]:
+    """What a pretraining begins with.
 
-    def devices(self) -> list[int]:
-        return sorted(int(path.stem) for path in self.folder.glob("*.safetensors"))
+    Args:
+        of_user, of_item: how many ratings each trains on (m,), (n,).
+        members: users (M,) whose ratings may be used at all.
+    """
+    counts = {"of_user": of_user, "of_item": of_item, "members": members}
+    return {**live_tensors(model), **{n: getattr(model, n) for n in CONSTANTS}, **counts}
 
-    def deal(self, ratings: Ratings, devices: Sequence[int]) -> None:
-        """Give each of ``devices`` the ratings of the user of its number."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _write(self.folder / "domain.json", {"items": ratings.n_items})
-        for device in devices:
-            own = ratings.users == device
-            parts = {
-                "items": torch.from_numpy(ratings.items[own]),
-                "values": torch.from_numpy(ratings.values[own]),
-            }
-            if own.any():
-                replace_atomically(self._file(device), partial(save_file, parts))
 
-    def train(self, device: int, message: bytes, config: PretrainConfig) -> bytes:
-        """Algorithm 1, lines 6 to 9, on one device.
+def pretrainings(
+    told: Told, start: Mapping[str, Tensor], link: Link, rules: Rules, devices: Sequence[int]
+) -> Prepared:
+    """Algorithm 1 over a link."""
+    config = config_of(told)
+    model = domain_of(start, config.relu_last, config.meta_reads_raw)
+    server = pretrain_server(config, model, start["of_user"], start["of_item"])
+    exchange = Exchange(link, rules, len(model.common_items), config.scale)
+    payload = payload_of(layout_of(config), torch.Generator())
+    rounds = RemoteRounds(server, exchange, payload, start["of_user"])
+    members = _within(start["members"], devices)
+    users = members[start["of_user"][members] > 0]
+    if not len(users):
+        raise ValueError("no device within reach has ratings to train on")
+    schedule = Schedule(config.cohort_size, config.epochs, config.patience, config.seed)
+    live, validate = live_tensors(model), partial(rounds.validate, members)
+    return exchange, [Training(rounds, users, schedule, live, validate)]
 
-        Raises:
-            BadMessage: not a message of this domain's rounds.
-        """
-        own, payload = self._read(device, config), payload_of(_layout(config), torch.Generator())
-        form = received_contract(_layout(config), self.items, config)
-        rows, values = own.items[~own.held], own.values[~own.held]
-        return answered(message, form, rows, values, payload, config.relu_last)
 
-    def evaluate(self, device: int, message: bytes, config: PretrainConfig) -> bytes:
-        """Its errors on the ratings that it keeps out of training; raises as :meth:`train`."""
-        own, payload = self._read(device, config), payload_of(_layout(config), torch.Generator())
-        form = received_contract(_layout(config), self.items, config)
-        return told_errors(message, form, own, payload, config.relu_last, config.scale)
+def mapping_start(
+    work: Stage2, of_user: Tensor, train: Tensor, validation: Tensor
+) -> dict[str, Tensor]:
+    """What a mapping begins with.
 
-    def _read(self, device: int, config: PretrainConfig) -> StoredUser:
-        parts = load_file(self._file(device))
-        items = parts["items"].numpy()
-        held = held_chance(items * 0 + device, items, config.seed) < config.holdout
-        return StoredUser(parts["items"], parts["values"], torch.from_numpy(held))
+    Args:
+        of_user: how many target ratings each has (m,).
+        train, validation: target users with these roles.
+    """
+    parts = {"start": work.start, "shown": work.shown, "network": work.network}
+    named = {f"{part}.{i}": t for part, found in parts.items() for i, t in enumerate(found)}
+    counts = {"of_user": of_user, "train": train, "validation": validation}
+    return {**named, **broadcast(work.target), **counts}
 
-    def _file(self, device: int) -> Path:
-        return self.folder / f"{device}.safetensors"
+
+def mapping_trainings(
+    told: Told, start: Mapping[str, Tensor], link: Link, rules: Rules, devices: Sequence[int]
+) -> Prepared:
+    """Algorithm 2 over a link, once a learning rate."""
+    pretrain, config = mapping_configs(told)
+    nobody = {"user_embeddings": torch.zeros(0, pretrain.user_size)}
+    nobody["user_traits"] = torch.zeros(0, 1 if pretrain.centred else 0)
+    target = domain_of({**start, **nobody}, pretrain.relu_last, pretrain.meta_reads_raw)
+    exchange = Exchange(link, rules, len(target.common_items), config.scale)
+    users, validators = (_within(start[role], devices) for role in ("train", "validation"))
+    for role, found in (("trains", users), ("validates", validators)):
+        if not len(found):
+            raise ValueError(f"no device within reach {role} the mapping: deal out more devices")
+    trainings = []
+    for rate in config.learning_rates:
+        network = tuple(part.clone() for part in numbered(start, "network."))
+        server = SumMappingServer(
+            numbered(start, "start."), network, target, NetworkAdam(network, rate, config.l2)
+        )
+        rounds = RemoteMapping(server, exchange, start["of_user"], numbered(start, "shown."))
+        schedule = Schedule(config.cohort_size, config.epochs, config.patience, config.seed)
+        live = {str(i): part for i, part in enumerate(network)}
+        trainings.append(
+            Training(rounds, users, schedule, live, partial(rounds.validate, validators))
+        )
+    return exchange, trainings
+
+
+def carry(exchange: Exchange, profiles: Tensor, devices: Sequence[int]) -> int:
+    """Leave each device its user's vector; returns how many took it."""
+    messages = {device: encode({"profile": profiles[device : device + 1]}) for device in devices}
+
+    def read(device: int, answer: bytes) -> Upload:
+        return Upload({"kept": tuple(decode(answer, contract_of(KEPT)).values())}, 0.0, 0)
+
+    return len(exchange.gathered(messages, dict.fromkeys(messages, 0), read))
+
+
+def vectors_tag(profiles: Tensor) -> str:
+    """By which devices know the vectors of one training from those of another."""
+    return hashlib.sha256(profiles.contiguous().numpy().tobytes()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -277,7 +308,7 @@ class Connection:
         return {**QUIET, "FLWR_HOME": self.home, "PATH": path}
 
     def write(self, folder: Path) -> None:
-        _write(folder / self.NAME, asdict(self))
+        write_json(folder / self.NAME, asdict(self))
 
     @classmethod
     def read(cls, folder: Path) -> "Connection":
@@ -290,22 +321,10 @@ class Connection:
         return cls(**json.loads(path.read_text()))
 
 
-def config_of(told: dict[str, object]) -> PretrainConfig:
-    """The config that :func:`asdict` made plain."""
-    scale = RatingScale(**cast(dict[str, float], told["scale"]))
-    return PretrainConfig(**{**told, "scale": scale})  # type: ignore[arg-type]
+def _within(users: Tensor, devices: Sequence[int]) -> Tensor:
+    return users[torch.isin(users, torch.tensor(devices))].sort().values
 
 
 def _way(traffic: Tensor) -> dict[str, int]:
     down, up = traffic.tolist()
     return {"down": down, "up": up}
-
-
-def _layout(config: PretrainConfig) -> Layout:
-    if config.payload == "secure" or config.payload == "rows":
-        raise ValueError(f"payload {config.payload} does not run on real devices: use product")
-    return config.payload
-
-
-def _write(path: Path, content: object) -> None:
-    replace_atomically(path, lambda temporary: temporary.write_text(json.dumps(content)))

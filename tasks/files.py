@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,3 +61,8 @@ def _sync(path: Path, flags: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Whole or not at all."""
+    replace_atomically(path, lambda temporary: temporary.write_text(json.dumps(content)))

@@ -4,6 +4,7 @@ import json
 import secrets
 import struct
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from metaem_core.federated.wire import encode
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.ratings import held_chance
-from tasks.federation import About, DeviceFolder, Job, Superseded
+from tasks.devices import Asked, Node
+from tasks.federation import About, Job, Superseded, pretrain_start
 from tests.damage import DAMAGES
 from tests.worlds import random_ratings
 
@@ -25,44 +27,57 @@ RATINGS = random_ratings(n_users=40, n_items=60, mean_count=9, seed=3)
 CONFIG = PretrainConfig(hidden_size=24, cohort_size=16, epochs=2, holdout=0.2)
 ALL = list(range(40))
 
+
+def asked_of(config: PretrainConfig) -> Asked:
+    plain = json.dumps(asdict(config))
+    return Asked(kind="pretrain", domain="music", config=plain, source="", tag="")
+
+
+ASKED = asked_of(CONFIG)
+
 Spoil = Callable[[Answer], Iterable[Answer]]
 
 
 class Devices:
     """Real devices with files of their own, behind a link that ``spoil`` has its way with."""
 
-    def __init__(self, folder: Path, spoil: Spoil = lambda answer: [answer]) -> None:
-        self.folder, self.spoil, self.refused = DeviceFolder(folder / "music"), spoil, 0
-        self.folder.deal(RATINGS, ALL)
-        self.config = CONFIG
+    def __init__(
+        self, folder: Path, spoil: Spoil = lambda answer: [answer], asked: Asked = ASKED
+    ) -> None:
+        self.node, self.spoil, self.asked = Node(folder / "node"), spoil, asked
+        self.folder = self.node.domain("music")
+        if not self.folder.devices():
+            self.folder.deal(RATINGS, ALL)
 
     def train(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
         for device, data in messages.items():
-            yield from self.spoil(Answer(number, device, self.folder.train(device, data, CONFIG)))
+            with suppress(OSError):
+                told = Answer(number, device, self.node.train(self.asked, device, data))
+                yield from self.spoil(told)
 
     def evaluate(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
         for device, data in messages.items():
-            told = Answer(number, device, self.folder.evaluate(device, data, CONFIG))
-            yield from self.lie(told)
+            with suppress(OSError):
+                told = Answer(number, device, self.node.evaluate(self.asked, device, data))
+                yield from self.lie(told)
 
     def lie(self, told: Answer) -> Iterable[Answer]:
         return [told]
 
 
 def job(folder: Path, config: PretrainConfig = CONFIG, quorum: float = 0.8) -> Job:
-    stage = Pretraining(config, RATINGS)
-    return Job.create(folder / "job", about(config, quorum), *stage.start())
+    start = pretrain_start(*Pretraining(config, RATINGS).start())
+    return Job.create(folder / "job", about(asked_of(config), quorum), start)
 
 
-def about(config: PretrainConfig, quorum: float, nodes: int = 1, patience: float = 1) -> About:
+def about(asked: Asked, quorum: float, nodes: int = 1, patience: float = 1) -> About:
     return About(
         attempt=secrets.token_hex(4),
-        domain="music",
+        asked=asked,
         nodes=nodes,
         patience=patience,
         quorum=quorum,
         largest=1e4,
-        config=asdict(config),
     )
 
 
@@ -88,7 +103,7 @@ def same(ours: Pretraining, theirs: Pretraining, tolerance: float = 1e-6) -> Non
 def test_training_over_a_link_is_the_simulation(tmp_path: Path) -> None:
     work = job(tmp_path)
     devices = Devices(tmp_path)
-    work.train(devices, devices.folder.devices())
+    work.work(devices, devices.folder.devices())
     assert work.done is not None
     assert (work.done["devices"], work.done["refused"]) == (len(simulated().training.users), [])
     epochs, counted = CONFIG.epochs, simulated().traffic()
@@ -107,13 +122,13 @@ def test_an_interrupted_job_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
 
     devices.spoil = die
     with pytest.raises(KeyboardInterrupt):
-        job(tmp_path).train(devices, ALL)
+        job(tmp_path).work(devices, ALL)
     devices.spoil = lambda answer: [answer]
     again = job(tmp_path)  # the same folder
-    saved = again.checkpoint.load()
+    saved = again.checkpoint().load()
     assert saved is not None
     assert saved[0] == 1
-    again.train(devices, ALL)
+    again.work(devices, ALL)
     assert again.done is not None
     assert again.done["trained"]["down"] == CONFIG.epochs * simulated().traffic().down
     same(trained(again), simulated())
@@ -182,7 +197,7 @@ def boastful(answer: Answer) -> Iterable[Answer]:
 )
 def test_what_is_not_fit_to_use_is_left_out_and_told(tmp_path: Path, spoil: Spoil) -> None:
     work = job(tmp_path)
-    work.train(Devices(tmp_path, spoil), ALL)
+    work.work(Devices(tmp_path, spoil), ALL)
     assert work.done is not None
     assert len(work.done["refused"]) >= 60
     same(trained(work), simulated())
@@ -191,7 +206,7 @@ def test_what_is_not_fit_to_use_is_left_out_and_told(tmp_path: Path, spoil: Spoi
 def test_without_some_devices_a_round_is_that_of_the_others(tmp_path: Path) -> None:
     silent = {1, 2}
     work = job(tmp_path, quorum=0.4)
-    work.train(Devices(tmp_path, lambda a: [] if a.device in silent else [a]), ALL)
+    work.work(Devices(tmp_path, lambda a: [] if a.device in silent else [a]), ALL)
     ours, start = trained(work)._model, Pretraining(CONFIG, RATINGS)._model
     moved = (ours.user_embeddings != start.user_embeddings).any(1)
     assert not moved[[1, 2]].any()
@@ -201,8 +216,8 @@ def test_without_some_devices_a_round_is_that_of_the_others(tmp_path: Path) -> N
 def test_without_a_quorum_nothing_changes(tmp_path: Path) -> None:
     work = job(tmp_path)
     with pytest.raises(RoundVoid, match=r"round 3: \d of 16 devices answered, needs 80%"):
-        work.train(Devices(tmp_path, lambda a: [a] if a.device < 8 else []), ALL)
-    assert work.checkpoint.load() is None
+        work.work(Devices(tmp_path, lambda a: [a] if a.device < 8 else []), ALL)
+    assert work.checkpoint().load() is None
 
 
 def test_a_device_that_is_back_in_the_next_attempt_is_heard(tmp_path: Path) -> None:
@@ -214,13 +229,13 @@ def test_a_device_that_is_back_in_the_next_attempt_is_heard(tmp_path: Path) -> N
         return [] if first else [answer]
 
     work = job(tmp_path)
-    work.train(Devices(tmp_path, stumble), ALL)
+    work.work(Devices(tmp_path, stumble), ALL)
     same(trained(work), simulated())
 
 
 def test_devices_without_ratings_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no device within reach"):
-        job(tmp_path).train(Devices(tmp_path), [0])
+        job(tmp_path).work(Devices(tmp_path), [0])
 
 
 @pytest.mark.parametrize("lie", [[1, -1e9, 1], [0, 0, 1e12], [1, 1, 0.5], [9, 1, 1], [1, 99, 1]])
@@ -230,7 +245,7 @@ def test_errors_that_no_ratings_have_are_left_out(
     false = encode({"errors": torch.tensor(lie, dtype=torch.float64)})
     monkeypatch.setattr(Devices, "lie", lambda self, told: [told._replace(message=false), told])
     work = job(tmp_path)
-    work.train(Devices(tmp_path), ALL)
+    work.work(Devices(tmp_path), ALL)
     assert work.done is not None
     assert "errors that its ratings cannot have" in work.done["refused"][0]
     same(trained(work), simulated())
@@ -240,7 +255,7 @@ def test_without_ratings_to_stop_by_it_is_said_so(tmp_path: Path) -> None:
     devices, kept = Devices(tmp_path), held_chance(RATINGS.users, RATINGS.items, 0) >= 0.2
     none = [d for d in ALL if kept[RATINGS.users == d].all() and (RATINGS.users == d).any()]
     with pytest.raises(ValueError, match="no device within reach keeps ratings"):
-        job(tmp_path).train(devices, none[:3])
+        job(tmp_path).work(devices, none[:3])
 
 
 def test_a_job_handed_out_again_is_left_to_the_other(tmp_path: Path) -> None:
@@ -254,9 +269,9 @@ def test_a_job_handed_out_again_is_left_to_the_other(tmp_path: Path) -> None:
 
     devices.spoil = hand_out
     with pytest.raises(Superseded):
-        work.train(devices, ALL)
-    assert again[0].checkpoint.load() is None
-    again[0].train(devices, ALL)
+        work.work(devices, ALL)
+    assert again[0].checkpoint().load() is None
+    again[0].work(devices, ALL)
     same(trained(again[0]), simulated())
 
 
@@ -265,7 +280,7 @@ def test_a_damaged_result_is_not_taken_in(
     tmp_path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     work = job(tmp_path)
-    work.train(Devices(tmp_path), ALL)
-    damage(work.checkpoint.path)
+    work.work(Devices(tmp_path), ALL)
+    damage(work.checkpoint().path)
     with pytest.raises(ValueError, match="damaged"):
         trained(work)

@@ -9,12 +9,12 @@ import torch
 from hypothesis import given
 
 from metaem_core.federated import secure_rounds
+from metaem_core.federated.carried import CarriedUser, SumMappingServer
 from metaem_core.federated.costs import exchanged
 from metaem_core.federated.optimizers import RowNewton
 from metaem_core.federated.rounds import run_round
 from metaem_core.federated.secure_aggregation import OutOfTurn, TooFewDevices, from_words
 from metaem_core.federated.secure_loop import SecureClient, SecureLoop
-from metaem_core.federated.secure_mapping import CarriedUser, SecureMappingServer
 from metaem_core.federated.secure_rounds import (
     LIMIT,
     Closing,
@@ -182,7 +182,7 @@ def test_secure_mapping_is_open_mapping(monkeypatch: pytest.MonkeyPatch) -> None
         user: CarriedUser(server.sources[[user]], none, *backend.devices.of_device(user))
         for user in secret.training.users.tolist()
     }
-    loop = SecureLoop(SecureMappingServer(start, network, none, server.nets), users)
+    loop = SecureLoop(SumMappingServer(start, network, none, server.nets), users)
     for cohort in ([1, 5, 8, 20, 33], [5, 8, 20, 41, 50], [1, 5, 8, 20, 33]):
         seen = run_round(public.training.rounds.server, backend, torch.tensor(cohort))
         told = loop.round(cohort)

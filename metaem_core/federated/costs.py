@@ -59,7 +59,7 @@ def epoch_traffic(config: PretrainConfig, n_items: int, counts: Ints) -> Traffic
 def exchanged(mode: Mode, rows: int, config: PretrainConfig) -> Traffic:
     """Bytes of one device's round in which ``rows`` items are sent."""
     if mode == "secure":
-        return secure_traffic(_nobody(rows, config), config.cohort_size)
+        return secure_traffic(nobody(rows, config), config.cohort_size)
     payload = payload_of(mode, torch.Generator())
     sent = payload.pack(_download(rows, config))
     received = payload.unpack(sent, config.relu_last)
@@ -92,7 +92,7 @@ def mapping_traffic(target: DomainModel, by_task: bool) -> tuple[Traffic, Traffi
     return Traffic(len(encode(sent)), len(encode({**sent, **totals}))), once
 
 
-def _nobody(rows: int, config: PretrainConfig) -> DomainModel:
+def nobody(rows: int, config: PretrainConfig) -> DomainModel:
     """A domain's shapes, without users."""
     traits = ITEM_TRAITS if config.centred else 0
     deep = (config.hidden_size,) * 2

@@ -35,8 +35,9 @@ class Mapping:
         start, network = _start(config, source_vectors, target, pair)
         # training corrects the start in full; what is validated and kept does so in part
         *line, gain = start
-        self._start = (*line, gain * config.trust) if centred else start
-        self._network, self._validation, self._scale = network, validation, config.scale
+        self.start, self.network = start, network
+        self.shown = (*line, gain * config.trust) if centred else start
+        self._validation, self._scale = validation, config.scale
         self._source_vectors, self.target = source_vectors, target
         by_task = config.loss == "task"
         nets = NetworkAdam(network, learning_rate, config.l2)
@@ -67,7 +68,7 @@ class Mapping:
     def mapping(self) -> Parameters:
         """f_theta at its best epoch, its correction of the start scaled by ``trust``."""
         best = self.training.best_tensors()
-        return (*self._start, *(best[str(i)] for i in range(len(best))))
+        return (*self.shown, *(best[str(i)] for i in range(len(best))))
 
     def map_users(self, users: Tensor) -> Tensor:
         """Vectors u_hat^t (B, k_u) of source users (B,) at the best epoch."""
@@ -77,7 +78,7 @@ class Mapping:
     def _validate(self) -> Errors:
         queries = self._validation
         predict = cold_predictor(
-            lambda users: map_users((*self._start, *self._network), self._source_vectors[users]),
+            lambda users: map_users((*self.shown, *self.network), self._source_vectors[users]),
             self.target,
         )
         return clipped_errors(

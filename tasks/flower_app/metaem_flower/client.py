@@ -1,17 +1,16 @@
 """A SuperNode's devices: each answers from its own file, and nothing else of it leaves."""
 
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from safetensors import SafetensorError
 
 from metaem_core.federated.wire import BadMessage
-from metaem_core.methods.pretrain_config import PretrainConfig
-from tasks.federation import DeviceFolder, config_of
+from tasks.devices import Asked, Node
 
 app = ClientApp()
 logger = logging.getLogger("flwr")
@@ -21,42 +20,39 @@ logger = logging.getLogger("flwr")
 def who(message: Message, context: Context) -> Message:
     """The numbers of the devices here that have ratings in a domain."""
     domain = str(message.content["ask"]["domain"])
-    return _reply(message, {"devices": _folder(context, domain).devices()})
+    return _reply(message, {"devices": _node(context).domain(domain).devices()})
 
 
 @app.train()
 def train(message: Message, context: Context) -> Message:
-    """Each device's gradient."""
-    return _each(message, context, DeviceFolder.train)
+    """Each device's part of a round."""
+    return _each(message, context, Node.train)
 
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
-    """Each device's errors on the ratings it keeps out of training."""
-    return _each(message, context, DeviceFolder.evaluate)
+    """Each device's errors on ratings that do not train."""
+    return _each(message, context, Node.evaluate)
 
 
 def _each(
-    message: Message,
-    context: Context,
-    answer: Callable[[DeviceFolder, int, bytes, PretrainConfig], bytes],
+    message: Message, context: Context, answer: Callable[[Node, Asked, int, bytes], bytes]
 ) -> Message:
     """The answers of the devices here that the message is for; one that cannot is silent."""
-    asked = message.content["round"]
-    config = config_of(json.loads(str(asked["config"])))
-    folder = _folder(context, str(asked["domain"]))
+    told = message.content["round"]
+    asked = cast(Asked, {name: str(told[name]) for name in Asked.__annotations__})
     devices, answers = [], []
-    for device, data in zip(asked["devices"], asked["messages"], strict=True):
+    for device, data in zip(told["devices"], told["messages"], strict=True):
         try:
-            answers.append(answer(folder, device, data, config))
+            answers.append(answer(_node(context), asked, device, data))
             devices.append(device)
         except (BadMessage, OSError, SafetensorError, KeyError, ValueError) as error:
             logger.warning("device %d does not answer: %s", device, error)
-    return _reply(message, {"number": asked["number"], "devices": devices, "messages": answers})
+    return _reply(message, {"number": told["number"], "devices": devices, "messages": answers})
 
 
-def _folder(context: Context, domain: str) -> DeviceFolder:
-    return DeviceFolder(Path(str(context.node_config["devices"])) / domain)
+def _node(context: Context) -> Node:
+    return Node(Path(str(context.node_config["devices"])))
 
 
 def _reply(message: Message, told: dict[str, object]) -> Message:

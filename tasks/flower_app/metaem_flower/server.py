@@ -1,4 +1,4 @@
-"""The server of one pretraining: it reads a job, trains over Flower's grid, leaves the result."""
+"""The server of one job: it reads it, works over Flower's grid, leaves the result."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,11 +18,11 @@ POLL = 0.2  # seconds between looks for answers
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Train the job that the run's config names."""
+    """Do the job that the run's config names."""
     job = Job(Path(str(context.run_config["job"])))
     try:
         link = GridLink(grid, job)
-        job.train(link, link.devices())
+        job.work(link, link.devices())
     except Exception as error:
         job.fail(error)
         raise
@@ -42,7 +42,7 @@ class GridLink:
             if time.monotonic() > end:
                 raise TimeoutError(f"only {len(nodes)} of {self._job.about['nodes']} nodes came")
             time.sleep(POLL)
-        ask = ConfigRecord({"domain": self._job.about["domain"]})
+        ask = ConfigRecord({"domain": self._job.about["asked"]["domain"]})
         messages = [
             Message(RecordDict({"ask": ask}), dst_node_id=node, message_type=MessageType.QUERY)
             for node in nodes
@@ -68,9 +68,8 @@ class GridLink:
         sent = []
         for node, devices in of_node.items():
             asked = {
+                **self._job.about["asked"],
                 "number": number,
-                "domain": self._job.about["domain"],
-                "config": self._job.config_text,
                 "devices": devices,
                 "messages": [messages[device] for device in devices],
             }

@@ -1,0 +1,208 @@
+"""A node's devices: a file each and domain, and what each answers from it.
+
+Like :mod:`tasks.federation` this runs where Flower is too: torch, numpy and safetensors alone.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal, TypedDict, cast
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from metaem_core.federated.carried import CarriedUser, theta_answer, theta_message
+from metaem_core.federated.costs import nobody, received_contract
+from metaem_core.federated.exchange import answered
+from metaem_core.federated.modes import Layout
+from metaem_core.federated.payloads import payload_of
+from metaem_core.federated.remote import StoredUser, told_errors
+from metaem_core.federated.wire import Contract, Message, contract_of, decode, encode
+from metaem_core.methods.mapping_config import MappingConfig
+from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.models.mlp import init_mlp
+from metaem_core.ratings import Ratings, RatingScale, held_chance
+from metaem_core.traits import ITEM_TRAITS, USER_TRAITS
+from tasks.files import replace_atomically, write_json
+
+Kind = Literal["pretrain", "carry", "mapping"]
+PEOPLE = "people.json"  # of a node: which of its devices in one domain is whose in the other
+KEPT = {"kept": torch.ones(1)}  # the answer to a vector
+
+
+class Asked(TypedDict):
+    """What a message to devices says of itself, beside its bytes."""
+
+    kind: Kind
+    domain: str
+    config: str  # JSON
+    source: str  # of a mapping: the domain whose vectors are carried
+    tag: str  # of the vectors that are brought or carried
+
+
+class DeviceFolder:
+    """The devices of one node and domain: a file each, which only that device reads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def items(self) -> int:
+        """Items of the domain."""
+        return int(json.loads((self.folder / "domain.json").read_text())["items"])
+
+    def devices(self) -> list[int]:
+        return sorted(int(path.stem) for path in self.folder.glob("*.safetensors"))
+
+    def deal(self, ratings: Ratings, devices: Sequence[int]) -> None:
+        """Give each of ``devices`` the ratings of the user of its number."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_json(self.folder / "domain.json", {"items": ratings.n_items})
+        for device in devices:
+            own = ratings.users == device
+            parts = {
+                "items": torch.from_numpy(ratings.items[own]),
+                "values": torch.from_numpy(ratings.values[own]),
+            }
+            if own.any():
+                replace_atomically(self._file(device), partial(save_file, parts))
+
+    def train(self, device: int, message: bytes, config: PretrainConfig) -> bytes:
+        """Algorithm 1, lines 6 to 9, on one device.
+
+        Raises:
+            BadMessage: not a message of this domain's rounds.
+        """
+        own, payload = self._read(device, config), payload_of(layout_of(config), torch.Generator())
+        form = received_contract(layout_of(config), self.items, config)
+        rows, values = own.items[~own.held], own.values[~own.held]
+        return answered(message, form, rows, values, payload, config.relu_last)
+
+    def evaluate(self, device: int, message: bytes, config: PretrainConfig) -> bytes:
+        """Its errors on the ratings that it keeps out of training; raises as :meth:`train`."""
+        own, payload = self._read(device, config), payload_of(layout_of(config), torch.Generator())
+        form = received_contract(layout_of(config), self.items, config)
+        return told_errors(message, form, own, payload, config.relu_last, config.scale)
+
+    def _read(self, device: int, config: PretrainConfig) -> StoredUser:
+        parts = load_file(self._file(device))
+        items = parts["items"].numpy()
+        held = held_chance(items * 0 + device, items, config.seed) < config.holdout
+        return StoredUser(parts["items"], parts["values"], torch.from_numpy(held))
+
+    def _file(self, device: int) -> Path:
+        return self.folder / f"{device}.safetensors"
+
+    def keep(self, device: int, message: bytes, tag: str, config: PretrainConfig) -> bytes:
+        """What the domain made of its user, for other domains' apps on the same device."""
+        size = sizes_of(config)[0]
+        profile = decode(message, {"profile": (torch.float32, (1, size))})
+        path = self._profile(device, tag)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        replace_atomically(path, partial(save_file, profile))
+        return encode(KEPT)
+
+    def profile(self, device: int, tag: str) -> Tensor:
+        """What :meth:`keep` kept (1, k_s); FileNotFoundError if nothing."""
+        return load_file(self._profile(device, tag))["profile"]
+
+    def own(self, device: int) -> tuple[Tensor, Tensor]:
+        """All items and ratings of a device."""
+        parts = load_file(self._file(device))
+        return parts["items"], parts["values"]
+
+    def _profile(self, device: int, tag: str) -> Path:
+        return self.folder / "profiles" / tag / f"{device}.safetensors"
+
+
+@dataclass(frozen=True)
+class Node:
+    """All devices of one node; a folder a domain."""
+
+    folder: Path
+
+    def domain(self, name: str) -> DeviceFolder:
+        return DeviceFolder(self.folder / name)
+
+    def link(self, people: Sequence[Mapping[str, int]]) -> None:
+        """Whose numbers in each domain belong together: on a phone, two apps of one person."""
+        write_json(self.folder / PEOPLE, [dict(person) for person in people])
+
+    def train(self, asked: Asked, device: int, message: bytes) -> bytes:
+        """A device's part of a round.
+
+        Raises:
+            BadMessage: not a message of this domain's rounds.
+            OSError: a device without what it is asked about.
+        """
+        domain = self.domain(asked["domain"])
+        if asked["kind"] == "mapping":
+            carried, form, _ = self._carried(asked, device)
+            return theta_answer(carried, decode(message, form))
+        config = config_of(json.loads(asked["config"]))
+        if asked["kind"] == "carry":
+            return domain.keep(device, message, asked["tag"], config)
+        return domain.train(device, message, config)
+
+    def evaluate(self, asked: Asked, device: int, message: bytes) -> bytes:
+        """A device's errors; raises as :meth:`train`."""
+        if asked["kind"] == "mapping":
+            carried, form, scale = self._carried(asked, device)
+            return carried.errors(decode(message, form), scale)
+        config = config_of(json.loads(asked["config"]))
+        return self.domain(asked["domain"]).evaluate(device, message, config)
+
+    def _carried(self, asked: Asked, device: int) -> tuple[CarriedUser, Contract, RatingScale]:
+        pretrain, mapping = mapping_configs(json.loads(asked["config"]))
+        domain = self.domain(asked["domain"])
+        profile = self.domain(asked["source"]).profile(self._other(asked, device), asked["tag"])
+        form = contract_of(example(domain.items, pretrain, mapping))
+        target = nobody(domain.items, pretrain)
+        return CarriedUser(profile, target, *domain.own(device)), form, mapping.scale
+
+    def _other(self, asked: Asked, device: int) -> int:
+        """The number in the source of the person who has this one in the target."""
+        for person in json.loads((self.folder / PEOPLE).read_text()):
+            if person[asked["domain"]] == device:
+                return int(person[asked["source"]])
+        raise FileNotFoundError(f"nobody here has device {device}")
+
+
+def sizes_of(config: PretrainConfig) -> tuple[int, int]:
+    """Widths of what a device carries, and of what a mapping makes of it."""
+    k = config.user_size
+    return (k + USER_TRAITS, k + ITEM_TRAITS) if config.centred else (k, k)
+
+
+def example(items: int, pretrain: PretrainConfig, mapping: MappingConfig) -> Message:
+    """A message of a mapping's rounds; the only form of one that devices read."""
+    size, size_out = sizes_of(pretrain)
+    hidden = (mapping.hidden_size,) * 2
+    network = init_mlp((size, *hidden, size_out), torch.Generator(), torch.float32)
+    weight, line = torch.zeros(size_out, size), torch.zeros(size_out)
+    start = torch.zeros(size), torch.zeros(size), weight, line, line
+    return theta_message(start, network, nobody(items, pretrain))
+
+
+def config_of(told: dict[str, object]) -> PretrainConfig:
+    """The config that :func:`asdict` made plain."""
+    scale = RatingScale(**cast(dict[str, float], told["scale"]))
+    return PretrainConfig(**{**told, "scale": scale})  # type: ignore[arg-type]
+
+
+def mapping_configs(told: Mapping[str, dict[str, object]]) -> tuple[PretrainConfig, MappingConfig]:
+    """The same for a mapping, with how its domains were pretrained."""
+    plain = told["mapping"]
+    scale = RatingScale(**cast(dict[str, float], plain["scale"]))
+    rates = tuple(cast(list[float], plain["learning_rates"]))
+    config = MappingConfig(**{**plain, "scale": scale, "learning_rates": rates})  # type: ignore[arg-type]
+    return config_of(told["pretrain"]), config
+
+
+def layout_of(config: PretrainConfig) -> Layout:
+    if config.payload == "secure" or config.payload == "rows":
+        raise ValueError(f"payload {config.payload} does not run on real devices: use product")
+    return config.payload

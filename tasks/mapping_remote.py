@@ -1,0 +1,85 @@
+"""Stage 2 on real devices: each carries its source vector to the target's rounds by itself."""
+
+import json
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import polars as pl
+
+from metaem_core.methods.mapping_config import MappingConfig
+from metaem_core.methods.pretrain_config import PretrainConfig
+from tasks.artifacts import ArtifactRef, Store
+from tasks.caching import stage
+from tasks.dealing import require_dealt
+from tasks.domains import domain_pair, held_out, read_domain, read_split
+from tasks.submission import hand_out
+
+
+@dataclass(frozen=True)
+class RemoteMappingConfig:
+    """What is trained, and on which devices."""
+
+    mapping: MappingConfig
+    pretrain: PretrainConfig  # of both domains
+    source: str
+    domain: str  # the target
+    dealt: str  # digest of who has a device
+
+
+@stage("mapping")
+def mapping_remote(
+    store: Store,
+    config: RemoteMappingConfig,
+    source_model: ArtifactRef,
+    target_model: ArtifactRef,
+    source: ArtifactRef,
+    target: ArtifactRef,
+    split: ArtifactRef,
+) -> ArtifactRef:
+    """Learn f_theta on the devices of training users, stopped by those of validation users."""
+    # torch is imported only by runs that train
+    import torch
+
+    from metaem_core.federated.exchange import Traffic
+    from metaem_core.methods.metaem_mapping import Mapping
+    from tasks.devices import Asked
+    from tasks.federation import mapping_start, vectors_tag
+    from tasks.models import read_model, read_user_vectors, write_mapping
+    from tasks.training import forget, write_curve, write_spans
+
+    require_dealt(store.root, config.domain, target)
+    source_domain, target_domain = read_domain(store, source), read_domain(store, target)
+    roles = read_split(store, split)
+    pair = domain_pair(source_domain, target_domain, roles)
+    validation = held_out(source_domain, target_domain, roles.validation)
+    vectors, model = read_user_vectors(store, source_model), read_model(store, target_model)
+    rates = config.mapping.learning_rates
+    tried = [Mapping(config.mapping, rate, vectors, model, pair, validation) for rate in rates]
+    asked = Asked(
+        kind="mapping",
+        domain=config.domain,
+        config=json.dumps({"pretrain": asdict(config.pretrain), "mapping": asdict(config.mapping)}),
+        source=config.source,
+        tag=vectors_tag(vectors),
+    )
+    counts = np.bincount(target_domain.ratings.users, minlength=target_domain.ratings.n_users)
+    train, stop = (target_domain.users(ids) for ids in (roles.train, roles.validation))
+    start = mapping_start(tried[0], *map(torch.from_numpy, (counts, train, stop)))
+    job = hand_out(store, "job", asked, start)
+    trainings = [each.training for each in tried]
+    job.load_into(*trainings)
+    done = job.done
+    assert done is not None, "hand_out waits until it is done"
+    ended = [(t.best_rmse, n) for n, t in enumerate(trainings) if done["epochs"][n] is not None]
+    work = tried[min(ended)[1]]
+    shared = pl.concat([roles.train, roles.validation, roles.cold]).sort()
+    mapped = work.map_users(torch.from_numpy(source_domain.users(shared)))
+    with store.draft() as draft:
+        write_mapping(draft, work.mapping(), shared, mapped)
+        write_curve(draft, work.training.curve())
+        epochs, trained = sum(each or 0 for each in done["epochs"]), done["trained"]
+        epoch = Traffic(trained["down"] // max(epochs, 1), trained["up"] // max(epochs, 1))
+        size = config.mapping.cohort_size
+        write_spans(draft, done["devices"], size, epochs, epoch, Traffic(**done["evaluated"]))
+    forget(store)
+    return draft.ref
