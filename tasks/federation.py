@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from metaem_core.federated.carried import RemoteMapping, SumMappingServer, numbered
+from metaem_core.federated.collection import RoundRefused
 from metaem_core.federated.optimizers import NetworkAdam
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Upload
@@ -114,12 +115,12 @@ class Job:
         prepare = mapping_trainings if asked["kind"] == "mapping" else pretrainings
         exchange, trainings = prepare(told, start, link, rules, devices)
         epochs: list[int | None] = []
-        failure: Divergence | None = None
+        failure: Divergence | RoundRefused | None = None
         for number, training in enumerate(trainings):
             try:
                 self._train(about["attempt"], number, training, len(trainings))
                 epochs.append(int(training.epoch))
-            except Divergence as error:
+            except (Divergence, RoundRefused) as error:
                 failure = error
                 epochs.append(None)
         if failure is not None and not any(epochs):

@@ -10,10 +10,11 @@ import pytest
 from flows.certificates import issue_node_key
 from flows.loopback import Loopback
 from metaem_core.methods.metaem_pretraining import Pretraining
-from tasks.federation import DeviceFolder, Job
-from tasks.pretrain_remote import run_job
+from tasks.devices import DeviceFolder
+from tasks.federation import Job, pretrain_start
+from tasks.submission import run_job
 from tests.counting_proxy import CountingProxy, counting_proxy
-from tests.test_remote import ALL, CONFIG, RATINGS, about, same, simulated, trained
+from tests.test_remote import ALL, CONFIG, RATINGS, about, asked_of, same, simulated, trained
 
 FLOWER = Path(__file__).parent.parent / ".venv-flower" / "bin"
 NODES = 3
@@ -39,8 +40,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loopback
 
 def job(federation: Loopback, folder: Path, epochs: int, quorum: float = 0.8) -> Job:
     config, patience = replace(CONFIG, epochs=epochs), federation.connection.patience
-    told = about(config, quorum, NODES, patience)
-    return Job.create(folder / "job", told, *Pretraining(config, RATINGS).start())
+    told = about(asked_of(config), quorum, NODES, patience)
+    start = pretrain_start(*Pretraining(config, RATINGS).start())
+    return Job.create(folder / "job", told, start)
 
 
 def test_three_rounds_on_three_nodes_are_the_simulation(
@@ -86,7 +88,7 @@ def test_a_node_killed_in_a_round_is_done_without(tmp_path: Path) -> None:
         work = job(federation, tmp_path, quorum=0.2, epochs=2)
         with ThreadPoolExecutor() as pool:
             running = pool.submit(run_job, work, federation.connection)
-            federation.wait_until(lambda: work.checkpoint.path.exists(), "superlink")
+            federation.wait_until(lambda: work.checkpoint().path.exists(), "superlink")
             lost = federation.processes.pop("supernode-1")
             lost.kill()
             lost.wait()
