@@ -289,7 +289,17 @@ def _assign(options: dict[str, object], assignment: str) -> None:
         if not isinstance(inner, dict):
             raise BadSettings(f"--set {key}: {name!r} has no fields")
         place = inner
-    place[last] = None if value == "null" else value
+    several = path and isinstance(_default([*path, last]), tuple)
+    place[last] = None if value == "null" else value.split(",") if several else value
+
+
+def _default(path: list[str]) -> object:
+    """What a nested setting is where nobody sets it; None if there is no such."""
+    name, *rest = path
+    place: object = Settings.model_fields[name].default if name in Settings.model_fields else None
+    for part in rest:
+        place = getattr(place, part, None)
+    return place
 
 
 def _told(problem: ErrorDetails) -> str:

@@ -50,6 +50,10 @@ def test_lists_scales_and_sources_can_be_given_as_text(monkeypatch: pytest.Monke
     assert settings.betas == (0.2, 0.5)
     assert settings.seeds == (3, 1)
     assert settings.scale == RatingScale(0.5, 5.0, 0.5)
+    within = ["mapping.learning_rates=1e-3, 1e-2", "amazon_2018.mirrors=http://a/,http://b/"]
+    settings_within = read_settings({}, within)
+    assert settings_within.mapping.learning_rates == (1e-3, 1e-2)
+    assert settings_within.amazon_2018.mirrors == ("http://a/", "http://b/")
     location = settings.chosen_source.location("movie")
     assert str(getattr(location, "path", "")) == "/data/ratings_Movies_and_TV.csv"
 
