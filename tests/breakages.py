@@ -210,6 +210,20 @@ BREAKAGES = (
         "tests/test_boundary.py",
     ),
     Breakage(
+        "carried: a device takes the vector of somebody else",
+        "tasks/devices.py",
+        'return int(person[asked["source"]])',
+        'return int(person[asked["domain"]])',
+        "tests/test_carried.py",
+    ),
+    Breakage(
+        "carried: another training's vectors are taken",
+        "tasks/devices.py",
+        'return self.folder / "profiles" / tag',
+        'return self.folder / "profiles" / "any"',
+        "tests/test_carried.py",
+    ),
+    Breakage(
         "private: a user's part of a sum over items is not cut",
         "metaem_core/methods/private_biases.py",
         "np.maximum(np.sqrt(squares), longest)[ratings.users]",
