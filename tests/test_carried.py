@@ -72,16 +72,18 @@ def asked_of(
     return Asked(kind="mapping", domain="music", config=plain, source="movie", tag=tag)
 
 
+def asked_to_keep(tag: str, pretrain: PretrainConfig = PRETRAIN) -> Asked:
+    config = json.dumps(asdict(pretrain))
+    return Asked(kind="carry", domain="movie", config=config, source="", tag=tag)
+
+
 def carried(folder: Path, found: World, pretrain: PretrainConfig = PRETRAIN) -> None:
     """Deal out both domains, and let the source leave its vectors on the devices."""
     node = Node(folder / "node")
     node.domain("movie").deal(MOVIE, range(USERS))
     node.domain("music").deal(MUSIC, range(USERS))
     node.link([{"movie": OTHER[user], "music": user} for user in range(USERS)])
-    config = json.dumps(asdict(pretrain))
-    asked = Asked(
-        kind="carry", domain="movie", config=config, source="", tag=vectors_tag(found.vectors)
-    )
+    asked = asked_to_keep(vectors_tag(found.vectors), pretrain)
     job = Job.create(folder / "carry", about(asked, 1.0), {"profiles": found.vectors})
     devices = node.domain("movie").devices()
     job.work(Devices(folder, asked=asked), devices)

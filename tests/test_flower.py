@@ -6,14 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from flows.certificates import issue_node_key
 from flows.loopback import Loopback
 from metaem_core.methods.metaem_pretraining import Pretraining
-from tasks.devices import DeviceFolder
-from tasks.federation import Job, pretrain_start
+from tasks.devices import DeviceFolder, Node
+from tasks.federation import Job, pretrain_start, vectors_tag
 from tasks.submission import run_job
+from tests import test_carried as carried
 from tests.counting_proxy import CountingProxy, counting_proxy
+from tests.test_carried import CONFIG as CARRIED
 from tests.test_remote import ALL, CONFIG, RATINGS, about, asked_of, same, simulated, trained
 
 FLOWER = Path(__file__).parent.parent / ".venv-flower" / "bin"
@@ -65,6 +68,35 @@ def test_three_rounds_on_three_nodes_are_the_simulation(
     envelopes = 6 * NODES  # a question who is there, three rounds, two validations
     for counted, seen in zip(messages, passed, strict=True):
         assert counted < seen < counted + 30_000 * envelopes
+
+
+def test_devices_carry_their_vectors_to_the_mapping(
+    watched: tuple[Loopback, CountingProxy], tmp_path: Path
+) -> None:
+    """Left by the source's server, kept on the node's disk, used in three rounds of the target."""
+    federation, _ = watched
+    config = replace(CARRIED, epochs=1, learning_rates=(1e-3,))
+    simulated, remote = (carried.world(config) for _ in range(2))
+    for number in range(NODES):
+        node, people = Node(federation.folder / f"node-{number}"), ALL[number::NODES]
+        node.domain("movie").deal(carried.MOVIE, [carried.OTHER[user] for user in people])
+        node.link([{"movie": carried.OTHER[user], "music": user} for user in people])
+    tag, patience = vectors_tag(remote.vectors), federation.connection.patience
+    brought = carried.asked_to_keep(tag)
+    told = about(brought, 1.0, NODES, patience)
+    left = Job.create(tmp_path / "carry", told, {"profiles": remote.vectors})
+    run_job(left, federation.connection)
+    told = about(carried.asked_of(tag, config), 0.8, NODES, patience)
+    work = Job.create(tmp_path / "job", told, remote.start())
+    run_job(work, federation.connection)
+    assert work.done is not None
+    assert work.done["refused"] == []
+    (ours,), (theirs,) = remote.tried, simulated.tried
+    work.load_into(ours.training)
+    for _ in theirs.training.epochs(lambda stats: None):
+        pass
+    for name, tensor in theirs.training.state().items():
+        assert torch.allclose(ours.training.state()[name], tensor, rtol=1e-5, atol=1e-6), name
 
 
 def test_an_unregistered_key_is_refused(watched: tuple[Loopback, CountingProxy]) -> None:
