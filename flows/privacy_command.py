@@ -58,7 +58,9 @@ def privacy_audit(
         }
         for epsilon in settings.epsilons:
             allowed = PrivateConfig(epsilon, settings.delta, settings.scale, seed)
-            published[f"Those of a private target at epsilon {epsilon:g} name"] = allowed
+            published[f"Those of the domain as a private target at epsilon {epsilon:g} name"] = (
+                allowed
+            )
         for what, private in published.items():
             told = membership(settings.open_store(), refs[0], settings.scale, seed, private)
             stdout().print(

@@ -3,6 +3,7 @@
 Any field is an environment variable, ``METAEM_PRETRAIN__EPOCHS``, and a TOML key.
 """
 
+import math
 import os
 import re
 import tomllib
@@ -44,6 +45,7 @@ from tasks.sources.base import Source, without_login
 from tasks.sources.files import Files
 from tasks.sources.synthetic import Synthetic
 
+LEAST_EPSILON, MOST_EPSILON = 1e-3, 1e3
 CONFIG_FILE = Path("metaem.toml")
 PREFIX = "METAEM_"
 OUTSIDE = {"METAEM_DEBUG", "METAEM_REAL_DATA"}  # read elsewhere
@@ -95,7 +97,7 @@ class Settings(BaseSettings):
     pretrain: PretrainConfig = PretrainConfig()
     mapping: MappingConfig = MappingConfig()
     epsilons: Annotated[tuple[float, ...], NoDecode] = ()  # MetaEM under differential privacy
-    delta: float = Field(default=1e-6, gt=0, lt=1)  # with epsilons
+    delta: float = Field(default=1e-6, ge=1e-12, lt=1)  # with epsilons
     methods: Annotated[tuple[Method, ...], NoDecode] = ()  # compared with MetaEM
     bases: Annotated[tuple[Base, ...], NoDecode] = Field(default=("mf",), min_length=1)
     compared: Annotated[tuple[ProfileName, ...], NoDecode] = ("paper", "calibrated")
@@ -142,9 +144,13 @@ class Settings(BaseSettings):
     @field_validator("epsilons")
     @classmethod
     def _require_budgets(cls, epsilons: tuple[float, ...]) -> tuple[float, ...]:
-        if not all(epsilon > 0 for epsilon in epsilons):  # nor NaN
-            raise ValueError(f"every epsilon must be positive, got {epsilons!r}")
-        return tuple(dict.fromkeys(epsilons))
+        for epsilon in epsilons:
+            if not (LEAST_EPSILON <= epsilon <= MOST_EPSILON or epsilon == math.inf):  # nor NaN
+                raise ValueError(
+                    f"every epsilon must lie between {LEAST_EPSILON:g} and {MOST_EPSILON:g} or be "
+                    f"inf, got {epsilon!r}"
+                )
+        return tuple({f"{epsilon:g}": epsilon for epsilon in epsilons}.values())  # as named
 
     @field_validator("methods", "bases", "compared")
     @classmethod

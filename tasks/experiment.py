@@ -129,7 +129,7 @@ def _privacy(store: Store, origin: Mapping[str, ArtifactRef]) -> Iterator[Point]
     for ref in origin.values():
         account = account_of(store, ref) if ref.stage == "mapping" else None
         if account is not None and account["spent"] is not None:
-            spent = max(account["spent"], account["spent_closed_form"] or 0.0)
+            spent = max(account["spent"], account["spent_by_losses"] or 0.0)
             yield Point(f"epsilon/{private_name(account['epsilon'])}", spent)
 
 

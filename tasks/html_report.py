@@ -34,9 +34,10 @@ PROFILES: dict[Profile, str] = {
     ),
     "private": (
         "MetaEM under differential privacy, as far as it goes there: item biases and the line from "
-        "source to target biases, from four noisy sums over devices. Epsilon is of all that a run "
-        "lets out about one user, all his ratings in both domains taken together; the trivial "
-        "predictors beside it promise nothing. At ∞ the same sums are without noise."
+        "source to target biases, from noisy sums over devices. Epsilon is of one row's model in "
+        "one cell and of one user, all his ratings in both domains taken together, if that model "
+        "alone is published: of this page, whose other rows promise nothing and whose cells add "
+        "up, it says nothing. At ∞ the same sums are without noise."
     ),
     "paper": (
         "Methods as they were published, without centring: what the paper's Table 3 is about. The "

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from data_contracts.embeddings import item_embeddings, mapped_users, user_embeddings
-from metaem_core.methods.private_biases import NoisyItems
 from metaem_core.models.domain import DomainModel, domain_of
 from metaem_core.models.mlp import Parameters
 from tasks.artifacts import ArtifactRef, Draft, Store
@@ -76,18 +75,6 @@ def write_mapping(draft: Draft, mapping: Parameters, users: pl.Series, vectors: 
     frame = pl.DataFrame({"user_id": users, "vector": to_lists(vectors)})
     draft.write_tensors("mapping.safetensors", {str(i): p for i, p in enumerate(mapping)})
     draft.write_frame("users.parquet", frame, mapped_users(vectors.shape[1]))
-
-
-def write_noisy_items(draft: Draft, name: str, items: NoisyItems) -> None:
-    """What is public of a private domain's items."""
-    draft.write_tensors(name, {field: torch.as_tensor(v) for field, v in vars(items).items()})
-
-
-def read_noisy_items(store: Store, ref: ArtifactRef, name: str) -> NoisyItems:
-    """What :func:`write_noisy_items` wrote."""
-    found = {field: tensor.numpy() for field, tensor in store.read_tensors(ref, name).items()}
-    mean, deviation = float(found.pop("mean")), float(found.pop("deviation"))
-    return NoisyItems(mean=mean, deviation=deviation, **found)
 
 
 def to_lists(table: Tensor) -> pl.Series:

@@ -21,7 +21,7 @@ from metaem_core.federated.secure_aggregation import Words
 from metaem_core.federated.secure_loop import SecureLoop
 from metaem_core.federated.secure_rounds import HeldUser, SecureServer
 from metaem_core.federated.simulation import DeviceStore
-from metaem_core.methods.private_biases import SimulatedSums, domain_sum, private_items
+from metaem_core.methods.private_biases import SimulatedSums, domain_sum, private_levels
 from metaem_core.methods.private_config import PrivateConfig
 from metaem_core.methods.private_metaem import releases
 from metaem_core.models.domain import DomainModel
@@ -122,16 +122,16 @@ def membership(
 ) -> Membership:
     """What a domain's item biases tell of who is among the users.
 
-    Every mode publishes them; with ``private`` those are attacked that a private target publishes.
+    Every mode publishes them; with ``private`` those are attacked that this domain would publish if
+    it were the target of a private run.
     """
     ratings = read_domain(store, domain).ratings
     size = round(len(ratings) / len(np.unique(ratings.users)))
     canaries = Canaries.drawn(CANARIES, min(size, ratings.n_items), ratings.n_items, scale, seed)
     among = canaries.among(ratings)
     if private is not None:
-        sums = SimulatedSums(partial(domain_sum, among, scale), releases(private, "target"))
-        items = private_items(sums, among.n_items)
-        return inferred(canaries, items.bias.astype(np.float32))
+        sums = SimulatedSums(partial(domain_sum, among, scale), releases(private, "target", among))
+        return inferred(canaries, private_levels(sums, among.n_items).astype(np.float32))
     biases = fitted_biases(among)
     return inferred(canaries, biases.item + biases.mean)
 

@@ -14,9 +14,9 @@ from tasks.domains import domain_pair, read_domain, read_split, training_target
 if TYPE_CHECKING:
     from metaem_core.privacy.gaussian import Release
 
-ITEMS = "noisy_items.safetensors"
 RELEASES = "releases.parquet"
 ACCOUNT = "privacy.json"
+LOSSES = 0.1, 100.0  # epsilons for which privacy loss distributions are exact enough and quick
 
 
 class Account(TypedDict):
@@ -24,8 +24,8 @@ class Account(TypedDict):
 
     epsilon: float | None  # allowed; None: any
     delta: float
-    spent: float | None  # by dp-accounting's privacy loss distributions; None without noise
-    spent_closed_form: float | None  # Balle and Wang 2018
+    spent: float | None  # in closed form (Balle and Wang 2018); None without noise
+    spent_by_losses: float | None  # by dp-accounting; None where it is coarse or slow
 
 
 @stage("pretrain")
@@ -35,15 +35,14 @@ def pretrain_private(
     """The biases of a domain; ``split`` removes the held-out users' ratings from a target."""
     # torch is imported only by runs that train
     from metaem_core.methods.private_metaem import private_domain, releases
-    from tasks.models import write_model, write_noisy_items
+    from tasks.models import write_model
 
     known = read_domain(store, domain)
     ratings = known.ratings if split is None else training_target(known, read_split(store, split))
-    made = releases(config, "source" if split is None else "target")
-    model, items = private_domain(ratings, config, made)
+    made = releases(config, "source" if split is None else "target", ratings)
+    model = private_domain(ratings, config, made)
     with store.draft() as draft:
         write_model(draft, model, known)
-        write_noisy_items(draft, ITEMS, items)
         _write_releases(draft, made.made)
     return draft.ref
 
@@ -68,18 +67,15 @@ def mapping_private(
 
     from metaem_core.methods.private_metaem import private_mapping, releases
     from metaem_core.models.mapping import map_users
-    from tasks.models import read_noisy_items, read_user_vectors, write_mapping
+    from tasks.models import read_model, read_user_vectors, write_mapping
     from tasks.training import write_curve
 
     source_domain, target_domain = read_domain(store, source), read_domain(store, target)
     roles = read_split(store, split)
     pair = domain_pair(source_domain, target_domain, roles)
-    profiles, items = (
-        read_user_vectors(store, source_model),
-        read_noisy_items(store, target_model, ITEMS),
-    )
-    made = releases(config, "mapping")
-    theta = private_mapping(profiles, items, pair, config, made)
+    profiles, model = read_user_vectors(store, source_model), read_model(store, target_model)
+    made = releases(config, "mapping", pair.source, pair.target)
+    theta = private_mapping(profiles, model, pair, config, made)
     before = [each for ref in (source_model, target_model) for each in _read_releases(store, ref)]
     account = _account(config, [*before, *made.made])
     shared = pl.concat([roles.train, roles.validation, roles.cold]).sort()
@@ -100,18 +96,25 @@ def account_of(store: Store, mapping: ArtifactRef) -> Account | None:
 
 
 def _account(config: PrivateConfig, made: "Sequence[Release]") -> Account:
-    from metaem_core.privacy.gaussian import epsilon_by_losses, epsilon_of, mu_of_releases
+    from metaem_core.privacy.gaussian import epsilon_by_losses, epsilon_of, mu_of, mu_of_releases
 
     if config.unlimited:
-        return Account(epsilon=None, delta=config.delta, spent=None, spent_closed_form=None)
-    exact = epsilon_of(mu_of_releases(made), config.delta)
-    spent = epsilon_by_losses(made, config.delta)
-    if max(spent, exact) > config.epsilon * (1 + 1e-4):
+        return Account(epsilon=None, delta=config.delta, spent=None, spent_by_losses=None)
+    told = mu_of_releases(made)
+    if told > mu_of(config.epsilon, config.delta) * (1 + 1e-9):
         raise ValueError(
-            f"the run told epsilon {max(spent, exact):.4f} of a user, and was allowed "
+            f"the run told epsilon {epsilon_of(told, config.delta):.6g} of a user, and was allowed "
             f"{config.epsilon:g}: its pretrained domains are of other settings"
         )
-    return Account(epsilon=config.epsilon, delta=config.delta, spent=spent, spent_closed_form=exact)
+    by_losses = None
+    if LOSSES[0] <= config.epsilon <= LOSSES[1]:
+        by_losses = epsilon_by_losses(made, config.delta)
+    return Account(
+        epsilon=config.epsilon,
+        delta=config.delta,
+        spent=epsilon_of(told, config.delta),
+        spent_by_losses=by_losses,
+    )
 
 
 def _write_releases(draft: Draft, made: "Sequence[Release]") -> None:

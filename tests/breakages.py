@@ -226,8 +226,8 @@ BREAKAGES = (
     Breakage(
         "private: a user's part of a sum over items is not cut",
         "metaem_core/methods/private_biases.py",
-        "np.maximum(np.sqrt(squares), longest)[ratings.users]",
-        "np.full_like(squares, longest)[ratings.users]",
+        "np.maximum(np.sqrt(squares), longest)[users]",
+        "np.full_like(squares, longest)[users]",
         PRIVATE,
     ),
     Breakage(
@@ -240,15 +240,15 @@ BREAKAGES = (
     Breakage(
         "private: noise is narrower than its record",
         "metaem_core/privacy/gaussian.py",
-        "self.draw.normal(0.0, release.deviation, total.shape)",
-        "self.draw.normal(0.0, release.deviation / 2, total.shape)",
+        "self.draw.normal(0.0, deviation, total.shape)",
+        "self.draw.normal(0.0, deviation / 2, total.shape)",
         PRIVATE,
     ),
     Breakage(
         "private: a release does not count what its share allows",
         "metaem_core/privacy/gaussian.py",
-        "clip / (self.mu * math.sqrt(share))",
-        "clip / self.mu",
+        "planned(name, numbers, clip, self.mu * math.sqrt(share))",
+        "planned(name, numbers, clip, self.mu)",
         PRIVATE,
     ),
     Breakage(
@@ -256,6 +256,20 @@ BREAKAGES = (
         "metaem_core/federated/noisy_sums.py",
         "torch.from_numpy(part + noise)",
         "torch.from_numpy(part + 0 * noise)",
+        PRIVATE,
+    ),
+    Breakage(
+        "private: two releases share their noise",
+        "metaem_core/methods/private_metaem.py",
+        "seed.update(array.tobytes())",
+        "seed.update(b'')",
+        PRIVATE,
+    ),
+    Breakage(
+        "private: devices tell exact totals",
+        "metaem_core/federated/noisy_sums.py",
+        "[torch.from_numpy(part + noise)], NOTHING",
+        "[torch.from_numpy(part + noise)], Totals(0.0, float(len(self._own)), 0.0)",
         PRIVATE,
     ),
     Breakage(

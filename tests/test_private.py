@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -13,17 +14,17 @@ from numpy.typing import NDArray
 from test_trivial import planted
 from worlds import planted_ratings, random_ratings
 
-from metaem_core.federated.noisy_sums import NoisyDevice, SecureSums
+from metaem_core.federated.noisy_sums import NAMES, Agreed, AskedTwice, NoisyDevice, SecureSums
 from metaem_core.federated.secure_aggregation import TooFewDevices
 from metaem_core.methods.cold_start import cold_predictor
 from metaem_core.methods.private_biases import (
+    COUNT,
     SUMS,
-    ItemPart,
-    NoisyItems,
     SimulatedSums,
+    Sums,
     domain_sum,
-    item_part,
-    private_items,
+    item_sums,
+    private_levels,
 )
 from metaem_core.methods.private_config import PrivateConfig
 from metaem_core.methods.private_metaem import SHARES as STAGES
@@ -33,12 +34,14 @@ from metaem_core.methods.private_metaem import (
     private_line,
     private_mapping,
     releases,
+    stage_mu,
 )
 from metaem_core.methods.trivial import TRIVIAL
 from metaem_core.metrics import rmse
 from metaem_core.models.mapping import map_users
 from metaem_core.pair import DomainPair, Queries
 from metaem_core.privacy.gaussian import (
+    GRID,
     Release,
     Releases,
     delta_of,
@@ -80,7 +83,7 @@ def test_two_accountants_agree_on_all_that_a_run_releases(epsilon: float) -> Non
     config = PrivateConfig(epsilon, DELTA)
     made = []
     for part, share in STAGES.items():
-        own = releases(config, part)
+        own = releases(config, part, random_ratings(9, 9, 4.0, 0))
         for name in SUMS:
             if (name == "line") == (part == "mapping"):
                 own.noisy(name, np.zeros(1), *SUMS[name])
@@ -105,6 +108,43 @@ def test_noise_is_as_wide_as_the_record_says_and_a_stage_cannot_overspend() -> N
         own.noisy("more", np.zeros(1), 1.0, 0.01)
 
 
+def test_what_is_told_lies_on_a_grid_that_noise_and_sum_are_rounded_to_apart() -> None:
+    """Else the last bits of a float tell which sums it can be of."""
+    own = Releases(0.5, np.random.default_rng(1))
+    totals = np.random.default_rng(2).normal(0, 5, 2_000)
+    told = own.noisy("sum", totals, 1.0, 1.0)
+    steps = told / (GRID * own.made[0].deviation)
+    assert np.array_equal(steps, np.rint(steps))
+    assert np.abs(steps).max() < 2**53
+    # a part may be longer by a step a number, and is accounted so
+    assert own.made[0].clip >= 1.0 + math.sqrt(2_000) * GRID * own.made[0].deviation * (1 - 1e-9)
+    assert own.made[0].mu <= 0.5
+
+
+def test_no_two_releases_that_differ_share_their_noise() -> None:
+    """Neither stages, budgets, seeds nor data: what is shared could be taken off."""
+    world = planted_ratings(1.0)
+    less = without(world, 5)
+    config = PrivateConfig(4.0, DELTA, seed=1)
+    ways = [
+        releases(config, "source", world),
+        releases(config, "target", world),
+        releases(replace(config, delta=1e-7), "source", world),
+        releases(replace(config, epsilon=8.0), "source", world),
+        releases(replace(config, seed=2), "source", world),
+        releases(config, "source", less),
+    ]
+    drawn = [each.draw.normal(size=4000) for each in ways]
+    for one, other in combinations(drawn, 2):
+        assert abs(np.corrcoef(one, other)[0, 1]) < 0.08  # five deviations
+    again = releases(config, "source", world)
+    assert np.array_equal(again.draw.normal(size=4000), drawn[0])
+    one, other = releases(config, "source", world), releases(config, "source", world)
+    first = one.noisy("a", np.zeros(4000), 1.0, 0.5), one.noisy("b", np.zeros(4000), 1.0, 0.5)
+    assert abs(np.corrcoef(*first)[0, 1]) < 0.08
+    assert np.array_equal(other.noisy("a", np.zeros(4000), 1.0, 0.5), first[0])
+
+
 def without(ratings: Ratings, user: int) -> Ratings:
     return ratings.of_users(np.arange(ratings.n_users) != user)
 
@@ -124,56 +164,94 @@ def extreme(ratings: Ratings) -> Ratings:
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.integers(0, 10**6), st.booleans(), st.floats(-2, 2))
-def test_no_user_changes_a_sum_by_more_than_its_clip(seed: int, wild: bool, mean: float) -> None:
+@given(st.integers(0, 10**6), st.booleans(), st.sampled_from([1.0, 100.0]))
+def test_no_user_changes_a_sum_by_more_than_its_clip(seed: int, wild: bool, off: float) -> None:
+    """Not even with ratings beyond the scale."""
     ratings = random_ratings(12, 9, 4.0, seed)
     ratings = extreme(ratings) if wild else ratings
+    ratings = replace(ratings, values=ratings.values * np.float32(off))
     draw = np.random.default_rng(seed)
-    known = draw.normal(0, 2, ratings.n_items)
-    items = NoisyItems(mean, known, draw.normal(0, 9, 9), draw.uniform(1, 9, 9), 0.5)
-    everyone, biases = np.arange(ratings.n_users), draw.normal(0, 2, ratings.n_users)
+    levels, biases = draw.normal(0, 2, 9), draw.normal(0, 2, ratings.n_users)
+    everyone = np.arange(ratings.n_users)
 
     def added(name: str, target: Ratings) -> NDArray[np.float64]:
         if name != "line":
-            return domain_sum(target, SCALE, name, items)
-        return line_sum(DomainPair(target, target, everyone, everyone), biases, SCALE, name, items)
+            return domain_sum(target, SCALE, name, levels)
+        return line_sum(DomainPair(target, target, everyone, everyone), biases, SCALE, name, levels)
 
     for user in range(ratings.n_users):
         less = without(ratings, user)
-
         for name, most in SUMS.items():
             changed = added(name, ratings) - added(name, less)
             assert np.linalg.norm(changed) <= most.clip * (1 + 1e-9), name
 
 
-def test_clips_are_reached_so_that_no_budget_is_given_away() -> None:
+@pytest.mark.parametrize("name", SUMS)
+def test_clips_are_reached_so_that_no_budget_is_given_away(name: str) -> None:
     ratings = extreme(random_ratings(12, 9, 4.0, seed=3))
-    less = without(ratings, 1)
-    parts = [item_part(each, SCALE, 0.0, np.zeros(9)) for each in (ratings, less)]
-    changed = parts[0].sums(ratings) - parts[1].sums(less)
-    assert np.linalg.norm(changed) == pytest.approx(SUMS["items, first"].clip)
+    fives = replace(ratings, values=np.full_like(ratings.values, 5.0))
+    one, less = (fives, without(fives, 1)) if name == "mean" else (ratings, without(ratings, 1))
+    everyone, biases, levels = np.arange(12), np.full(12, 3.0), np.zeros(9)
+    if name == "line":
+        pairs = [DomainPair(each, each, everyone, everyone) for each in (one, less)]
+        sums = [line_sum(pair, biases, SCALE, name, levels) for pair in pairs]
+    else:
+        sums = [domain_sum(each, SCALE, name, levels) for each in (one, less)]
+    assert np.linalg.norm(sums[0] - sums[1]) == pytest.approx(SUMS[name].clip)
 
 
-def test_a_bias_without_a_rating_is_that_of_sums_without_its_part() -> None:
-    ratings = random_ratings(30, 9, 6.0, seed=4)
-    part = item_part(ratings, SCALE, 0.3, np.zeros(9))
-    total, count = part.sums(ratings)
-    items = NoisyItems(0.3, np.zeros(9), total, count / 0.4 + 1, 0.7)
-    found = items.bias_without(ratings.items, part)
-    for row in (0, 5, 40):
-        weights = part.weights.copy()
-        weights[row] = 0.0
-        total, count = ItemPart(weights, part.residuals).sums(ratings)
-        alone = NoisyItems(0.3, np.zeros(9), total, count / 0.4 + 1, 0.7)
-        assert found[row] == pytest.approx(alone.bias[ratings.items[row]], rel=1e-9)
+class Listening:
+    """Sums whose questions are kept."""
+
+    def __init__(self, sums: Sums) -> None:
+        self.sums, self.asked = sums, dict[str, NDArray[np.float64]]()
+
+    def ask(self, name: str, levels: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        self.asked[name] = levels
+        return self.sums.ask(name, levels)
+
+
+def test_the_second_sum_is_of_what_the_first_biases_leave() -> None:
+    world = planted_ratings(1.0)
+    budget = Releases(math.inf, np.random.default_rng(0))
+    sums = Listening(SimulatedSums(partial(domain_sum, world, SCALE), budget))
+    final = private_levels(sums, world.n_items)
+    mean = float(sums.asked["items, first"][0])
+    assert np.ptp(sums.asked["items, first"]) == 0
+    total, present = item_sums(world, SCALE, "items, first", sums.asked["items, first"])
+    weight = np.maximum(present / COUNT, 1.0)
+    np.testing.assert_allclose(sums.asked["items, again"], mean + total / (weight + 3.0))
+    truth = np.bincount(world.items, world.values - 3.0) / np.bincount(world.items)
+    often = np.bincount(world.items) > 20
+    closer = [np.abs(guess - truth)[often].mean() for guess in (sums.asked["items, again"], final)]
+    assert closer[1] < closer[0]
+
+
+def test_a_line_through_sums_that_noise_made_impossible_is_still_a_line() -> None:
+    class Noise:
+        def ask(self, name: str, levels: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+            return np.array([-50.0, 90.0, -80.0, 7.0, -9.0]), 10.0
+
+    line = private_line(Noise(), np.zeros(3))
+    assert abs(line.constant) < 2
+    assert abs(line.slope) < 5
+
+
+def test_a_mean_that_noise_made_impossible_stays_on_the_scale() -> None:
+    class Noise:
+        def ask(self, name: str, levels: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+            return (np.array([900.0, -5.0]) if name == "mean" else np.zeros((2, 3))), 50.0
+
+    assert np.array_equal(private_levels(Noise(), 3), [2.0, 2.0, 2.0])
 
 
 def predicted(pair: DomainPair, queries: Queries, epsilon: float, seed: int) -> float:
     config = PrivateConfig(epsilon, DELTA, seed=seed)
-    source, _ = private_domain(pair.source, config, releases(config, "source"))
-    target, items = private_domain(pair.target, config, releases(config, "target"))
+    source = private_domain(pair.source, config, releases(config, "source", pair.source))
+    target = private_domain(pair.target, config, releases(config, "target", pair.target))
     profiles = source.profiles(torch.arange(pair.source.n_users))
-    theta = private_mapping(profiles, items, pair, config, releases(config, "mapping"))
+    made = releases(config, "mapping", pair.source, pair.target)
+    theta = private_mapping(profiles, target, pair, config, made)
     predict = cold_predictor(lambda users: map_users(theta, profiles[users]), target)
     return rmse(np.clip(predict(queries.users, queries.items), 1, 5), queries.values)
 
@@ -195,15 +273,12 @@ def test_noise_costs_accuracy_and_leaves_some() -> None:
 
 def test_another_scale_gives_the_same_in_its_own_units() -> None:
     world = planted_ratings(1.0)
-    usual, other = (
-        private_domain(ratings, config, releases(config, "target"))[0]
-        for ratings, config in (
-            (world, PrivateConfig(2.0, DELTA)),
-            (
-                replace(world, values=2 * world.values),
-                PrivateConfig(2.0, DELTA, RatingScale(2.0, 10.0, 2.0)),
-            ),
-        )
+    config = PrivateConfig(2.0, DELTA)
+    usual = private_domain(world, config, releases(config, "target", world))
+    other = private_domain(
+        replace(world, values=2 * world.values),
+        replace(config, scale=RatingScale(2.0, 10.0, 2.0)),
+        releases(config, "target", world),
     )
     torch.testing.assert_close(2 * usual.item_offsets, other.item_offsets)
     torch.testing.assert_close(2 * usual.user_traits, other.user_traits)
@@ -216,30 +291,30 @@ def test_canaries_are_found_without_noise_and_not_with_it() -> None:
 
     def attacked(epsilon: float) -> float:
         config = PrivateConfig(epsilon, DELTA, seed=5)
-        sums = SimulatedSums(partial(domain_sum, among, SCALE), releases(config, "target"))
-        items = private_items(sums, among.n_items)
-        return inferred(canaries, items.bias.astype(np.float32)).auc
+        made = releases(config, "target", among)
+        levels = private_levels(
+            SimulatedSums(partial(domain_sum, among, SCALE), made), among.n_items
+        )
+        return inferred(canaries, levels.astype(np.float32)).auc
 
     assert attacked(math.inf) > 0.7
-    assert abs(attacked(1.0) - 0.5) < 0.08  # three deviations of an AUC of 200 against 200 are .087
+    assert abs(attacked(1.0) - 0.5) < 0.09  # three deviations of 200 against 200
 
 
-def devices_of(ratings: Ratings, biases: NDArray[np.float64]) -> dict[int, NoisyDevice]:
-    return {
-        user: NoisyDevice(
-            Ratings(
-                np.zeros(int(mine.sum()), np.int64),
-                ratings.items[mine],
-                ratings.values[mine],
-                1,
-                ratings.n_items,
-            ),
-            SCALE,
-            float(biases[user]),
-        )
-        for user in np.unique(ratings.users).tolist()
-        for mine in [ratings.users == user]
-    }
+FREE = PrivateConfig(math.inf, DELTA)
+
+
+def devices_of(
+    ratings: Ratings, agreed: Agreed, biases: NDArray[np.float64] | None = None
+) -> dict[int, NoisyDevice]:
+    """One for each user with ratings."""
+    found = {}
+    for user in np.unique(ratings.users).tolist():
+        mine = ratings.users == user
+        nobody = np.zeros(int(mine.sum()), np.int64)
+        own = Ratings(nobody, ratings.items[mine], ratings.values[mine], 1, ratings.n_items)
+        found[user] = NoisyDevice(own, agreed, None if biases is None else float(biases[user]))
+    return found
 
 
 def test_devices_that_add_up_under_masks_find_what_the_simulation_finds() -> None:
@@ -247,50 +322,76 @@ def test_devices_that_add_up_under_masks_find_what_the_simulation_finds() -> Non
     biases = np.random.default_rng(6).normal(0, 0.5, ratings.n_users)
     everyone = np.arange(ratings.n_users)
     pair = DomainPair(ratings, ratings, everyone, everyone)
-
-    def budget() -> Releases:
-        return Releases(math.inf, np.random.default_rng(0))
-
-    simulated = private_items(SimulatedSums(partial(domain_sum, ratings, SCALE), budget()), 9)
-    devices = devices_of(ratings, biases)
-    federated = private_items(SecureSums(devices, budget()), 9)
-    # words are whole multiples of a unit, rounded by chance: 3e-6 with 29 devices
-    for name in ("mean", "first", "total", "weight"):
-        np.testing.assert_allclose(
-            getattr(federated, name), getattr(simulated, name), atol=1e-3, err_msg=name
-        )
+    free = Releases(math.inf, np.random.default_rng(0))
+    simulated = private_levels(SimulatedSums(partial(domain_sum, ratings, SCALE), free), 9)
+    agreed = Agreed(FREE, "target", 20)
+    federated = private_levels(SecureSums(devices_of(ratings, agreed), agreed), 9)
+    np.testing.assert_allclose(federated, simulated, atol=1e-6)
     add = partial(line_sum, pair, biases, SCALE)
-    expected = private_line(SimulatedSums(add, budget()), simulated)
-    found = private_line(SecureSums(devices, budget()), simulated)
-    np.testing.assert_allclose(found, expected, atol=1e-3)
+    expected = private_line(SimulatedSums(add, free), simulated)
+    agreed = Agreed(FREE, "mapping", 20)
+    found = private_line(SecureSums(devices_of(ratings, agreed, biases), agreed), simulated)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_device_without_a_source_bias_adds_nothing_to_the_line() -> None:
+    ratings, agreed = random_ratings(9, 9, 5.0, seed=6), Agreed(FREE, "mapping", 5)
+    device = next(iter(devices_of(ratings, agreed).values()))
+    message = {"sum": torch.tensor(NAMES.index("line")), "levels": torch.zeros(9).double()}
+    (part,), totals = device.contribution(message)
+    assert not part.any()
+    assert not any(totals)
 
 
 @pytest.mark.parametrize("silent", [0, 9])
 def test_the_noise_that_devices_bring_is_enough_even_if_a_third_leaves(silent: int) -> None:
     ratings = random_ratings(31, 800, 5.0, seed=7)
-    devices = devices_of(ratings, np.zeros(31))
+    config = PrivateConfig(0.2, DELTA)
+    agreed = Agreed(config, "source", 30)
+    devices = devices_of(ratings, agreed)
     leavers = dict.fromkeys(sorted(devices)[:silent], 3)
     left = ratings.of_users(~np.isin(np.arange(31), list(leavers)))
-    known = NoisyItems(0.3, np.zeros(800), np.zeros(800), np.ones(800), 0.0)
-    sums = SecureSums(devices, Releases(0.05, np.random.default_rng(0)), leavers)
-    noisy, told = sums.ask("items, first", known)
-    noise = (noisy - domain_sum(left, SCALE, "items, first", known)).ravel()
-    brought = told * math.sqrt((len(devices) - silent) / (len(devices) * 2 / 3))
+    levels = np.full(800, 0.3)
+    sums = SecureSums(devices, agreed, leavers=leavers)
+    noisy, brought = sums.ask("items, first", levels)
+    noise = (noisy - domain_sum(left, SCALE, "items, first", levels)).ravel()
     assert noise.std() == pytest.approx(brought, rel=0.1)  # of 1,600 numbers: 1.8 % a deviation
-    assert brought >= told
-    assert told == pytest.approx(1 / (0.05 * math.sqrt(0.38)))
+    (release,) = sums.made
+    assert noise.std() > 0.95 * release.deviation
+    allowed = stage_mu(config, "source") * math.sqrt(SUMS["items, first"].share)
+    assert release.mu == pytest.approx(allowed)
+    again, _ = SecureSums(devices_of(ratings, agreed), agreed, leavers=leavers).ask(
+        "items, first", levels
+    )
+    assert abs(np.corrcoef(noise, (again - noisy).ravel() + noise)[0, 1]) < 0.13
+
+
+def test_a_device_answers_once_and_tells_no_totals() -> None:
+    ratings, agreed = (
+        random_ratings(9, 9, 5.0, seed=6),
+        Agreed(PrivateConfig(1.0, DELTA), "target", 5),
+    )
+    device = next(iter(devices_of(ratings, agreed).values()))
+    message = {"sum": torch.tensor(1), "levels": torch.zeros(9).double()}
+    _, totals = device.contribution(message)
+    assert not any(totals)
+    with pytest.raises(AskedTwice, match="'items, first' was asked for again"):
+        device.contribution(message)
+    device.contribution({**message, "sum": torch.tensor(2)})
 
 
 def test_a_sum_with_too_little_noise_is_never_opened() -> None:
-    ratings = random_ratings(31, 9, 5.0, seed=8)
-    devices = devices_of(ratings, np.zeros(31))
-    sums = SecureSums(
-        devices,
-        Releases(0.5, np.random.default_rng(0)),
-        dict.fromkeys(sorted(devices)[:12], 3),
+    ratings, agreed = (
+        random_ratings(31, 9, 5.0, seed=8),
+        Agreed(PrivateConfig(1.0, DELTA), "target", 30),
     )
+    devices = devices_of(ratings, agreed)
+    sums = SecureSums(devices, agreed, leavers=dict.fromkeys(sorted(devices)[:12], 3))
     with pytest.raises(TooFewDevices, match="18 devices sent a vector, at least 20 must"):
-        private_items(sums, 9)
+        private_levels(sums, 9)
+    assert sums.made == []
+    with pytest.raises(AskedTwice):
+        private_levels(sums, 9)
 
 
 @pytest.mark.parametrize(
@@ -310,4 +411,4 @@ def test_a_delta_that_lets_a_user_out_is_refused() -> None:
     ratings = random_ratings(200, 9, 4.0, seed=0)
     config = PrivateConfig(1.0, 0.01)
     with pytest.raises(ValueError, match=r"delta 0\.01 must be below one over the users"):
-        private_domain(ratings, config, releases(config, "source"))
+        private_domain(ratings, config, releases(config, "source", ratings))

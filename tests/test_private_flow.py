@@ -9,6 +9,7 @@ from data_contracts.releases import NoisyReleases
 from flows.cold_start import run
 from flows.settings import BadSettings, read_settings
 from metaem_core.methods.private_config import PrivateConfig
+from metaem_core.privacy.gaussian import mu_of
 from tasks.artifacts import ArtifactRef
 from tasks.experiment import described
 from tasks.private import account_of, mapping_private
@@ -44,7 +45,7 @@ def test_the_account_is_of_all_releases_of_the_run(private_run: FinishedRun) -> 
     account = account_of(store, noisy)
     assert account is not None
     assert account["spent"] == pytest.approx(8, rel=1e-4)
-    assert account["spent_closed_form"] == pytest.approx(8, rel=1e-4)
+    assert account["spent_by_losses"] == pytest.approx(8, rel=1e-4)
     assert (account["epsilon"], account["delta"]) == (8.0, 1e-5)
     free = account_of(store, silent)
     assert free is not None
@@ -53,7 +54,8 @@ def test_the_account_is_of_all_releases_of_the_run(private_run: FinishedRun) -> 
     parts = [*inputs["source_model"], *inputs["target_model"], noisy]
     counts = [store.read_frame(ref, "releases.parquet").pipe(NoisyReleases.cast) for ref in parts]
     assert [frame.height for frame in counts] == [3, 3, 1]
-    assert sum((frame["clip"] / frame["deviation"]).pow(2).sum() for frame in counts) > 0
+    told = sum((frame["clip"] / frame["deviation"]).pow(2).sum() for frame in counts)
+    assert told == pytest.approx(mu_of(8.0, 1e-5) ** 2)
     (evaluation,) = private_run.outcome.evaluations
     logged = {p.metric: p.value for p in described(store, evaluation).points}
     assert logged["epsilon/metaem_dp8"] == pytest.approx(8, rel=1e-4)
@@ -72,8 +74,9 @@ def test_models_that_told_more_than_the_run_may_are_refused(private_run: Finishe
 @pytest.mark.parametrize(
     ("assigned", "words"),
     [
-        ("epsilons=0", "every epsilon must be positive"),
-        ("epsilons=nan", "every epsilon must be positive"),
+        ("epsilons=0", "every epsilon must lie between"),
+        ("epsilons=1e6", "every epsilon must lie between"),
+        ("epsilons=nan", "every epsilon must lie between"),
         ("epsilons=one", "epsilons"),
         ("delta=0", "setting 'delta'"),
     ],
@@ -81,3 +84,8 @@ def test_models_that_told_more_than_the_run_may_are_refused(private_run: Finishe
 def test_wrong_budgets_are_told_by_their_setting(assigned: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(BadSettings, match=words):
         read_settings({"store": tmp_path, "config": None}, [assigned])
+
+
+def test_epsilons_of_one_name_are_one_row(tmp_path: Path) -> None:
+    settings = read_settings({"store": tmp_path, "config": None}, ["epsilons=8,8.0000001,inf"])
+    assert len(settings.epsilons) == 2

@@ -182,7 +182,9 @@ def test_secure_mapping_is_open_mapping(monkeypatch: pytest.MonkeyPatch) -> None
         user: CarriedUser(server.sources[[user]], none, *backend.devices.of_device(user))
         for user in secret.training.users.tolist()
     }
-    loop = SecureLoop(SumMappingServer(start, network, none, server.nets), users)
+    loop = SecureLoop(
+        SumMappingServer(start, network, none, server.nets), users, limit=secure_rounds.LIMIT
+    )
     for cohort in ([1, 5, 8, 20, 33], [5, 8, 20, 41, 50], [1, 5, 8, 20, 33]):
         seen = run_round(public.training.rounds.server, backend, torch.tensor(cohort))
         told = loop.round(cohort)

@@ -1,8 +1,10 @@
 """The sums of a private run as secure rounds: every device adds its share of the noise itself.
 
-So nobody ever holds a sum without noise, the server included. A share is such that two thirds of
-the devices, without which a sum cannot be opened, bring all the noise that the record says; when
-more arrive there is more. Devices that tell the server their shares take theirs off the noise.
+So nobody ever holds a sum without noise, the server included. What share that is a device works
+out by itself, from the budget and from how many devices there are at least, which is public; it
+answers each sum once. Two thirds of so many bring all the noise that the record says, and with
+fewer a sum is not opened. Who takes part is known to the server. Devices that tell it their shares
+take theirs off the noise.
 """
 
 import math
@@ -17,42 +19,74 @@ from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.secure_loop import SecureLoop
 from metaem_core.federated.secure_rounds import Closing, Totals
 from metaem_core.federated.wire import Message
-from metaem_core.methods.private_biases import SUMS, NoisyItems, domain_sum
-from metaem_core.methods.private_metaem import line_sum
+from metaem_core.methods.private_biases import SUMS, domain_sum
+from metaem_core.methods.private_config import PrivateConfig
+from metaem_core.methods.private_metaem import line_sum, stage_mu
 from metaem_core.pair import DomainPair
-from metaem_core.privacy.gaussian import Doubles, Releases
+from metaem_core.privacy.gaussian import Doubles, Release, mu_of_releases, planned
 from metaem_core.privacy.private import Private
-from metaem_core.ratings import Ratings, RatingScale
+from metaem_core.ratings import Ratings
 
 NOTHING = Totals(0.0, 0.0, 0.0)  # exact totals would tell what the noise is to hide
 ENOUGH = 2 / 3  # of the devices
+FAR = 12.0  # deviations of its noise beyond its clip that a device's number can be
 NAMES = tuple(SUMS)
-ITEMS = ("first", "total", "weight")
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """What everyone knows of a stage before it begins."""
+
+    config: PrivateConfig
+    part: str  # source, target or mapping
+    devices: int  # at least so many take part
+
+    def release(self, name: str, numbers: int) -> Release:
+        """What a sum is to be."""
+        clip, share = SUMS[name]
+        return planned(name, numbers, clip, stage_mu(self.config, self.part) * math.sqrt(share))
+
+    def noise(self, name: str, numbers: int) -> float:
+        """Deviation of one device's share."""
+        return self.release(name, numbers).deviation / math.sqrt(ENOUGH * self.devices)
+
+
+class AskedTwice(ValueError):
+    """A device takes part in each sum once; a second answer would halve its noise."""
 
 
 class NoisyDevice(Private):
-    """A device of a private run: one user's ratings, and in a target's his source bias."""
+    """A device of a private stage: one user's ratings, and for the line his source bias."""
 
-    def __init__(self, own: Ratings, scale: RatingScale, source_bias: float = 0.0) -> None:
+    def __init__(self, own: Ratings, agreed: Agreed, source_bias: float | None = None) -> None:
         """``own`` has one user, of index 0; ``source_bias`` is in :func:`private_biases.unit`."""
-        self._own, self._scale, self._bias = own, scale, np.array([source_bias])
+        self._own, self._agreed, self._bias = own, agreed, source_bias
+        self._left = set(NAMES)
         self._draw = np.random.default_rng()
 
     def contribution(self, message: Message) -> tuple[list[Tensor], Totals]:
-        """Its part of the sum that is asked for, and noise."""
-        known = NoisyItems(
-            mean=float(message["mean"]),
-            deviation=float(message["deviation"]),
-            **{name: message[name].numpy() for name in ITEMS},
-        )
-        name, own = NAMES[int(message["sum"])], self._own
-        if name == "line":
-            me = np.zeros(1, np.int64)
-            part = line_sum(DomainPair(own, own, me, me), self._bias, self._scale, name, known)
-        else:
-            part = domain_sum(own, self._scale, name, known)
-        noise = self._draw.normal(0.0, float(message["noise"]), part.shape)
+        """Its part of the sum that is asked for, and noise.
+
+        Raises:
+            AskedTwice: it has answered this one.
+        """
+        name, levels = NAMES[int(message["sum"])], message["levels"].numpy()
+        if name not in self._left:
+            raise AskedTwice(f"sum {name!r} was asked for again")
+        self._left.remove(name)
+        part = self._part(name, levels)
+        noise = self._draw.normal(0.0, self._agreed.noise(name, part.size), part.shape)
         return [torch.from_numpy(part + noise)], NOTHING
+
+    def _part(self, name: str, levels: Doubles) -> Doubles:
+        scale = self._agreed.config.scale
+        if name != "line":
+            return domain_sum(self._own, scale, name, levels)
+        if self._bias is None:
+            return np.zeros(5)
+        me = np.zeros(1, np.int64)
+        pair = DomainPair(self._own, self._own, me, me)
+        return line_sum(pair, np.array([self._bias]), scale, name, levels)
 
     def close(self, closing: Closing) -> None:
         """Nothing of a device is trained here."""
@@ -83,26 +117,28 @@ class SecureSums:
     """Noisy sums over devices, each a secure round of them all."""
 
     devices: Mapping[int, NoisyDevice]
-    releases: Releases  # the record; its own noise is not used
+    agreed: Agreed
+    made: list[Release] = field(default_factory=list)
     leavers: Mapping[int, int] = field(default_factory=dict)  # device -> passage, in every round
 
-    def ask(self, name: str, known: NoisyItems) -> tuple[Doubles, float]:
-        """One sum.
+    def ask(self, name: str, levels: Doubles) -> tuple[Doubles, float]:
+        """One sum, and the noise that the devices which took part have brought.
 
         Raises:
             TooFewDevices: without their shares there would be too little noise.
+            AskedTwice: this sum was there before, or its round was void.
         """
-        deviation = self.releases.record(name, *SUMS[name]).deviation
-        share = deviation / math.sqrt(ENOUGH * len(self.devices))
-        message = {
-            "sum": torch.tensor(NAMES.index(name)),
-            "noise": torch.tensor(share, dtype=torch.float64),
-            "mean": torch.tensor(known.mean, dtype=torch.float64),
-            "deviation": torch.tensor(known.deviation, dtype=torch.float64),
-            **{field: torch.from_numpy(getattr(known, field)) for field in ITEMS},
-        }
-        shapes = {"mean": (2,), "line": (5,)}
-        server = _Server(torch.Size(shapes.get(name, (2, len(known.first)))), message)
-        loop = SecureLoop(server, self.devices, math.ceil(ENOUGH * len(self.devices)))
+        shape = torch.Size({"mean": (2,), "line": (5,)}.get(name, (2, len(levels))))
+        message = {"sum": torch.tensor(NAMES.index(name)), "levels": torch.from_numpy(levels)}
+        server, share = _Server(shape, message), self.agreed.noise(name, shape.numel())
+        limit = SUMS[name].clip + FAR * share
+        least = math.ceil(ENOUGH * self.agreed.devices)
+        loop = SecureLoop(server, self.devices, least, limit)
         loop.round(sorted(self.devices), self.leavers)
-        return server.arrived, deviation
+        self.made.append(self.agreed.release(name, shape.numel()))
+        return server.arrived, share * math.sqrt(len(loop.vectors))
+
+    @property
+    def told(self) -> float:
+        """Mu of all so far."""
+        return mu_of_releases(self.made)

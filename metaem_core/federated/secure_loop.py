@@ -25,6 +25,7 @@ from metaem_core.federated.secure_aggregation import (
     ring,
 )
 from metaem_core.federated.secure_rounds import (
+    LIMIT,
     Closing,
     Coding,
     Totals,
@@ -113,6 +114,7 @@ class SecureLoop:
     server: SumServer
     users: Mapping[int, SecureUser]
     least: int = 0  # vectors that must arrive before a sum may be opened
+    limit: float = LIMIT  # largest number that a device may add
     traffic: list[Traffic] = field(default_factory=list)  # by device of the last round
     vectors: dict[int, Words] = field(default_factory=dict)  # masked, by device, of the last round
 
@@ -125,7 +127,7 @@ class SecureLoop:
         gone = leavers or {}
         size = len(cohort)
         degree = degree_of(size)
-        threshold, coding = threshold_of(degree), Coding(self.server.shapes, size)
+        threshold, coding = threshold_of(degree), Coding(self.server.shapes, size, self.limit)
         graph = ring(size, degree, secrets.randbits(63))
         clients = {
             place: SecureClient(self.users[device], place, coding, degree)

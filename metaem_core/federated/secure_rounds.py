@@ -115,12 +115,13 @@ class Coding:
 
     shapes: tuple[torch.Size, ...]
     devices: int
+    limit: float = LIMIT  # largest number of a device
 
     @property
     def unit(self) -> float:
         if not 0 < self.devices < MOST:
             raise ValueError(f"a cohort has 1 to {MOST - 1} devices, got {self.devices}")
-        return LIMIT * self.devices / (2**31 - self.devices)
+        return self.limit * self.devices / (2**31 - self.devices)
 
     @property
     def words(self) -> int:

@@ -1,10 +1,11 @@
 """MetaEM under differential privacy: what is left of it when noise covers all that is released.
 
-A domain keeps its items' biases and each device its user's; the mapping is the line through what
-the training overlap's ratings leave of these. Taste, habits and networks are not trained: without
-any noise they are worth less than what noise on the items' biases costs (docs/privacy.md).
+A domain keeps its items' levels and each device its user's bias; the mapping is the line through
+what the training overlap's ratings leave of these. Taste, habits and networks are not trained:
+without any noise they are worth less than what noise on the items' biases costs (docs/privacy.md).
 """
 
+import hashlib
 import math
 from functools import partial
 from typing import NamedTuple
@@ -17,14 +18,12 @@ from metaem_core.methods.bias_transfer import overlap_ratings
 from metaem_core.methods.private_biases import (
     LARGEST,
     SUMS,
-    ItemPart,
-    NoisyItems,
     SimulatedSums,
     Sums,
     centred,
     domain_sum,
-    item_part,
-    private_items,
+    middle,
+    private_levels,
     unit,
     user_biases,
 )
@@ -42,27 +41,35 @@ PULL = 6.0  # towards it, in deviations of the noise
 
 
 class Line(NamedTuple):
-    """A target rating over mean and item bias, by the user's source bias."""
+    """A target rating over its item's level, by the user's source bias."""
 
     constant: float
     slope: float
 
 
-def releases(config: PrivateConfig, part: str) -> Releases:
-    """What one of the ``SHARES`` may release.
+def releases(config: PrivateConfig, part: str, *domains: Ratings) -> Releases:
+    """What one of the ``SHARES`` may release of these ratings.
 
-    The noise comes from the seed, so that a run can be repeated: who knows the seed can take it off
-    again. Where releases leave the house it must come from a secret source.
+    The noise follows from the settings and the ratings, so that a run can be repeated and no two
+    differing releases share any: who knows both can take it off again. Where releases leave the
+    house it must come from a secret source.
     """
+    mu = stage_mu(config, part)
+    seed = hashlib.sha256(f"{part} {config!r}".encode())
+    for ratings in domains:
+        for array in (ratings.users, ratings.items, ratings.values):
+            seed.update(array.tobytes())
+    return Releases(mu, np.random.default_rng(np.frombuffer(seed.digest(), np.uint32)))
+
+
+def stage_mu(config: PrivateConfig, part: str) -> float:
+    """What one of the ``SHARES`` may tell of a user."""
     mu = math.inf if config.unlimited else mu_of(config.epsilon, config.delta)
-    draw = np.random.default_rng([config.seed, *f"{part} {config.epsilon}".encode()])
-    return Releases(mu * math.sqrt(SHARES[part]), draw)
+    return mu * math.sqrt(SHARES[part])
 
 
-def private_domain(
-    ratings: Ratings, config: PrivateConfig, made: Releases
-) -> tuple[DomainModel, NoisyItems]:
-    """A domain of biases alone, and what is public of its items.
+def private_domain(ratings: Ratings, config: PrivateConfig, made: Releases) -> DomainModel:
+    """A domain of levels and biases alone.
 
     Raises:
         ValueError: delta allows more than telling all of one user.
@@ -73,15 +80,14 @@ def private_domain(
             f"{1 / ratings.n_users:.1g}: it is the share of them that may be told of in full"
         )
     sums = SimulatedSums(partial(domain_sum, ratings, config.scale), made)
-    items = private_items(sums, ratings.n_items)
-    users = user_biases(ratings, config.scale, items)
+    levels = private_levels(sums, ratings.n_items)
+    users = user_biases(ratings, config.scale, levels)
     one = unit(config.scale)
-    middle = (config.scale.low + config.scale.high) / 2
     meta, user, item = ((torch.zeros(1, 1), torch.zeros(1)) for _ in NETWORKS)
-    model = DomainModel(
+    return DomainModel(
         user_embeddings=torch.zeros(ratings.n_users, 1),
         common_items=torch.zeros(ratings.n_items, 1),
-        item_offsets=_single(middle + one * (items.mean + items.bias)),
+        item_offsets=_single(middle(config.scale) + one * levels),
         item_traits=torch.ones(ratings.n_items, 1),
         user_traits=_single(one * users)[:, None],
         meta_network=meta,
@@ -90,31 +96,30 @@ def private_domain(
         relu_last=False,
         meta_reads_raw=False,
     )
-    return model, items
 
 
 def private_mapping(
-    profiles: Tensor, items: NoisyItems, pair: DomainPair, config: PrivateConfig, made: Releases
+    profiles: Tensor, target: DomainModel, pair: DomainPair, config: PrivateConfig, made: Releases
 ) -> Parameters:
     """f_theta: the line of a domain's biases, as :func:`map_users` takes it.
 
     Args:
         profiles: of every source user, :meth:`DomainModel.profiles` (m_s, 2).
-        items: of the target.
     """
     one = unit(config.scale)
     source = profiles[:, 1].double().numpy() / one
+    levels = (target.item_offsets.double().numpy() - middle(config.scale)) / one
     add = partial(line_sum, pair, source, config.scale)
-    line = private_line(SimulatedSums(add, made), items)
+    line = private_line(SimulatedSums(add, made), levels)
     weight = torch.tensor([[0.0, 0.0], [0.0, line.slope]])
     constant = torch.tensor([0.0, one * line.constant])
     nothing = torch.zeros(2, 2), torch.zeros(2)
     return torch.zeros(2), torch.ones(2), weight, constant, torch.zeros(2), *nothing
 
 
-def private_line(sums: Sums, items: NoisyItems) -> Line:
+def private_line(sums: Sums, levels: Doubles) -> Line:
     """A ridge through one noisy sum of products over the training overlap's devices."""
-    noisy, deviation = sums.ask("line", items)
+    noisy, deviation = sums.ask("line", levels)
     square = np.array([[noisy[0], noisy[1]], [noisy[1], noisy[2]]])
     values, directions = np.linalg.eigh(square)
     square = directions * np.maximum(values, 0) @ directions.T  # as sums of squares are
@@ -125,25 +130,21 @@ def private_line(sums: Sums, items: NoisyItems) -> Line:
 
 
 def line_sum(
-    pair: DomainPair, source: Doubles, scale: RatingScale, name: str, items: NoisyItems
+    pair: DomainPair, source: Doubles, scale: RatingScale, name: str, levels: Doubles
 ) -> Doubles:
     """Sums over the overlap's devices of 1, x, x^2, y and x y, each device's part cut in length.
 
-    ``x`` is a user's bias in the ``source`` (m_s,), ``y`` what a target rating leaves of its item's
-    bias without it; a device adds up its ratings and divides by the root of their number.
+    ``x`` is a user's bias in the ``source`` (m_s,), ``y`` what its item's level leaves of a target
+    rating; a device adds up its ratings and divides by the root of their number.
     """
-    part = item_part(pair.target, scale, items.mean, items.first)
     overlap, persons = overlap_ratings(pair)
-    mine = np.isin(pair.target.users, pair.train_target)
-    own = ItemPart(part.weights[mine], part.residuals[mine])
-    left = centred(overlap, scale) - items.mean - items.bias_without(overlap.items, own)
+    left = centred(overlap, scale) - levels[overlap.items]
     y, x = np.clip(left, -LARGEST, LARGEST), source[persons] / WIDTH
     count = np.bincount(overlap.users, minlength=overlap.n_users)
     products = np.stack([np.ones_like(y), x, x * x, y, x * y])
     sums = np.stack([np.bincount(overlap.users, each, len(count)) for each in products])
     added = sums / np.sqrt(np.maximum(count, 1))
-    lengths = np.sqrt((added**2).sum(0))
-    longest = SUMS[name].clip
+    lengths, longest = np.sqrt((added**2).sum(0)), SUMS[name].clip
     return np.asarray((added * (longest / np.maximum(lengths, longest))).sum(1))
 
 

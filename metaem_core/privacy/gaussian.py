@@ -18,11 +18,14 @@ Doubles = NDArray[np.float64]
 MOST_MU = 1e3
 
 
+GRID = 2.0**-30  # of the noise's deviation: what is told are whole multiples
+
+
 class Release(NamedTuple):
     """A noisy sum that left the devices."""
 
     name: str
-    clip: float  # most that one user's part may measure
+    clip: float  # most that one user's part may measure, once on the grid
     deviation: float  # of the noise on every number
 
     @property
@@ -42,22 +45,36 @@ class Releases:
     def noisy(self, name: str, total: Doubles, clip: float, share: float) -> Doubles:
         """``total``, a sum over users none of whom added a vector longer than ``clip``, with noise.
 
-        Its worth is ``share`` of the stage's squared mu.
+        Sum and noise are whole multiples of a small part of the noise: a float would tell by its
+        last bits which sums it can be of (Mironov 2012).
         """
-        release = self.record(name, clip, share)
-        return total + self.draw.normal(0.0, release.deviation, total.shape)
+        deviation = self.record(name, total.size, clip, share).deviation
+        if deviation == 0:
+            return total
+        grid = GRID * deviation
+        noise = self.draw.normal(0.0, deviation, total.shape)
+        return grid * (np.rint(total / grid) + np.rint(noise / grid))
 
-    def record(self, name: str, clip: float, share: float) -> Release:
-        """A release that is made from here on, with the noise that it must have.
+    def record(self, name: str, numbers: int, clip: float, share: float) -> Release:
+        """A release of so many numbers that is made from here on, with the noise it must have.
+
+        Its worth is ``share`` of the stage's squared mu.
 
         Raises:
             ValueError: more than the stage may tell.
         """
-        release = Release(name, clip, clip / (self.mu * math.sqrt(share)))
+        release = planned(name, numbers, clip, self.mu * math.sqrt(share))
         if mu_of_releases([*self.made, release]) > self.mu * (1 + 1e-9):
             raise ValueError(f"release {name!r} spends more than the budget of its stage")
         self.made.append(release)
         return release
+
+
+def planned(name: str, numbers: int, clip: float, mu: float) -> Release:
+    """A release that tells ``mu``; the grid may lengthen a part by half of it a number and side."""
+    longer = math.sqrt(numbers) * GRID
+    deviation = clip / (mu - longer)
+    return Release(name, clip + longer * deviation, deviation)
 
 
 def mu_of_releases(releases: Sequence[Release]) -> float:
