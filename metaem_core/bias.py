@@ -24,13 +24,17 @@ class Biases:
         """Each rating's item bias as it were without that rating (R,)."""
         left = ratings.values - self.mean - self.user[ratings.users]
         count = np.bincount(ratings.items, minlength=ratings.n_items)[ratings.items]
-        total = self.item[ratings.items] * (count + self.item_damping)
-        without: Floats = (total - left) / np.maximum(count - 1 + self.item_damping, 1)
-        return without.astype(np.float32)
+        return without_own(self.item[ratings.items], count, left, self.item_damping)
 
     def residuals(self, ratings: Ratings) -> Floats:
         """What the biases leave of each rating; shape (R,)."""
         return ratings.values - self.mean - self.item[ratings.items] - self.user[ratings.users]
+
+
+def without_own(bias: Floats, count: Ints, left: Floats, damping: float) -> Floats:
+    """Damped item biases (R,) of ``count`` ratings as they were without one that ``left`` this."""
+    without = (bias * (count + damping) - left) / np.maximum(count - 1 + damping, 1)
+    return np.asarray(without, np.float32)
 
 
 def damped_item_bias(ratings: Ratings, damping: float = ITEM_DAMPING) -> tuple[float, Floats]:

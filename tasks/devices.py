@@ -20,6 +20,7 @@ from metaem_core.federated.exchange import answered
 from metaem_core.federated.modes import Layout
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.remote import StoredUser, told_errors
+from metaem_core.federated.remote_start import example_views, start_answer
 from metaem_core.federated.wire import Contract, Message, contract_of, decode, encode
 from metaem_core.methods.mapping_config import MappingConfig
 from metaem_core.methods.pretrain_config import PretrainConfig
@@ -28,7 +29,7 @@ from metaem_core.ratings import Ratings, RatingScale, held_chance
 from metaem_core.traits import ITEM_TRAITS, USER_TRAITS
 from tasks.files import replace_atomically, write_json
 
-Kind = Literal["pretrain", "carry", "mapping"]
+Kind = Literal["pretrain", "carry", "start", "mapping"]
 PEOPLE = "people.json"  # of a node: which of its devices in one domain is whose in the other
 KEPT = {"kept": torch.ones(1)}  # the answer to a vector
 
@@ -39,7 +40,7 @@ class Asked(TypedDict):
     kind: Kind
     domain: str
     config: str  # JSON
-    source: str  # of a mapping: the domain whose vectors are carried
+    source: str  # of a mapping and its start: the domain whose vectors are carried
     tag: str  # of the vectors that are brought or carried
 
 
@@ -142,6 +143,12 @@ class Node:
         if asked["kind"] == "mapping":
             carried, form, _ = self._carried(asked, device)
             return theta_answer(carried, decode(message, form))
+        if asked["kind"] == "start":
+            pretrain, _ = mapping_configs(json.loads(asked["config"]))
+            form = contract_of(example_start(domain.items, pretrain))
+            return start_answer(
+                decode(message, form), self._profile(asked, device), *domain.own(device)
+            )
         config = config_of(json.loads(asked["config"]))
         if asked["kind"] == "carry":
             return domain.keep(device, message, asked["tag"], config)
@@ -158,10 +165,14 @@ class Node:
     def _carried(self, asked: Asked, device: int) -> tuple[CarriedUser, Contract, RatingScale]:
         pretrain, mapping = mapping_configs(json.loads(asked["config"]))
         domain = self.domain(asked["domain"])
-        profile = self.domain(asked["source"]).profile(self._other(asked, device), asked["tag"])
+        profile = self._profile(asked, device)
         form = contract_of(example(domain.items, pretrain, mapping))
         target = nobody(domain.items, pretrain)
         return CarriedUser(profile, target, *domain.own(device)), form, mapping.scale
+
+    def _profile(self, asked: Asked, device: int) -> Tensor:
+        """What the source left on this person's device."""
+        return self.domain(asked["source"]).profile(self._other(asked, device), asked["tag"])
 
     def _other(self, asked: Asked, device: int) -> int:
         """The number in the source of the person who has this one in the target."""
@@ -185,6 +196,12 @@ def example(items: int, pretrain: PretrainConfig, mapping: MappingConfig) -> Mes
     weight, line = torch.zeros(size_out, size), torch.zeros(size_out)
     start = torch.zeros(size), torch.zeros(size), weight, line, line
     return theta_message(start, network, nobody(items, pretrain))
+
+
+def example_start(items: int, config: PretrainConfig) -> Message:
+    """The only form in which devices are asked for the start of a mapping."""
+    directions = min(config.common_size, config.private_size)
+    return example_views(items, sizes_of(config)[0], config.user_size, directions)
 
 
 def config_of(told: dict[str, object]) -> PretrainConfig:

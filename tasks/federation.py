@@ -24,12 +24,15 @@ from metaem_core.federated.optimizers import NetworkAdam
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Upload
 from metaem_core.federated.remote import OWN, Exchange, Link, RemoteRounds, Rules
+from metaem_core.federated.remote_start import RemoteStart, views_message, views_of
 from metaem_core.federated.secure_rounds import broadcast
 from metaem_core.federated.training import Divergence, Schedule, Training
 from metaem_core.federated.wire import contract_of, decode, encode
 from metaem_core.methods.metaem_mapping import Mapping as Stage2
 from metaem_core.methods.metaem_pretraining import live_tensors, pretrain_server
+from metaem_core.methods.transfer_start import SourceView, TargetView, transfer_lines
 from metaem_core.models.domain import DomainModel, domain_of
+from metaem_core.models.mlp import Parameters
 from metaem_core.ratings import RatingScale
 from tasks.checkpoints import Checkpoint
 from tasks.devices import KEPT, Asked, config_of, layout_of, mapping_configs
@@ -41,7 +44,7 @@ QUIET = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
     "OMP_NUM_THREADS": "1",
 }
-START = "start.safetensors"
+START, FOUND = "start.safetensors", "found.safetensors"
 CONSTANTS = ("item_offsets", "item_traits", "user_traits")
 
 
@@ -112,6 +115,14 @@ class Job:
             reached = carry(exchange, start["profiles"], devices)
             self._finish(about, reached, [], exchange)
             return
+        if asked["kind"] == "start":
+            exchange = Exchange(link, rules, 0, RatingScale())
+            users = _within(start["train"], devices)
+            found = theta_start(told, start, exchange, users)
+            named = {f"start.{i}": part.contiguous() for i, part in enumerate(found)}
+            replace_atomically(self.folder / FOUND, partial(save_file, named))
+            self._finish(about, len(users), [], exchange)
+            return
         prepare = mapping_trainings if asked["kind"] == "mapping" else pretrainings
         exchange, trainings = prepare(told, start, link, rules, devices)
         epochs: list[int | None] = []
@@ -156,6 +167,10 @@ class Job:
     def _require_latest(self, attempt: str) -> None:
         if self.about["attempt"] != attempt:
             raise Superseded("this job was handed out again")
+
+    def found(self) -> Parameters:
+        """What a job of kind ``start`` found."""
+        return numbered(load_file(self.folder / FOUND), "start.")
 
     def load_into(self, *trainings: Training) -> None:
         """Take over the last epochs of a job that is done, but for trainings that diverged.
@@ -274,6 +289,34 @@ def mapping_trainings(
             Training(rounds, users, schedule, live, partial(rounds.validate, validators))
         )
     return exchange, trainings
+
+
+def views_start(
+    source: SourceView, target: TargetView, biases: Tensor, train: Tensor
+) -> dict[str, Tensor]:
+    """What finding theta's start begins with.
+
+    Args:
+        biases: of each target user (m,), which goes to its device.
+        train: target users of the training overlap.
+    """
+    return {**views_message(source, target), "biases": biases, "train": train}
+
+
+def theta_start(
+    told: Told, start: Mapping[str, Tensor], exchange: Exchange, users: Tensor
+) -> Parameters:
+    """Theta's start, from sums of the devices of ``users``.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not len(users):
+        raise ValueError("no device within reach trains the mapping: deal out more devices")
+    views = {n: part for n, part in start.items() if n.startswith(("source.", "target."))}
+    biases = dict(zip(users.tolist(), start["biases"][users].tolist(), strict=True))
+    sums = RemoteStart(exchange, views, biases)
+    return transfer_lines(*views_of(views), sums, mapping_configs(told)[1])
 
 
 def carry(exchange: Exchange, profiles: Tensor, devices: Sequence[int]) -> int:

@@ -2,10 +2,12 @@
 
 import json
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
+from metaem_core.bias import fitted_biases
 from metaem_core.methods.mapping_config import MappingConfig
 from metaem_core.methods.pretrain_config import PretrainConfig
 from tasks.artifacts import ArtifactRef, Store
@@ -13,6 +15,9 @@ from tasks.caching import stage
 from tasks.dealing import require_dealt
 from tasks.domains import domain_pair, held_out, read_domain, read_split
 from tasks.submission import hand_out
+
+if TYPE_CHECKING:
+    from metaem_core.models.mlp import Parameters
 
 
 @dataclass(frozen=True)
@@ -42,8 +47,9 @@ def mapping_remote(
 
     from metaem_core.federated.exchange import Traffic
     from metaem_core.methods.metaem_mapping import Mapping
+    from metaem_core.methods.transfer_start import directions_of, source_view, target_view
     from tasks.devices import Asked
-    from tasks.federation import mapping_start, vectors_tag
+    from tasks.federation import mapping_start, vectors_tag, views_start
     from tasks.models import read_model, read_user_vectors, write_mapping
     from tasks.training import forget, write_curve, write_spans
 
@@ -53,10 +59,8 @@ def mapping_remote(
     pair = domain_pair(source_domain, target_domain, roles)
     validation = held_out(source_domain, target_domain, roles.validation)
     vectors, model = read_user_vectors(store, source_model), read_model(store, target_model)
-    rates = config.mapping.learning_rates
-    tried = [Mapping(config.mapping, rate, vectors, model, pair, validation) for rate in rates]
     asked = Asked(
-        kind="mapping",
+        kind="start",
         domain=config.domain,
         config=json.dumps({"pretrain": asdict(config.pretrain), "mapping": asdict(config.mapping)}),
         source=config.source,
@@ -64,8 +68,20 @@ def mapping_remote(
     )
     counts = np.bincount(target_domain.ratings.users, minlength=target_domain.ratings.n_users)
     train, stop = (target_domain.users(ids) for ids in (roles.train, roles.validation))
-    start = mapping_start(tried[0], *map(torch.from_numpy, (counts, train, stop)))
-    job = hand_out(store, "job", asked, start)
+    start: Parameters | None = None
+    if config.pretrain.centred:
+        biases, raters = fitted_biases(pair.target), np.unique(pair.source.users)
+        views = (
+            source_view(vectors, raters, directions_of(model)),
+            target_view(model, biases, pair),
+        )
+        parts = views_start(*views, torch.from_numpy(biases.user), torch.from_numpy(train))
+        start = hand_out(store, "start", asked, parts).found()
+    rates = config.mapping.learning_rates
+    tried = [Mapping(config.mapping, r, vectors, model, pair, validation, start) for r in rates]
+    asked["kind"] = "mapping"
+    begin = mapping_start(tried[0], *map(torch.from_numpy, (counts, train, stop)))
+    job = hand_out(store, "job", asked, begin)
     trainings = [each.training for each in tried]
     job.load_into(*trainings)
     done = job.done

@@ -1,6 +1,7 @@
 """Mapping over a link: devices carry their vectors, and the target's server never has one."""
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -8,18 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load
 from torch import Tensor
 
+from metaem_core.bias import fitted_biases
 from metaem_core.federated.collection import RoundVoid
 from metaem_core.federated.remote import Answer
+from metaem_core.federated.wire import encode
 from metaem_core.methods.mapping_config import MappingConfig
 from metaem_core.methods.metaem_mapping import Mapping
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.methods.transfer_start import directions_of, source_view, target_view
+from metaem_core.models.domain import DomainModel
 from metaem_core.pair import DomainPair, Queries
 from metaem_core.ratings import Ratings
 from tasks.devices import Asked, Node
-from tasks.federation import Job, mapping_start, vectors_tag
+from tasks.federation import Job, mapping_start, vectors_tag, views_start
 from tests.test_remote import Devices, Spoil, about
 from tests.worlds import random_ratings
 
@@ -38,6 +44,8 @@ class World:
     """Two pretrained domains, and what the mapping stage has of them."""
 
     vectors: Tensor
+    target: DomainModel
+    pair: DomainPair
     tried: list[Mapping]
 
     def start(self) -> dict[str, Tensor]:
@@ -60,9 +68,9 @@ def world(config: MappingConfig = CONFIG, pretrain: PretrainConfig = PRETRAIN) -
     pair = DomainPair(MOVIE, kept, np.array([OTHER[u] for u in TRAIN.tolist()]), TRAIN)
     asked = MUSIC.of_users(np.isin(np.arange(USERS), STOP))
     queries = Queries(USERS - 1 - asked.users, asked.items, asked.values)
-    return World(
-        vectors, [Mapping(config, r, vectors, target, pair, queries) for r in config.learning_rates]
-    )
+    rates = config.learning_rates
+    tried = [Mapping(config, rate, vectors, target, pair, queries) for rate in rates]
+    return World(vectors, target, pair, tried)
 
 
 def asked_of(
@@ -129,6 +137,62 @@ def test_devices_that_carry_their_vectors_train_what_the_simulation_trains(
         )
 
 
+def started(folder: Path, found: World, spoil: Spoil = lambda answer: [answer]) -> Job:
+    """Theta's start, found over a link."""
+    asked = asked_of(vectors_tag(found.vectors)) | {"kind": "start"}
+    biases, raters = fitted_biases(found.pair.target), np.unique(MOVIE.users)
+    views = (
+        source_view(found.vectors, raters, directions_of(found.target)),
+        target_view(found.target, biases, found.pair),
+    )
+    start = views_start(*views, torch.from_numpy(biases.user), torch.from_numpy(TRAIN))
+    job = Job.create(folder / "start", about(asked, 0.8), start)
+    job.work(Devices(folder, spoil, asked), range(USERS))
+    return job
+
+
+def test_devices_sums_give_the_start_of_the_simulation(tmp_path: Path) -> None:
+    found = world()
+    carried(tmp_path, found)
+    seen: list[bytes] = []
+
+    def listen(answer: Answer) -> Iterable[Answer]:
+        seen.append(answer.message)
+        return [answer]
+
+    job = started(tmp_path, found, listen)
+    assert job.done is not None
+    assert (job.done["devices"], job.done["refused"]) == (len(TRAIN), [])
+    assert len(seen) == 2 * len(TRAIN)
+    weight = found.tried[0].start[2]
+    assert bool((weight[:, :32] != 0).any())  # taste
+    assert bool((weight[:, 32:] != 0).any())  # habits
+    for ours, theirs in zip(job.found(), found.tried[0].start, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+    for user in TRAIN.tolist():
+        assert found.vectors[OTHER[user]][:4].numpy().tobytes() not in b"".join(seen)
+
+
+def test_answers_that_products_cannot_be_do_not_reach_the_start(tmp_path: Path) -> None:
+    found = world()
+    carried(tmp_path, found)
+
+    def lie(answer: Answer) -> Iterable[Answer]:
+        told = load(answer.message)
+        wild = encode({**told, "cross": told["cross"] * 1e12})
+        broken = encode({**told, "square": told["square"] * math.nan})
+        return [answer._replace(message=wild), answer._replace(message=broken), answer]
+
+    honest = started(tmp_path, found)
+    (tmp_path / "b").mkdir()
+    carried(tmp_path / "b", found)
+    lied = started(tmp_path / "b", found, lie)
+    assert lied.done is not None
+    assert len(lied.done["refused"]) == 4 * len(TRAIN)
+    for ours, theirs in zip(lied.found(), honest.found(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_the_targets_server_is_given_nothing_of_a_source_user(tmp_path: Path) -> None:
     """Neither in the job's folder nor in any message: searched for, bit by bit."""
     found = world()
@@ -151,6 +215,26 @@ def test_the_targets_server_is_given_nothing_of_a_source_user(tmp_path: Path) ->
             assert needle not in files
     carried_files = [p.read_bytes() for p in (tmp_path / "node").rglob("profiles/*/*")]
     assert any(found.vectors[OTHER[5]][:4].numpy().tobytes() in data for data in carried_files)
+
+
+def test_an_open_gradient_of_theta_tells_the_vector_it_was_made_with(tmp_path: Path) -> None:
+    """As docs/privacy.md says: only sums under masks keep it from the target's server."""
+    found = world()
+    carried(tmp_path, found)
+    told: dict[int, bytes] = {}
+
+    def listen(answer: Answer) -> Iterable[Answer]:
+        told[answer.device] = answer.message  # of the last round: theta has moved
+        return [answer]
+
+    mapped(tmp_path, found, asked_of(vectors_tag(found.vectors)), listen)
+    centre, scale = found.tried[0].start[:2]
+    for user in TRAIN.tolist():
+        answer = load(told[user])
+        weight, constant = answer["network.0"], answer["network.1"]
+        unit = constant.abs().argmax()
+        stolen = weight[unit] / constant[unit] / scale + centre
+        torch.testing.assert_close(stolen, found.vectors[OTHER[user]], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("why", ["another training's vectors", "nobody else's device"])

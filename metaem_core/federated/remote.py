@@ -62,12 +62,17 @@ class Exchange:
         self.refused: list[str] = []  # answers that were left out, in words
 
     def gathered(
-        self, messages: Mapping[int, bytes], counts: Mapping[int, int], read: Read
+        self,
+        messages: Mapping[int, bytes],
+        counts: Mapping[int, int],
+        read: Read,
+        largest: float | None = None,
     ) -> dict[int, Upload]:
         """Send, and wait until all answered or the link gives up; the uploads by device.
 
         Args:
             counts: how many ratings each device trains on.
+            largest: norm of an answer, where it is not a gradient.
 
         Raises:
             RoundVoid: no quorum, several times.
@@ -75,7 +80,7 @@ class Exchange:
         for attempt in range(ATTEMPTS):
             self.number += 1  # what still comes of an earlier attempt is another round's
             number = int(self.number)
-            open_ = Collection(number, read, counts, self._rules.largest)
+            open_ = Collection(number, read, counts, largest or self._rules.largest)
             down, up = sum(map(len, messages.values())), 0
             for answer in self._link.train(number, messages):
                 up += len(answer.message)

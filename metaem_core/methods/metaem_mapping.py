@@ -1,8 +1,10 @@
 """MetaEM (Zheng et al.), stage 2: the mapping between domains (Algorithm 2), and what it is for."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from metaem_core.bias import fitted_biases
 from metaem_core.federated.costs import mapping_traffic
 from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.optimizers import NetworkAdam
@@ -12,7 +14,14 @@ from metaem_core.federated.simulation import Backend, CohortSimulation, Distance
 from metaem_core.federated.training import Errors, Schedule, Training, clipped_errors
 from metaem_core.methods.cold_start import cold_predictor
 from metaem_core.methods.mapping_config import MappingConfig
-from metaem_core.methods.transfer_start import identity, transfer_lines
+from metaem_core.methods.transfer_start import (
+    directions_of,
+    identity,
+    overlap_sums,
+    source_view,
+    target_view,
+    transfer_lines,
+)
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
 from metaem_core.models.mlp import Parameters, init_mlp
@@ -30,9 +39,11 @@ class Mapping:
         target: DomainModel,
         pair: DomainPair,
         validation: Queries,
+        start: Parameters | None = None,  # where to begin, if that is known; else it is fitted
     ) -> None:
         centred = target.user_traits.shape[1] > 0
-        start, network = _start(config, source_vectors, target, pair)
+        network = fresh_network(config, source_vectors.shape[1], target, source_vectors.dtype)
+        start = start or _start(config, source_vectors, target, pair)
         # training corrects the start in full; what is validated and kept does so in part
         *line, gain = start
         self.start, self.network = start, network
@@ -86,19 +97,39 @@ class Mapping:
         )
 
 
-def _start(
-    config: MappingConfig, source_vectors: Tensor, target: DomainModel, pair: DomainPair
-) -> tuple[Parameters, Parameters]:
-    """The first guess and the network that corrects it; Algorithm 2, line 1."""
-    hidden, dtype = config.hidden_size, source_vectors.dtype
-    size = source_vectors.shape[1]
-    size_out = target.embed_users(torch.zeros(1, dtype=torch.long)).shape[1]
+def fresh_network(
+    config: MappingConfig, size: int, target: DomainModel, dtype: torch.dtype
+) -> Parameters:
+    """What corrects the start; Algorithm 2, line 1. In a centred domain it begins with nothing.
+
+    Args:
+        size: k_s.
+    """
+    hidden, size_out = config.hidden_size, mapped_size(target)
     draw = torch.Generator().manual_seed(config.seed)
     network = init_mlp((size, hidden, hidden, size_out), draw, dtype)
+    if target.user_traits.shape[1] > 0:
+        network[-2].zero_()
+    return network
+
+
+def mapped_size(target: DomainModel) -> int:
+    """Width of u_hat^t: taste, and a weight for each item trait."""
+    return target.user_embeddings.shape[1] + target.item_traits.shape[1]
+
+
+def _start(
+    config: MappingConfig, source_vectors: Tensor, target: DomainModel, pair: DomainPair
+) -> Parameters:
+    """The first guess, from everyone's vectors."""
     if target.user_traits.shape[1] == 0:
-        return identity(size, size_out, dtype), network
-    network[-2].zero_()
-    return transfer_lines(source_vectors, target, pair, config), network
+        return identity(source_vectors.shape[1], mapped_size(target), source_vectors.dtype)
+    biases = fitted_biases(pair.target)
+    view = target_view(target, biases, pair)
+    raters = np.unique(pair.source.users)
+    source = source_view(source_vectors, raters, directions_of(target))
+    sums = overlap_sums(source, view, source_vectors, biases, pair)
+    return transfer_lines(source, view, sums, config)
 
 
 def _by_target(source_vectors: Tensor, pair: DomainPair) -> Tensor:

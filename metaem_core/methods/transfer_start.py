@@ -1,20 +1,145 @@
-"""Where the calibrated mapping starts: at bias transfer, with taste carried over linearly."""
+"""Where the calibrated mapping starts: at bias transfer, with taste carried over linearly.
+
+Both lines take one sum each over the ratings of the training overlap. What a device adds to them
+it finds from its own vector and ratings, and from what either domain tells of all its users
+together; the sums of all and of one are the same code.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from metaem_core.bias import fitted_biases
+from metaem_core.bias import Biases, without_own
 from metaem_core.methods.bias_transfer import overlap_ratings
 from metaem_core.methods.mapping_config import MappingConfig
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mlp import Parameters
 from metaem_core.pair import DomainPair
-from metaem_core.ratings import Floats, Ints, Ratings
+from metaem_core.ratings import Floats, Ints
 from metaem_core.traits import USER_TRAITS, ItemScale
 
 INTERACTION = 2.5  # damping of a habit times an item trait, against that of the habit alone
 TASTE_GAIN = 0.1  # the mapping learns taste this much slower than bias
+Doubles = NDArray[np.float64]
+
+
+class Products(NamedTuple):
+    """What a ridge regression needs of its data, and all that a device tells of its own."""
+
+    square: Doubles  # (p, p)
+    cross: Doubles  # (p,)
+
+
+class SourceView(NamedTuple):
+    """What a source tells of all its users' vectors together."""
+
+    centre: Tensor  # (k_s,)
+    scale: Tensor  # (k_s,)
+    directions: Tensor  # the main ones of taste (k, d)
+
+    @property
+    def taste(self) -> int:
+        """Width of taste in a vector; habits follow it."""
+        return len(self.directions)
+
+
+class TargetView(NamedTuple):
+    """What a target tells of its items."""
+
+    mean: float
+    bias: Floats  # (n,)
+    counts: Ints  # (n,)
+    damping: float  # of the biases
+    scale: ItemScale
+    directions: Tensor  # the main ones of its item vectors (k_u, d)
+    items: Tensor  # item vectors in these (n, d)
+
+
+def source_view(vectors: Tensor, raters: Ints, size: int) -> SourceView:
+    """Of the vectors (m_s, k_s) of the users ``raters``; ``size`` directions."""
+    taste = vectors.shape[1] - USER_TRAITS
+    known = vectors[torch.from_numpy(raters)]
+    centre, scale = known.mean(0), 1 / known.std(0, correction=0).clamp_min(1e-6)
+    scale[:taste] /= taste**0.5  # taste as a whole weighs as much as one trait
+    return SourceView(centre, scale, _main_directions(vectors[:, :taste], size))
+
+
+def target_view(target: DomainModel, biases: Biases, pair: DomainPair) -> TargetView:
+    """Of the pretrained target and the ratings that it was trained on."""
+    counts = np.bincount(pair.target.items, minlength=pair.target.n_items)
+    items = target.item_vectors()
+    given = _main_directions(items, directions_of(target))
+    scale = ItemScale.of(pair.target, biases)
+    return TargetView(
+        biases.mean, biases.item, counts, biases.item_damping, scale, given, items @ given
+    )
+
+
+def directions_of(target: DomainModel) -> int:
+    """As many as V^c V^p has: d = min(k_c, k_p)."""
+    return min(target.common_items.shape[1], target.item_tower[0].shape[1])
+
+
+class StartSums(Protocol):
+    """Whoever can add up over the training overlap's ratings."""
+
+    def habits(self) -> Products:
+        """Of item traits times habits, and what item biases leave."""
+        ...
+
+    def taste(self, line: Doubles) -> Products:
+        """Of item vectors times taste, and what the habits' ``line`` (p,) leaves too."""
+        ...
+
+
+@dataclass(frozen=True)
+class OverlapSums:
+    """The sums over ratings that are at hand: everyone's, or on a device its own."""
+
+    source: SourceView
+    target: TargetView
+    profiles: Tensor  # of each rating's user (R, k_s)
+    biases: Floats  # the same user's bias in the target (R,)
+    items: Ints  # (R,)
+    values: Floats  # (R,)
+
+    def habits(self) -> Products:
+        """A rating is compared with its item's bias as it were without it: it will not be inside a
+        cold user's."""
+        products, y = self._habits()
+        return Products(products.T @ products, products.T @ y)
+
+    def taste(self, line: Doubles) -> Products:
+        products, y = self._habits()
+        left = (y - products @ line).astype(np.float32)
+        x = (self.profiles[:, : self.source.taste] @ self.source.directions).double()
+        z = self.target.items[torch.from_numpy(self.items)].double()
+        tastes = (z.unsqueeze(2) * x.unsqueeze(1)).flatten(1).numpy()  # (R, d * d)
+        return Products(tastes.T @ tastes, tastes.T @ left.astype(np.float64))
+
+    def _habits(self) -> tuple[Doubles, Doubles]:
+        source, target = self.source, self.target
+        counts = target.counts[self.items]
+        left = self.values - target.mean - self.biases
+        bias = without_own(target.bias[self.items], counts, left, target.damping)
+        traits = target.scale.traits(bias, counts - 1)
+        habits = ((self.profiles - source.centre) * source.scale)[:, source.taste :].numpy()
+        known = np.column_stack([np.ones(len(habits)), habits])
+        products = (traits[:, :, None] * known[:, None, :]).reshape(len(bias), -1)
+        return products.astype(np.float64), (self.values - target.mean - bias).astype(np.float64)
+
+
+def overlap_sums(
+    source: SourceView, target: TargetView, vectors: Tensor, biases: Biases, pair: DomainPair
+) -> OverlapSums:
+    """Over the ratings of the whole training overlap."""
+    overlap, persons = overlap_ratings(pair)
+    profiles, own = vectors[torch.from_numpy(persons)], biases.user[overlap.users]
+    return OverlapSums(source, target, profiles, own, overlap.items, overlap.values)
 
 
 def identity(size: int, size_out: int, dtype: torch.dtype) -> Parameters:
@@ -25,74 +150,29 @@ def identity(size: int, size_out: int, dtype: torch.dtype) -> Parameters:
 
 
 def transfer_lines(
-    vectors: Tensor, target: DomainModel, pair: DomainPair, config: MappingConfig
+    source: SourceView, target: TargetView, sums: StartSums, config: MappingConfig
 ) -> Parameters:
-    """Bias transfer as a start, habits and taste through matrices fitted to what that leaves.
-
-    Both take one statistics round each: devices of the training overlap send sums.
-    """
-    k_u, k_s = target.user_embeddings.shape[1], vectors.shape[1] - USER_TRAITS
-    known = vectors[torch.from_numpy(np.unique(pair.source.users))]
-    centre, scale = known.mean(0), 1 / known.std(0, correction=0).clamp_min(1e-6)
-    scale[:k_s] /= k_s**0.5  # taste as a whole weighs as much as one trait
-    overlap, persons = overlap_ratings(pair)
-    habits = ((vectors - centre) * scale)[:, k_s:].numpy()
-    line, left = trait_line(habits, pair, overlap, persons, config.trait_damping)
-    taste = taste_line(vectors[:, :k_s], target, overlap, persons, left, config.taste_damping)
-    weight = torch.zeros(k_u + len(line), vectors.shape[1], dtype=vectors.dtype)
+    """Bias transfer as a start, habits and taste through matrices fitted to what that leaves."""
+    centre, scale, seen = source
+    k_s, k_u, traits = len(seen), len(target.directions), len(centre) - len(seen)
+    solved = _habit_line(sums.habits(), traits + 1, config.trait_damping)
+    found = sums.taste(solved)
+    square = found.square + config.taste_damping * np.eye(len(found.cross))
+    core = np.linalg.solve(square, found.cross).reshape(-1, seen.shape[1])
+    taste = target.directions @ torch.from_numpy(core).to(centre.dtype) @ seen.T
+    line = torch.from_numpy(solved.reshape(-1, traits + 1).astype(np.float32))
+    weight = torch.zeros(k_u + len(line), len(centre), dtype=centre.dtype)
     constant, gain = weight.new_zeros(len(weight)), weight.new_full((len(weight),), TASTE_GAIN)
     weight[k_u:, k_s:], constant[k_u:], gain[k_u] = line[:, 1:], line[:, 0], 1.0
     weight[:k_u, :k_s], constant[:k_u] = taste / scale[:k_s], taste @ centre[:k_s]
     return centre, scale, weight, constant, gain
 
 
-def trait_line(
-    habits: Floats, pair: DomainPair, overlap: Ratings, persons: Ints, damping: float
-) -> tuple[Tensor, Floats]:
-    """How habits (m, t) weigh the item traits: a ridge over the training overlap's ratings.
-
-    A rating is compared with its item's bias as it were without it: it will not be inside a cold
-    user's. A device sums (3 (t + 1))^2 products.
-
-    Returns:
-        Weights (3, 1 + t) of a constant and the habits, and what they leave of each rating (R,).
-    """
-    biases = fitted_biases(pair.target)
-    mine = np.isin(pair.target.users, pair.train_target)
-    bias = biases.item_without(pair.target)[mine]
-    counts = np.bincount(pair.target.items, minlength=pair.target.n_items)
-    traits = ItemScale.of(pair.target, biases).traits(bias, counts[overlap.items] - 1)
-    known = np.column_stack([np.ones(len(habits)), habits])[persons]
-    products = (traits[:, :, None] * known[:, None, :]).reshape(len(bias), -1).astype(np.float64)
-    y = overlap.values - biases.mean - bias
-    square = products.T @ products
-    damped = np.full((traits.shape[1], known.shape[1]), damping * INTERACTION)
+def _habit_line(sums: Products, width: int, damping: float) -> Doubles:
+    """How a constant and the habits weigh each item trait: a ridge (p,)."""
+    damped = np.full((len(sums.cross) // width, width), damping * INTERACTION)
     damped[0, 2:], damped[0, :2] = damping, 0.0  # the constant and the bias are carried in full
-    square[np.diag_indices_from(square)] += damped.ravel()
-    line = np.linalg.solve(square, products.T @ y)
-    left = (y - products @ line).astype(np.float32)
-    return torch.from_numpy(line.reshape(traits.shape[1], -1).astype(np.float32)), left
-
-
-def taste_line(
-    tastes: Tensor, target: DomainModel, overlap: Ratings, persons: Ints, y: Floats, damping: float
-) -> Tensor:
-    """The W (k_u, k_s) whose ``W u . item vector`` is closest to ``y``, a ridge of ``damping``.
-
-    It is sought in the main directions of either side, as many as V^c V^p has: d = min(k_c, k_p).
-    A device sums d^4 products.
-    """
-    size = min(target.common_items.shape[1], target.item_tower[0].shape[1])
-    items = target.item_vectors()
-    seen, given = _main_directions(tastes, size), _main_directions(items, size)
-    x = (tastes @ seen)[torch.from_numpy(persons)].double()
-    z = (items @ given)[torch.from_numpy(overlap.items)].double()
-    products = (z.unsqueeze(2) * x.unsqueeze(1)).flatten(1)  # (R, d * d)
-    square = products.T @ products
-    square.diagonal().add_(damping)
-    fitted = torch.linalg.solve(square, products.T @ torch.from_numpy(y).double())
-    core: Tensor = fitted.view(z.shape[1], x.shape[1]).to(tastes.dtype)
-    return given @ core @ seen.T
+    return np.asarray(np.linalg.solve(sums.square + np.diag(damped.ravel()), sums.cross))
 
 
 def _main_directions(vectors: Tensor, size: int) -> Tensor:
