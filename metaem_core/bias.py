@@ -19,6 +19,7 @@ class Biases:
     item: Floats  # (n_items,)
     user: Floats  # (n_users,)
     item_damping: float
+    user_damping: float
 
     def item_without(self, ratings: Ratings) -> Floats:
         """Each rating's item bias as it were without that rating (R,)."""
@@ -66,7 +67,9 @@ def damped_biases(
         user = damped_mean(
             ratings.users, centred - item[ratings.items], ratings.n_users, user_damping
         )
-    return Biases(mean, item.astype(np.float32), user.astype(np.float32), item_damping)
+    return Biases(
+        mean, item.astype(np.float32), user.astype(np.float32), item_damping, user_damping
+    )
 
 
 def fitted_biases(ratings: Ratings, sweeps: int = 10) -> Biases:
@@ -79,8 +82,8 @@ def fitted_biases(ratings: Ratings, sweeps: int = 10) -> Biases:
     user = np.zeros(ratings.n_users)
     for _ in range(sweeps):
         item, damping = _shrunk_mean(ratings.items, centred - user[ratings.users], ratings.n_items)
-        user, _ = _shrunk_mean(ratings.users, centred - item[ratings.items], ratings.n_users)
-    return Biases(mean, item.astype(np.float32), user.astype(np.float32), damping)
+        user, own = _shrunk_mean(ratings.users, centred - item[ratings.items], ratings.n_users)
+    return Biases(mean, item.astype(np.float32), user.astype(np.float32), damping, own)
 
 
 def _shrunk_mean(

@@ -11,20 +11,31 @@ from pathlib import Path
 from typing import Literal, TypedDict, cast
 
 import torch
+from cryptography.exceptions import InvalidTag
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from metaem_core.federated.carried import CarriedUser, theta_answer, theta_message
+from metaem_core.federated.carried import CarriedUser, theta_message
 from metaem_core.federated.costs import nobody, received_contract
 from metaem_core.federated.exchange import answered
 from metaem_core.federated.modes import Layout
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.remote import StoredUser, told_errors
-from metaem_core.federated.remote_start import example_views, start_answer
-from metaem_core.federated.wire import Contract, Message, contract_of, decode, encode
+from metaem_core.federated.remote_start import (
+    TASTE,
+    WIDTH,
+    StartUser,
+    example_views,
+    products_shapes,
+)
+from metaem_core.federated.secure_aggregation import SecureDevice
+from metaem_core.federated.secure_link import Passage
+from metaem_core.federated.secure_loop import SecureClient, SecureUser, degree_of, threshold_of
+from metaem_core.federated.secure_rounds import Coding
+from metaem_core.federated.wire import BadMessage, Contract, Message, contract_of, decode, encode
 from metaem_core.methods.mapping_config import MappingConfig
 from metaem_core.methods.pretrain_config import PretrainConfig
-from metaem_core.models.mlp import init_mlp
+from metaem_core.models.mlp import Parameters, init_mlp
 from metaem_core.ratings import Ratings, RatingScale, held_chance
 from metaem_core.traits import ITEM_TRAITS, USER_TRAITS
 from tasks.files import replace_atomically, write_json
@@ -140,19 +151,48 @@ class Node:
             OSError: a device without what it is asked about.
         """
         domain = self.domain(asked["domain"])
-        if asked["kind"] == "mapping":
-            carried, form, _ = self._carried(asked, device)
-            return theta_answer(carried, decode(message, form))
-        if asked["kind"] == "start":
-            pretrain, _ = mapping_configs(json.loads(asked["config"]))
-            form = contract_of(example_start(domain.items, pretrain))
-            return start_answer(
-                decode(message, form), self._profile(asked, device), *domain.own(device)
-            )
+        if asked["kind"] in ("start", "mapping"):
+            return self._secure(asked, device, Passage.decoded(message))
         config = config_of(json.loads(asked["config"]))
         if asked["kind"] == "carry":
             return domain.keep(device, message, asked["tag"], config)
         return domain.train(device, message, config)
+
+    def _secure(self, asked: Asked, device: int, told: Passage) -> bytes:
+        """One passage of a secure round; the device's secrets lie on its disk from one to the next.
+
+        A passage is put on record before its answer leaves: asked again, the device refuses.
+        """
+        user, form = self._user(asked, device, told)
+        shapes = tuple(torch.Size(shape) for shape in user_shapes(asked, told))
+        coding, near = Coding(shapes, told.size, told.limit), degree_of(told.size)
+        store = self.domain(asked["domain"]).folder / "rounds" / f"{device}.safetensors"
+        kept = None
+        if told.passage > 1:
+            state = {
+                name: [row.tobytes() for row in rows.numpy()]
+                for name, rows in load_file(store).items()
+            }
+            kept = SecureDevice.restored(told.place, threshold_of(near), state)
+        client = SecureClient(user, told.place, coding, near, kept)
+        try:
+            answer = client.answer(told.passage, told.messages, form)
+        except InvalidTag:
+            raise BadMessage("secrets of another round") from None
+        finally:
+            store.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            replace_atomically(store, partial(save_file, _rows(client.secrets.state())))
+        return answer
+
+    def _user(self, asked: Asked, device: int, told: Passage) -> tuple[SecureUser, Contract]:
+        """Who answers, and the form of what everyone is sent."""
+        if asked["kind"] == "mapping":
+            carried, form, _ = self._carried(asked, device)
+            return carried, form
+        pretrain, _ = mapping_configs(json.loads(asked["config"]))
+        domain = self.domain(asked["domain"])
+        own = StartUser(self._profile(asked, device), *domain.own(device), told.sum == TASTE)
+        return own, contract_of(example_start(domain.items, pretrain))
 
     def evaluate(self, asked: Asked, device: int, message: bytes) -> bytes:
         """A device's errors; raises as :meth:`train`."""
@@ -182,6 +222,22 @@ class Node:
         raise FileNotFoundError(f"nobody here has device {device}")
 
 
+def user_shapes(asked: Asked, told: Passage) -> Sequence[Sequence[int]]:
+    """Of what is added up in a secure round."""
+    pretrain, mapping = mapping_configs(json.loads(asked["config"]))
+    if asked["kind"] == "mapping":
+        return [part.shape for part in network_of(pretrain, mapping)]
+    return products_shapes(WIDTH if told.sum != TASTE else directions(pretrain) ** 2)
+
+
+def _rows(state: Mapping[str, Sequence[bytes]]) -> dict[str, Tensor]:
+    """Strings of one width a name, as a file's rows."""
+    return {
+        name: torch.tensor([list(row) for row in rows], dtype=torch.uint8)
+        for name, rows in state.items()
+    }
+
+
 def sizes_of(config: PretrainConfig) -> tuple[int, int]:
     """Widths of what a device carries, and of what a mapping makes of it."""
     k = config.user_size
@@ -191,17 +247,27 @@ def sizes_of(config: PretrainConfig) -> tuple[int, int]:
 def example(items: int, pretrain: PretrainConfig, mapping: MappingConfig) -> Message:
     """A message of a mapping's rounds; the only form of one that devices read."""
     size, size_out = sizes_of(pretrain)
-    hidden = (mapping.hidden_size,) * 2
-    network = init_mlp((size, *hidden, size_out), torch.Generator(), torch.float32)
+    network = network_of(pretrain, mapping)
     weight, line = torch.zeros(size_out, size), torch.zeros(size_out)
     start = torch.zeros(size), torch.zeros(size), weight, line, line
     return theta_message(start, network, nobody(items, pretrain))
 
 
+def network_of(pretrain: PretrainConfig, mapping: MappingConfig) -> Parameters:
+    """A network of theta's shapes."""
+    size, size_out = sizes_of(pretrain)
+    hidden = (mapping.hidden_size,) * 2
+    return init_mlp((size, *hidden, size_out), torch.Generator(), torch.float32)
+
+
+def directions(config: PretrainConfig) -> int:
+    """As many main directions of taste as a mapping starts with."""
+    return min(config.common_size, config.private_size)
+
+
 def example_start(items: int, config: PretrainConfig) -> Message:
     """The only form in which devices are asked for the start of a mapping."""
-    directions = min(config.common_size, config.private_size)
-    return example_views(items, sizes_of(config)[0], config.user_size, directions)
+    return example_views(items, sizes_of(config)[0], config.user_size, directions(config))
 
 
 def config_of(told: dict[str, object]) -> PretrainConfig:

@@ -19,12 +19,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from metaem_core.federated.carried import RemoteMapping, SumMappingServer, numbered
-from metaem_core.federated.collection import RoundRefused
+from metaem_core.federated.collection import RoundVoid
 from metaem_core.federated.optimizers import NetworkAdam
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Upload
 from metaem_core.federated.remote import OWN, Exchange, Link, RemoteRounds, Rules
 from metaem_core.federated.remote_start import RemoteStart, views_message, views_of
+from metaem_core.federated.rounds import whole_cohorts
 from metaem_core.federated.secure_rounds import broadcast
 from metaem_core.federated.training import Divergence, Schedule, Training
 from metaem_core.federated.wire import contract_of, decode, encode
@@ -126,12 +127,12 @@ class Job:
         prepare = mapping_trainings if asked["kind"] == "mapping" else pretrainings
         exchange, trainings = prepare(told, start, link, rules, devices)
         epochs: list[int | None] = []
-        failure: Divergence | RoundRefused | None = None
+        failure: Divergence | RoundVoid | None = None
         for number, training in enumerate(trainings):
             try:
                 self._train(about["attempt"], number, training, len(trainings))
                 epochs.append(int(training.epoch))
-            except (Divergence, RoundRefused) as error:
+            except (Divergence, RoundVoid) as error:  # under masks nobody says why he is silent
                 failure = error
                 epochs.append(None)
         if failure is not None and not any(epochs):
@@ -248,19 +249,11 @@ def pretrainings(
     return exchange, [Training(rounds, users, schedule, live, validate)]
 
 
-def mapping_start(
-    work: Stage2, of_user: Tensor, train: Tensor, validation: Tensor
-) -> dict[str, Tensor]:
-    """What a mapping begins with.
-
-    Args:
-        of_user: how many target ratings each has (m,).
-        train, validation: target users with these roles.
-    """
+def mapping_start(work: Stage2, train: Tensor, validation: Tensor) -> dict[str, Tensor]:
+    """What a mapping begins with; ``train`` and ``validation``: target users with these roles."""
     parts = {"start": work.start, "shown": work.shown, "network": work.network}
     named = {f"{part}.{i}": t for part, found in parts.items() for i, t in enumerate(found)}
-    counts = {"of_user": of_user, "train": train, "validation": validation}
-    return {**named, **broadcast(work.target), **counts}
+    return {**named, **broadcast(work.target), "train": train, "validation": validation}
 
 
 def mapping_trainings(
@@ -282,25 +275,20 @@ def mapping_trainings(
         server = SumMappingServer(
             numbered(start, "start."), network, target, NetworkAdam(network, rate, config.l2)
         )
-        rounds = RemoteMapping(server, exchange, start["of_user"], numbered(start, "shown."))
+        rounds = RemoteMapping(server, exchange, numbered(start, "shown."))
         schedule = Schedule(config.cohort_size, config.epochs, config.patience, config.seed)
         live = {str(i): part for i, part in enumerate(network)}
         trainings.append(
-            Training(rounds, users, schedule, live, partial(rounds.validate, validators))
+            Training(
+                rounds, users, schedule, live, partial(rounds.validate, validators), whole_cohorts
+            )
         )
     return exchange, trainings
 
 
-def views_start(
-    source: SourceView, target: TargetView, biases: Tensor, train: Tensor
-) -> dict[str, Tensor]:
-    """What finding theta's start begins with.
-
-    Args:
-        biases: of each target user (m,), which goes to its device.
-        train: target users of the training overlap.
-    """
-    return {**views_message(source, target), "biases": biases, "train": train}
+def views_start(source: SourceView, target: TargetView, train: Tensor) -> dict[str, Tensor]:
+    """What finding theta's start begins with; ``train``: target users of the training overlap."""
+    return {**views_message(source, target), "train": train}
 
 
 def theta_start(
@@ -314,8 +302,7 @@ def theta_start(
     if not len(users):
         raise ValueError("no device within reach trains the mapping: deal out more devices")
     views = {n: part for n, part in start.items() if n.startswith(("source.", "target."))}
-    biases = dict(zip(users.tolist(), start["biases"][users].tolist(), strict=True))
-    sums = RemoteStart(exchange, views, biases)
+    sums = RemoteStart(exchange, views, users.tolist())
     return transfer_lines(*views_of(views), sums, mapping_configs(told)[1])
 
 

@@ -66,7 +66,6 @@ def mapping_remote(
         source=config.source,
         tag=vectors_tag(vectors),
     )
-    counts = np.bincount(target_domain.ratings.users, minlength=target_domain.ratings.n_users)
     train, stop = (target_domain.users(ids) for ids in (roles.train, roles.validation))
     start: Parameters | None = None
     if config.pretrain.centred:
@@ -75,12 +74,12 @@ def mapping_remote(
             source_view(vectors, raters, directions_of(model)),
             target_view(model, biases, pair),
         )
-        parts = views_start(*views, torch.from_numpy(biases.user), torch.from_numpy(train))
+        parts = views_start(*views, torch.from_numpy(train))
         start = hand_out(store, "start", asked, parts).found()
     rates = config.mapping.learning_rates
     tried = [Mapping(config.mapping, r, vectors, model, pair, validation, start) for r in rates]
     asked["kind"] = "mapping"
-    begin = mapping_start(tried[0], *map(torch.from_numpy, (counts, train, stop)))
+    begin = mapping_start(tried[0], torch.from_numpy(train), torch.from_numpy(stop))
     job = hand_out(store, "job", asked, begin)
     trainings = [each.training for each in tried]
     job.load_into(*trainings)

@@ -1,8 +1,8 @@
 """Mapping over a link: devices carry their vectors, and the target's server never has one."""
 
 import json
-import math
 from collections.abc import Iterable
+from collections.abc import Mapping as Mapping_
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -13,9 +13,13 @@ from safetensors.torch import load
 from torch import Tensor
 
 from metaem_core.bias import fitted_biases
+from metaem_core.federated import carried as carried_module
+from metaem_core.federated import secure_rounds
+from metaem_core.federated.carried import CarriedUser, theta_message
 from metaem_core.federated.collection import RoundVoid
 from metaem_core.federated.remote import Answer
-from metaem_core.federated.wire import encode
+from metaem_core.federated.secure_aggregation import OutOfTurn
+from metaem_core.federated.wire import BadMessage
 from metaem_core.methods.mapping_config import MappingConfig
 from metaem_core.methods.metaem_mapping import Mapping
 from metaem_core.methods.metaem_pretraining import Pretraining
@@ -24,7 +28,7 @@ from metaem_core.methods.transfer_start import directions_of, source_view, targe
 from metaem_core.models.domain import DomainModel
 from metaem_core.pair import DomainPair, Queries
 from metaem_core.ratings import Ratings
-from tasks.devices import Asked, Node
+from tasks.devices import Asked, DeviceFolder, Node
 from tasks.federation import Job, mapping_start, vectors_tag, views_start
 from tests.test_remote import Devices, Spoil, about
 from tests.worlds import random_ratings
@@ -36,7 +40,7 @@ OTHER = {user: USERS - 1 - user for user in range(USERS)}
 STOP = np.array([4, 10, 16])  # music's validation users
 TRAIN = np.array([5, 7, 8, 11, 13, 14, 17, 20, 23, 25, 26, 28, 29, 31])
 PRETRAIN = PretrainConfig(hidden_size=16, epochs=1, cohort_size=16)
-CONFIG = MappingConfig(hidden_size=16, cohort_size=5, epochs=3, learning_rates=(1e-3, 1e-2))
+CONFIG = MappingConfig(hidden_size=16, cohort_size=14, epochs=3, learning_rates=(1e-3, 1e-2))
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,7 @@ class World:
     tried: list[Mapping]
 
     def start(self) -> dict[str, Tensor]:
-        counts = np.bincount(MUSIC.users, minlength=USERS)
-        return mapping_start(self.tried[0], *map(torch.from_numpy, (counts, TRAIN, STOP)))
+        return mapping_start(self.tried[0], torch.from_numpy(TRAIN), torch.from_numpy(STOP))
 
 
 def trained(ratings: Ratings, config: PretrainConfig) -> Pretraining:
@@ -106,35 +109,41 @@ def mapped(folder: Path, found: World, asked: Asked, spoil: Spoil = lambda answe
 
 
 @pytest.mark.parametrize(
-    ("pretrain", "tolerance"),
+    "pretrain",
     [
-        (PRETRAIN, 1e-6),
-        # Adam makes steps of the noise in gradients that are nearly zero
-        (
-            replace(PRETRAIN, centred=False, relu_last=True, meta_reads_raw=True, tables="lazy"),
-            1e-5,
-        ),
+        PRETRAIN,
+        replace(PRETRAIN, centred=False, relu_last=True, meta_reads_raw=True, tables="lazy"),
     ],
 )
 def test_devices_that_carry_their_vectors_train_what_the_simulation_trains(
-    tmp_path: Path, pretrain: PretrainConfig, tolerance: float
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pretrain: PretrainConfig
 ) -> None:
+    """Up to the unit of what is added under masks, of which Adam's steps make the most."""
+    for module in (secure_rounds, carried_module):
+        monkeypatch.setattr(module, "LIMIT", 4096.0)  # this world's gradients are long
     simulated, remote = world(pretrain=pretrain), world(pretrain=pretrain)
     carried(tmp_path, remote, pretrain)
     job = mapped(tmp_path, remote, asked_of(vectors_tag(remote.vectors), pretrain=pretrain))
     assert job.done is not None
     assert (job.done["devices"], job.done["refused"]) == (len(TRAIN), [])
     job.load_into(*(each.training for each in remote.tried))
+    fresh = world(pretrain=pretrain).tried[0].network
     for ours, theirs in zip(remote.tried, simulated.tried, strict=True):
         for _ in theirs.training.epochs(lambda stats: None):
             pass
-        for name, tensor in theirs.training.state().items():
-            found = ours.training.state()[name]
-            assert torch.allclose(found, tensor, rtol=10 * tolerance, atol=tolerance), name
-        fresh = world(pretrain=pretrain).tried[0].network
-        assert any(
-            not torch.allclose(a, b, atol=1e-4) for a, b in zip(ours.network, fresh, strict=True)
-        )
+        moved = [
+            torch.cat(
+                [(now - then).flatten() for now, then in zip(each.network, fresh, strict=True)]
+            )
+            for each in (ours, theirs)
+        ]
+        assert float(moved[1].norm()) > 1e-2
+        assert torch.cosine_similarity(*moved, dim=0) > 0.99
+        found = [each.training.curve() for each in (ours, theirs)]
+        for mine, other in zip(*found, strict=True):
+            assert mine.loss == pytest.approx(other.loss, rel=1e-3)
+            assert mine.validation_rmse == pytest.approx(other.validation_rmse, rel=1e-3)
+            assert mine.n_ratings == other.n_ratings
 
 
 def started(folder: Path, found: World, spoil: Spoil = lambda answer: [answer]) -> Job:
@@ -145,7 +154,7 @@ def started(folder: Path, found: World, spoil: Spoil = lambda answer: [answer]) 
         source_view(found.vectors, raters, directions_of(found.target)),
         target_view(found.target, biases, found.pair),
     )
-    start = views_start(*views, torch.from_numpy(biases.user), torch.from_numpy(TRAIN))
+    start = views_start(*views, torch.from_numpy(TRAIN))
     job = Job.create(folder / "start", about(asked, 0.8), start)
     job.work(Devices(folder, spoil, asked), range(USERS))
     return job
@@ -163,34 +172,51 @@ def test_devices_sums_give_the_start_of_the_simulation(tmp_path: Path) -> None:
     job = started(tmp_path, found, listen)
     assert job.done is not None
     assert (job.done["devices"], job.done["refused"]) == (len(TRAIN), [])
-    assert len(seen) == 2 * len(TRAIN)
+    assert len(seen) == 2 * 5 * len(TRAIN)  # two sums of five passages
     weight = found.tried[0].start[2]
     assert bool((weight[:, :32] != 0).any())  # taste
     assert bool((weight[:, 32:] != 0).any())  # habits
     for ours, theirs in zip(job.found(), found.tried[0].start, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
     for user in TRAIN.tolist():
         assert found.vectors[OTHER[user]][:4].numpy().tobytes() not in b"".join(seen)
 
 
-def test_answers_that_products_cannot_be_do_not_reach_the_start(tmp_path: Path) -> None:
+def test_a_device_that_answers_nonsense_is_left_out(tmp_path: Path) -> None:
     found = world()
     carried(tmp_path, found)
 
-    def lie(answer: Answer) -> Iterable[Answer]:
-        told = load(answer.message)
-        wild = encode({**told, "cross": told["cross"] * 1e12})
-        broken = encode({**told, "square": told["square"] * math.nan})
-        return [answer._replace(message=wild), answer._replace(message=broken), answer]
+    def babble(answer: Answer) -> Iterable[Answer]:
+        return [answer._replace(message=b"?")] if answer.device == 5 else [answer, answer]
 
-    honest = started(tmp_path, found)
-    (tmp_path / "b").mkdir()
-    carried(tmp_path / "b", found)
-    lied = started(tmp_path / "b", found, lie)
-    assert lied.done is not None
-    assert len(lied.done["refused"]) == 4 * len(TRAIN)
-    for ours, theirs in zip(lied.found(), honest.found(), strict=True):
-        assert torch.equal(ours, theirs)
+    whole = found.tried[0].start
+    for ours, theirs in zip(started(tmp_path, found, babble).found(), whole, strict=True):
+        assert bool(ours.isfinite().all())
+        assert ours.shape == theirs.shape
+
+
+def test_a_device_answers_each_passage_once_whoever_asks_again(tmp_path: Path) -> None:
+    """Else a server could have both secrets of a neighbour, and its vector."""
+    found = world()
+    carried(tmp_path, found)
+    asked = asked_of(vectors_tag(found.vectors)) | {"kind": "start"}
+    messages: dict[int, bytes] = {}
+    train = Devices.train
+
+    def listen(self: Devices, number: int, sent: Mapping_[int, bytes]) -> Iterable[Answer]:
+        messages[number] = sent.get(5, b"")
+        return train(self, number, sent)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Devices, "train", listen)
+        started(tmp_path, found)
+    node = Node(tmp_path / "node")
+    for passage in (2, 3, 4):  # of the second sum
+        with pytest.raises((OutOfTurn, BadMessage)):
+            node.train(asked, 5, messages[5 + passage])
+    node.train(asked, 5, messages[6])  # new keys, a new round
+    with pytest.raises((OutOfTurn, BadMessage)):  # and nothing of an old one
+        node.train(asked, 5, messages[8])
 
 
 def test_the_targets_server_is_given_nothing_of_a_source_user(tmp_path: Path) -> None:
@@ -205,8 +231,9 @@ def test_the_targets_server_is_given_nothing_of_a_source_user(tmp_path: Path) ->
 
     job = mapped(tmp_path, found, asked_of(vectors_tag(found.vectors)), listen)
     wire = b"".join(seen)
+    assert all("network.0" not in load(answer) for answer in seen if answer)
     files = b"".join(p.read_bytes() for p in job.folder.rglob("*") if p.is_file())
-    assert len(seen) == 2 * CONFIG.epochs * len(TRAIN)
+    assert len(seen) == 2 * CONFIG.epochs * 5 * len(TRAIN)  # five passages a round
     for user in TRAIN.tolist():
         own = found.vectors[OTHER[user]]
         for part in (own[:4], own[-4:]):
@@ -217,24 +244,23 @@ def test_the_targets_server_is_given_nothing_of_a_source_user(tmp_path: Path) ->
     assert any(found.vectors[OTHER[5]][:4].numpy().tobytes() in data for data in carried_files)
 
 
-def test_an_open_gradient_of_theta_tells_the_vector_it_was_made_with(tmp_path: Path) -> None:
-    """As docs/privacy.md says: only sums under masks keep it from the target's server."""
+def test_an_open_gradient_of_theta_would_tell_the_vector_it_was_made_with(tmp_path: Path) -> None:
+    """Which is why it travels under masks alone."""
     found = world()
     carried(tmp_path, found)
-    told: dict[int, bytes] = {}
-
-    def listen(answer: Answer) -> Iterable[Answer]:
-        told[answer.device] = answer.message  # of the last round: theta has moved
-        return [answer]
-
-    mapped(tmp_path, found, asked_of(vectors_tag(found.vectors)), listen)
-    centre, scale = found.tried[0].start[:2]
-    for user in TRAIN.tolist():
-        answer = load(told[user])
-        weight, constant = answer["network.0"], answer["network.1"]
-        unit = constant.abs().argmax()
-        stolen = weight[unit] / constant[unit] / scale + centre
-        torch.testing.assert_close(stolen, found.vectors[OTHER[user]], rtol=1e-3, atol=1e-3)
+    work = found.tried[0]
+    draw = torch.Generator().manual_seed(1)
+    network = tuple(part + torch.randn(part.shape, generator=draw) / 10 for part in work.network)
+    device = CarriedUser(
+        found.vectors[[OTHER[5]]], found.target, *DeviceFolder(tmp_path / "node" / "music").own(5)
+    )
+    (weight, constant, *_), _ = device.contribution(
+        theta_message(work.start, network, found.target)
+    )
+    centre, scale = work.start[:2]
+    unit = constant.abs().argmax()
+    stolen = weight[unit] / constant[unit] / scale + centre
+    torch.testing.assert_close(stolen, found.vectors[OTHER[5]], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("why", ["another training's vectors", "nobody else's device"])
@@ -257,10 +283,10 @@ def test_an_interrupted_mapping_goes_on_from_its_last_epoch(tmp_path: Path) -> N
     carried(tmp_path, again)
     asked = asked_of(vectors_tag(again.vectors))
     mapped(tmp_path / "a", whole, asked).load_into(*(each.training for each in whole.tried))
-    rounds = CONFIG.epochs * 3  # three cohorts an epoch
+    passages = CONFIG.epochs * 5  # a cohort an epoch
 
     def die(answer: Answer) -> Iterable[Answer]:
-        if answer.round == rounds + 5:  # in the second epoch of the second learning rate
+        if answer.round == passages + 8:  # in the second epoch of the second learning rate
             raise KeyboardInterrupt
         return [answer]
 
@@ -273,10 +299,10 @@ def test_an_interrupted_mapping_goes_on_from_its_last_epoch(tmp_path: Path) -> N
         return [answer]
 
     mapped(tmp_path, again, asked, note).load_into(*(each.training for each in again.tried))
-    assert min(late) > rounds
+    assert min(late) == passages + 6  # the second epoch begins again
     for ours, theirs in zip(again.tried, whole.tried, strict=True):
-        for name, tensor in theirs.training.state().items():
-            assert torch.equal(ours.training.state()[name], tensor), name
+        for mine, other in zip(ours.training.curve(), theirs.training.curve(), strict=True):
+            assert mine.loss == pytest.approx(other.loss, rel=1e-2)
 
 
 def test_a_learning_rate_that_diverges_is_left_out(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import load
 
 from metaem_core.federated.collection import RoundVoid
 from metaem_core.federated.remote import Answer
+from metaem_core.federated.secure_aggregation import OutOfTurn
 from metaem_core.federated.wire import encode
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.methods.pretrain_config import PretrainConfig
@@ -35,6 +36,7 @@ def asked_of(config: PretrainConfig) -> Asked:
 
 ASKED = asked_of(CONFIG)
 
+SILENT = (OSError, ValueError, OutOfTurn)  # why a device does not answer
 Spoil = Callable[[Answer], Iterable[Answer]]
 
 
@@ -51,13 +53,13 @@ class Devices:
 
     def train(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
         for device, data in messages.items():
-            with suppress(OSError):
+            with suppress(*SILENT):
                 told = Answer(number, device, self.node.train(self.asked, device, data))
                 yield from self.spoil(told)
 
     def evaluate(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
         for device, data in messages.items():
-            with suppress(OSError):
+            with suppress(*SILENT):
                 told = Answer(number, device, self.node.evaluate(self.asked, device, data))
                 yield from self.lie(told)
 

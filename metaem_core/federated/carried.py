@@ -1,8 +1,8 @@
 """Stage 2 by sums: a device carries its source vector to the target's app by itself.
 
 Neither company tells the other anything of a user: the source's app leaves ``u^s`` on the device,
-the target's app takes it from there and answers with gradients of theta (Eq. 14) alone, in secure
-rounds under masks, over a link as they are.
+the target's app takes it from there and answers with gradients of theta (Eq. 14) under masks. Open
+they would tell it: the first layer's gradient is a product of the vector with another.
 """
 
 from dataclasses import replace
@@ -12,13 +12,13 @@ from torch import Tensor
 
 from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.optimizers import NetworkAdam
-from metaem_core.federated.protocol import Upload, combine
 from metaem_core.federated.remote import Exchange, summed_errors
 from metaem_core.federated.rounds import RoundStats
-from metaem_core.federated.secure_rounds import Closing, Totals, bounded, broadcast, received
+from metaem_core.federated.secure_link import linked_round
+from metaem_core.federated.secure_rounds import LIMIT, Closing, Totals, bounded, broadcast, received
 from metaem_core.federated.server import MappingRule
 from metaem_core.federated.training import Errors
-from metaem_core.federated.wire import Contract, Message, decode, encode
+from metaem_core.federated.wire import Message, encode
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
 from metaem_core.models.mlp import Parameters
@@ -85,30 +85,15 @@ class SumMappingServer:
 
 
 class RemoteMapping:
-    """Rounds of stage 2 over a link: one message for all, and from each the gradient of theta."""
+    """Rounds of stage 2 over a link, each a secure one: the server reads sums of gradients."""
 
-    def __init__(
-        self, server: SumMappingServer, exchange: Exchange, of_user: Tensor, shown: Parameters
-    ) -> None:
-        """``of_user`` (m,): ratings of each; ``shown``: the start that is validated with."""
-        self.server, self.exchange = server, exchange
-        self._of_user, self._shown = of_user, shown
+    def __init__(self, server: SumMappingServer, exchange: Exchange, shown: Parameters) -> None:
+        """``shown``: the start that is validated with."""
+        self.server, self.exchange, self._shown = server, exchange, shown
 
     def round(self, cohort: Tensor) -> RoundStats:
-        """Algorithm 2, lines 3-9, for those who answered; raises as Exchange.gathered."""
-        message, form = encode(self.server.broadcast()), _answer_form(self.server.shapes)
-
-        def read(device: int, answer: bytes) -> Upload:
-            told = decode(answer, form)
-            squared_error, n_ratings = told["totals"].tolist()
-            gradients = tuple(told[f"{NETWORK}{i}"] for i in range(len(self.server.shapes)))
-            return Upload({"theta": gradients}, squared_error, int(n_ratings))
-
-        counts = dict(zip(cohort.tolist(), self._of_user[cohort].tolist(), strict=True))
-        uploads = self.exchange.gathered(dict.fromkeys(counts, message), counts, read)
-        whole = combine([*uploads.values()], frozenset())
-        totals = Totals(whole.squared_error, whole.n_ratings, 0.0)
-        return self.server.apply([*whole.gradients["theta"]], totals)[0]
+        """Algorithm 2, lines 3-9, for those who answered; raises as :func:`linked_round`."""
+        return linked_round(self.server, self.exchange, cohort.tolist(), LIMIT)
 
     def validate(self, users: Tensor) -> Errors:
         """Errors of users (B,) whose ratings here train nothing; raises as Exchange.errors."""
@@ -127,20 +112,6 @@ def theta_message(start: Parameters, network: Parameters, target: DomainModel) -
         **{f"{NETWORK}{i}": part.detach() for i, part in enumerate(network)},
         **{f"{TARGET}{name}": part for name, part in broadcast(target).items()},
     }
-
-
-def theta_answer(own: CarriedUser, message: Message) -> bytes:
-    """Device: Algorithm 2, lines 4-7."""
-    gradients, totals = own.contribution(message)
-    told = torch.tensor([totals.squared_error, totals.n_ratings], dtype=torch.float64)
-    return encode({**{f"{NETWORK}{i}": g for i, g in enumerate(gradients)}, "totals": told})
-
-
-def _answer_form(shapes: tuple[torch.Size, ...]) -> Contract:
-    form: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
-        f"{NETWORK}{i}": (torch.float32, tuple(shape)) for i, shape in enumerate(shapes)
-    }
-    return {**form, "totals": (torch.float64, (2,))}
 
 
 def _named(message: Message, prefix: str) -> dict[str, Tensor]:

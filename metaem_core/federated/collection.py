@@ -14,10 +14,6 @@ class RoundVoid(RuntimeError):
     """Too few devices answered; nothing was changed."""
 
 
-class RoundRefused(RoundVoid):
-    """Enough answered, with what cannot be used: training has left the numbers it can be in."""
-
-
 class Collection:
     """Answers as they come in: each device at most once, for this round, and fit to be used.
 
@@ -31,7 +27,6 @@ class Collection:
         self.number, self._read, self._counts = number, read, counts
         self._largest = largest
         self._uploads: dict[int, Upload] = {}
-        self._refused: set[int] = set()
 
     def take(self, number: int, device: int, answer: bytes) -> str | None:
         """Take one answer in; returns why not, if not."""
@@ -41,41 +36,29 @@ class Collection:
             return f"device {device} is not in round {number}"
         if device in self._uploads:
             return f"device {device} answered before"
-        why, upload = self._judged(device, answer)
-        if upload is None:
-            self._refused.add(device)
-            return f"device {device}: {why}"
-        self._uploads[device] = upload
-        return None
-
-    def _judged(self, device: int, answer: bytes) -> tuple[str, Upload | None]:
-        """Why an answer cannot be used, or what it holds."""
         try:
             upload = self._read(device, answer)
         except BadMessage as error:
-            return str(error), None
+            return f"device {device}: {error}"
         if upload.n_ratings != self._counts[device] or not (
             0 <= upload.squared_error <= upload.n_ratings * self._largest
         ):
-            return "totals that its ratings cannot have", None
+            return f"device {device}: totals that its ratings cannot have"
         if (norm := _norm(upload)) > self._largest:
-            return f"a gradient of norm {norm:g}, beyond {self._largest:g}", None
-        return "", upload
+            return f"device {device}: a gradient of norm {norm:g}, beyond {self._largest:g}"
+        self._uploads[device] = upload
+        return None
 
     def close(self, quorum: float) -> dict[int, Upload]:
         """Every device's upload, ascending.
 
         Raises:
             RoundVoid: fewer than the share ``quorum`` of the cohort answered.
-            RoundRefused: they did, and could not be used.
         """
-        needed = max(1, quorum * len(self._counts))
-        if len(self._uploads) < needed:
-            heard = len(self._uploads.keys() | self._refused)
-            raise (RoundRefused if heard >= needed else RoundVoid)(
+        if len(self._uploads) < max(1, quorum * len(self._counts)):
+            raise RoundVoid(
                 f"round {self.number}: {len(self._uploads)} of {len(self._counts)} devices "
                 f"answered, needs {quorum:.0%}"
-                + (f"; {len(self._refused)} of no use" if heard >= needed else "")
             )
         return {device: self._uploads[device] for device in sorted(self._uploads)}
 

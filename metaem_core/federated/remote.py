@@ -66,13 +66,11 @@ class Exchange:
         messages: Mapping[int, bytes],
         counts: Mapping[int, int],
         read: Read,
-        largest: float | None = None,
     ) -> dict[int, Upload]:
         """Send, and wait until all answered or the link gives up; the uploads by device.
 
         Args:
             counts: how many ratings each device trains on.
-            largest: norm of an answer, where it is not a gradient.
 
         Raises:
             RoundVoid: no quorum, several times.
@@ -80,7 +78,7 @@ class Exchange:
         for attempt in range(ATTEMPTS):
             self.number += 1  # what still comes of an earlier attempt is another round's
             number = int(self.number)
-            open_ = Collection(number, read, counts, largest or self._rules.largest)
+            open_ = Collection(number, read, counts, self._rules.largest)
             down, up = sum(map(len, messages.values())), 0
             for answer in self._link.train(number, messages):
                 up += len(answer.message)
@@ -93,6 +91,23 @@ class Exchange:
                 if attempt == ATTEMPTS - 1:
                     raise
         raise AssertionError("the last attempt either returns or raises")
+
+    def passage(self, messages: Mapping[int, bytes]) -> dict[int, bytes]:
+        """Send, and wait as :meth:`gathered`; the first answer of each device, unread."""
+        self.number += 1
+        down, up = sum(map(len, messages.values())), 0
+        found: dict[int, bytes] = {}
+        for answer in self._link.train(int(self.number), messages):
+            up += len(answer.message)
+            if answer.round == int(self.number) and answer.device in messages:
+                found.setdefault(answer.device, answer.message)
+        self.trained += torch.tensor([down, up])
+        return found
+
+    @property
+    def quorum(self) -> float:
+        """Share of a cohort that must answer."""
+        return self._rules.quorum
 
     def errors(self, messages: Mapping[int, bytes]) -> Errors:
         """The errors that devices find on ratings which do not train.

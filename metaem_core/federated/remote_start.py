@@ -1,14 +1,17 @@
 """The start of a mapping from sums that devices tell over a link (methods/transfer_start.py)."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.federated.protocol import Upload, combine
 from metaem_core.federated.remote import Exchange
-from metaem_core.federated.wire import Contract, Message, contract_of, decode, encode
+from metaem_core.federated.rounds import RoundStats
+from metaem_core.federated.secure_link import linked_round
+from metaem_core.federated.secure_rounds import Closing, Totals, bounded
+from metaem_core.federated.wire import Message
 from metaem_core.methods.transfer_start import (
     Doubles,
     OverlapSums,
@@ -16,9 +19,12 @@ from metaem_core.methods.transfer_start import (
     SourceView,
     TargetView,
 )
+from metaem_core.privacy.private import Private
 from metaem_core.traits import ITEM_TRAITS, USER_TRAITS, ItemScale
 
-LARGEST = 1e9  # norm of a device's products, which grow with its ratings
+LARGEST = 2.0**16  # number in a device's products; larger ones shrink as a whole
+HABITS, TASTE = 1, 2  # which sum
+WIDTH = ITEM_TRAITS * (1 + USER_TRAITS)
 
 
 def views_message(source: SourceView, target: TargetView) -> dict[str, Tensor]:
@@ -31,7 +37,7 @@ def views_message(source: SourceView, target: TargetView) -> dict[str, Tensor]:
         "target.bias": torch.from_numpy(target.bias),
         "target.counts": torch.from_numpy(target.counts),
         "target.numbers": torch.tensor(
-            [target.mean, target.damping, scale.bias, scale.mean, scale.deviation],
+            [target.mean, target.damping, target.user_damping, *astuple(scale)],
             dtype=torch.float64,
         ),
         "target.directions": target.directions,
@@ -41,13 +47,14 @@ def views_message(source: SourceView, target: TargetView) -> dict[str, Tensor]:
 
 def views_of(message: Message) -> tuple[SourceView, TargetView]:
     """What :func:`views_message` told."""
-    mean, damping, *scale = message["target.numbers"].tolist()
+    mean, damping, user_damping, *scale = message["target.numbers"].tolist()
     source = (message[f"source.{name}"] for name in SourceView._fields)
     target = TargetView(
         mean,
         message["target.bias"].numpy(),
         message["target.counts"].numpy(),
         damping,
+        user_damping,
         ItemScale(*scale),
         message["target.directions"],
         message["target.items"],
@@ -61,64 +68,86 @@ def example_views(items: int, size: int, taste: int, directions: int) -> Message
     source = SourceView(nobody, nobody.clone(), torch.zeros(taste, directions))
     nothing, none = np.zeros(items, np.float32), np.zeros(items, np.int64)
     seen = torch.zeros(taste, directions), torch.zeros(items, directions)
-    target = TargetView(0.0, nothing, none, 0.0, ItemScale(1.0, 0.0, 1.0), *seen)
-    return start_message(views_message(source, target), None, 0.0)
+    target = TargetView(0.0, nothing, none, 0.0, 0.0, ItemScale(1.0, 0.0, 1.0), *seen)
+    return start_message(views_message(source, target), None)
 
 
-def start_message(views: Message, line: Doubles | None, bias: float) -> Message:
-    """What one device is asked: habits, or with their ``line`` taste; ``bias`` is its user's."""
-    width = ITEM_TRAITS * (1 + USER_TRAITS)
-    return {
-        **views,
-        "line": torch.zeros(width).double() if line is None else torch.from_numpy(line),
-        "taste": torch.tensor(line is not None),
-        "own_bias": torch.tensor(bias, dtype=torch.float32),
-    }
+def start_message(views: Message, line: Doubles | None) -> Message:
+    """What devices are asked: habits, or with their ``line`` taste."""
+    told = torch.zeros(WIDTH).double() if line is None else torch.from_numpy(line)
+    return {**views, "line": told}
 
 
-def start_answer(message: Message, profile: Tensor, items: Tensor, values: Tensor) -> bytes:
-    """Device: its products, from its source vector (1, k_s) and its ratings here."""
-    rows = len(items)
-    own = OverlapSums(
-        *views_of(message),
-        profile.expand(rows, -1),
-        np.full(rows, float(message["own_bias"]), np.float32),
-        items.numpy(),
-        values.numpy(),
-    )
-    found = own.taste(message["line"].numpy()) if bool(message["taste"]) else own.habits()
-    return encode({name: torch.from_numpy(part) for name, part in found._asdict().items()})
+class StartUser(Private):
+    """A device with a source vector and target ratings, of which it adds products."""
+
+    def __init__(self, profile: Tensor, items: Tensor, values: Tensor, taste: bool) -> None:
+        """``profile`` (1, k_s); ``taste``: which of the two sums is asked for."""
+        self._profile, self._items, self._values, self._taste = profile, items, values, taste
+
+    def contribution(self, message: Message) -> tuple[list[Tensor], Totals]:
+        """Its part of a sum."""
+        source, target = views_of(message)
+        items, values = self._items.numpy(), self._values.numpy()
+        left = values - target.mean - target.bias[items]
+        bias = left.sum() / (len(left) + target.user_damping)
+        own = OverlapSums(
+            source,
+            target,
+            self._profile.expand(len(items), -1),
+            np.full(len(items), bias, np.float32),
+            items,
+            values,
+        )
+        found = own.taste(message["line"].numpy()) if self._taste else own.habits()
+        shared, _ = bounded([torch.from_numpy(part) for part in found], LARGEST)
+        return shared, Totals(0.0, 0.0, 0.0)
+
+    def close(self, closing: Closing) -> None:
+        """Nothing of a device is trained here."""
+
+
+@dataclass
+class _Server:
+    """The server of one sum of products."""
+
+    message: Message
+    width: int
+    found: Products | None = None
+
+    @property
+    def shapes(self) -> tuple[torch.Size, ...]:
+        return products_shapes(self.width)
+
+    def broadcast(self) -> Message:
+        return self.message
+
+    def apply(self, gradients: list[Tensor], totals: Totals) -> tuple[RoundStats, Closing]:
+        square, cross = (part.double().numpy() for part in gradients)
+        self.found = Products(square, cross)
+        return RoundStats(0.0, 0), Closing(0, 0.0)
+
+
+def products_shapes(width: int) -> tuple[torch.Size, ...]:
+    """Of what a device adds to a sum of that many products."""
+    return torch.Size((width, width)), torch.Size((width,))
 
 
 class RemoteStart:
-    """The training overlap's sums, asked of its devices."""
+    """The training overlap's sums, asked of its devices in secure rounds."""
 
-    def __init__(self, exchange: Exchange, views: Message, biases: dict[int, float]) -> None:
-        """``biases``: of each device of the overlap, its user's in the target."""
-        self._exchange, self._views, self._biases = exchange, views, biases
+    def __init__(self, exchange: Exchange, views: Message, users: Sequence[int]) -> None:
+        """``users``: the devices of the overlap."""
+        self._exchange, self._views, self._users = exchange, views, users
 
     def habits(self) -> Products:
-        return self._asked(None, ITEM_TRAITS * (1 + USER_TRAITS))
+        return self._asked(None, HABITS, WIDTH)
 
     def taste(self, line: Doubles) -> Products:
-        return self._asked(line, self._views["source.directions"].shape[1] ** 2)
+        return self._asked(line, TASTE, self._views["source.directions"].shape[1] ** 2)
 
-    def _asked(self, line: Doubles | None, width: int) -> Products:
-        messages = {
-            device: encode(start_message(self._views, line, bias))
-            for device, bias in self._biases.items()
-        }
-        zeros = {"square": torch.zeros(width, width), "cross": torch.zeros(width)}
-        read = _reader(contract_of({name: part.double() for name, part in zeros.items()}))
-        counts = dict.fromkeys(messages, 0)
-        uploads = self._exchange.gathered(messages, counts, read, LARGEST)
-        square, cross = combine([*uploads.values()], frozenset()).gradients["products"]
-        return Products(square.numpy(), cross.numpy())
-
-
-def _reader(form: Contract) -> Callable[[int, bytes], Upload]:
-    def read(device: int, answer: bytes) -> Upload:
-        told = decode(answer, form)
-        return Upload({"products": (told["square"], told["cross"])}, 0.0, 0)
-
-    return read
+    def _asked(self, line: Doubles | None, which: int, width: int) -> Products:
+        server = _Server(start_message(self._views, line), width)
+        linked_round(server, self._exchange, self._users, LARGEST, which)
+        assert server.found is not None, "a round ends in a sum or in an error"
+        return server.found

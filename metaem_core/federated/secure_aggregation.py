@@ -76,6 +76,43 @@ class SecureDevice:
     _own_seed: bytes = field(default_factory=lambda: secrets.token_bytes(2 * HALF), repr=False)
     _kept: dict[int, Shares] = field(default_factory=dict, repr=False)
     _done: int = field(default=0, repr=False)  # steps
+    _neighbours: dict[int, PublicKeys] = field(default_factory=dict, repr=False)
+
+    def state(self) -> dict[str, list[bytes]]:
+        """All of it, for the device's own disk between two steps; whoever reads it can unmask."""
+        own = [self._masks.private_bytes_raw(), self._shares.private_bytes_raw(), self._own_seed]
+        near = [
+            other.to_bytes(4, "big") + keys.masks + keys.shares
+            for other, keys in self._neighbours.items()
+        ]
+        kept = [
+            other.to_bytes(4, "big")
+            + share.place.to_bytes(2, "big")
+            + share.mask_key
+            + share.own_seed
+            for other, share in self._kept.items()
+        ]
+        return {"own": [*own, self._done.to_bytes(32, "big")], "near": near, "kept": kept}
+
+    @classmethod
+    def restored(
+        cls, index: int, threshold: int, state: Mapping[str, list[bytes]]
+    ) -> "SecureDevice":
+        """What :meth:`state` kept."""
+        masks, shares, seed, done = state["own"]
+        near = {
+            int.from_bytes(row[:4], "big"): PublicKeys(row[4:36], row[36:]) for row in state["near"]
+        }
+        cut = 6 + 2 * HALF
+        kept = {
+            int.from_bytes(row[:4], "big"): Shares(
+                int.from_bytes(row[4:6], "big"), row[6:cut], row[cut:]
+            )
+            for row in state["kept"]
+        }
+        for_masks, for_shares = map(X25519PrivateKey.from_private_bytes, (masks, shares))
+        step = int.from_bytes(done, "big")
+        return cls(index, threshold, for_masks, for_shares, seed, kept, step, near)
 
     def advertise(self) -> PublicKeys:
         """Step 1: public keys."""

@@ -5,9 +5,10 @@ and a masked gradient; who arrived, and shares to open the sum; the totals.
 """
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from typing import Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -38,6 +39,7 @@ from metaem_core.models.domain import DomainModel
 NEIGHBOURS = 32  # of a device, where the cohort has as many
 KEYS, SEALED, SHARE = 64, 82, 34  # bytes: two public keys, two encrypted shares, place and share
 
+T = TypeVar("T")
 KINDS = tuple(field.name for field in fields(Revealed))
 
 
@@ -73,38 +75,167 @@ class SumServer(Protocol):
 class SecureClient:
     """A device in one round: bytes in, bytes out, passage by passage."""
 
-    def __init__(self, user: SecureUser, place: int, coding: Coding, neighbours: int) -> None:
-        """``place``: its number in the cohort, of which it has ``neighbours``."""
+    def __init__(
+        self,
+        user: SecureUser,
+        place: int,
+        coding: Coding,
+        neighbours: int,
+        secrets_: SecureDevice | None = None,
+    ) -> None:
+        """``place``: its number in the cohort, of which it has ``neighbours``.
+
+        ``secrets_`` are those of a round that is under way already.
+        """
         self._user, self._coding = user, coding
-        self._secrets = SecureDevice(place, threshold_of(neighbours))
+        self.secrets = secrets_ or SecureDevice(place, threshold_of(neighbours))
         self._draw = np.random.default_rng()
+
+    def answer(self, passage: int, messages: Sequence[bytes], form: Contract) -> bytes:
+        """One passage, 1 to 5; ``form`` is the only form of model that it reads."""
+        if passage == 1:
+            return self.keys()
+        first, *more = messages
+        if passage == 2:
+            return self.shares(first)
+        if passage == 3:
+            return self.masked(first, more[0], form)
+        if passage == 4:
+            return self.reveal(first)
+        self.close(first)
+        return b""
 
     def keys(self) -> bytes:
         """Up 1: the round's public keys."""
-        return encode({"keys": _bytes(b"".join(self._secrets.advertise()))})
+        return encode({"keys": _bytes(b"".join(self.secrets.advertise()))})
 
     def shares(self, neighbours: bytes) -> bytes:
         """Neighbours' keys down; up 2: shares of both secrets, each for one of them."""
         keys = {place: _keys(data) for place, data in _read(neighbours, KEYS).items()}
-        return encode(_by_place(self._secrets.share(keys), SEALED))
+        return encode(_by_place(self.secrets.share(keys), SEALED))
 
     def masked(self, sealed: bytes, model: bytes, form: Contract) -> bytes:
         """What neighbours sealed and the round's model down; up 3: the gradient under masks."""
         gradients, totals = self._user.contribution(decode(model, form))
         words = self._coding.encode(gradients, totals, self._draw)
-        hidden = self._secrets.masked(words, _read(sealed, SEALED))
+        hidden = self.secrets.masked(words, _read(sealed, SEALED))
         return encode({"words": torch.from_numpy(hidden.view(np.int32))})
 
     def reveal(self, arrived: bytes) -> bytes:
         """Who arrived down; up 4: one share a neighbour."""
         places = decode(arrived, {"places": (torch.int64, (-1,))})["places"].tolist()
-        told = self._secrets.reveal(frozenset(places))
+        told = self.secrets.reveal(frozenset(places))
         return encode(_answer(told))
 
     def close(self, closing: bytes) -> None:
         """The totals down: the device steps its own vector."""
         message = decode(closing, contract_of(_closing(Closing(0, 0.0))))
         self._user.close(Closing(int(message["n_ratings"]), float(message["curvature"])))
+
+
+class Reach(Protocol):
+    """However a cohort's devices are reached."""
+
+    def ask(self, passage: int, messages: Mapping[int, Sequence[bytes]]) -> Mapping[int, bytes]:
+        """What devices, by place in the cohort, answer in a passage; the silent ones left out."""
+        ...
+
+
+class SecureRound(NamedTuple):
+    """What a round came to, and what a server saw of it."""
+
+    stats: RoundStats
+    traffic: list[Traffic]  # by place
+    vectors: dict[int, Words]  # masked, by place
+
+
+def secure_round(
+    server: SumServer, reach: Reach, size: int, least: int = 0, limit: float = LIMIT
+) -> SecureRound:
+    """One round of a cohort of ``size``.
+
+    Args:
+        least: vectors that must arrive before a sum may be opened.
+        limit: largest number that a device may add.
+
+    Raises:
+        TooFewDevices: the round is void.
+    """
+    degree = degree_of(size)
+    coding = Coding(server.shapes, size, limit)
+    graph = ring(size, degree, secrets.randbits(63))
+    down, up = np.zeros(size, np.int64), np.zeros(size, np.int64)
+
+    def asked(
+        passage: int, messages: Mapping[int, Sequence[bytes]], read: Callable[[bytes], T]
+    ) -> dict[int, T]:
+        """Answers that can be read; whose cannot is as silent as the silent."""
+        found = {}
+        for place, sent in messages.items():
+            down[place] += sum(map(len, sent))
+        for place, answer in reach.ask(passage, messages).items():
+            up[place] += len(answer)
+            with suppress(BadMessage):
+                found[place] = read(answer)
+        return dict(sorted(found.items()))
+
+    def read_keys(answer: bytes) -> bytes:
+        return decode(answer, {"keys": (torch.uint8, (KEYS,))})["keys"].numpy().tobytes()
+
+    def read_words(answer: bytes) -> Words:
+        words = decode(answer, {"words": (torch.int32, (coding.words,))})["words"]
+        return words.numpy().view(np.uint32)
+
+    keys = asked(1, {place: () for place in range(size)}, read_keys)
+    near = {
+        place: (encode(_by_place({o: keys[o] for o in graph[place] & keys.keys()}, KEYS)),)
+        for place in keys
+    }
+    sealed = asked(2, near, lambda answer: _read(answer, SEALED))
+    taking_part = {place: graph[place] & sealed.keys() for place in sealed}
+    model = encode(server.broadcast())
+    for_each = {
+        place: (encode(_by_place({o: sealed[o][place] for o in others}, SEALED)), model)
+        for place, others in taking_part.items()
+    }
+    vectors = asked(3, for_each, read_words)
+    if len(vectors) < least:
+        raise TooFewDevices(f"{len(vectors)} devices sent a vector, at least {least} must")
+    arrived = {
+        place: (
+            encode(
+                {
+                    "places": torch.tensor(
+                        sorted(taking_part[place] & vectors.keys()), dtype=torch.int64
+                    )
+                }
+            ),
+        )
+        for place in vectors
+    }
+    revealed = asked(4, arrived, _revealed)
+    pairs = {place: _keys(data) for place, data in keys.items()}
+    total = opened(vectors, taking_part, pairs, revealed, threshold_of(degree))
+    stats, closing = server.apply(*coding.decode(total))
+    asked(5, dict.fromkeys(vectors, (encode(_closing(closing)),)), bytes)
+    traffic = [Traffic(int(a), int(b)) for a, b in zip(down, up, strict=True)]
+    return SecureRound(stats, traffic, vectors)
+
+
+@dataclass
+class _InProcess:
+    """Devices of this process, of which some fall silent."""
+
+    clients: Mapping[int, SecureClient]  # by place
+    form: Contract
+    leaves: Mapping[int, int]  # place -> passage
+
+    def ask(self, passage: int, messages: Mapping[int, Sequence[bytes]]) -> dict[int, bytes]:
+        return {
+            place: self.clients[place].answer(passage, sent, self.form)
+            for place, sent in messages.items()
+            if self.leaves.get(place, 6) > passage
+        }
 
 
 @dataclass
@@ -124,65 +255,18 @@ class SecureLoop:
         Raises:
             TooFewDevices: the round is void.
         """
-        gone = leavers or {}
-        size = len(cohort)
-        degree = degree_of(size)
-        threshold, coding = threshold_of(degree), Coding(self.server.shapes, size, self.limit)
-        graph = ring(size, degree, secrets.randbits(63))
+        size, gone = len(cohort), leavers or {}
+        coding = Coding(self.server.shapes, size, self.limit)
         clients = {
-            place: SecureClient(self.users[device], place, coding, degree)
+            place: SecureClient(self.users[device], place, coding, degree_of(size))
             for place, device in enumerate(cohort)
         }
-        down, up = np.zeros(size, np.int64), np.zeros(size, np.int64)
-
-        def there(passage: int, places: Iterable[int]) -> list[int]:
-            return [p for p in places if gone.get(cohort[p], 6) > passage]
-
-        def asked(place: int, *messages: bytes) -> None:
-            down[place] += sum(map(len, messages))
-
-        def told(place: int, message: bytes) -> bytes:
-            up[place] += len(message)
-            return message
-
-        keys = {}
-        for place in there(1, clients):
-            answer = decode(told(place, clients[place].keys()), {"keys": (torch.uint8, (KEYS,))})
-            keys[place] = answer["keys"].numpy().tobytes()
-        sealed: dict[int, dict[int, bytes]] = {}
-        for place in there(2, keys):
-            near = encode(_by_place({o: keys[o] for o in graph[place] & keys.keys()}, KEYS))
-            asked(place, near)
-            sealed[place] = _read(told(place, clients[place].shares(near)), SEALED)
-        taking_part = {place: graph[place] & sealed.keys() for place in sealed}
-        model = self.server.broadcast()
-        form = contract_of(model)
-        sent = encode(model)
-        vectors: dict[int, Words] = {}
-        for place in there(3, sealed):
-            for_it = encode(_by_place({o: sealed[o][place] for o in taking_part[place]}, SEALED))
-            asked(place, for_it, sent)
-            hidden = told(place, clients[place].masked(for_it, sent, form))
-            words = decode(hidden, {"words": (torch.int32, (coding.words,))})["words"]
-            vectors[place] = words.numpy().view(np.uint32)
-        if len(vectors) < self.least:
-            raise TooFewDevices(f"{len(vectors)} devices sent a vector, at least {self.least} must")
-        revealed = {}
-        for place in there(4, vectors):
-            here = sorted(taking_part[place] & vectors.keys())
-            arrived = encode({"places": torch.tensor(here, dtype=torch.int64)})
-            asked(place, arrived)
-            revealed[place] = _revealed(told(place, clients[place].reveal(arrived)))
-        pairs = {place: _keys(data) for place, data in keys.items()}
-        total = opened(vectors, taking_part, pairs, revealed, threshold)
-        stats, closing = self.server.apply(*coding.decode(total))
-        last = encode(_closing(closing))
-        for place in there(5, vectors):
-            asked(place, last)
-            clients[place].close(last)
-        self.traffic = [Traffic(int(a), int(b)) for a, b in zip(down, up, strict=True)]
-        self.vectors = {cohort[place]: words for place, words in vectors.items()}
-        return stats
+        leaves = {place: gone[device] for place, device in enumerate(cohort) if device in gone}
+        reach = _InProcess(clients, contract_of(self.server.broadcast()), leaves)
+        done = secure_round(self.server, reach, size, self.least, self.limit)
+        self.traffic = done.traffic
+        self.vectors = {cohort[place]: words for place, words in done.vectors.items()}
+        return done.stats
 
 
 def secure_traffic(model: DomainModel, devices: int) -> Traffic:

@@ -102,10 +102,11 @@ class HeldUser(Private):
         self._pull = None
 
 
-def bounded(gradients: list[Tensor]) -> tuple[list[Tensor], float]:
-    """The gradients with no number beyond LIMIT, shrunk as a whole, and by how much."""
+def bounded(gradients: list[Tensor], limit: float | None = None) -> tuple[list[Tensor], float]:
+    """The gradients with no number beyond the limit, shrunk as a whole, and by how much."""
     largest = max(float(gradient.abs().max()) for gradient in gradients)
-    shrink = LIMIT / max(largest, LIMIT)
+    limit = limit or LIMIT
+    shrink = limit / max(largest, limit)
     return [gradient * shrink for gradient in gradients], shrink
 
 

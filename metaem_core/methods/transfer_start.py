@@ -54,6 +54,7 @@ class TargetView(NamedTuple):
     bias: Floats  # (n,)
     counts: Ints  # (n,)
     damping: float  # of the biases
+    user_damping: float  # of a user's own
     scale: ItemScale
     directions: Tensor  # the main ones of its item vectors (k_u, d)
     items: Tensor  # item vectors in these (n, d)
@@ -75,7 +76,14 @@ def target_view(target: DomainModel, biases: Biases, pair: DomainPair) -> Target
     given = _main_directions(items, directions_of(target))
     scale = ItemScale.of(pair.target, biases)
     return TargetView(
-        biases.mean, biases.item, counts, biases.item_damping, scale, given, items @ given
+        biases.mean,
+        biases.item,
+        counts,
+        biases.item_damping,
+        biases.user_damping,
+        scale,
+        given,
+        items @ given,
     )
 
 

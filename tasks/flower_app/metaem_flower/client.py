@@ -9,10 +9,12 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from safetensors import SafetensorError
 
+from metaem_core.federated.secure_aggregation import OutOfTurn
 from metaem_core.federated.wire import BadMessage
 from tasks.devices import Asked, Node
 
 app = ClientApp()
+SILENT = (BadMessage, OSError, SafetensorError, KeyError, ValueError, OutOfTurn)
 logger = logging.getLogger("flwr")
 
 
@@ -46,7 +48,7 @@ def _each(
         try:
             answers.append(answer(_node(context), asked, device, data))
             devices.append(device)
-        except (BadMessage, OSError, SafetensorError, KeyError, ValueError) as error:
+        except SILENT as error:
             logger.warning("device %d does not answer: %s", device, error)
     return _reply(message, {"number": told["number"], "devices": devices, "messages": answers})
 

@@ -1,0 +1,93 @@
+"""Secure rounds over a link: what passes, and what a device does with it."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from metaem_core.federated.collection import RoundVoid
+from metaem_core.federated.remote import ATTEMPTS, Exchange
+from metaem_core.federated.rounds import RoundStats
+from metaem_core.federated.secure_aggregation import TooFewDevices
+from metaem_core.federated.secure_loop import SumServer, secure_round
+from metaem_core.federated.wire import decode, encode
+
+PARTS = ("first", "second")  # of what is sent in one passage
+FORM = {
+    "where": (torch.int64, (4,)),
+    "limit": (torch.float64, ()),
+    **{part: (torch.uint8, (-1,)) for part in PARTS},
+}
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One message of a secure round, as a device reads it."""
+
+    sum: int  # which, where a job has several
+    passage: int
+    place: int
+    size: int
+    limit: float
+    messages: tuple[bytes, ...]
+
+    def encoded(self) -> bytes:
+        """As it travels."""
+        parts = [*self.messages, b"", b""][: len(PARTS)]
+        where = torch.tensor([self.sum, self.passage, self.place, self.size])
+        limit = torch.tensor(self.limit, dtype=torch.float64)
+        read = {
+            name: torch.from_numpy(np.frombuffer(part, np.uint8).copy())
+            for name, part in zip(PARTS, parts, strict=True)
+        }
+        return encode({"where": where, "limit": limit, **read})
+
+    @classmethod
+    def decoded(cls, data: bytes) -> "Passage":
+        """Raises BadMessage for anything else."""
+        told = decode(data, FORM)
+        which, passage, place, size = told["where"].tolist()
+        parts = tuple(told[part].numpy().tobytes() for part in PARTS)
+        return cls(which, passage, place, size, float(told["limit"]), parts)
+
+
+@dataclass(frozen=True)
+class LinkReach:
+    """A cohort behind a link."""
+
+    exchange: Exchange
+    cohort: Sequence[int]  # devices, by place
+    sum: int
+    limit: float
+
+    def ask(self, passage: int, messages: Mapping[int, Sequence[bytes]]) -> dict[int, bytes]:
+        place_of = {self.cohort[place]: place for place in messages}
+        sent = {
+            device: Passage(
+                self.sum, passage, place, len(self.cohort), self.limit, tuple(messages[place])
+            ).encoded()
+            for device, place in place_of.items()
+        }
+        answers = self.exchange.passage(sent)
+        return {place_of[device]: answer for device, answer in answers.items()}
+
+
+def linked_round(
+    server: SumServer, exchange: Exchange, cohort: Sequence[int], limit: float, which: int = 0
+) -> RoundStats:
+    """One secure round over a link.
+
+    Raises:
+        RoundVoid: too few answered, several times; nothing was changed.
+    """
+    reach = LinkReach(exchange, cohort, which, limit)
+    least = math.ceil(exchange.quorum * len(cohort))
+    for attempt in range(ATTEMPTS):
+        try:
+            return secure_round(server, reach, len(cohort), least, limit).stats
+        except TooFewDevices as error:
+            if attempt == ATTEMPTS - 1:
+                raise RoundVoid(f"a round of {len(cohort)} devices: {error}") from None
+    raise AssertionError("the last attempt either returns or raises")
