@@ -224,6 +224,14 @@ BREAKAGES = (
         "tests/test_carried.py",
     ),
     Breakage(
+        "carried: a device answers a passage again",
+        "tasks/devices.py",
+        "answer = client.answer(told.passage, told.messages, form)",
+        "answer = client.answer(told.passage, told.messages, form)\n"
+        "            client.secrets._done = min(client.secrets._done, 2)",
+        "tests/test_carried.py",
+    ),
+    Breakage(
         "private: a user's part of a sum over items is not cut",
         "metaem_core/methods/private_biases.py",
         "np.maximum(np.sqrt(squares), longest)[users]",
@@ -275,7 +283,7 @@ BREAKAGES = (
     Breakage(
         "private: sums of too few devices are opened",
         "metaem_core/federated/secure_loop.py",
-        "if len(vectors) < self.least:",
+        "if len(vectors) < least:",
         "if len(vectors) < 0:",
         PRIVATE,
     ),
