@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     tracking_uri: str | None = None  # None: SQLite in the store
     config: Path = CONFIG_FILE
     workers: int = Field(default=2, ge=1)  # stages run at once
-    backend: Literal["simulation", "flower"] = "simulation"  # where pretraining's devices are
+    backend: Literal["simulation", "flower"] = "simulation"  # where the devices of both stages are
 
     k: int = Field(default=5, ge=1)
     strict: bool = True
