@@ -3,7 +3,9 @@
 Like :mod:`tasks.federation` this runs where Flower is too: torch, numpy and safetensors alone.
 """
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,7 +30,7 @@ from metaem_core.federated.remote_start import (
     example_views,
     products_shapes,
 )
-from metaem_core.federated.secure_aggregation import SecureDevice
+from metaem_core.federated.secure_aggregation import OutOfTurn, SecureDevice
 from metaem_core.federated.secure_link import Passage
 from metaem_core.federated.secure_loop import SecureClient, SecureUser, degree_of, threshold_of
 from metaem_core.federated.secure_rounds import Coding
@@ -38,7 +40,7 @@ from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.models.mlp import Parameters, init_mlp
 from metaem_core.ratings import Ratings, RatingScale, held_chance
 from metaem_core.traits import ITEM_TRAITS, USER_TRAITS
-from tasks.files import replace_atomically, write_json
+from tasks.files import exclusive, replace_atomically, write_json
 
 Kind = Literal["pretrain", "carry", "start", "mapping"]
 PEOPLE = "people.json"  # of a node: which of its devices in one domain is whose in the other
@@ -137,6 +139,9 @@ class Node:
     folder: Path
 
     def domain(self, name: str) -> DeviceFolder:
+        """Raises BadMessage for what cannot be a domain's name."""
+        if not re.fullmatch("[a-z0-9_]+", name):
+            raise BadMessage(f"no domain is called {name!r}")
         return DeviceFolder(self.folder / name)
 
     def link(self, people: Sequence[Mapping[str, int]]) -> None:
@@ -151,6 +156,8 @@ class Node:
             OSError: a device without what it is asked about.
         """
         domain = self.domain(asked["domain"])
+        if asked["kind"] != "pretrain" and not re.fullmatch("[0-9a-f]{32}", asked["tag"]):
+            raise BadMessage(f"no vectors are called {asked['tag']!r}")
         if asked["kind"] in ("start", "mapping"):
             return self._secure(asked, device, Passage.decoded(message))
         config = config_of(json.loads(asked["config"]))
@@ -161,28 +168,38 @@ class Node:
     def _secure(self, asked: Asked, device: int, told: Passage) -> bytes:
         """One passage of a secure round; the device's secrets lie on its disk from one to the next.
 
-        A passage is put on record before its answer leaves: asked again, the device refuses.
+        A passage is put on record before its answer leaves: asked again, the device refuses. What
+        it was told in the first one, the size of the cohort above all, holds for the others. After
+        the fourth its secrets are gone.
         """
+        if told.passage == 5:
+            return b""  # nothing of a device is trained here
         user, form = self._user(asked, device, told)
         shapes = tuple(torch.Size(shape) for shape in user_shapes(asked, told))
         coding, near = Coding(shapes, told.size, told.limit), degree_of(told.size)
+        bound = hashlib.sha256(repr((sorted(asked.items()), told.bound)).encode()).digest()
         store = self.domain(asked["domain"]).folder / "rounds" / f"{device}.safetensors"
-        kept = None
-        if told.passage > 1:
-            state = {
-                name: [row.tobytes() for row in rows.numpy()]
-                for name, rows in load_file(store).items()
-            }
-            kept = SecureDevice.restored(told.place, threshold_of(near), state)
-        client = SecureClient(user, told.place, coding, near, kept)
-        try:
-            answer = client.answer(told.passage, told.messages, form)
-        except InvalidTag:
-            raise BadMessage("secrets of another round") from None
-        finally:
-            store.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            replace_atomically(store, partial(save_file, _rows(client.secrets.state())))
-        return answer
+        with exclusive(store):
+            kept = None
+            if told.passage > 1:
+                state = {
+                    name: [row.tobytes() for row in rows.numpy()]
+                    for name, rows in load_file(store).items()
+                }
+                if state.pop("bound") != [bound]:
+                    raise BadMessage("a passage of another round")
+                if not state:
+                    raise OutOfTurn(f"device {device} has taken part in this round")
+                kept = SecureDevice.restored(told.place, threshold_of(near), state)
+            client = SecureClient(user, told.place, coding, near, kept)
+            try:
+                return client.answer(told.passage, told.messages, form)
+            except (InvalidTag, OverflowError):
+                raise BadMessage("what neighbours of another round say") from None
+            finally:
+                left = {} if told.passage == 4 else client.secrets.state()
+                rows = _rows({**left, "bound": [bound]})
+                replace_atomically(store, partial(save_file, rows))
 
     def _user(self, asked: Asked, device: int, told: Passage) -> tuple[SecureUser, Contract]:
         """Who answers, and the form of what everyone is sent."""

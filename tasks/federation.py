@@ -19,13 +19,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from metaem_core.federated.carried import RemoteMapping, SumMappingServer, numbered
-from metaem_core.federated.collection import RoundVoid
 from metaem_core.federated.optimizers import NetworkAdam
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Upload
 from metaem_core.federated.remote import OWN, Exchange, Link, RemoteRounds, Rules
 from metaem_core.federated.remote_start import RemoteStart, views_message, views_of
 from metaem_core.federated.rounds import whole_cohorts
+from metaem_core.federated.secure_link import LEAST, RoundSpoilt
 from metaem_core.federated.secure_rounds import broadcast
 from metaem_core.federated.training import Divergence, Schedule, Training
 from metaem_core.federated.wire import contract_of, decode, encode
@@ -127,13 +127,14 @@ class Job:
         prepare = mapping_trainings if asked["kind"] == "mapping" else pretrainings
         exchange, trainings = prepare(told, start, link, rules, devices)
         epochs: list[int | None] = []
-        failure: Divergence | RoundVoid | None = None
+        failure: Divergence | RoundSpoilt | None = None
         for number, training in enumerate(trainings):
             try:
                 self._train(about["attempt"], number, training, len(trainings))
                 epochs.append(int(training.epoch))
-            except (Divergence, RoundVoid) as error:  # under masks nobody says why he is silent
+            except (Divergence, RoundSpoilt) as error:
                 failure = error
+                exchange.refused.append(f"learning rate {number + 1}: {error}")
                 epochs.append(None)
         if failure is not None and not any(epochs):
             raise failure
@@ -168,6 +169,15 @@ class Job:
     def _require_latest(self, attempt: str) -> None:
         if self.about["attempt"] != attempt:
             raise Superseded("this job was handed out again")
+
+    def is_done(self, asked: Asked, start: Mapping[str, Tensor]) -> bool:
+        """Whether this very job has been done here."""
+        if self.done is None or self.about["asked"] != asked:
+            return False
+        before = load_file(self.folder / START)
+        return before.keys() == start.keys() and all(
+            torch.equal(before[name], tensor) for name, tensor in start.items()
+        )
 
     def found(self) -> Parameters:
         """What a job of kind ``start`` found."""
@@ -266,9 +276,8 @@ def mapping_trainings(
     target = domain_of({**start, **nobody}, pretrain.relu_last, pretrain.meta_reads_raw)
     exchange = Exchange(link, rules, len(target.common_items), config.scale)
     users, validators = (_within(start[role], devices) for role in ("train", "validation"))
-    for role, found in (("trains", users), ("validates", validators)):
-        if not len(found):
-            raise ValueError(f"no device within reach {role} the mapping: deal out more devices")
+    _require(users, LEAST, "train")
+    _require(validators, 1, "validate")
     trainings = []
     for rate in config.learning_rates:
         network = tuple(part.clone() for part in numbered(start, "network."))
@@ -299,8 +308,7 @@ def theta_start(
     Raises:
         ValueError: there are none.
     """
-    if not len(users):
-        raise ValueError("no device within reach trains the mapping: deal out more devices")
+    _require(users, LEAST, "train")
     views = {n: part for n, part in start.items() if n.startswith(("source.", "target."))}
     sums = RemoteStart(exchange, views, users.tolist())
     return transfer_lines(*views_of(views), sums, mapping_configs(told)[1])
@@ -350,6 +358,13 @@ class Connection:
                 f"no federation is up in {str(folder)!r}: start one with `metaem federation up`"
             )
         return cls(**json.loads(path.read_text()))
+
+
+def _require(users: Tensor, least: int, role: str) -> None:
+    if len(users) < least:
+        raise ValueError(
+            f"{len(users)} devices within reach {role} the mapping, it takes {least}: deal out more"
+        )
 
 
 def _within(users: Tensor, devices: Sequence[int]) -> Tensor:

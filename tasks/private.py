@@ -1,12 +1,13 @@
 """MetaEM under differential privacy: both stages, and the account of what they let out."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from data_contracts.releases import NoisyReleases
 from metaem_core.methods.private_config import PrivateConfig
+from tasks.accounts import ACCOUNT, Account
 from tasks.artifacts import ArtifactRef, Draft, Store
 from tasks.caching import stage
 from tasks.domains import domain_pair, read_domain, read_split, training_target
@@ -15,17 +16,7 @@ if TYPE_CHECKING:
     from metaem_core.privacy.gaussian import Release
 
 RELEASES = "releases.parquet"
-ACCOUNT = "privacy.json"
 LOSSES = 0.1, 100.0  # epsilons for which privacy loss distributions are exact enough and quick
-
-
-class Account(TypedDict):
-    """``privacy.json`` of a private mapping: of all its run's releases together."""
-
-    epsilon: float | None  # allowed; None: any
-    delta: float
-    spent: float | None  # in closed form (Balle and Wang 2018); None without noise
-    spent_by_losses: float | None  # by dp-accounting; None where it is coarse or slow
 
 
 @stage("pretrain")
@@ -86,13 +77,6 @@ def mapping_private(
         _write_releases(draft, made.made)
         draft.write_json(ACCOUNT, account)
     return draft.ref
-
-
-def account_of(store: Store, mapping: ArtifactRef) -> Account | None:
-    """What the run behind a mapping told of a user; None if no privacy was asked for."""
-    if ACCOUNT not in store.manifest(mapping).files:
-        return None
-    return cast(Account, store.read_json(mapping, ACCOUNT))
 
 
 def _account(config: PrivateConfig, made: "Sequence[Release]") -> Account:

@@ -33,10 +33,15 @@ class FederationFailed(RuntimeError):
 
 
 def hand_out(store: Store, name: str, asked: "Asked", start: "Mapping[str, Tensor]") -> "Job":
-    """Have a job done by the federation in the store's folder; raises as :func:`run_job`."""
+    """Have a job done by the federation in the store's folder, if it has not been.
+
+    Raises as :func:`run_job`.
+    """
     from tasks.federation import About, Connection, Job
 
     connection = Connection.read(store.root / FEDERATION)
+    if (before := Job(store.scratch / name)).is_done(asked, start):
+        return before
     about = About(
         attempt=secrets.token_hex(8),
         asked=asked,

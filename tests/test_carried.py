@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load
+from safetensors.torch import load, load_file
 from torch import Tensor
 
 from metaem_core.bias import fitted_biases
@@ -19,7 +19,8 @@ from metaem_core.federated.carried import CarriedUser, theta_message
 from metaem_core.federated.collection import RoundVoid
 from metaem_core.federated.remote import Answer
 from metaem_core.federated.secure_aggregation import OutOfTurn
-from metaem_core.federated.wire import BadMessage
+from metaem_core.federated.secure_link import Passage
+from metaem_core.federated.wire import BadMessage, encode
 from metaem_core.methods.mapping_config import MappingConfig
 from metaem_core.methods.metaem_mapping import Mapping
 from metaem_core.methods.metaem_pretraining import Pretraining
@@ -214,9 +215,68 @@ def test_a_device_answers_each_passage_once_whoever_asks_again(tmp_path: Path) -
     for passage in (2, 3, 4):  # of the second sum
         with pytest.raises((OutOfTurn, BadMessage)):
             node.train(asked, 5, messages[5 + passage])
+    kept = load_file(next((tmp_path / "node").rglob("rounds/5.safetensors")))
+    assert kept.keys() == {"bound"}  # no secret is left
     node.train(asked, 5, messages[6])  # new keys, a new round
     with pytest.raises((OutOfTurn, BadMessage)):  # and nothing of an old one
         node.train(asked, 5, messages[8])
+
+
+def test_a_device_holds_the_server_to_the_size_of_the_round(tmp_path: Path) -> None:
+    """Else it could lower the number of neighbours that must be there, and open one vector."""
+    found = world()
+    carried(tmp_path, found)
+    asked = asked_of(vectors_tag(found.vectors)) | {"kind": "start"}
+    node = Node(tmp_path / "node")
+    first = Passage(1, 1, 0, 14, 9.0, ())
+    node.train(asked, 5, first.encoded())
+    second = replace(first, passage=2, messages=(b"",))
+    for other in ({"size": 3}, {"place": 1}, {"sum": 2}, {"limit": 1.0}):
+        with pytest.raises(BadMessage, match="a passage of another round"):
+            node.train(asked, 5, replace(second, **other).encoded())  # type: ignore[arg-type]
+    for wrong in ({"size": 2}, {"place": 14}, {"passage": 6}, {"passage": 0}):
+        with pytest.raises(BadMessage, match="no passage"):
+            node.train(asked, 5, replace(first, **wrong).encoded())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [{"tag": ".."}, {"tag": "/"}, {"domain": ".."}, {"domain": "/a"}])
+def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, wrong: dict[str, str]) -> None:
+    found = world()
+    carried(tmp_path, found)
+    asked = {**asked_to_keep(vectors_tag(found.vectors)), **wrong}
+    before = {path: path.read_bytes() for path in (tmp_path / "node").rglob("*.safetensors")}
+    with pytest.raises(BadMessage, match="called"):
+        Node(tmp_path / "node").train(asked, 5, encode({"profile": found.vectors[:1]}))  # type: ignore[arg-type]
+    assert before == {p: p.read_bytes() for p in (tmp_path / "node").rglob("*.safetensors")}
+
+
+@pytest.mark.parametrize("passage", [1, 2, 3, 4])
+def test_a_well_formed_lie_of_one_device_ends_no_job(tmp_path: Path, passage: int) -> None:
+    found = world()
+    carried(tmp_path, found)
+
+    def lie(answer: Answer) -> Iterable[Answer]:
+        if answer.device != 5 or answer.round != passage:
+            return [answer]
+        told = load(answer.message)
+        false = {name: torch.zeros_like(part) for name, part in told.items()}
+        if passage == 2:
+            false = {name: part[:0] for name, part in told.items()}
+        return [answer._replace(message=encode(false))]
+
+    job = started(tmp_path, found, lie)
+    assert job.done is not None
+    assert all(bool(part.isfinite().all()) for part in job.found())
+
+
+def test_work_that_is_done_is_known_again(tmp_path: Path) -> None:
+    found = world()
+    carried(tmp_path, found)
+    job = started(tmp_path, found)
+    asked, start = job.about["asked"], load_file(job.folder / "start.safetensors")
+    assert job.is_done(asked, start)
+    assert not job.is_done({**asked, "tag": "0" * 32}, start)
+    assert not job.is_done(asked, {**start, "train": start["train"][1:]})
 
 
 def test_the_targets_server_is_given_nothing_of_a_source_user(tmp_path: Path) -> None:
@@ -321,5 +381,5 @@ def test_without_devices_of_a_role_it_is_said_which(tmp_path: Path) -> None:
     carried(tmp_path, found)
     asked = asked_of(vectors_tag(found.vectors))
     job = Job.create(tmp_path / "job", about(asked, 0.8), found.start())
-    with pytest.raises(ValueError, match="validates the mapping: deal out more devices"):
+    with pytest.raises(ValueError, match="0 devices within reach validate the mapping, it takes 1"):
         job.work(Devices(tmp_path, asked=asked), TRAIN.tolist())

@@ -10,9 +10,10 @@ from flows.cold_start import run
 from flows.settings import BadSettings, read_settings
 from metaem_core.methods.private_config import PrivateConfig
 from metaem_core.privacy.gaussian import mu_of
+from tasks.accounts import account_of
 from tasks.artifacts import ArtifactRef
 from tasks.experiment import described
-from tasks.private import account_of, mapping_private
+from tasks.private import mapping_private
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from metaem_core.federated.payloads import Payload
 from metaem_core.federated.protocol import Download, Upload, combine
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.server import PretrainServer
-from metaem_core.federated.training import Errors
+from metaem_core.federated.training import Divergence, Errors
 from metaem_core.federated.wire import BadMessage, Contract, Message, contract_of, decode, encode
 from metaem_core.privacy.private import Private
 from metaem_core.ratings import RatingScale
@@ -114,20 +114,25 @@ class Exchange:
 
         Raises:
             RoundVoid: no quorum, several times.
+            Divergence: enough told them, and they are not such as ratings can have.
             ValueError: none of them keeps any.
         """
         told: dict[int, Tensor] = {}
+        heard: set[int] = set()
         for _ in range(ATTEMPTS):
             waiting = {d: message for d, message in messages.items() if d not in told}
             self.evaluated += torch.tensor([sum(map(len, waiting.values())), 0])
             for answer in self._link.evaluate(int(self.number), waiting):
                 self.evaluated += torch.tensor([0, len(answer.message)])
+                heard.add(answer.device)
                 if (errors := self._errors(answer, waiting)) is not None:
                     told.setdefault(answer.device, errors)
             if len(told) >= self._rules.quorum * len(messages):
                 break
         else:
-            raise RoundVoid(f"{len(told)} of {len(messages)} devices told their errors")
+            why = f"{len(told)} of {len(messages)} devices told their errors"
+            spoilt = len(heard & messages.keys()) >= self._rules.quorum * len(messages)
+            raise Divergence(f"training diverged: {why}") if spoilt else RoundVoid(why)
         absolute, squared, count = torch.stack([*told.values()]).sum(0).tolist()
         if not count:
             raise ValueError("no device within reach keeps ratings out of training to stop by")

@@ -223,6 +223,15 @@ def opened(
     return total
 
 
+def usable(key: bytes) -> bool:
+    """Whether a public key of X25519 agrees with another on a secret; of low order it does not."""
+    try:
+        X25519PrivateKey.generate().exchange(X25519PublicKey.from_public_bytes(key))
+    except ValueError:
+        return False
+    return True
+
+
 def ring(devices: int, degree: int, seed: int) -> list[set[int]]:
     """Neighbours of each device: ``degree`` of them, half on each side of a shuffled ring."""
     if not 0 < degree < devices or degree % 2:
@@ -291,6 +300,11 @@ def _split(secret: bytes, threshold: int, count: int) -> list[bytes]:
 def _joined(shares: list[tuple[int, bytes]], threshold: int, device: int) -> bytes:
     if len(shares) < threshold:
         raise TooFewDevices(f"{len(shares)} shares of device {device}'s secret, need {threshold}")
-    some = shares[:threshold]
+    some = [*dict(shares).items()][:threshold]
     halves = ([(place, share[i : i + HALF]) for place, share in some] for i in (0, HALF))
-    return b"".join(Shamir.combine(half) for half in halves)
+    try:
+        if len(some) < threshold:
+            raise ValueError("two shares of one place")
+        return b"".join(Shamir.combine(half) for half in halves)
+    except ValueError as error:
+        raise TooFewDevices(f"shares of device {device}'s secret are no shares: {error}") from None

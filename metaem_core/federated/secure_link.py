@@ -12,8 +12,9 @@ from metaem_core.federated.remote import ATTEMPTS, Exchange
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.secure_aggregation import TooFewDevices
 from metaem_core.federated.secure_loop import SumServer, secure_round
-from metaem_core.federated.wire import decode, encode
+from metaem_core.federated.wire import BadMessage, decode, encode
 
+LEAST = 3  # devices that hide one among them
 PARTS = ("first", "second")  # of what is sent in one passage
 FORM = {
     "where": (torch.int64, (4,)),
@@ -33,6 +34,11 @@ class Passage:
     limit: float
     messages: tuple[bytes, ...]
 
+    @property
+    def bound(self) -> tuple[int, int, int, float]:
+        """What stays the same over the passages of a round."""
+        return self.sum, self.place, self.size, self.limit
+
     def encoded(self) -> bytes:
         """As it travels."""
         parts = [*self.messages, b"", b""][: len(PARTS)]
@@ -49,11 +55,17 @@ class Passage:
         """Raises BadMessage for anything else."""
         told = decode(data, FORM)
         which, passage, place, size = told["where"].tolist()
+        if not (1 <= passage <= 5 and 0 <= place < size and size >= LEAST):
+            raise BadMessage(f"no passage {passage} at place {place} of {size}")
         parts = tuple(told[part].numpy().tobytes() for part in PARTS)
         return cls(which, passage, place, size, float(told["limit"]), parts)
 
 
-@dataclass(frozen=True)
+class RoundSpoilt(RoundVoid):
+    """Devices are there and take part, and yet there is no sum: what they are sent cannot be."""
+
+
+@dataclass
 class LinkReach:
     """A cohort behind a link."""
 
@@ -61,6 +73,7 @@ class LinkReach:
     cohort: Sequence[int]  # devices, by place
     sum: int
     limit: float
+    heard: int = 0  # devices that answered the first passage
 
     def ask(self, passage: int, messages: Mapping[int, Sequence[bytes]]) -> dict[int, bytes]:
         place_of = {self.cohort[place]: place for place in messages}
@@ -71,6 +84,7 @@ class LinkReach:
             for device, place in place_of.items()
         }
         answers = self.exchange.passage(sent)
+        self.heard = len(answers) if passage == 1 else self.heard
         return {place_of[device]: answer for device, answer in answers.items()}
 
 
@@ -81,6 +95,7 @@ def linked_round(
 
     Raises:
         RoundVoid: too few answered, several times; nothing was changed.
+        RoundSpoilt: enough did, and there is no sum.
     """
     reach = LinkReach(exchange, cohort, which, limit)
     least = math.ceil(exchange.quorum * len(cohort))
@@ -89,5 +104,6 @@ def linked_round(
             return secure_round(server, reach, len(cohort), least, limit).stats
         except TooFewDevices as error:
             if attempt == ATTEMPTS - 1:
-                raise RoundVoid(f"a round of {len(cohort)} devices: {error}") from None
+                void = RoundSpoilt if reach.heard >= least else RoundVoid
+                raise void(f"a round of {len(cohort)} devices: {error}") from None
     raise AssertionError("the last attempt either returns or raises")

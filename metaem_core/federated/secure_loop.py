@@ -24,6 +24,7 @@ from metaem_core.federated.secure_aggregation import (
     Words,
     opened,
     ring,
+    usable,
 )
 from metaem_core.federated.secure_rounds import (
     LIMIT,
@@ -163,11 +164,10 @@ def secure_round(
     """
     degree = degree_of(size)
     coding = Coding(server.shapes, size, limit)
-    graph = ring(size, degree, secrets.randbits(63))
     down, up = np.zeros(size, np.int64), np.zeros(size, np.int64)
 
     def asked(
-        passage: int, messages: Mapping[int, Sequence[bytes]], read: Callable[[bytes], T]
+        passage: int, messages: Mapping[int, Sequence[bytes]], read: Callable[[int, bytes], T]
     ) -> dict[int, T]:
         """Answers that can be read; whose cannot is as silent as the silent."""
         found = {}
@@ -176,22 +176,32 @@ def secure_round(
         for place, answer in reach.ask(passage, messages).items():
             up[place] += len(answer)
             with suppress(BadMessage):
-                found[place] = read(answer)
+                found[place] = read(place, answer)
         return dict(sorted(found.items()))
 
-    def read_keys(answer: bytes) -> bytes:
-        return decode(answer, {"keys": (torch.uint8, (KEYS,))})["keys"].numpy().tobytes()
+    def read_keys(place: int, answer: bytes) -> bytes:
+        found = decode(answer, {"keys": (torch.uint8, (KEYS,))})["keys"].numpy().tobytes()
+        if not all(map(usable, _keys(found))):
+            raise BadMessage("a key that agrees with none")
+        return found
 
-    def read_words(answer: bytes) -> Words:
+    def read_sealed(place: int, answer: bytes) -> dict[int, bytes]:
+        found = _read(answer, SEALED)
+        if found.keys() != graph[place]:
+            raise BadMessage("shares for others than the neighbours")
+        return found
+
+    def read_words(place: int, answer: bytes) -> Words:
         words = decode(answer, {"words": (torch.int32, (coding.words,))})["words"]
         return words.numpy().view(np.uint32)
 
     keys = asked(1, {place: () for place in range(size)}, read_keys)
+    graph = _neighbours(sorted(keys), degree)
     near = {
-        place: (encode(_by_place({o: keys[o] for o in graph[place] & keys.keys()}, KEYS)),)
-        for place in keys
+        place: (encode(_by_place({o: keys[o] for o in others}, KEYS)),)
+        for place, others in graph.items()
     }
-    sealed = asked(2, near, lambda answer: _read(answer, SEALED))
+    sealed = asked(2, near, read_sealed)
     taking_part = {place: graph[place] & sealed.keys() for place in sealed}
     model = encode(server.broadcast())
     for_each = {
@@ -213,11 +223,11 @@ def secure_round(
         )
         for place in vectors
     }
-    revealed = asked(4, arrived, _revealed)
+    revealed = asked(4, arrived, lambda place, answer: _revealed(answer))
     pairs = {place: _keys(data) for place, data in keys.items()}
     total = opened(vectors, taking_part, pairs, revealed, threshold_of(degree))
     stats, closing = server.apply(*coding.decode(total))
-    asked(5, dict.fromkeys(vectors, (encode(_closing(closing)),)), bytes)
+    asked(5, dict.fromkeys(vectors, (encode(_closing(closing)),)), lambda place, answer: answer)
     traffic = [Traffic(int(a), int(b)) for a, b in zip(down, up, strict=True)]
     return SecureRound(stats, traffic, vectors)
 
@@ -285,13 +295,26 @@ def secure_traffic(model: DomainModel, devices: int) -> Traffic:
     return Traffic(sum(map(len, down)), sum(map(len, up)))
 
 
+def _neighbours(there: list[int], degree: int) -> dict[int, set[int]]:
+    """Neighbours of each place where somebody is, ``degree`` of them if so many are there.
+
+    Raises:
+        TooFewDevices: not as many as are needed.
+    """
+    most = min(degree, degree_of(len(there)))
+    if most < threshold_of(degree):
+        raise TooFewDevices(f"{len(there)} devices are there, {threshold_of(degree) + 1} must be")
+    graph = ring(len(there), most, secrets.randbits(63))
+    return {there[a]: {there[b] for b in others} for a, others in enumerate(graph)}
+
+
 def degree_of(devices: int) -> int:
     """How many neighbours a device has in a cohort of ``devices``."""
     return min(NEIGHBOURS, (devices - 1) // 2 * 2)
 
 
 def threshold_of(neighbours: int) -> int:
-    """How many of a device's neighbours must answer: two thirds, so that a third may leave."""
+    """How many of a device's neighbours must answer: two thirds of them and one."""
     return 2 * neighbours // 3 + 1
 
 

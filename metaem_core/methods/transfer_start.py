@@ -166,7 +166,8 @@ def transfer_lines(
     solved = _habit_line(sums.habits(), traits + 1, config.trait_damping)
     found = sums.taste(solved)
     square = found.square + config.taste_damping * np.eye(len(found.cross))
-    core = np.linalg.solve(square, found.cross).reshape(-1, seen.shape[1])
+    shape = target.items.shape[1], seen.shape[1]
+    core = np.linalg.solve(square, found.cross).reshape(shape)
     taste = target.directions @ torch.from_numpy(core).to(centre.dtype) @ seen.T
     line = torch.from_numpy(solved.reshape(-1, traits + 1).astype(np.float32))
     weight = torch.zeros(k_u + len(line), len(centre), dtype=centre.dtype)
