@@ -1,6 +1,7 @@
 """Artifacts of the filter and split stages as what the core works with."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -51,6 +52,11 @@ class Split:
     validation: pl.Series
     cold: pl.Series
 
+    @property
+    def shared(self) -> pl.Series:
+        """Everyone known in both domains, ascending."""
+        return pl.concat([self.train, self.validation, self.cold]).sort()
+
 
 def read_split(store: Store, ref: ArtifactRef) -> Split:
     """A split artifact."""
@@ -69,19 +75,40 @@ def training_target(target: Domain, split: Split) -> Ratings:
     return target.ratings.of_users(keep)
 
 
-def domain_pair(source: Domain, target: Domain, split: Split) -> DomainPair:
-    """What any method may learn from."""
-    return DomainPair(
-        source=source.ratings,
-        target=training_target(target, split),
-        train_source=source.users(split.train),
-        train_target=target.users(split.train),
+def training_ratings(store: Store, domain: Domain, split: ArtifactRef | None) -> Ratings:
+    """What a domain is trained on; ``split`` removes the held-out users' ratings from a target."""
+    return domain.ratings if split is None else training_target(domain, read_split(store, split))
+
+
+class SplitPair(NamedTuple):
+    """Two domains and who of their shared users has which role."""
+
+    source: Domain
+    target: Domain
+    roles: Split
+
+    @property
+    def pair(self) -> DomainPair:
+        """What any method may learn from."""
+        return DomainPair(
+            source=self.source.ratings,
+            target=training_target(self.target, self.roles),
+            train_source=self.source.users(self.roles.train),
+            train_target=self.target.users(self.roles.train),
+        )
+
+    def held_out(self, ids: pl.Series) -> Queries:
+        """These users' target ratings, asked by source index."""
+        source_of = np.full(self.target.ratings.n_users, -1)
+        source_of[self.target.users(ids)] = self.source.users(ids)
+        asked = self.target.ratings.of_users(source_of >= 0)
+        return Queries(source_of[asked.users], asked.items, asked.values)
+
+
+def read_pair(
+    store: Store, source: ArtifactRef, target: ArtifactRef, split: ArtifactRef
+) -> SplitPair:
+    """Two filter artifacts and the split of their users."""
+    return SplitPair(
+        read_domain(store, source), read_domain(store, target), read_split(store, split)
     )
-
-
-def held_out(source: Domain, target: Domain, ids: pl.Series) -> Queries:
-    """These users' target ratings, asked by source index."""
-    source_of = np.full(target.ratings.n_users, -1)
-    source_of[target.users(ids)] = source.users(ids)
-    asked = target.ratings.of_users(source_of >= 0)
-    return Queries(source_of[asked.users], asked.items, asked.values)

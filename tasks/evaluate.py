@@ -23,7 +23,7 @@ from metaem_core.pair import DomainPair, Predict, Queries
 from metaem_core.ratings import Floats
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
-from tasks.domains import Domain, domain_pair, held_out, read_domain, read_split
+from tasks.domains import Domain, read_pair
 from tasks.progress import advance
 
 if TYPE_CHECKING:
@@ -47,10 +47,9 @@ def evaluate(
     from metaem_core.methods.trivial import TRIVIAL
     from tasks.scoring import metaem, rival_methods
 
-    source_domain, target_domain = read_domain(store, source), read_domain(store, target)
-    roles = read_split(store, split)
-    pair = domain_pair(source_domain, target_domain, roles)
-    queries = held_out(source_domain, target_domain, roles.cold)
+    known = read_pair(store, source, target, split)
+    source_domain, target_domain, roles = known
+    pair, queries = known.pair, known.held_out(roles.cold)
     others = rival_methods(store, rivals, source_domain)
     trained = [metaem(store, source_model, target_model, mapping), *others]
     predictors = {name: fit(pair) for name, fit in TRIVIAL.items()} | _named(trained)

@@ -3,7 +3,7 @@
 from metaem_core.methods.factor_config import FactorConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
-from tasks.domains import read_domain, read_split, training_target
+from tasks.domains import read_domain, training_ratings
 from tasks.progress import advance
 
 
@@ -18,7 +18,7 @@ def factorise(
     from tasks.training import write_curve
 
     known = read_domain(store, domain)
-    ratings = known.ratings if split is None else training_target(known, read_split(store, split))
+    ratings = training_ratings(store, known, split)
     work = Factorisation(config, ratings)
     curve = []
     for stats in work.epochs():

@@ -1,11 +1,9 @@
 """Stage 2: the mapping of user vectors from source to target (Algorithm 2)."""
 
-import polars as pl
-
 from metaem_core.methods.mapping_config import MappingConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
-from tasks.domains import domain_pair, held_out, read_domain, read_split
+from tasks.domains import read_pair
 
 
 @stage("mapping")
@@ -26,17 +24,14 @@ def mapping(
     from tasks.models import read_model, read_user_vectors, write_mapping
     from tasks.training import forget, train_best, write_curve, write_traffic
 
-    source_domain, target_domain = read_domain(store, source), read_domain(store, target)
-    roles = read_split(store, split)
-    pair = domain_pair(source_domain, target_domain, roles)
-    validation = held_out(source_domain, target_domain, roles.validation)
+    known = read_pair(store, source, target, split)
+    pair, roles, validation = known.pair, known.roles, known.held_out(known.roles.validation)
     vectors, model = read_user_vectors(store, source_model), read_model(store, target_model)
     tried = [Mapping(config, r, vectors, model, pair, validation) for r in config.learning_rates]
     work = tried[train_best(store, [t.training for t in tried], config.learning_rates)]
-    shared = pl.concat([roles.train, roles.validation, roles.cold]).sort()
-    mapped = work.map_users(torch.from_numpy(source_domain.users(shared)))
+    mapped = work.map_users(torch.from_numpy(known.source.users(roles.shared)))
     with store.draft() as draft:
-        write_mapping(draft, work.mapping(), shared, mapped)
+        write_mapping(draft, work.mapping(), roles.shared, mapped)
         write_curve(draft, work.training.curve())
         write_traffic(draft, [t.training for t in tried], *work.traffic())
     forget(store)

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from metaem_core.bias import fitted_biases
 from metaem_core.methods.mapping_config import MappingConfig
@@ -13,7 +12,7 @@ from metaem_core.methods.pretrain_config import PretrainConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
 from tasks.dealing import require_dealt
-from tasks.domains import domain_pair, held_out, read_domain, read_split
+from tasks.domains import read_pair
 from tasks.submission import hand_out
 
 if TYPE_CHECKING:
@@ -54,10 +53,8 @@ def mapping_remote(
     from tasks.training import forget, write_curve, write_spans
 
     require_dealt(store.root, config.domain, target)
-    source_domain, target_domain = read_domain(store, source), read_domain(store, target)
-    roles = read_split(store, split)
-    pair = domain_pair(source_domain, target_domain, roles)
-    validation = held_out(source_domain, target_domain, roles.validation)
+    known = read_pair(store, source, target, split)
+    pair, roles, validation = known.pair, known.roles, known.held_out(known.roles.validation)
     vectors, model = read_user_vectors(store, source_model), read_model(store, target_model)
     asked = Asked(
         kind="start",
@@ -66,7 +63,7 @@ def mapping_remote(
         source=config.source,
         tag=vectors_tag(vectors),
     )
-    train, stop = (target_domain.users(ids) for ids in (roles.train, roles.validation))
+    train, stop = (known.target.users(ids) for ids in (roles.train, roles.validation))
     start: Parameters | None = None
     if config.pretrain.centred:
         biases, raters = fitted_biases(pair.target), np.unique(pair.source.users)
@@ -87,10 +84,9 @@ def mapping_remote(
     assert done is not None, "hand_out waits until it is done"
     ended = [(t.best_rmse, n) for n, t in enumerate(trainings) if done["epochs"][n] is not None]
     work = tried[min(ended)[1]]
-    shared = pl.concat([roles.train, roles.validation, roles.cold]).sort()
-    mapped = work.map_users(torch.from_numpy(source_domain.users(shared)))
+    mapped = work.map_users(torch.from_numpy(known.source.users(roles.shared)))
     with store.draft() as draft:
-        write_mapping(draft, work.mapping(), shared, mapped)
+        write_mapping(draft, work.mapping(), roles.shared, mapped)
         write_curve(draft, work.training.curve())
         epochs, trained = sum(each or 0 for each in done["epochs"]), done["trained"]
         epoch = Traffic(trained["down"] // max(epochs, 1), trained["up"] // max(epochs, 1))

@@ -3,7 +3,7 @@
 from metaem_core.methods.pretrain_config import PretrainConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
-from tasks.domains import read_domain, read_split, training_target
+from tasks.domains import read_domain, training_ratings
 
 
 @stage("pretrain")
@@ -17,7 +17,7 @@ def pretrain(
     from tasks.training import forget, train, write_curve, write_traffic
 
     known = read_domain(store, domain)
-    ratings = known.ratings if split is None else training_target(known, read_split(store, split))
+    ratings = training_ratings(store, known, split)
     work = Pretraining(config, ratings)
     train(store, work.training)
     with store.draft() as draft:

@@ -7,7 +7,7 @@ from metaem_core.methods.pretrain_config import PretrainConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
 from tasks.dealing import require_dealt
-from tasks.domains import read_domain, read_split, training_target
+from tasks.domains import read_domain, training_ratings
 from tasks.submission import hand_out
 
 
@@ -39,7 +39,7 @@ def pretrain_remote(
 
     require_dealt(store.root, config.domain, domain)
     known = read_domain(store, domain)
-    ratings = known.ratings if split is None else training_target(known, read_split(store, split))
+    ratings = training_ratings(store, known, split)
     work = Pretraining(config.pretrain, ratings)
     plain = json.dumps(asdict(config.pretrain))
     asked = Asked(kind="pretrain", domain=config.domain, config=plain, source="", tag="")

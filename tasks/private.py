@@ -10,7 +10,7 @@ from metaem_core.methods.private_config import PrivateConfig
 from tasks.accounts import ACCOUNT, Account
 from tasks.artifacts import ArtifactRef, Draft, Store
 from tasks.caching import stage
-from tasks.domains import domain_pair, read_domain, read_split, training_target
+from tasks.domains import read_domain, read_pair, training_ratings
 
 if TYPE_CHECKING:
     from metaem_core.privacy.gaussian import Release
@@ -29,7 +29,7 @@ def pretrain_private(
     from tasks.models import write_model
 
     known = read_domain(store, domain)
-    ratings = known.ratings if split is None else training_target(known, read_split(store, split))
+    ratings = training_ratings(store, known, split)
     made = releases(config, "source" if split is None else "target", ratings)
     model = private_domain(ratings, config, made)
     with store.draft() as draft:
@@ -61,16 +61,14 @@ def mapping_private(
     from tasks.models import read_model, read_user_vectors, write_mapping
     from tasks.training import write_curve
 
-    source_domain, target_domain = read_domain(store, source), read_domain(store, target)
-    roles = read_split(store, split)
-    pair = domain_pair(source_domain, target_domain, roles)
+    known = read_pair(store, source, target, split)
+    pair, shared = known.pair, known.roles.shared
     profiles, model = read_user_vectors(store, source_model), read_model(store, target_model)
     made = releases(config, "mapping", pair.source, pair.target)
     theta = private_mapping(profiles, model, pair, config, made)
     before = [each for ref in (source_model, target_model) for each in _read_releases(store, ref)]
     account = _account(config, [*before, *made.made])
-    shared = pl.concat([roles.train, roles.validation, roles.cold]).sort()
-    mapped = map_users(theta, profiles[torch.from_numpy(source_domain.users(shared))])
+    mapped = map_users(theta, profiles[torch.from_numpy(known.source.users(shared))])
     with store.draft() as draft:
         write_mapping(draft, theta, shared, mapped)
         write_curve(draft, [])

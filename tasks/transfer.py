@@ -4,14 +4,12 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-import polars as pl
-
 from metaem_core.methods.factor_config import FactorConfig
 from metaem_core.methods.transfer_config import TransferConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
 from tasks.code_digest import code_digest, load
-from tasks.domains import domain_pair, held_out, read_domain, read_split
+from tasks.domains import read_pair
 from tasks.progress import advance
 
 if TYPE_CHECKING:
@@ -48,11 +46,10 @@ def transfer(
     from tasks.training import write_curve
 
     config = request.config
-    source_domain, target_domain = read_domain(store, source), read_domain(store, target)
-    roles = read_split(store, split)
+    known = read_pair(store, source, target, split)
     problem = Problem(
-        domain_pair(source_domain, target_domain, roles),
-        held_out(source_domain, target_domain, roles.validation),
+        known.pair,
+        known.held_out(known.roles.validation),
         read_domain_model(store, source_model),
         read_domain_model(store, target_model),
         request.factors,
@@ -63,9 +60,9 @@ def transfer(
         advance(stats.epoch, config.epochs, note=note)
 
     cold = method(config.method)(problem, config, on_epoch)
-    shared = pl.concat([roles.train, roles.validation, roles.cold]).sort()
+    shared = known.roles.shared
     with store.draft() as draft:
-        write_cold(draft, request.name, cold, shared, source_domain.users(shared), target_domain)
+        write_cold(draft, request.name, cold, shared, known.source.users(shared), known.target)
         write_curve(draft, cold.curve)
     return draft.ref
 
