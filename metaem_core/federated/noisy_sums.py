@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.federated.rounds import RoundStats
-from metaem_core.federated.secure_loop import SecureLoop
+from metaem_core.federated.secure_loop import KeptSum, SecureLoop
 from metaem_core.federated.secure_rounds import Closing, Totals
 from metaem_core.federated.wire import Message
 from metaem_core.methods.private_biases import SUMS, domain_sum
 from metaem_core.methods.private_config import PrivateConfig
 from metaem_core.methods.private_metaem import line_sum, stage_mu
+from metaem_core.metrics import Doubles
 from metaem_core.pair import DomainPair
-from metaem_core.privacy.gaussian import Doubles, Release, mu_of_releases, planned
+from metaem_core.privacy.gaussian import Release, planned
 from metaem_core.privacy.private import Private
 from metaem_core.ratings import Ratings
 
@@ -93,26 +93,6 @@ class NoisyDevice(Private):
 
 
 @dataclass
-class _Server:
-    """The server of one sum."""
-
-    shape: torch.Size
-    message: Message
-    arrived: Doubles = field(default_factory=lambda: np.zeros(0))
-
-    @property
-    def shapes(self) -> tuple[torch.Size, ...]:
-        return (self.shape,)
-
-    def broadcast(self) -> Message:
-        return self.message
-
-    def apply(self, gradients: list[Tensor], totals: Totals) -> tuple[RoundStats, Closing]:
-        self.arrived = gradients[0].double().numpy()
-        return RoundStats(0.0, 0), Closing(0, 0.0)
-
-
-@dataclass
 class SecureSums:
     """Noisy sums over devices, each a secure round of them all."""
 
@@ -130,15 +110,11 @@ class SecureSums:
         """
         shape = torch.Size({"mean": (2,), "line": (5,)}.get(name, (2, len(levels))))
         message = {"sum": torch.tensor(NAMES.index(name)), "levels": torch.from_numpy(levels)}
-        server, share = _Server(shape, message), self.agreed.noise(name, shape.numel())
+        server, share = KeptSum((shape,), message), self.agreed.noise(name, shape.numel())
         limit = SUMS[name].clip + FAR * share
         least = math.ceil(ENOUGH * self.agreed.devices)
         loop = SecureLoop(server, self.devices, least, limit)
         loop.round(sorted(self.devices), self.leavers)
         self.made.append(self.agreed.release(name, shape.numel()))
-        return server.arrived, share * math.sqrt(len(loop.vectors))
-
-    @property
-    def told(self) -> float:
-        """Mu of all so far."""
-        return mu_of_releases(self.made)
+        (arrived,) = server.found
+        return arrived.numpy(), share * math.sqrt(len(loop.vectors))

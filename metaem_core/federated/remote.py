@@ -1,6 +1,6 @@
 """Training whose devices are elsewhere: rounds over any link that carries bytes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -76,15 +76,11 @@ class Exchange:
             RoundVoid: no quorum, several times.
         """
         for attempt in range(ATTEMPTS):
-            self.number += 1  # what still comes of an earlier attempt is another round's
-            number = int(self.number)
-            open_ = Collection(number, read, counts, self._rules.largest)
-            down, up = sum(map(len, messages.values())), 0
-            for answer in self._link.train(number, messages):
-                up += len(answer.message)
+            heard = self._heard(messages)
+            open_ = Collection(int(self.number), read, counts, self._rules.largest)
+            for answer in heard:
                 if (why := open_.take(*answer)) is not None:
                     self.refused.append(why)
-            self.trained += torch.tensor([down, up])
             try:
                 return open_.close(self._rules.quorum)
             except RoundVoid:
@@ -94,15 +90,22 @@ class Exchange:
 
     def passage(self, messages: Mapping[int, bytes]) -> dict[int, bytes]:
         """Send, and wait as :meth:`gathered`; the first answer of each device, unread."""
-        self.number += 1
-        down, up = sum(map(len, messages.values())), 0
         found: dict[int, bytes] = {}
-        for answer in self._link.train(int(self.number), messages):
-            up += len(answer.message)
+        for answer in self._heard(messages):
             if answer.round == int(self.number) and answer.device in messages:
                 found.setdefault(answer.device, answer.message)
-        self.trained += torch.tensor([down, up])
         return found
+
+    def _heard(self, messages: Mapping[int, bytes]) -> Iterator[Answer]:
+        """Begin another round, to which what still comes of an earlier one does not belong."""
+        self.number += 1
+        self.trained += torch.tensor([sum(map(len, messages.values())), 0])
+        return self._counted(self._link.train(int(self.number), messages))
+
+    def _counted(self, answers: Iterable[Answer]) -> Iterator[Answer]:
+        for answer in answers:
+            self.trained += torch.tensor([0, len(answer.message)])
+            yield answer
 
     @property
     def quorum(self) -> float:

@@ -1,24 +1,24 @@
 """The start of a mapping from sums that devices tell over a link (methods/transfer_start.py)."""
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from metaem_core.federated.remote import Exchange
-from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.secure_link import linked_round
+from metaem_core.federated.secure_loop import KeptSum
 from metaem_core.federated.secure_rounds import Closing, Totals, bounded
 from metaem_core.federated.wire import Message
 from metaem_core.methods.transfer_start import (
-    Doubles,
     OverlapSums,
     Products,
     SourceView,
     TargetView,
 )
+from metaem_core.metrics import Doubles
 from metaem_core.privacy.private import Private
 from metaem_core.traits import ITEM_TRAITS, USER_TRAITS, ItemScale
 
@@ -107,27 +107,6 @@ class StartUser(Private):
         """Nothing of a device is trained here."""
 
 
-@dataclass
-class _Server:
-    """The server of one sum of products."""
-
-    message: Message
-    width: int
-    found: Products | None = None
-
-    @property
-    def shapes(self) -> tuple[torch.Size, ...]:
-        return products_shapes(self.width)
-
-    def broadcast(self) -> Message:
-        return self.message
-
-    def apply(self, gradients: list[Tensor], totals: Totals) -> tuple[RoundStats, Closing]:
-        square, cross = (part.double().numpy() for part in gradients)
-        self.found = Products(square, cross)
-        return RoundStats(0.0, 0), Closing(0, 0.0)
-
-
 def products_shapes(width: int) -> tuple[torch.Size, ...]:
     """Of what a device adds to a sum of that many products."""
     return torch.Size((width, width)), torch.Size((width,))
@@ -147,7 +126,7 @@ class RemoteStart:
         return self._asked(line, TASTE, self._views["source.directions"].shape[1] ** 2)
 
     def _asked(self, line: Doubles | None, which: int, width: int) -> Products:
-        server = _Server(start_message(self._views, line), width)
+        server = KeptSum(products_shapes(width), start_message(self._views, line))
         linked_round(server, self._exchange, self._users, LARGEST, which)
-        assert server.found is not None, "a round ends in a sum or in an error"
-        return server.found
+        square, cross = (part.numpy() for part in server.found)
+        return Products(square, cross)

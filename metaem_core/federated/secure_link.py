@@ -1,4 +1,4 @@
-"""Secure rounds over a link: what passes, and what a device does with it."""
+"""Secure rounds over a link: what passes, and how a server asks for it."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -5,7 +5,7 @@ and a masked gradient; who arrived, and shares to open the sum; the totals.
 """
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import NamedTuple, Protocol, TypeVar
@@ -71,6 +71,22 @@ class SumServer(Protocol):
     def apply(self, gradients: list[Tensor], totals: Totals) -> tuple[RoundStats, Closing]:
         """One step, and what devices are told of the round."""
         ...
+
+
+@dataclass
+class KeptSum:
+    """A server that keeps a sum and steps nothing."""
+
+    shapes: tuple[torch.Size, ...]
+    message: Message
+    found: list[Tensor] = field(default_factory=list)  # empty before its round
+
+    def broadcast(self) -> Message:
+        return self.message
+
+    def apply(self, gradients: list[Tensor], totals: Totals) -> tuple[RoundStats, Closing]:
+        self.found = [gradient.double() for gradient in gradients]
+        return RoundStats(0.0, 0), Closing(0, 0.0)
 
 
 class SecureClient:
@@ -211,18 +227,7 @@ def secure_round(
     vectors = asked(3, for_each, read_words)
     if len(vectors) < least:
         raise TooFewDevices(f"{len(vectors)} devices sent a vector, at least {least} must")
-    arrived = {
-        place: (
-            encode(
-                {
-                    "places": torch.tensor(
-                        sorted(taking_part[place] & vectors.keys()), dtype=torch.int64
-                    )
-                }
-            ),
-        )
-        for place in vectors
-    }
+    arrived = {place: (_places(taking_part[place] & vectors.keys()),) for place in vectors}
     revealed = asked(4, arrived, lambda place, answer: _revealed(answer))
     pairs = {place: _keys(data) for place, data in keys.items()}
     total = opened(vectors, taking_part, pairs, revealed, threshold_of(degree))
@@ -287,7 +292,7 @@ def secure_traffic(model: DomainModel, devices: int) -> Traffic:
         encode(_by_place(dict.fromkeys(range(near), bytes(width)), width))
         for width in (KEYS, SEALED)
     )
-    arrived = encode({"places": torch.zeros(near, dtype=torch.int64)})
+    arrived = _places(range(near))
     down = (keys, sealed, encode(broadcast(model)), arrived, encode(_closing(Closing(0, 0.0))))
     told = Revealed({place: (1, bytes(SHARE - 2)) for place in range(near)}, {})
     words = encode({"words": torch.zeros(coding.words, dtype=torch.int32)})
@@ -352,6 +357,10 @@ def _by_place(rows: Mapping[int, bytes], width: int) -> Message:
     places = sorted(rows)
     data = _bytes(b"".join(rows[place] for place in places))
     return {"places": torch.tensor(places, dtype=torch.int64), "bytes": data.view(-1, width)}
+
+
+def _places(places: Iterable[int]) -> bytes:
+    return encode({"places": torch.tensor(sorted(places), dtype=torch.int64)})
 
 
 def _form(width: int) -> Contract:

@@ -28,10 +28,11 @@ from metaem_core.methods.private_biases import (
     user_biases,
 )
 from metaem_core.methods.private_config import PrivateConfig
+from metaem_core.metrics import Doubles
 from metaem_core.models.domain import NETWORKS, DomainModel
 from metaem_core.models.mlp import Parameters
 from metaem_core.pair import DomainPair
-from metaem_core.privacy.gaussian import Doubles, Releases, mu_of
+from metaem_core.privacy.gaussian import Releases, mu_of
 from metaem_core.ratings import Ratings, RatingScale
 
 SHARES = {"source": 0.05, "target": 0.8, "mapping": 0.15}  # of a run's budget

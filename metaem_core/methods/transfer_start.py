@@ -10,12 +10,12 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from metaem_core.bias import Biases, without_own
 from metaem_core.methods.bias_transfer import overlap_ratings
 from metaem_core.methods.mapping_config import MappingConfig
+from metaem_core.metrics import Doubles
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mlp import Parameters
 from metaem_core.pair import DomainPair
@@ -24,7 +24,6 @@ from metaem_core.traits import USER_TRAITS, ItemScale
 
 INTERACTION = 2.5  # damping of a habit times an item trait, against that of the habit alone
 TASTE_GAIN = 0.1  # the mapping learns taste this much slower than bias
-Doubles = NDArray[np.float64]
 
 
 class Products(NamedTuple):

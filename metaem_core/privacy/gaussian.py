@@ -12,12 +12,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Doubles = NDArray[np.float64]
+from metaem_core.metrics import Doubles
+
 MOST_MU = 1e3
-
-
 GRID = 2.0**-30  # of the noise's deviation: what is told are whole multiples
 
 
