@@ -36,10 +36,12 @@ from metaem_core.federated.secure_loop import SecureClient, SecureUser, degree_o
 from metaem_core.federated.secure_rounds import Coding
 from metaem_core.federated.wire import BadMessage, Contract, Message, contract_of, decode, encode
 from metaem_core.methods.mapping_config import MappingConfig
+from metaem_core.methods.metaem_mapping import fresh_network, mapped_size
 from metaem_core.methods.pretrain_config import PretrainConfig
-from metaem_core.models.mlp import Parameters, init_mlp
+from metaem_core.methods.transfer_start import directions_of, identity
+from metaem_core.models.mlp import Parameters
 from metaem_core.ratings import Ratings, RatingScale, held_chance
-from metaem_core.traits import ITEM_TRAITS, USER_TRAITS
+from metaem_core.traits import USER_TRAITS
 from tasks.files import exclusive, replace_atomically, write_json
 
 Kind = Literal["pretrain", "carry", "start", "mapping"]
@@ -112,8 +114,8 @@ class DeviceFolder:
 
     def keep(self, device: int, message: bytes, tag: str, config: PretrainConfig) -> bytes:
         """What the domain made of its user, for other domains' apps on the same device."""
-        size = sizes_of(config)[0]
-        profile = decode(message, {"profile": (torch.float32, (1, size))})
+        form = {"profile": (torch.float32, (1, carried_size(config)))}
+        profile = decode(message, form)
         path = self._profile(device, tag)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         replace_atomically(path, partial(save_file, profile))
@@ -129,6 +131,8 @@ class DeviceFolder:
         return parts["items"], parts["values"]
 
     def _profile(self, device: int, tag: str) -> Path:
+        if not re.fullmatch("[0-9a-f]{32}", tag):
+            raise BadMessage(f"no vectors are called {tag!r}")
         return self.folder / "profiles" / tag / f"{device}.safetensors"
 
 
@@ -156,8 +160,6 @@ class Node:
             OSError: a device without what it is asked about.
         """
         domain = self.domain(asked["domain"])
-        if asked["kind"] != "pretrain" and not re.fullmatch("[0-9a-f]{32}", asked["tag"]):
-            raise BadMessage(f"no vectors are called {asked['tag']!r}")
         if asked["kind"] in ("start", "mapping"):
             return self._secure(asked, device, Passage.decoded(message))
         config = config_of(json.loads(asked["config"]))
@@ -244,7 +246,7 @@ def user_shapes(asked: Asked, told: Passage) -> Sequence[Sequence[int]]:
     pretrain, mapping = mapping_configs(json.loads(asked["config"]))
     if asked["kind"] == "mapping":
         return [part.shape for part in network_of(pretrain, mapping)]
-    return products_shapes(WIDTH if told.sum != TASTE else directions(pretrain) ** 2)
+    return products_shapes(directions_of(nobody(0, pretrain)) ** 2 if told.sum == TASTE else WIDTH)
 
 
 def _rows(state: Mapping[str, Sequence[bytes]]) -> dict[str, Tensor]:
@@ -255,36 +257,27 @@ def _rows(state: Mapping[str, Sequence[bytes]]) -> dict[str, Tensor]:
     }
 
 
-def sizes_of(config: PretrainConfig) -> tuple[int, int]:
-    """Widths of what a device carries, and of what a mapping makes of it."""
-    k = config.user_size
-    return (k + USER_TRAITS, k + ITEM_TRAITS) if config.centred else (k, k)
+def carried_size(config: PretrainConfig) -> int:
+    """Width of what a device carries."""
+    return config.user_size + (USER_TRAITS if config.centred else 0)
 
 
 def example(items: int, pretrain: PretrainConfig, mapping: MappingConfig) -> Message:
     """A message of a mapping's rounds; the only form of one that devices read."""
-    size, size_out = sizes_of(pretrain)
-    network = network_of(pretrain, mapping)
-    weight, line = torch.zeros(size_out, size), torch.zeros(size_out)
-    start = torch.zeros(size), torch.zeros(size), weight, line, line
-    return theta_message(start, network, nobody(items, pretrain))
+    size, target = carried_size(pretrain), nobody(items, pretrain)
+    start = identity(size, mapped_size(target), torch.float32)
+    return theta_message(start, network_of(pretrain, mapping), target)
 
 
 def network_of(pretrain: PretrainConfig, mapping: MappingConfig) -> Parameters:
     """A network of theta's shapes."""
-    size, size_out = sizes_of(pretrain)
-    hidden = (mapping.hidden_size,) * 2
-    return init_mlp((size, *hidden, size_out), torch.Generator(), torch.float32)
-
-
-def directions(config: PretrainConfig) -> int:
-    """As many main directions of taste as a mapping starts with."""
-    return min(config.common_size, config.private_size)
+    return fresh_network(mapping, carried_size(pretrain), nobody(0, pretrain), torch.float32)
 
 
 def example_start(items: int, config: PretrainConfig) -> Message:
     """The only form in which devices are asked for the start of a mapping."""
-    return example_views(items, sizes_of(config)[0], config.user_size, directions(config))
+    found = directions_of(nobody(0, config))
+    return example_views(items, carried_size(config), config.user_size, found)
 
 
 def config_of(told: dict[str, object]) -> PretrainConfig:

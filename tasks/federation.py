@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from metaem_core.federated.carried import RemoteMapping, SumMappingServer, numbered
+from metaem_core.federated.costs import nobody
 from metaem_core.federated.optimizers import NetworkAdam
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Upload
@@ -26,7 +27,7 @@ from metaem_core.federated.remote import OWN, Exchange, Link, RemoteRounds, Rule
 from metaem_core.federated.remote_start import RemoteStart, views_message, views_of
 from metaem_core.federated.rounds import whole_cohorts
 from metaem_core.federated.secure_link import LEAST, RoundSpoilt
-from metaem_core.federated.secure_rounds import broadcast
+from metaem_core.federated.secure_rounds import broadcast, received
 from metaem_core.federated.training import Divergence, Schedule, Training
 from metaem_core.federated.wire import contract_of, decode, encode
 from metaem_core.methods.metaem_mapping import Mapping as Stage2
@@ -271,9 +272,7 @@ def mapping_trainings(
 ) -> Prepared:
     """Algorithm 2 over a link, once a learning rate."""
     pretrain, config = mapping_configs(told)
-    nobody = {"user_embeddings": torch.zeros(0, pretrain.user_size)}
-    nobody["user_traits"] = torch.zeros(0, 1 if pretrain.centred else 0)
-    target = domain_of({**start, **nobody}, pretrain.relu_last, pretrain.meta_reads_raw)
+    target = received(start, nobody(0, pretrain))
     exchange = Exchange(link, rules, len(target.common_items), config.scale)
     users, validators = (_within(start[role], devices) for role in ("train", "validation"))
     _require(users, LEAST, "train")
@@ -306,7 +305,7 @@ def theta_start(
     """Theta's start, from sums of the devices of ``users``.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are too few.
     """
     _require(users, LEAST, "train")
     views = {n: part for n, part in start.items() if n.startswith(("source.", "target."))}
