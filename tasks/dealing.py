@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from tasks.artifacts import ArtifactRef, Store
-from tasks.files import replace_atomically
+from tasks.files import write_json
 
 FEDERATION = "federation"  # in the store's folder
 DEALT = "dealt.json"  # in that one
@@ -47,7 +47,7 @@ def deal(
         for name, domain in zip(names, domains, strict=True):
             node.domain(name).deal(domain.ratings, [places[name][user] for user in people])
         node.link([{name: place[user] for name, place in places.items()} for user in people])
-    replace_atomically(folder / DEALT, lambda path: path.write_text(json.dumps(whole)))
+    write_json(folder / DEALT, whole)
     return len(shared)
 
 

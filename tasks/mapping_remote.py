@@ -13,7 +13,7 @@ from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
 from tasks.dealing import require_dealt
 from tasks.domains import read_pair
-from tasks.submission import hand_out
+from tasks.submission import hand_out, write_job_traffic
 
 if TYPE_CHECKING:
     from metaem_core.models.mlp import Parameters
@@ -44,13 +44,12 @@ def mapping_remote(
     # torch is imported only by runs that train
     import torch
 
-    from metaem_core.federated.exchange import Traffic
     from metaem_core.methods.metaem_mapping import Mapping
     from metaem_core.methods.transfer_start import directions_of, source_view, target_view
     from tasks.devices import Asked
     from tasks.federation import mapping_start, vectors_tag, views_start
     from tasks.models import read_model, read_user_vectors, write_mapping
-    from tasks.training import forget, write_curve, write_spans
+    from tasks.training import forget, write_curve
 
     require_dealt(store.root, config.domain, target)
     known = read_pair(store, source, target, split)
@@ -88,9 +87,6 @@ def mapping_remote(
     with store.draft() as draft:
         write_mapping(draft, work.mapping(), roles.shared, mapped)
         write_curve(draft, work.training.curve())
-        epochs, trained = sum(each or 0 for each in done["epochs"]), done["trained"]
-        epoch = Traffic(trained["down"] // max(epochs, 1), trained["up"] // max(epochs, 1))
-        size = config.mapping.cohort_size
-        write_spans(draft, done["devices"], size, epochs, epoch, Traffic(**done["evaluated"]))
+        write_job_traffic(draft, done, config.mapping.cohort_size)
     forget(store)
     return draft.ref

@@ -8,7 +8,7 @@ from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
 from tasks.dealing import require_dealt
 from tasks.domains import read_domain, training_ratings
-from tasks.submission import hand_out
+from tasks.submission import hand_out, write_job_traffic
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,11 @@ def pretrain_remote(
     """
     import torch
 
-    from metaem_core.federated.exchange import Traffic
     from metaem_core.methods.metaem_pretraining import Pretraining
     from tasks.devices import Asked
     from tasks.federation import pretrain_start, vectors_tag
     from tasks.models import write_model
-    from tasks.training import forget, write_curve, write_spans
+    from tasks.training import forget, write_curve
 
     require_dealt(store.root, config.domain, domain)
     known = read_domain(store, domain)
@@ -53,13 +52,10 @@ def pretrain_remote(
         hand_out(store, "carry", asked, {"profiles": profiles})
     done = job.done
     assert done is not None, "hand_out waits until it is done"
+    assert done["epochs"] != [None], "a pretraining that diverges fails"
     with store.draft() as draft:
         write_model(draft, model, known)
         write_curve(draft, work.training.curve())
-        (epochs,), trained = done["epochs"], done["trained"]
-        assert epochs is not None, "a pretraining that diverges fails"
-        epoch = Traffic(trained["down"] // max(epochs, 1), trained["up"] // max(epochs, 1))
-        size = config.pretrain.cohort_size
-        write_spans(draft, done["devices"], size, epochs, epoch, Traffic(**done["evaluated"]))
+        write_job_traffic(draft, done, config.pretrain.cohort_size)
     forget(store)
     return draft.ref

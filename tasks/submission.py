@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tasks.artifacts import Store
+from tasks.artifacts import Draft, Store
 from tasks.dealing import FEDERATION
 from tasks.progress import advance
 
@@ -53,6 +53,16 @@ def hand_out(store: Store, name: str, asked: "Asked", start: "Mapping[str, Tenso
     job = Job.create(store.scratch / name, about, start)
     run_job(job, connection)
     return job
+
+
+def write_job_traffic(draft: Draft, done: "Done", size: int) -> None:
+    """What a job's devices sent and were sent; ``size``: devices a round."""
+    from metaem_core.federated.exchange import Traffic
+    from tasks.training import write_spans
+
+    epochs, trained = sum(each or 0 for each in done["epochs"]), done["trained"]
+    epoch = Traffic(trained["down"] // max(epochs, 1), trained["up"] // max(epochs, 1))
+    write_spans(draft, done["devices"], size, epochs, epoch, Traffic(**done["evaluated"]))
 
 
 def run_job(job: "Job", connection: "Connection") -> "Done":
