@@ -161,16 +161,21 @@ def started(folder: Path, found: World, spoil: Spoil = lambda answer: [answer]) 
     return job
 
 
-def test_devices_sums_give_the_start_of_the_simulation(tmp_path: Path) -> None:
-    found = world()
-    carried(tmp_path, found)
-    seen: list[bytes] = []
+def heard(seen: list[bytes]) -> Spoil:
+    """Every answer as it is, noted in ``seen``."""
 
     def listen(answer: Answer) -> Iterable[Answer]:
         seen.append(answer.message)
         return [answer]
 
-    job = started(tmp_path, found, listen)
+    return listen
+
+
+def test_devices_sums_give_the_start_of_the_simulation(tmp_path: Path) -> None:
+    found = world()
+    carried(tmp_path, found)
+    seen: list[bytes] = []
+    job = started(tmp_path, found, heard(seen))
     assert job.done is not None
     assert (job.done["devices"], job.done["refused"]) == (len(TRAIN), [])
     assert len(seen) == 2 * 5 * len(TRAIN)  # two sums of five passages
@@ -284,12 +289,7 @@ def test_the_targets_server_is_given_nothing_of_a_source_user(tmp_path: Path) ->
     found = world()
     carried(tmp_path, found)
     seen: list[bytes] = []
-
-    def listen(answer: Answer) -> Iterable[Answer]:
-        seen.append(answer.message)
-        return [answer]
-
-    job = mapped(tmp_path, found, asked_of(vectors_tag(found.vectors)), listen)
+    job = mapped(tmp_path, found, asked_of(vectors_tag(found.vectors)), heard(seen))
     wire = b"".join(seen)
     assert all("network.0" not in load(answer) for answer in seen if answer)
     files = b"".join(p.read_bytes() for p in job.folder.rglob("*") if p.is_file())
