@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
+from typing import Literal
 
 from flows.profiles import compared
 from flows.settings import ProfileName, Settings
@@ -31,11 +32,17 @@ def rivals(settings: Settings) -> Iterator[tuple[Method, Base, ProfileName]]:
 
 
 def other_metaems(settings: Settings) -> Iterator[tuple[PretrainConfig, MappingConfig]]:
-    """MetaEM on plain MF and as printed, where it is compared with others so."""
+    """MetaEM on plain MF or GMF and as printed, where it is compared with others so."""
     if not settings.methods:
         return
-    if {"mf"} < {*settings.bases} and settings.pretrain.base != "mf":
-        yield replace(settings.pretrain, base="mf"), settings.mapping  # Figure 3
+    linear: tuple[Literal["mf", "gmf"], ...] = ("mf", "gmf")
+    for base in linear:  # Figure 3
+        if (
+            base in settings.bases
+            and {*settings.bases} != {"mf"}
+            and base != settings.pretrain.base
+        ):
+            yield replace(settings.pretrain, base=base), settings.mapping
     if "paper" in settings.compared and settings.profile != "paper":
         yield (
             compared(settings.pretrain, settings.profile, "paper", "pretrain"),
@@ -51,5 +58,5 @@ def named(method: str, base: str, profile: str) -> str:
 
 def metaem_named(config: PretrainConfig) -> str:
     """MetaEM's name in tables, as scoring reads it from the trained parts."""
-    base = "-mf" if config.base == "mf" else ""
+    base = "" if config.base == "dnn" else f"-{config.base}"
     return f"metaem{base}" if config.centred else f"metaem{base}-paper"

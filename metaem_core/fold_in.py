@@ -61,7 +61,7 @@ def private_view(model: DomainModel, private_items: Tensor, rated: Rated) -> Ten
     """``MLP_item(V^c_j V^p_i)`` of every rating (R, k_u), for users with ``private_items``."""
     common = model.common_items[rated.items].unsqueeze(1)
     items = torch.bmm(common, private_items[rated.owner]).squeeze(1)
-    return mlp(model.item_tower, items, model.relu_last)
+    return model.weighed(mlp(model.item_tower, items, model.relu_last))
 
 
 def closeness(target: Tensor, transformed: Tensor) -> tuple[float, float]:

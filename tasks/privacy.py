@@ -156,7 +156,7 @@ def _masked(model: DomainModel, own: DeviceStore, devices: list[int]) -> list[Wo
         RowNewton(table, 1.0, 1.0, torch.ones(len(table)), torch.ones(len(table)))
         for table in tables
     )
-    nets = NetworkAdam((*copy.meta_network, *copy.user_tower, *copy.item_tower), 0.0, 0.0)
+    nets = NetworkAdam(copy.networks, 0.0, 0.0)
     held = {device: HeldUser(device, copy, users, *own.of_device(device)) for device in devices}
     loop = SecureLoop(SecureServer(copy, items, nets, users), held)
     loop.round(devices)

@@ -26,7 +26,8 @@ def metaem(
     if (account := account_of(store, mapping)) is not None:
         name = private_name(account["epsilon"])
     else:
-        base = "" if len(target.user_tower) > 2 else "-mf"
+        linear = "-gmf" if target.gmf_weights else "-mf"
+        base = "" if len(target.user_tower) > 2 else linear
         name = f"metaem{base}" if target.user_traits.shape[1] else f"metaem{base}-paper"
     predict = cold_predictor(lambda users: map_users(trained, vectors[users]), target)
     return ColdRatings(name, predict)

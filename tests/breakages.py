@@ -51,8 +51,8 @@ BREAKAGES = (
     Breakage(
         "equality: meta-network fed the other vector",
         "metaem_core/federated/server.py",
-        "embeddings if model.meta_reads_raw else vectors",
-        "vectors if model.meta_reads_raw else embeddings",
+        "embeddings if model.meta_reads_raw else self._vectors",
+        "self._vectors if model.meta_reads_raw else embeddings",
         EQUALITY,
     ),
     Breakage(

@@ -79,10 +79,17 @@ def test_blocks_of_ratings_add_up_to_the_cohort(
     assert worst_error(by_block, at_once) < 1e-12
 
 
-def test_one_layer_towers_have_the_central_gradient_too() -> None:
-    """The base model mf: MLP_user and MLP_item without hidden layers."""
-    stage = pretraining(torch.float64, base="mf")
+@pytest.mark.parametrize("options", [{}, {"relu_last": True, "meta_reads_raw": True}])
+@pytest.mark.parametrize("base", ["mf", "gmf"])
+def test_one_layer_towers_have_the_central_gradient_too(
+    base: str, options: dict[str, bool]
+) -> None:
+    """The base models mf, MLP_user and MLP_item without hidden layers, and gmf: w of any sign."""
+    stage = pretraining(torch.float64, base=base, **options)
     assert len(stage._model.user_tower) == len(stage._model.item_tower) == 2
+    for weights in stage._model.gmf_weights:
+        weights.copy_(torch.linspace(-1, 2, len(weights)))
+    assert bool(stage._model.gmf_weights) == (base == "gmf")
     federated = round_gradients(stage, CohortSimulation(RATINGS, torch.float64))
     assert worst_error(federated, central_gradients(stage._model, RATINGS)) < 1e-12
 
@@ -105,6 +112,7 @@ def central_gradients(model: DomainModel, ratings: Ratings) -> tuple[Tensor, ...
         module(getattr(model, name), model.relu_last)
         for name in ("meta_network", "user_tower", "item_tower")
     )
+    weights = [each.clone().requires_grad_() for each in model.gmf_weights]
     errors = []
     cohort = set(COHORT.tolist())
     for user, item, value in zip(ratings.users, ratings.items, ratings.values, strict=True):
@@ -112,10 +120,11 @@ def central_gradients(model: DomainModel, ratings: Ratings) -> tuple[Tensor, ...
             vector = user_tower(users[user])
             seen = users[user] if model.meta_reads_raw else vector
             private = meta(seen).reshape(items.shape[1], -1)
-            taste = vector @ item_tower(items[item] @ private)
+            products = vector * item_tower(items[item] @ private)
+            taste = products @ weights[0] if weights else products.sum()
             rating = taste + model.item_offsets[item] + model.user_traits[user, :1].sum()
             errors.append((float(value) - rating) ** 2)
-    parameters = [p for m in (meta, user_tower, item_tower) for p in m.parameters()]
+    parameters = [p for m in (meta, user_tower, item_tower) for p in m.parameters()] + weights
     loss = torch.stack(errors).mean()
     gradients = torch.autograd.grad(loss, [users, items, *parameters])
     return gradients[0][COHORT], *gradients[1:]

@@ -28,10 +28,15 @@ CONFIG = PretrainConfig(
 )
 
 
-def stage(loss: str, centred: bool = True) -> tuple[Mapping, Tensor, DomainModel]:
+def stage(
+    loss: str, centred: bool = True, base: str = "dnn"
+) -> tuple[Mapping, Tensor, DomainModel]:
     held = np.isin(np.arange(TARGET.n_users), TRAIN_TARGET)
     pair = DomainPair(SOURCE, TARGET.of_users(held), TRAIN_SOURCE, TRAIN_TARGET)
-    model = Pretraining(replace(CONFIG, centred=centred), pair.target, torch.float64).model()
+    pretrain = replace(CONFIG, centred=centred, base=base)  # type: ignore[arg-type]
+    model = Pretraining(pretrain, pair.target, torch.float64).model()
+    for weights in model.gmf_weights:
+        weights.copy_(torch.linspace(-1, 2, len(weights)))
     width = 6 + model.user_traits.shape[1]
     draw = torch.Generator().manual_seed(4)
     vectors = torch.randn(SOURCE.n_users, width, generator=draw, dtype=torch.float64)
@@ -67,10 +72,15 @@ def mapped(work: Mapping, network: Sequential, vector: Tensor) -> Tensor:
     return weight @ x + constant + gain * network(x)
 
 
-@pytest.mark.parametrize("centred", [True, False])
-def test_task_gradient_equals_central_autograd(centred: bool) -> None:
+def gmf(model: DomainModel) -> Tensor:
+    """The weights of GMF, in whose absence every product counts the same."""
+    return model.gmf_weights[0] if model.gmf_weights else torch.ones(6, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("centred", "base"), [(True, "dnn"), (False, "dnn"), (True, "gmf")])
+def test_task_gradient_equals_central_autograd(centred: bool, base: str) -> None:
     """Eqs. 11, 13 and 14 rating by rating, with V^p made from the mapped vector."""
-    work, vectors, model = stage("task", centred)
+    work, vectors, model = stage("task", centred, base)
     network = module(work.training.rounds.server.network)
     meta, tower = module(model.meta_network), module(model.item_tower)
     source_of = dict(zip(TRAIN_TARGET.tolist(), TRAIN_SOURCE.tolist(), strict=True))
@@ -79,7 +89,7 @@ def test_task_gradient_equals_central_autograd(centred: bool) -> None:
         if int(user) in COHORT.tolist():
             vector = mapped(work, network, vectors[source_of[int(user)]])
             private = meta(vector[:6]).reshape(6, 3)
-            taste = vector[:6] @ tower(model.common_items[item] @ private)
+            taste = (gmf(model) * vector[:6]) @ tower(model.common_items[item] @ private)
             rating = taste + vector[6:] @ model.item_traits[item] + model.item_offsets[item]
             errors.append((float(value) - rating) ** 2)
     central = torch.autograd.grad(torch.stack(errors).mean(), [*network.parameters()])
@@ -87,14 +97,16 @@ def test_task_gradient_equals_central_autograd(centred: bool) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
-def test_distance_gradient_equals_central_autograd() -> None:
-    """Eq. 12 with the target's own vector of the same person."""
-    work, vectors, model = stage("distance")
+@pytest.mark.parametrize("base", ["dnn", "gmf"])
+def test_distance_gradient_equals_central_autograd(base: str) -> None:
+    """Eq. 12 with the target's own vector of the same person; GMF's as ratings weigh it."""
+    work, vectors, model = stage("distance", base=base)
     network = module(work.training.rounds.server.network)
     source_of = dict(zip(TRAIN_TARGET.tolist(), TRAIN_SOURCE.tolist(), strict=True))
     goal = model.embed_users(torch.arange(TARGET.n_users))
+    counted = torch.cat([gmf(model), torch.ones(goal.shape[1] - 6)])
     distances = [
-        (mapped(work, network, vectors[source_of[user]]) - goal[user]).square().sum()
+        (mapped(work, network, vectors[source_of[user]]) - goal[user]).mul(counted).square().sum()
         for user in COHORT.tolist()
     ]
     central = torch.autograd.grad(torch.stack(distances).mean(), [*network.parameters()])
@@ -102,9 +114,10 @@ def test_distance_gradient_equals_central_autograd() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
 
 
-def test_a_cold_user_is_rated_by_his_mapped_vector() -> None:
+@pytest.mark.parametrize("base", ["dnn", "gmf"])
+def test_a_cold_user_is_rated_by_his_mapped_vector(base: str) -> None:
     """Eq. 13 for users and items in any order."""
-    work, vectors, model = stage("task")
+    work, vectors, model = stage("task", base=base)
     network = module([*work.mapping()[5:]])  # type: ignore[arg-type]
     meta, tower = module(model.meta_network), module(model.item_tower)
     users, items = np.array([17, 3, 17]), np.array([2, 29, 0])
@@ -114,6 +127,6 @@ def test_a_cold_user_is_rated_by_his_mapped_vector() -> None:
         x = (vectors[user] - centre) * scale
         vector = weight @ x + constant + gain * network(x)
         private = meta(vector[:6]).reshape(6, 3)
-        taste = vector[:6] @ tower(model.common_items[item] @ private)
+        taste = (gmf(model) * vector[:6]) @ tower(model.common_items[item] @ private)
         expected = taste + vector[6:] @ model.item_traits[item] + model.item_offsets[item]
         assert rating == pytest.approx(float(expected.detach()), abs=1e-5)

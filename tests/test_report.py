@@ -20,7 +20,7 @@ from tasks.html import page as write_page
 from tasks.newest import newest_report
 from tasks.report import ReportRequest, report
 
-METHODS = ("methods=emcdr,ptupcdr", "bases=mf,dnn,fcf", "factors.epochs=2", "transfer.epochs=2")
+METHODS = ("methods=emcdr,ptupcdr", "bases=mf,gmf,dnn,fcf", "factors.epochs=2", "transfer.epochs=2")
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +50,8 @@ def test_profiles_are_never_mixed(page: str) -> None:
     paper, calibrated = section(page, "errors-paper"), section(page, "errors-calibrated")
     assert "profile calibrated" not in paper
     assert "profile paper" not in calibrated
+    assert ">MetaEM (MF)</th>" in calibrated
+    assert ">MetaEM (GMF)</th>" in calibrated
     for part in (paper, calibrated):
         for label in ("EMCDR", "PTUPCDR (DNN)", "MetaEM", "global mean", "fitted bias transfer"):
             assert f">{label}</th>" in part
@@ -64,7 +66,7 @@ def test_every_score_of_the_summary_is_on_the_page(
     summary = store.read_frame(ref, "summary.parquet")
     shown = summary.filter(pl.col("metric").is_in(["mae", "rmse", "hr_at_10", "mrr"]))
     calibrated = shown.filter(~pl.col("method").str.ends_with("-paper"))
-    plain = calibrated.filter(~pl.col("method").str.contains("-dnn|-fcf"))
+    plain = calibrated.filter(~pl.col("method").str.contains("-gmf|-dnn|-fcf"))
     assert plain.height > 30
     assert [v for v in plain["mean"] if f"{v:.4f}" not in page] == []
 
@@ -74,7 +76,7 @@ def test_every_method_was_made_in_its_own_profile(reported: tuple[Store, Artifac
     (evaluation,) = store.manifest(ref).provenance.inputs["evaluations"]
     rivals = store.manifest(evaluation).provenance.inputs["rivals"]
     made = [store.manifest(rival).provenance for rival in rivals if rival.stage == "transfer"]
-    assert len(made) == 12  # two methods, three base models, both profiles
+    assert len(made) == 16  # two methods, four base models, both profiles
     for each in made:
         (target,) = each.inputs["target_model"]
         trained = store.manifest(target).provenance.config

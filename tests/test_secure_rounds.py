@@ -53,7 +53,7 @@ def mild(dtype: torch.dtype = torch.float64, **options: object) -> Pretraining:
     return pretraining(dtype, **{"init_std": 0.1, **options})
 
 
-@pytest.mark.parametrize("options", [{}, {"meta_reads_raw": True, "base": "mf"}])
+@pytest.mark.parametrize("options", [{}, {"meta_reads_raw": True, "base": "gmf"}])
 def test_secure_training_is_open_training(options: dict[str, object]) -> None:
     public, secret = mild(**options), mild(**options)
     loop = secured(secret)

@@ -109,6 +109,7 @@ def nobody(rows: int, config: PretrainConfig) -> DomainModel:
         init_mlp((k_p, *hidden, k_u), draw, torch.float32),
         config.relu_last,
         config.meta_reads_raw,
+        (torch.zeros(k_u),) if config.base == "gmf" else (),
     )
 
 

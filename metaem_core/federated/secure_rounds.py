@@ -21,7 +21,7 @@ from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.secure_aggregation import Words, from_words, to_words
 from metaem_core.federated.server import ChainRule
 from metaem_core.federated.wire import Message
-from metaem_core.models.domain import NETWORKS, DomainModel, domain_of
+from metaem_core.models.domain import DomainModel, domain_of
 from metaem_core.privacy.private import Private
 
 LIMIT = 256.0  # largest number that a device's gradient may hold; larger ones shrink as a whole
@@ -63,8 +63,7 @@ def received(message: Message, own: DomainModel) -> DomainModel:
 
 def shapes_of(model: DomainModel) -> tuple[torch.Size, ...]:
     """Of the gradients that are summed: V^c and every network."""
-    networks = [p for name in NETWORKS for p in getattr(model, name)]
-    return tuple(tensor.shape for tensor in (model.common_items, *networks))
+    return tuple(tensor.shape for tensor in (model.common_items, *model.networks))
 
 
 class HeldUser(Private):

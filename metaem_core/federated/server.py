@@ -19,7 +19,7 @@ class PretrainGradients:
 
     users: Tensor  # rows of U (S, k_u)
     items: Tensor  # rows of V^c (n, k_c)
-    networks: Parameters  # meta-network, MLP_user, MLP_item
+    networks: Parameters  # in the order of NETWORKS
 
 
 class ChainRule:
@@ -40,12 +40,12 @@ class ChainRule:
         self._tower = Perceptron(model.user_tower, model.relu_last, size)
         self._meta = Perceptron(model.meta_network, model.relu_last, size)
         embeddings = model.user_embeddings.index_select(0, cohort)
-        vectors = self._tower.forward(embeddings, torch.empty_like(embeddings))  # Eq. 5
-        seen = embeddings if model.meta_reads_raw else vectors
+        self._vectors = self._tower.forward(embeddings, torch.empty_like(embeddings))  # Eq. 5
+        seen = embeddings if model.meta_reads_raw else self._vectors
         private = seen.new_empty(size, model.common_items.shape[1], model.item_tower[0].shape[1])
         self._meta.forward(seen, private.flatten(1))  # Eq. 3
         return Download(
-            torch.cat([vectors, model.user_weights(cohort)], 1),
+            torch.cat([model.weighed(self._vectors), model.user_weights(cohort)], 1),
             private,
             model.common_items.index_select(0, rows),
             model.item_offsets.index_select(0, rows),
@@ -66,12 +66,14 @@ class ChainRule:
             [*(upload.gradients[name][0] for name in received), *tower], 1 / upload.n_ratings
         )
         users = users[:, : model.user_embeddings.shape[1]]
+        weights = tuple((self._vectors * users).sum(0) for _ in model.gmf_weights)
+        users = model.weighed(users)  # the product's derivative is the weights too
         through_meta = self._meta.backward(private.flatten(1))
         if model.meta_reads_raw:
             users = self._tower.backward(users).add_(through_meta)
         else:
             users = self._tower.backward(users.add_(through_meta))
-        networks = (*self._meta.gradients, *self._tower.gradients, *shared)
+        networks = (*self._meta.gradients, *self._tower.gradients, *shared, *weights)
         return PretrainGradients(users, items, networks)
 
 

@@ -58,7 +58,7 @@ class Mapping:
             backend: Backend = (
                 CohortSimulation(pair.target, source_vectors.dtype)
                 if by_task
-                else DistanceTarget(target.embed_users(everyone))
+                else DistanceTarget(target.weighed(target.embed_users(everyone)))
             )
         self._server = MappingServer(start, network, target, sources, nets, by_task)
         self.training = Training(

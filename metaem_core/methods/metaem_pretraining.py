@@ -90,6 +90,7 @@ class Pretraining:
             network(best, "item_tower"),
             self._model.relu_last,
             self._model.meta_reads_raw,
+            network(best, "gmf_weights"),
         )
 
     def _validate(self) -> Errors:
@@ -113,14 +114,13 @@ def pretrain_server(
         of_user: how much each user trains on (m,), rated or not; it sets the length of steps.
         of_item: the same of each item (n,).
     """
-    nets = (*model.meta_network, *model.user_tower, *model.item_tower)
     rounds = math.ceil(int((of_user > 0).sum()) / config.cohort_size)
     users = _table_optimizer(model.user_embeddings, config, of_user, torch.ones(len(of_user)))
     return PretrainServer(
         model,
         Delegates(users, config.clusters, config.discount) if config.clusters else users,
         _table_optimizer(model.common_items, config, of_item, _visits(of_item, rounds)),
-        NetworkAdam(nets, config.learning_rate, config.l2),
+        NetworkAdam(model.networks, config.learning_rate, config.l2),
     )
 
 
@@ -163,6 +163,7 @@ def _fresh_domain(config: PretrainConfig, ratings: Ratings, dtype: torch.dtype) 
         item_tower=tower(k_p, k_u),
         relu_last=config.relu_last,
         meta_reads_raw=config.meta_reads_raw,
+        gmf_weights=(torch.ones(k_u, dtype=dtype),) if config.base == "gmf" else (),
     )
     if config.centred:
         leave_saddle(model, _counts(ratings)[1], start)

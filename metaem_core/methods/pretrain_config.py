@@ -30,7 +30,7 @@ class PretrainConfig:
     meta_reads_raw: bool = False  # Eq. 3 as printed: True
     tables: Literal["newton", "lazy", "dense"] = "newton"  # lazy and dense are Adam
     item_tower: Literal["shared", "personal"] = "shared"
-    base: Literal["mf", "dnn"] = "dnn"  # towers as in Eqs. 5 and 6, or of one linear layer
+    base: Literal["mf", "gmf", "dnn"] = "dnn"  # towers of one layer, weighed, or Eqs. 5 and 6
     clusters: int = 0  # of users, each with its share of a cohort (FedFast); 0: plain cohorts
     discount: float = 0.5  # of the step that a cluster's delegates pass on to its others
     pseudo_items: float = 0.0  # unrated items a device trains on, against its ratings (FedRec)

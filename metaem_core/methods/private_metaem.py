@@ -29,7 +29,7 @@ from metaem_core.methods.private_biases import (
 )
 from metaem_core.methods.private_config import PrivateConfig
 from metaem_core.metrics import Doubles
-from metaem_core.models.domain import NETWORKS, DomainModel
+from metaem_core.models.domain import DomainModel
 from metaem_core.models.mlp import Parameters
 from metaem_core.pair import DomainPair
 from metaem_core.privacy.gaussian import Releases, mu_of
@@ -84,7 +84,7 @@ def private_domain(ratings: Ratings, config: PrivateConfig, made: Releases) -> D
     levels = private_levels(sums, ratings.n_items)
     users = user_biases(ratings, config.scale, levels)
     one = unit(config.scale)
-    meta, user, item = ((torch.zeros(1, 1), torch.zeros(1)) for _ in NETWORKS)
+    meta, user, item = ((torch.zeros(1, 1), torch.zeros(1)) for _ in range(3))
     return DomainModel(
         user_embeddings=torch.zeros(ratings.n_users, 1),
         common_items=torch.zeros(ratings.n_items, 1),

@@ -10,7 +10,7 @@ from metaem_core.federated.device import predict
 from metaem_core.federated.protocol import Download
 from metaem_core.models.mlp import Parameters, mlp
 
-NETWORKS = ("meta_network", "user_tower", "item_tower")
+NETWORKS = ("meta_network", "user_tower", "item_tower", "gmf_weights")
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class DomainModel:
     item_tower: Parameters  # MLP_item
     relu_last: bool  # Eqs. 4-6 as printed end in ReLU
     meta_reads_raw: bool  # Eq. 3 as printed feeds g the raw u, not MLP_user(u)
+    gmf_weights: Parameters = ()  # w of GMF's ``w . (u * v)`` in Eq. 7, (k_u,); else none
 
     def embed_users(self, users: Tensor) -> Tensor:
         """``MLP_user(u_i)`` (Eq. 5), and the weights of the item traits where there are some.
@@ -46,6 +47,13 @@ class DomainModel:
         weights[:, :1] = self.user_traits[users, :1]
         return weights
 
+    def weighed(self, vectors: Tensor) -> Tensor:
+        """User vectors (B, k_u or more) as ratings take them: GMF's are ``w * u_hat``."""
+        if not self.gmf_weights:
+            return vectors
+        (weights,) = self.gmf_weights
+        return torch.cat([vectors[:, : len(weights)] * weights, vectors[:, len(weights) :]], 1)
+
     def _taste(self, users: Tensor) -> Tensor:
         return mlp(self.user_tower, self.user_embeddings[users], self.relu_last)
 
@@ -58,12 +66,12 @@ class DomainModel:
         """What a user without taste is given for each item: ``MLP_item(V^c V^p_0)`` (n, k_u)."""
         nobody = self.user_embeddings.new_zeros(1, self.user_embeddings.shape[1])
         items = self.common_items @ self.private_items(nobody)[0]
-        return mlp(self.item_tower, items, self.relu_last)
+        return self.weighed(mlp(self.item_tower, items, self.relu_last))
 
     def download(self, vectors: Tensor, trained: frozenset[str], items: Tensor) -> Download:
         """What devices with these user vectors need to rate the given ``items`` rows."""
         return Download(
-            vectors,
+            self.weighed(vectors),
             self.private_items(vectors),
             self.common_items.index_select(0, items),
             self.item_offsets.index_select(0, items),
@@ -96,6 +104,11 @@ class DomainModel:
             download = replace(download, private_items=own)
         return predict(download, owner, inverse)
 
+    @property
+    def networks(self) -> Parameters:
+        """All that rounds train besides the tables, in the order of NETWORKS."""
+        return tuple(parameter for name in NETWORKS for parameter in getattr(self, name))
+
     def tensors(self) -> dict[str, Tensor]:
         """The networks by flat name, as a safetensors file wants them."""
         return {
@@ -107,7 +120,7 @@ class DomainModel:
 
 def domain_of(tensors: Mapping[str, Tensor], relu_last: bool, meta_reads_raw: bool) -> DomainModel:
     """A domain out of its tables by name and the flat names of :meth:`DomainModel.tensors`."""
-    meta_network, user_tower, item_tower = (network(tensors, name) for name in NETWORKS)
+    meta_network, user_tower, item_tower, weights = (network(tensors, name) for name in NETWORKS)
     return DomainModel(
         user_embeddings=tensors["user_embeddings"],
         common_items=tensors["common_items"],
@@ -119,6 +132,7 @@ def domain_of(tensors: Mapping[str, Tensor], relu_last: bool, meta_reads_raw: bo
         item_tower=item_tower,
         relu_last=relu_last,
         meta_reads_raw=meta_reads_raw,
+        gmf_weights=weights,
     )
 
 
