@@ -31,6 +31,7 @@ from flows.options import (
     plain_errors,
 )
 from flows.privacy_command import privacy_audit
+from flows.recommend_command import recommend, register
 from flows.report_command import report
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ app.add_typer(artifacts, name="artifacts")
 app.add_typer(federation, name="federation")
 app.command("bytes")(bytes_)
 app.command()(privacy_audit)
+app.command()(recommend)
+app.command()(register)
 app.command()(report)
 
 

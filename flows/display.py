@@ -100,6 +100,18 @@ def statistics_table(task: str, frame: pl.DataFrame) -> Table:
     )
 
 
+def recommendation_tables(task: str, found: pl.DataFrame) -> Iterator[Table]:
+    """A table a user."""
+    explained = found["because"].is_not_null().any()
+    columns = ["", task.partition("-")[2], "predicted", *(["because of"] if explained else [])]
+    for (user,), own in found.group_by("user_id", maintain_order=True):
+        rows = (
+            (str(rank), item, f"{stars:.2f}", *([", ".join(why)] if explained else []))
+            for _, rank, item, stars, why in own.iter_rows()
+        )
+        yield _plain(f"for {user}", columns, rows)
+
+
 def artifact_table(store: Store, refs: Iterable[ArtifactRef]) -> Table:
     """Address, size, rows and times."""
     rows = [_artifact_row(store, ref) for ref in refs]

@@ -36,7 +36,9 @@ class Rated:
         return left - torch.from_numpy(bias.astype(np.float32))[self.owner]
 
 
-def fold_in(seen: Tensor, left: Tensor, owner: Tensor, users: int, damping: float) -> Tensor:
+def fold_in(
+    seen: Tensor, left: Tensor, owner: Tensor, users: int, damping: float | Tensor
+) -> Tensor:
     """``argmin_u sum (y - u . v_j)^2 + damping |u|^2`` of every user, in closed form (B, k).
 
     Args:
@@ -44,6 +46,7 @@ def fold_in(seen: Tensor, left: Tensor, owner: Tensor, users: int, damping: floa
         left: y, what mean and biases leave of each rating (R,).
         owner: the user behind each rating (R,).
         users: B.
+        damping: of all users, or of each (B, 1).
     """
     k = seen.shape[1]
     square = torch.zeros(users, k, k, dtype=torch.float64)

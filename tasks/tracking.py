@@ -76,13 +76,13 @@ def track(
     missing = [ref for ref in (*evaluations, report) if not _is_logged(store, where, ref)]
     if not missing:
         return  # without the seconds that importing mlflow takes
-    os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
+    quieten()
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     task = experiment_of(store, evaluations[0])["task"]
     try:
-        client, experiment = _open(where, task)
+        client, experiment = open_experiment(where, task)
         for ref in missing:
             run = described_report(store, ref) if ref == report else described(store, ref)
             _log(client, experiment, store, ref, run)
@@ -95,6 +95,11 @@ def track(
             where,
             where.without_password(str(error).splitlines()[0])[:200],
         )
+
+
+def quieten() -> None:
+    """Set what MLflow reads when it is imported, where nobody set it otherwise."""
+    os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
 
 
 def serve(where: Tracking, port: int) -> None:
@@ -112,7 +117,8 @@ def serve(where: Tracking, port: int) -> None:
     os.execve(sys.executable, [*command, *place], {**QUIET, **os.environ})
 
 
-def _open(where: Tracking, task: str) -> "tuple[MlflowClient, str]":
+def open_experiment(where: Tracking, task: str) -> "tuple[MlflowClient, str]":
+    """A client, and the id of the task's experiment, made if it is not there."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # its retries end in one warning of ours

@@ -1,0 +1,99 @@
+"""``metaem recommend``: what someone without ratings in the target would like there."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.options import Config, StoreFolder, Task, open_settings, open_store, plain_errors
+
+if TYPE_CHECKING:
+    pass
+
+User = Annotated[list[str] | None, typer.Option(help="Id of a user of the source domain.")]
+History = Annotated[
+    Path | None, typer.Option(help="File of ratings in the source: user_id, item_id, rating.")
+]
+Everyone = Annotated[
+    bool, typer.Option("--everyone", help="All of the source who have no rating in the target.")
+]
+Best = Annotated[int, typer.Option(min=1, help="How many items each.")]
+Why = Annotated[bool, typer.Option("--why", help="Name the rated items that speak for each.")]
+Out = Annotated[Path | None, typer.Option(help="Write them to this Parquet file.")]
+
+
+def recommend(
+    context: typer.Context,
+    user: User = None,
+    history: History = None,
+    everyone: Everyone = False,
+    top: Best = 10,
+    why: Why = False,
+    out: Out = None,
+    task: Task = None,
+    store: StoreFolder = None,
+    config: Config = None,
+) -> None:
+    """Recommend items of the target to users of the source, known or new, without retraining."""
+    with plain_errors():
+        if sum((bool(user), history is not None, everyone)) != 1:
+            raise ValueError("say for whom: one of --user, --history and --everyone")
+        settings = open_settings(context.params)
+        opened = open_store(store, config)
+        from data_contracts.recommendations import Recommendations
+        from tasks.people import everyone_cold, known_users, newcomers
+        from tasks.recommending import open_recommender
+        from tasks.recommending import recommend as recommended
+        from tasks.winner import packed, winner
+
+        chosen = winner(opened, task)
+        made = open_recommender(opened, packed(opened, chosen))
+        if history is not None:
+            people = newcomers(history, settings.files, made.scale)
+        elif user:
+            people = known_users(opened, chosen.parts, user)
+        else:
+            people = everyone_cold(opened, chosen.parts)
+        found = recommended(made, *people, top, why)
+        if unknown := made.unknown(people.histories):
+            typer.echo(
+                f"{unknown} of {people.histories.height} ratings are of items that are not "
+                f"among the {len(made.source_items)} of {chosen.cell['task']}'s source: "
+                "passed over",
+                err=True,
+            )
+        if out is not None:
+            Recommendations.validate(found).write_parquet(out)
+            typer.echo(f"{found['user_id'].n_unique()} users, {found.height} rows: {out}")
+        else:
+            from flows.display import recommendation_tables, stdout
+
+            for table in recommendation_tables(chosen.cell["task"], found):
+                stdout().print(table)
+
+
+def register(
+    context: typer.Context,
+    task: Task = None,
+    store: StoreFolder = None,
+    config: Config = None,
+) -> None:
+    """Make what `recommend` recommends with the champion of MLflow's model registry."""
+    with plain_errors():
+        settings = open_settings(context.params)
+        opened = open_store(store, config)
+        from tasks.registry import ALIAS
+        from tasks.registry import register as registered
+        from tasks.tracking import Tracking
+        from tasks.winner import packed, winner
+
+        chosen = winner(opened, task)
+        where = Tracking.chosen(settings.tracking_uri, opened)
+        made = registered(opened, where, packed(opened, chosen), chosen)
+        cell = f"beta {chosen.cell['beta']:g}, seed {chosen.cell['seed']}"
+        state = "now" if made.new else "already"
+        typer.echo(
+            f"{made.name} version {made.version} is {state} {ALIAS} in {where}: {cell}, "
+            f"RMSE of validation users {chosen.validation_rmse:.4f}"
+        )
+        typer.echo(f"load it:  mlflow.pyfunc.load_model('models:/{made.name}@{ALIAS}')")

@@ -1,0 +1,138 @@
+"""Recommending to people whom no domain was trained on, from what they rated in the source.
+
+What stays on a device in training stays in one place here: whoever recommends reads the history.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metaem_core.federated.device import BLOCK
+from metaem_core.fold_in import Rated, fold_in, private_view
+from metaem_core.models.domain import DomainModel
+from metaem_core.models.mapping import map_users
+from metaem_core.models.mlp import Parameters, mlp
+from metaem_core.ratings import Floats, Ints, Ratings
+from metaem_core.traits import Habits
+
+SWEEPS = 4  # a user's private items follow from his vector, and it from them
+
+
+@dataclass(frozen=True)
+class Recommender:
+    """Both trained domains without their users, and f_theta between them."""
+
+    source: DomainModel
+    habits: Habits  # of the source
+    target: DomainModel
+    mapping: Parameters
+    damping: float  # lambda of Eq. 10 for rows of U
+
+    def __post_init__(self) -> None:
+        if not self.source.user_traits.shape[1]:
+            raise ValueError("a domain trained uncentred has no traits to give a new user")
+        if self.source.meta_reads_raw:
+            raise ValueError(
+                "a meta-network that reads raw vectors (Eq. 3 as printed) has no fold-in"
+            )
+
+    @torch.inference_mode()
+    def profiles(self, histories: Ratings) -> Tensor:
+        """What a device of the source would carry over, had its user been trained on (B, k_s).
+
+        Traits are the device's own. Taste is the ``MLP_user(u)`` that, with the domain as it is,
+        has the least ``sum e^2 + sqrt(n) lambda |u|^2`` over the ``n`` ratings: what RowNewton
+        goes to. Without ratings it is the average user's.
+
+        Args:
+            histories: ratings of B users, of the source's items.
+        """
+        bias = self.habits.user_bias(histories)
+        rated = _rated(histories)
+        left = rated.values - self.source.item_offsets[rated.items]
+        left -= torch.from_numpy(bias)[rated.owner]
+        counts = torch.bincount(rated.owner, minlength=histories.n_users)
+        damping = self.damping * counts.clamp_min(1).sqrt().unsqueeze(1)
+        taste = torch.zeros(histories.n_users, self.source.user_embeddings.shape[1])
+        for _ in range(SWEEPS):
+            seen = private_view(self.source, self.source.private_items(taste), rated)
+            taste = fold_in(seen, left, rated.owner, histories.n_users, damping)
+        return torch.cat([taste, torch.from_numpy(self.habits.traits(histories, bias))], 1)
+
+    @torch.inference_mode()
+    def vectors(self, histories: Ratings) -> Tensor:
+        """``u_hat^t`` of every history (B, k), Eq. 11."""
+        return map_users(self.mapping, self.profiles(histories))
+
+    @torch.inference_mode()
+    def rate_all(self, vector: Tensor) -> Floats:
+        """Eq. 13 for one user's ``vector`` (k,) and every item of the target (n,), not clipped."""
+        target = self.target
+        private = target.private_items(vector[None])[0]
+        size = target.user_embeddings.shape[1]
+        taste = target.weighed(vector[None])[0, :size]
+        *hidden, weight, bias = target.item_tower
+        rated = target.item_offsets + target.item_traits @ vector[size:]
+        if target.relu_last:
+            hidden, weight, bias = [*target.item_tower], torch.eye(size), torch.zeros(size)
+        pull, constant = taste @ weight, taste @ bias  # the last layer is part of the user's side
+        for items, out in zip(
+            torch.split(target.common_items, BLOCK), torch.split(rated, BLOCK), strict=True
+        ):
+            out.add_(mlp(tuple(hidden), items @ private, relu_last=True) @ pull).add_(constant)
+        return np.asarray(rated.numpy(), np.float32)
+
+    def top(self, histories: Ratings, seen: list[Ints], count: int) -> "Iterator[Top]":
+        """The ``count`` best rated items of every user, without those he has ``seen`` (B lists)."""
+        for vector, known in zip(self.vectors(histories), seen, strict=True):
+            rated = self.rate_all(vector)
+            rated[known] = -np.inf
+            yield _best(rated, min(count, len(rated) - len(np.unique(known))))
+
+    def pulls(self, history: Ratings, items: Ints) -> NDArray[np.float32]:
+        """By how much each rating of one user's ``history`` raises what ``items`` are rated (h, B).
+
+        The difference to the same history without it: bias, habits and taste are found anew.
+        """
+        size = len(history)
+        without = np.repeat(np.arange(size), size)
+        kept = without != np.tile(np.arange(size), size)
+        part = Ratings(
+            without[kept],
+            np.tile(history.items, size)[kept],
+            np.tile(history.values, size)[kept],
+            size,
+            history.n_items,
+        )
+        vectors = torch.cat([self.vectors(history), self.vectors(part)])
+        owner = torch.arange(size + 1).repeat_interleave(len(items))
+        asked = torch.from_numpy(np.tile(items, size + 1))
+        with torch.inference_mode():
+            rated = self.target.rate(vectors, owner, asked).view(size + 1, -1)
+        return np.asarray((rated[:1] - rated[1:]).numpy(), np.float32)
+
+
+@dataclass(frozen=True)
+class Top:
+    """One user's best items, the best first."""
+
+    items: Ints
+    ratings: Floats
+
+
+def _best(rated: Floats, count: int) -> Top:
+    """The ``count`` highest; of equal ones the first."""
+    some = np.argpartition(-rated, count - 1)[:count] if 0 < count < len(rated) else None
+    least = rated[some].min() if some is not None else -np.inf
+    candidates = np.flatnonzero(rated >= least)
+    order = candidates[np.argsort(-rated[candidates], kind="stable")][:count]
+    return Top(order, rated[order])
+
+
+def _rated(histories: Ratings) -> Rated:
+    owner, items = torch.from_numpy(histories.users), torch.from_numpy(histories.items)
+    return Rated(torch.arange(histories.n_users), owner, items, torch.from_numpy(histories.values))

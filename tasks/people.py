@@ -1,0 +1,65 @@
+"""Whom to recommend to: what they rated in the source, and what they know of the target."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from metaem_core.ratings import RatingScale
+from tasks.artifacts import ArtifactRef, Store
+from tasks.reading import read_ratings
+from tasks.sources.files import Files
+
+HISTORY = {"user_id": pl.String, "item_id": pl.String, "rating": pl.Float32}
+
+
+class People(NamedTuple):
+    """Frames of :func:`tasks.recommending.recommend`."""
+
+    histories: pl.DataFrame  # user_id, item_id, rating
+    seen: pl.DataFrame  # user_id, item_id
+
+
+def newcomers(file: Path, source: Files, scale: RatingScale) -> People:
+    """Those of a file of ratings, in any form that ``--source files`` reads."""
+    if not file.is_file():
+        raise ValueError(f"no file {str(file)!r}: --history takes one of ratings")
+    read = read_ratings(file, source, scale, k=1)
+    named = read.ratings.select(
+        user_id=read.users["user_id"].gather(read.ratings["user"]),
+        item_id=read.items["item_id"].gather(read.ratings["item"]),
+        rating="rating",
+    )
+    return People(named, pl.DataFrame(schema=HISTORY).drop("rating"))
+
+
+def known_users(store: Store, parts: Mapping[str, ArtifactRef], ids: Collection[str]) -> People:
+    """Users of the filtered source by id."""
+    histories = _ratings_of(store, parts["source"], ids)
+    there = {*histories["user_id"].unique()}
+    if missing := [user for user in ids if user not in there]:
+        raise ValueError(
+            f"{len(missing)} of {len(ids)} users are not in the source domain after filtering, "
+            f"the first is {missing[0]!r}: give what they rated with --history"
+        )
+    return People(histories, _ratings_of(store, parts["target"], ids).drop("rating"))
+
+
+def everyone_cold(store: Store, parts: Mapping[str, ArtifactRef]) -> People:
+    """All users of the source who are not in the target."""
+    source, target = (
+        store.read_frame(parts[side], "users.parquet") for side in ("source", "target")
+    )
+    cold = source.join(target, on="user_id", how="anti")["user_id"].to_list()
+    if not cold:
+        raise ValueError("every user of the source is in the target too: name some with --user")
+    return People(_ratings_of(store, parts["source"], cold), pl.DataFrame(schema=HISTORY))
+
+
+def _ratings_of(store: Store, domain: ArtifactRef, ids: Collection[str]) -> pl.DataFrame:
+    """What these users rated in a domain, by id."""
+    users, items = (store.read_frame(domain, f"{side}.parquet") for side in ("users", "items"))
+    chosen = users.with_row_index("user").filter(pl.col("user_id").is_in([*ids]))
+    rated = store.read_frame(domain, "ratings.parquet").join(chosen, on="user")
+    return rated.join(items.with_row_index("item"), on="item").select(*HISTORY)

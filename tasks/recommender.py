@@ -1,0 +1,56 @@
+"""What recommending needs of a trained cell, in one artifact that names no user."""
+
+from dataclasses import asdict, dataclass
+
+import polars as pl
+
+from data_contracts.ratings import Items
+from metaem_core.ratings import RatingScale
+from tasks.artifacts import ArtifactRef, Store
+from tasks.caching import stage
+from tasks.domains import read_domain
+
+
+@dataclass(frozen=True)
+class RecommenderConfig:
+    """What the trained parts do not say themselves."""
+
+    task: str
+    scale: RatingScale
+    damping: float  # lambda of Eq. 10 for rows of U
+
+
+@stage("recommender")
+def recommender(
+    store: Store,
+    config: RecommenderConfig,
+    source: ArtifactRef,
+    source_model: ArtifactRef,
+    target_model: ArtifactRef,
+    mapping: ArtifactRef,
+) -> ArtifactRef:
+    """Both domains without their users, the source's habits and f_theta."""
+    # torch is imported only by runs that need it
+    from metaem_core.bias import fitted_biases
+    from metaem_core.recommender import Recommender
+    from metaem_core.traits import Habits
+    from tasks.models import read_model
+    from tasks.recommending import ABOUT, TENSORS, packed
+
+    ratings = read_domain(store, source).ratings
+    layers = store.read_tensors(mapping, "mapping.safetensors")
+    made = Recommender(
+        source=read_model(store, source_model),
+        habits=Habits.of(ratings, fitted_biases(ratings)),
+        target=read_model(store, target_model),
+        mapping=tuple(layers[str(number)] for number in range(len(layers))),
+        damping=config.damping,
+    )
+    tensors, about = packed(made)
+    with store.draft() as draft:
+        draft.write_tensors(TENSORS, tensors)
+        draft.write_json(ABOUT, {**about, "task": config.task, "scale": asdict(config.scale)})
+        for side, model in (("source", source_model), ("target", target_model)):
+            ids = store.read_frame(model, "items.parquet")["item_id"]
+            draft.write_frame(f"{side}_items.parquet", pl.DataFrame({"item_id": ids}), Items)
+    return draft.ref

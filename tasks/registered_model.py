@@ -1,0 +1,48 @@
+"""A recommender as MLflow loads it from its registry: code and safetensors, nothing pickled.
+
+MLflow runs this file; what it imports lies beside it in the model.
+"""
+
+from pathlib import Path
+from typing import cast
+
+import pandas as pd  # type: ignore[import-untyped]  # comes with mlflow
+import polars as pl
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+from tasks.artifacts import Store
+from tasks.people import HISTORY
+from tasks.recommending import open_recommender, recommend
+
+STORE = "store"  # the model's artifact: a store of one recommender
+
+
+class RegisteredRecommender(PythonModel):
+    """``predict`` gives what ``metaem recommend --history`` gives."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Verify and read the recommender."""
+        store = Store(Path(context.artifacts[STORE]))
+        (ref,) = store.refs()
+        self.opened = open_recommender(store, ref)
+
+    def predict(
+        self,
+        context: PythonModelContext,
+        model_input: pd.DataFrame,
+        params: dict[str, object] | None = None,
+    ) -> pd.DataFrame:
+        """Recommendations to the users of a frame of user_id, item_id and rating.
+
+        Args:
+            params: ``top``, how many items each, and ``why``, whether to name reasons.
+        """
+        asked = {"top": 10, "why": False, **(params or {})}
+        histories = pl.DataFrame({name: model_input[name].to_numpy() for name in HISTORY}, HISTORY)
+        nothing = pl.DataFrame(schema=HISTORY)
+        top, why = cast(int, asked["top"]), bool(asked["why"])
+        return recommend(self.opened, histories, nothing, top, why).to_pandas()
+
+
+set_model(RegisteredRecommender())

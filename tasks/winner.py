@@ -1,0 +1,66 @@
+"""Which of a store's trained cells is recommended with."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from metaem_core.ratings import RatingScale
+from tasks.artifacts import ArtifactRef, Store
+from tasks.experiment import CURVE, Experiment, ancestors, experiment_of
+from tasks.inspection import select
+from tasks.manifests import MANIFEST
+from tasks.recommender import RecommenderConfig, recommender
+
+
+class Winner(NamedTuple):
+    """A cell's MetaEM and what it was chosen by."""
+
+    cell: Experiment
+    validation_rmse: float
+    parts: dict[str, ArtifactRef]  # by their names as inputs of an evaluation
+
+
+def winner(store: Store, task: str | None = None) -> Winner:
+    """Of the newest report's cells with the most training users the best on validation users.
+
+    Args:
+        task: of these cells; None: of the report's first one.
+    """
+    for report in _reports(store):
+        evaluations = store.manifest(report).provenance.inputs["evaluations"]
+        cells = [(experiment_of(store, ref), ref) for ref in evaluations]
+        wanted = task or cells[0][0]["task"]
+        asked = [(cell, ref) for cell, ref in cells if cell["task"] == wanted]
+        if asked:
+            least = min(cell["beta"] for cell, _ in asked)
+            found = [_judged(store, cell, ref) for cell, ref in asked if cell["beta"] == least]
+            return min(found, key=lambda each: each.validation_rmse)
+    what = f" on {task}" if task else ""
+    raise ValueError(f"no report{what} in {str(store.root)!r}: `metaem run` makes one")
+
+
+def packed(store: Store, chosen: Winner) -> ArtifactRef:
+    """The recommender of a cell; made once."""
+    parts = chosen.parts
+    config = store.manifest(parts["source_model"]).provenance.config
+    trained = config.get("pretrain", config)  # on real devices it is a part of what was asked
+    scale = store.manifest(parts["source"]).provenance.config["scale"]
+    assert isinstance(trained, dict), "a pretraining says how it trained"
+    assert isinstance(scale, dict), "a filter says which scale it kept to"
+    if trained["tables"] != "newton":
+        raise ValueError("a new user's vector is known with pretrain.tables=newton alone")
+    wanted = RecommenderConfig(chosen.cell["task"], RatingScale(**scale), trained["table_l2"])
+    names = ("source", "source_model", "target_model", "mapping")
+    return recommender.fn(store, wanted, *(parts[name] for name in names))
+
+
+def _reports(store: Store) -> Iterator[ArtifactRef]:
+    """The last used first."""
+    reports = select(store, "report/")
+    used = {ref: (store.folder(ref) / MANIFEST).stat().st_mtime for ref in reports}
+    yield from sorted(reports, key=lambda ref: -used[ref])
+
+
+def _judged(store: Store, cell: Experiment, evaluation: ArtifactRef) -> Winner:
+    parts = ancestors(store, evaluation)
+    errors = store.read_frame(parts["mapping"], CURVE)["validation_rmse"]
+    return Winner(cell, float(errors.drop_nulls().min()), parts)  # type: ignore[arg-type]

@@ -1,0 +1,240 @@
+"""From a finished run to recommendations: by id, by file, in bulk and from MLflow's registry."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from data_contracts.recommendations import Recommendations
+from flows.cli import app
+from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
+from tasks.people import everyone_cold, known_users
+from tasks.recommending import ABOUT, open_recommender
+from tasks.winner import Winner, packed, winner
+from tests.conftest import FinishedRun
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def chosen(finished_run: FinishedRun) -> Winner:
+    return winner(finished_run.store)
+
+
+@pytest.fixture(scope="module")
+def made(finished_run: FinishedRun, chosen: Winner) -> ArtifactRef:
+    return packed(finished_run.store, chosen)
+
+
+@pytest.fixture(scope="module")
+def shared(finished_run: FinishedRun, chosen: Winner) -> str:
+    """Someone known in both domains."""
+    both = (
+        finished_run.store.read_frame(chosen.parts[side], "users.parquet")
+        for side in ("source", "target")
+    )
+    source, target = both
+    return str(source.join(target, on="user_id", how="semi")["user_id"][0])
+
+
+def recommended(store: Store, out: Path, *options: str) -> pl.DataFrame:
+    command = ["recommend", "--store", str(store.root), "--out", str(out), *options]
+    told = CliRunner().invoke(app, command)
+    assert told.exit_code == 0, told.output
+    return Recommendations.validate(pl.read_parquet(out))
+
+
+def history(store: Store, chosen: Winner, user: str, folder: Path) -> Path:
+    path = folder / "history.csv"
+    known_users(store, chosen.parts, [user]).histories.write_csv(path)
+    return path
+
+
+def test_the_winner_is_of_the_fewest_cold_users(chosen: Winner) -> None:
+    assert chosen.cell["beta"] == 0.3
+    assert 0.5 < chosen.validation_rmse < 2
+
+
+def test_a_recommender_names_no_user(finished_run: FinishedRun, made: ArtifactRef) -> None:
+    users = pl.concat(
+        pl.read_parquet(path) for path in finished_run.store.root.glob("filter/*/users.parquet")
+    )
+    held = b"".join(path.read_bytes() for path in finished_run.store.folder(made).iterdir())
+    assert [user for user in users["user_id"] if user.encode() in held] == []
+    opened = open_recommender(finished_run.store, made)
+    assert len(opened.recommender.source.user_embeddings) == 0
+    assert len(opened.recommender.target.user_traits) == 0
+
+
+def test_a_known_user_gets_no_item_that_he_rated(
+    finished_run: FinishedRun, chosen: Winner, shared: str, tmp_path: Path
+) -> None:
+    rated = known_users(finished_run.store, chosen.parts, [shared]).seen["item_id"]
+    found = recommended(finished_run.store, tmp_path / "a.parquet", "--user", shared)
+    assert found["rank"].to_list() == [*range(1, 11)]
+    assert not found["item_id"].is_in(rated.implode()).any()
+    everything = recommended(
+        finished_run.store, tmp_path / "b.parquet", "--user", shared, "--top", "100000"
+    )
+    items = finished_run.store.read_frame(chosen.parts["target_model"], "items.parquet")
+    assert everything.height == items.height - rated.n_unique()
+
+
+def test_the_same_history_as_a_newcomers_gets_the_same(
+    finished_run: FinishedRun, chosen: Winner, shared: str, tmp_path: Path
+) -> None:
+    store = finished_run.store
+    rated = known_users(store, chosen.parts, [shared]).seen["item_id"]
+    file = history(store, chosen, shared, tmp_path)
+    new = recommended(store, tmp_path / "a.parquet", "--history", str(file), "--top", "100000")
+    old = recommended(store, tmp_path / "b.parquet", "--user", shared, "--top", "100000")
+    unseen = new.filter(~pl.col("item_id").is_in(rated.implode()))
+    assert unseen["item_id"].to_list() == old["item_id"].to_list()
+    assert unseen["prediction"].to_list() == pytest.approx(old["prediction"].to_list())
+
+
+def test_everyone_without_ratings_in_the_target_is_served(
+    finished_run: FinishedRun, chosen: Winner, tmp_path: Path
+) -> None:
+    people = everyone_cold(finished_run.store, chosen.parts)
+    found = recommended(finished_run.store, tmp_path / "all.parquet", "--everyone", "--top", "3")
+    assert {*found["user_id"]} == {*people.histories["user_id"]}
+    assert found.height == 3 * found["user_id"].n_unique()
+    assert found["item_id"].n_unique() > 3  # they are not all told the same
+
+
+def test_reasons_are_among_what_was_rated(
+    finished_run: FinishedRun, chosen: Winner, shared: str, tmp_path: Path
+) -> None:
+    file = history(finished_run.store, chosen, shared, tmp_path)
+    found = recommended(finished_run.store, tmp_path / "a.parquet", "--history", str(file), "--why")
+    reasons = found["because"].explode()
+    assert found["because"].list.len().max() == 3
+    assert reasons.drop_nulls().is_in(pl.read_csv(file)["item_id"].cast(pl.String).implode()).all()
+
+
+def test_unknown_items_are_told_and_passed_over(
+    finished_run: FinishedRun, chosen: Winner, shared: str, tmp_path: Path
+) -> None:
+    file = history(finished_run.store, chosen, shared, tmp_path)
+    plain = recommended(finished_run.store, tmp_path / "a.parquet", "--history", str(file))
+    with file.open("a") as more:
+        more.write(f"{shared},no such item,5\n")
+    command = ["recommend", "--store", str(finished_run.store.root), "--history", str(file)]
+    told = CliRunner().invoke(app, command)
+    assert told.exit_code == 0, told.output
+    assert "1 of " in told.stderr
+    assert plain["item_id"][0] in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "one of --user, --history and --everyone"),
+        (["--user", "nobody"], "'nobody'"),
+        (["--history", "none.csv"], "no file 'none.csv'"),
+        (["--everyone", "--task", "book-music"], "no report on book-music"),
+    ],
+)
+def test_what_cannot_be_answered_is_told(
+    finished_run: FinishedRun, options: list[str], said: str
+) -> None:
+    command = ["recommend", "--store", str(finished_run.store.root), *options]
+    told = CliRunner().invoke(app, command)
+    assert told.exit_code == 2
+    assert said in told.stderr
+
+
+def test_a_bad_line_of_a_history_is_named(finished_run: FinishedRun, tmp_path: Path) -> None:
+    file = tmp_path / "bad.csv"
+    file.write_text("user_id,item_id,rating\nann,m1,5\nann,m2,eleven\n")
+    command = ["recommend", "--store", str(finished_run.store.root), "--history", str(file)]
+    told = CliRunner().invoke(app, command)
+    assert told.exit_code == 2
+    assert "line 3" in told.stderr
+
+
+def test_a_damaged_or_foreign_recommender_is_refused(
+    finished_run: FinishedRun, made: ArtifactRef, tmp_path: Path
+) -> None:
+    """As it is read from MLflow, where nothing makes it again."""
+    copy = Store(tmp_path / "store")
+    copy.folder(made).mkdir(parents=True)
+    for path in finished_run.store.folder(made).iterdir():
+        (copy.folder(made) / path.name).write_bytes(path.read_bytes())
+    open_recommender(copy, made)
+    tensors = copy.file(made, "recommender.safetensors")
+    damaged = bytearray(tensors.read_bytes())
+    damaged[-1] ^= 1
+    tensors.write_bytes(damaged)
+    with pytest.raises(CorruptArtifact):
+        open_recommender(copy, made)
+    about = json.loads(finished_run.store.file(made, ABOUT).read_text())
+    with copy.draft() as draft:
+        draft.write_json(ABOUT, {**about, "format": 99})
+    with pytest.raises(ValueError, match="format 99"):
+        open_recommender(copy, draft.ref)
+
+
+LOADS = """
+import sys
+class Refuse:
+    def find_spec(self, name, *_):
+        if name.split(".")[0] in ("prefect", "flows"):
+            raise AssertionError(f"a registered model imports {name}")
+sys.meta_path.insert(0, Refuse())
+import pickle, cloudpickle
+for module in (pickle, cloudpickle):
+    module.load = module.loads = None
+import mlflow, pandas
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model(sys.argv[2])
+rated = pandas.read_csv(sys.argv[3], dtype={"user_id": str, "item_id": str, "rating": float})
+model.predict(rated, params={"top": 7}).to_parquet(sys.argv[4])
+"""
+
+
+def test_the_registered_champion_gives_the_same_numbers(
+    finished_run: FinishedRun, chosen: Winner, shared: str, tmp_path: Path
+) -> None:
+    """Loaded by a process that has the model's own code alone, no pickle and no Prefect."""
+    store = finished_run.store
+    for state in ("now", "already"):
+        told = CliRunner().invoke(app, ["register", "--store", str(store.root)])
+        assert told.exit_code == 0, told.output
+        assert f"metaem-movie-music version 1 is {state} champion" in told.stdout
+    file = history(store, chosen, shared, tmp_path)
+    expected = recommended(store, tmp_path / "a.parquet", "--history", str(file), "--top", "7")
+    address = f"sqlite:///{store.root.resolve() / 'mlflow.db'}"
+    name = "models:/metaem-movie-music@champion"
+    quiet = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    subprocess.run(
+        [sys.executable, "-c", LOADS, address, name, str(file), str(tmp_path / "b.parquet")],
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, **quiet},
+        capture_output=True,
+    )
+    found = pl.read_parquet(tmp_path / "b.parquet")
+    assert found["item_id"].to_list() == expected["item_id"].to_list()
+    assert found["prediction"].to_list() == pytest.approx(expected["prediction"].to_list())
+    users = pl.read_parquet(next(store.root.glob("filter/*/users.parquet")))["user_id"]
+    kept = [path for path in (store.root / "mlflow").rglob("*") if path.is_file()]
+    assert [path for path in kept if path.suffix in (".pkl", ".pickle", ".pt", ".pth")] == []
+    held = b"".join(path.read_bytes() for path in kept if path.suffix != ".py")
+    assert [user for user in users if f'"{user}"'.encode() in held] == []
+
+
+def test_a_registry_that_does_not_answer_is_told(finished_run: FinishedRun) -> None:
+    command = ["register", "--store", str(finished_run.store.root)]
+    told = CliRunner().invoke(
+        app, command, env={"METAEM_TRACKING_URI": "http://bob:geheim@127.0.0.1:9"}
+    )
+    assert told.exit_code == 1
+    assert "not registered with MLflow at http://bob:***@127.0.0.1:9" in told.stderr
+    assert "geheim" not in told.output
