@@ -14,6 +14,7 @@ from tasks.method_names import private_name
 
 CURVE = "curve.parquet"  # in the artifact of every stage that trains
 TRAFFIC = "traffic.parquet"  # in that of a pretraining
+COMPARED = ("mae", "rmse", "hr_at_10", "ndcg_at_10", "mrr")  # of a report's methods
 CURVE_METRICS = ("loss", "validation_mae", "validation_rmse")
 
 
@@ -41,7 +42,7 @@ class RunContent:
     name: str
     tags: Mapping[str, str]
     note: str
-    files: tuple[Path, ...]
+    files: tuple[Path, ...] = ()
     points: tuple[Point, ...] = ()
     params: Mapping[str, str] = field(default_factory=dict)
     datasets: Mapping[str, ArtifactRef] = field(default_factory=dict)
@@ -63,7 +64,7 @@ def described(store: Store, evaluation: ArtifactRef) -> RunContent:
     points += [Point(f"mean_user_mae/{method}", mae) for method, mae in by_user.iter_rows()]
     return RunContent(
         name=f"beta {about['beta']:g}, seed {about['seed']}",
-        tags={name: str(value) for name, value in about.items()},
+        tags={"kind": "cell", **{name: str(value) for name, value in about.items()}},
         note=experiment_note(about["task"], about["beta"], about["seed"], scores, origin),
         files=(store.file(evaluation, "scores.parquet"), store.file(evaluation, "curves.parquet")),
         points=(
@@ -80,12 +81,38 @@ def described(store: Store, evaluation: ArtifactRef) -> RunContent:
 def described_report(store: Store, report: ArtifactRef) -> RunContent:
     """The run that shows all experiments side by side."""
     names = [name for name in store.manifest(report).files if name != "report.md"]
+    summary = store.read_frame(report, "summary.parquet").filter(pl.col("metric").is_in(COMPARED))
+    means = summary.group_by("metric", "method", maintain_order=True).agg(pl.col("mean").mean())
     return RunContent(
         name="report",
         tags={"kind": "report"},
         note=store.file(report, "report.md").read_text(),
         files=tuple(store.file(report, name) for name in ("report.md", *sorted(names))),
+        points=tuple(Point(f"{metric}/{method}", mean) for metric, method, mean in means.rows()),
     )
+
+
+def described_methods(store: Store, report: ArtifactRef) -> Iterator[RunContent]:
+    """A run for each method of a report: side by side they are one chart.
+
+    ``rmse`` is the mean over tasks and cold fractions; ``rmse_by_beta`` has a step a percentage.
+    """
+    summary = store.read_frame(report, "summary.parquet").filter(pl.col("metric").is_in(COMPARED))
+    for (method,), own in summary.group_by("method", maintain_order=True):
+        means = own.group_by("metric", maintain_order=True).agg(pl.col("mean").mean())
+        by_beta = own.group_by("metric", "beta", maintain_order=True).agg(pl.col("mean").mean())
+        yield RunContent(
+            name=str(method),
+            tags={"kind": "method", "method": str(method)},
+            note=f"{method} in the report {report}",
+            points=(
+                *(Point(metric, mean) for metric, mean in means.iter_rows()),
+                *(
+                    Point(f"{metric}_by_beta", mean, round(100 * beta))
+                    for metric, beta, mean in by_beta.iter_rows()
+                ),
+            ),
+        )
 
 
 def ancestors(store: Store, ref: ArtifactRef) -> dict[str, ArtifactRef]:

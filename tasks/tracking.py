@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tasks.artifacts import ArtifactRef, Store
-from tasks.experiment import RunContent, described, described_report, experiment_of
+from tasks.experiment import (
+    RunContent,
+    described,
+    described_methods,
+    described_report,
+    experiment_of,
+)
 from tasks.files import replace_atomically
 
 if TYPE_CHECKING:  # mlflow costs seconds
@@ -35,6 +41,14 @@ QUIET = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
 }
 TAG = "artifact"  # the address of what a run shows
+PARENT = "mlflow.parentRunId"
+ABOUT = {  # tags of an experiment
+    "mlflow.experimentKind": "custom_model_development",  # MLflow shows it among trainings
+    "mlflow.note.content": (
+        "A run a report; below it one for each cell (kind cell), with curves, and one for each "
+        "method (kind method). To compare methods: search tags.kind = 'method', then charts."
+    ),
+}
 MAX_BATCH = 100  # params MLflow takes at once
 MAX_DIGEST = 36  # characters MLflow keeps of a dataset's digest
 
@@ -69,7 +83,7 @@ class Tracking:
 def track(
     store: Store, where: Tracking, evaluations: Sequence[ArtifactRef], report: ArtifactRef
 ) -> None:
-    """Log one run an experiment and one for the report; those already logged are left alone.
+    """Log a run for the report and below it one for each cell and each method; once.
 
     An unreachable server costs a warning, never the results.
     """
@@ -83,10 +97,15 @@ def track(
     task = experiment_of(store, evaluations[0])["task"]
     try:
         client, experiment = open_experiment(where, task)
-        for ref in missing:
-            run = described_report(store, ref) if ref == report else described(store, ref)
-            _log(client, experiment, store, ref, run)
+        parent = _log(client, experiment, store, str(report), described_report(store, report))
+        for ref in evaluations:
+            child = _log(client, experiment, store, str(ref), described(store, ref))
+            client.set_tag(child, PARENT, parent)  # the newest report that it is part of
             replace_atomically(_mark(store, where, ref), Path.touch)
+        for run in described_methods(store, report):
+            child = _log(client, experiment, store, f"{report} {run.name}", run)
+            client.set_tag(child, PARENT, parent)
+        replace_atomically(_mark(store, where, report), Path.touch)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         logger.warning(
             "the results are complete in %s, but not logged to MLflow at %s (%s); repeat the "
@@ -130,7 +149,7 @@ def open_experiment(where: Tracking, task: str) -> "tuple[MlflowClient, str]":
     known = client.get_experiment_by_name(task)
     if known is not None:
         return client, known.experiment_id
-    return client, client.create_experiment(task, artifact_location=where.artifacts)
+    return client, client.create_experiment(task, where.artifacts, tags=ABOUT)
 
 
 def _hide_default(client: "MlflowClient") -> None:
@@ -150,17 +169,17 @@ def _hide_default(client: "MlflowClient") -> None:
 
 
 def _log(
-    client: "MlflowClient", experiment: str, store: Store, ref: ArtifactRef, run: "RunContent"
-) -> None:
-    """Make the run that shows ``ref``, unless a complete one is there already."""
+    client: "MlflowClient", experiment: str, store: Store, what: str, run: "RunContent"
+) -> str:
+    """The id of the run that shows ``what``, made unless a complete one is there already."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
-    for found in client.search_runs([experiment], f"tags.{TAG} = '{ref}'"):
+    for found in client.search_runs([experiment], f"tags.{TAG} = '{what}'"):
         if found.info.status == "FINISHED":
-            return
+            return str(found.info.run_id)
         client.delete_run(found.info.run_id)  # left by a process that was killed
-    tags = {**run.tags, TAG: str(ref), "mlflow.note.content": run.note}
-    new = client.create_run(experiment, tags=tags, run_name=run.name).info.run_id
+    tags = {**run.tags, TAG: what, "mlflow.note.content": run.note}
+    new = str(client.create_run(experiment, tags=tags, run_name=run.name).info.run_id)
     now = int(time.time() * 1000)
     metrics = [Metric(p.metric, p.value, now, p.step) for p in run.points]
     params = [Param(*param) for param in run.params.items()]
@@ -178,6 +197,7 @@ def _log(
     for file in run.files:
         client.log_artifact(new, str(file))
     client.set_terminated(new)
+    return new
 
 
 def _is_logged(store: Store, where: Tracking, ref: ArtifactRef) -> bool:
