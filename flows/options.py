@@ -70,8 +70,10 @@ def open_settings(parameters: Mapping[str, object]) -> "Settings":
 
 def open_store(store: Path | None, config: Path | None) -> "Store":
     from tasks.artifacts import Store
+    from tasks.store_format import require_format
 
     root = store or open_settings({"config": config}).store
     if not root.is_dir():
         raise ValueError(f"no store at {str(root)!r}: run `metaem run` first, or name one: --store")
+    require_format(root.resolve())
     return Store(root.resolve())

@@ -44,6 +44,7 @@ from tasks.sources.amazon_2023 import Amazon2023
 from tasks.sources.base import Source, without_login
 from tasks.sources.files import Files
 from tasks.sources.synthetic import Synthetic
+from tasks.store_format import require_format
 
 LEAST_EPSILON, MOST_EPSILON = 1e-3, 1e3
 CONFIG_FILE = Path("metaem.toml")
@@ -201,6 +202,7 @@ class Settings(BaseSettings):
         shared = Shared(self.shared) if self.shared else None
         if shared is not None:
             shared.try_out()
+        require_format(self.store.resolve())
         return Store(self.store.resolve(), shared=shared)
 
     @classmethod

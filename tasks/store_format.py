@@ -1,0 +1,27 @@
+"""Which form of store a folder holds, so that an older version leaves a newer one's alone."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from tasks.files import replace_atomically
+
+FORMAT = 1  # of folders, manifests, records and leases; schemas of tables are part of each key
+FILE = "format"
+
+
+def require_format(root: Path) -> None:
+    """Mark a new store, or make sure that this version reads an old one.
+
+    Raises:
+        ValueError: another version wrote it, or the mark is no number.
+    """
+    path = root / FILE
+    if not path.is_file():  # new, or older than the mark
+        with suppress(OSError):  # where nothing can be written, whoever has to write tells
+            root.mkdir(parents=True, exist_ok=True)
+            replace_atomically(path, lambda new: new.write_text(f"{FORMAT}\n"))
+    elif (told := path.read_text()[:20].strip()) != str(FORMAT):
+        raise ValueError(
+            f"the store {str(root)!r} has format {told!r}, this version reads {FORMAT}: use the "
+            "version that wrote it, or another folder with --store; nothing was changed"
+        )
