@@ -49,7 +49,7 @@ def read(path: Path) -> Domain:
     columns = (read.ratings[name].to_numpy() for name in ("user", "item", "rating"))
     users, items, values = columns
     sizes = len(read.users), len(read.items)
-    ratings = Ratings(users.astype(np.int64), items.astype(np.int64), values, *sizes)
+    ratings = Ratings(users.astype(np.int64), items.astype(np.int64), values.copy(), *sizes)
     return Domain(ratings, read.users["user_id"], read.items["item_id"])
 
 

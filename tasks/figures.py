@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 INK, FAINT = "#24292f", "#d0d7de"  # text and axes; lines behind
 WIDTH = 4.4  # inches: readable on a phone
+COLUMNS = 3  # of a legend
 COLOURS = {
     "metaem": "#e8590c",
     "global_mean": "#868e96",
@@ -69,11 +70,17 @@ def write_png(panels: Sequence[Panel], path: Path, columns: int = 2) -> None:
     cells = [axis for row in axes for axis in row]
     for panel, axis in zip(panels, cells, strict=False):
         _draw(panel, axis)
-        axis.set_title(panel.title, color=INK, fontsize="medium")
+        above = 6 + 12 * -(-_named(axis) // COLUMNS)  # points; a legend stands there
+        axis.set_title(panel.title, color=INK, fontsize="medium", pad=above)
     for axis in cells[len(panels) :]:
         axis.set_axis_off()
     # without the software version and date the picture's bytes depend on its data alone
     figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def _named(axis: "Axes") -> int:
+    legend = axis.get_legend()
+    return len(legend.get_texts()) if legend is not None else 0
 
 
 def _draw(panel: Panel, axis: "Axes") -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from metaem_core.breakdown import GROUPS
-from tasks.figures import FAINT, INK, Panel, colour
+from tasks.figures import COLUMNS, FAINT, INK, Panel, colour
 from tasks.method_names import Named, Profile, parse
 from tasks.paper_tables import TABLE_3, TASKS
 from tasks.results import Results, errors_of
@@ -174,7 +174,7 @@ def _legend(axis: "Axes") -> None:
     axis.legend(
         loc="lower center",
         bbox_to_anchor=(0.5, 1.0),
-        ncols=3,
+        ncols=COLUMNS,
         fontsize="x-small",
         framealpha=0,
         markerscale=1.4,

@@ -45,8 +45,8 @@ PARENT = "mlflow.parentRunId"
 ABOUT = {  # tags of an experiment
     "mlflow.experimentKind": "custom_model_development",  # MLflow shows it among trainings
     "mlflow.note.content": (
-        "A run a report; below it one for each cell (kind cell), with curves, and one for each "
-        "method (kind method). To compare methods: search tags.kind = 'method', then charts."
+        "A run a report, its cells below it with their curves, and a run for each method of it. "
+        "To compare methods in charts, search for tags.kind = 'method'."
     ),
 }
 MAX_BATCH = 100  # params MLflow takes at once
@@ -83,7 +83,7 @@ class Tracking:
 def track(
     store: Store, where: Tracking, evaluations: Sequence[ArtifactRef], report: ArtifactRef
 ) -> None:
-    """Log a run for the report and below it one for each cell and each method; once.
+    """Log a run for the report, below it one for each cell, beside it one for each method; once.
 
     An unreachable server costs a warning, never the results.
     """
@@ -103,8 +103,7 @@ def track(
             client.set_tag(child, PARENT, parent)  # the newest report that it is part of
             replace_atomically(_mark(store, where, ref), Path.touch)
         for run in described_methods(store, report):
-            child = _log(client, experiment, store, f"{report} {run.name}", run)
-            client.set_tag(child, PARENT, parent)
+            _log(client, experiment, store, f"{report} {run.name}", run)
         replace_atomically(_mark(store, where, report), Path.touch)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         logger.warning(

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from shutil import ignore_patterns
 
 import polars as pl
 import pytest
@@ -195,7 +197,7 @@ import mlflow, pandas
 mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model(sys.argv[2])
 rated = pandas.read_csv(sys.argv[3], dtype={"user_id": str, "item_id": str, "rating": float})
-model.predict(rated, params={"top": 7}).to_parquet(sys.argv[4])
+model.predict(rated, params={"top": 7, "why": True}).to_parquet(sys.argv[4])
 """
 
 
@@ -203,13 +205,17 @@ def test_the_registered_champion_gives_the_same_numbers(
     finished_run: FinishedRun, chosen: Winner, shared: str, tmp_path: Path
 ) -> None:
     """Loaded by a process that has the model's own code alone, no pickle and no Prefect."""
-    store = finished_run.store
+    store = Store(tmp_path / "store")  # others count what the run's own MLflow holds
+    without = ignore_patterns("mlflow*", "tracked")
+    shutil.copytree(finished_run.store.root, store.root, ignore=without)
     for state in ("now", "already"):
         told = CliRunner().invoke(app, ["register", "--store", str(store.root)])
         assert told.exit_code == 0, told.output
         assert f"metaem-movie-music version 1 is {state} champion" in told.stdout
     file = history(store, chosen, shared, tmp_path)
-    expected = recommended(store, tmp_path / "a.parquet", "--history", str(file), "--top", "7")
+    expected = recommended(
+        store, tmp_path / "a.parquet", "--history", str(file), "--top", "7", "--why"
+    )
     address = f"sqlite:///{store.root.resolve() / 'mlflow.db'}"
     name = "models:/metaem-movie-music@champion"
     quiet = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -223,6 +229,7 @@ def test_the_registered_champion_gives_the_same_numbers(
     found = pl.read_parquet(tmp_path / "b.parquet")
     assert found["item_id"].to_list() == expected["item_id"].to_list()
     assert found["prediction"].to_list() == pytest.approx(expected["prediction"].to_list())
+    assert found["because"].to_list() == expected["because"].to_list()
     users = pl.read_parquet(next(store.root.glob("filter/*/users.parquet")))["user_id"]
     kept = [path for path in (store.root / "mlflow").rglob("*") if path.is_file()]
     assert [path for path in kept if path.suffix in (".pkl", ".pickle", ".pt", ".pth")] == []
