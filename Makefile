@@ -1,13 +1,14 @@
 # make run    install into .venv, then the whole experiment on the embedded ratings
 # make test   install into .venv, then lint, format, types, import rules and tests
 # make flower install Flower into .venv-flower, for training on devices of their own
+# make audit  compare what is installed with the advisories on PyPI (needs PyPI's own JSON service)
 # make bench  the committed benchmarks, one after the other
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test flower bench clean
+.PHONY: run test flower audit bench clean
 
 run: $(READY)
 	$(BIN)/metaem run
@@ -23,10 +24,17 @@ bench: $(READY)
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python -m benchmarks.data
 
+audit: $(READY) .venv-audit/bin/pip-audit
+	.venv-audit/bin/pip-audit --path $$($(BIN)/python -c "import site; print(*site.getsitepackages())")
+
+.venv-audit/bin/pip-audit:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet pip-audit==2.10.1
+
 flower: .venv-flower/.ready
 
 clean:
-	rm -rf .venv .venv-flower
+	rm -rf .venv .venv-flower .venv-audit
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=...')"

@@ -6,8 +6,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from urllib.error import URLError
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import browser
@@ -107,3 +109,13 @@ def test_methods_are_compared_in_one_chart(page: Page, runs: dict[str, str]) -> 
     page.open(f"{runs['']}?searchFilter={search}&compareRunsMode=CHART")
     page.wait(has("bias_transfer_fitted"))
     page.wait("document.querySelectorAll('.js-plotly-plot .point').length > 6")
+
+
+@pytest.mark.parametrize(("host", "status"), [("evil.example", 403), ("127.0.0.1", 200)])
+def test_a_foreign_name_for_this_machine_is_refused(address: str, host: str, status: int) -> None:
+    """Or a page of another site could read the experiments through the user's browser."""
+    port = urlsplit(address).port
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    path = "/api/2.0/mlflow/experiments/search?max_results=1"
+    connection.request("GET", path, headers={"Host": f"{host}:{port}"})
+    assert connection.getresponse().status == status
