@@ -9,16 +9,19 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from tasks.artifacts import ArtifactRef, Store
 from tasks.experiment import RunContent, described, described_report, experiment_of
-from tasks.files import replace_atomically
+from tasks.files import exclusive, replace_atomically
 
 if TYPE_CHECKING:  # mlflow costs seconds
     from mlflow import MlflowClient
@@ -33,7 +36,11 @@ QUIET = {
     # a server that is down must not hold up the results
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
 }
+PATIENCE = 30.0  # seconds for a server to take one run
+SQLITE = "sqlite:///"
+SQLITE_MAGIC = b"SQLite format 3\0"
 TAG = "artifact"  # the address of what a run shows
 MAX_BATCH = 100  # params MLflow takes at once
 MAX_DIGEST = 36  # characters MLflow keeps of a dataset's digest
@@ -46,11 +53,16 @@ class Tracking:
     uri: str
     artifacts: str | None = None  # None: the server decides
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the database is the store's own."""
+        return self.artifacts is not None
+
     @classmethod
     def inside(cls, store: Store) -> "Tracking":
         """SQLite and a folder, both in the store."""
         root = store.root.resolve()
-        return cls(f"sqlite:///{root / 'mlflow.db'}", (root / "mlflow").as_uri())
+        return cls(f"{SQLITE}{root / 'mlflow.db'}", (root / "mlflow").as_uri())
 
     @classmethod
     def chosen(cls, uri: str | None, store: Store) -> "Tracking":
@@ -71,7 +83,8 @@ def track(
 ) -> None:
     """Log one run an experiment and one for the report; those already logged are left alone.
 
-    An unreachable server costs a warning, never the results.
+    A server that cannot be reached or takes longer than ``PATIENCE`` for a run costs a warning,
+    never the results.
     """
     missing = [ref for ref in (*evaluations, report) if not _is_logged(store, where, ref)]
     if not missing:
@@ -81,12 +94,12 @@ def track(
     from sqlalchemy.exc import SQLAlchemyError
 
     task = experiment_of(store, evaluations[0])["task"]
+    steps = _logged(store, where, task, missing, report)
     try:
-        client, experiment = _open(where, task)
-        for ref in missing:
-            run = described_report(store, ref) if ref == report else described(store, ref)
-            _log(client, experiment, store, ref, run)
-            replace_atomically(_mark(store, where, ref), Path.touch)
+        if where.is_own:
+            deque(steps, maxlen=0)
+        else:
+            patiently(steps, PATIENCE)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         logger.warning(
             "the results are complete in %s, but not logged to MLflow at %s (%s); repeat the "
@@ -95,6 +108,33 @@ def track(
             where,
             where.without_password(str(error).splitlines()[0])[:200],
         )
+
+
+def patiently(steps: Iterator[None], seconds: float) -> None:
+    """Take the steps on a thread; TimeoutError once one is not done within ``seconds``."""
+    news: SimpleQueue[Exception | bool] = SimpleQueue()
+    given_up = Event()
+
+    def take() -> None:
+        try:
+            for _ in steps:
+                if given_up.is_set():
+                    return
+                news.put(True)
+            news.put(False)
+        except Exception as error:  # of any kind: it is raised where it is waited for
+            news.put(error)
+
+    Thread(target=take, daemon=True).start()  # one that hangs must not keep the process
+    goes_on: Exception | bool = True
+    while goes_on:
+        try:
+            goes_on = news.get(timeout=seconds)
+        except Empty:
+            given_up.set()
+            raise TimeoutError(f"not done within {seconds:g} s") from None
+        if isinstance(goes_on, Exception):
+            raise goes_on
 
 
 def serve(where: Tracking, port: int) -> None:
@@ -112,19 +152,63 @@ def serve(where: Tracking, port: int) -> None:
     os.execve(sys.executable, [*command, *place], {**QUIET, **os.environ})
 
 
+def _logged(
+    store: Store, where: Tracking, task: str, missing: Sequence[ArtifactRef], report: ArtifactRef
+) -> Iterator[None]:
+    """Log one run after the other."""
+    client, experiment = _open(where, task)
+    for ref in missing:
+        mark = _mark(store, where, ref)
+        with exclusive(mark):  # another process may be at it
+            if not _is_logged(store, where, ref):
+                run = described_report(store, ref) if ref == report else described(store, ref)
+                _log(client, experiment, store, ref, run)
+                replace_atomically(mark, Path.touch)
+        yield
+
+
 def _open(where: Tracking, task: str) -> "tuple[MlflowClient, str]":
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # its retries end in one warning of ours
     from mlflow import MlflowClient
 
+    if where.is_own:
+        _prepare(Path(where.uri.removeprefix(SQLITE)))
     client = MlflowClient(where.uri)
-    if where.artifacts is not None:  # the database is the store's own
+    if where.is_own:
         _hide_default(client)
+    return client, _experiment(client, task, where.artifacts)
+
+
+def _experiment(client: "MlflowClient", task: str, artifacts: str | None) -> str:
+    from mlflow.exceptions import MlflowException
+
     known = client.get_experiment_by_name(task)
-    if known is not None:
-        return client, known.experiment_id
-    return client, client.create_experiment(task, artifact_location=where.artifacts)
+    if known is None:
+        try:
+            return client.create_experiment(task, artifact_location=artifacts)
+        except MlflowException:
+            known = client.get_experiment_by_name(task)
+            if known is None:  # else another process made it, or the answer was lost
+                raise
+    return known.experiment_id
+
+
+def _prepare(database: Path) -> None:
+    """Make the database unless it is there: MLflow goes on with none that it half made.
+
+    Raises:
+        OSError: there is another file in its place.
+    """
+    from mlflow import MlflowClient
+
+    with exclusive(database):
+        if not database.exists():
+            replace_atomically(database, lambda new: MlflowClient(f"{SQLITE}{new}"))
+    with database.open("rb") as file:
+        if file.read(len(SQLITE_MAGIC)) != SQLITE_MAGIC:  # MLflow would try again for minutes
+            raise OSError(f"{database} is no SQLite database: delete it, and all is logged again")
 
 
 def _hide_default(client: "MlflowClient") -> None:
@@ -149,10 +233,8 @@ def _log(
     """Make the run that shows ``ref``, unless a complete one is there already."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
-    for found in client.search_runs([experiment], f"tags.{TAG} = '{ref}'"):
-        if found.info.status == "FINISHED":
-            return
-        client.delete_run(found.info.run_id)  # left by a process that was killed
+    if _keep_one(client, experiment, ref):
+        return
     tags = {**run.tags, TAG: str(ref), "mlflow.note.content": run.note}
     new = client.create_run(experiment, tags=tags, run_name=run.name).info.run_id
     now = int(time.time() * 1000)
@@ -172,11 +254,25 @@ def _log(
     for file in run.files:
         client.log_artifact(new, str(file))
     client.set_terminated(new)
+    _keep_one(client, experiment, ref)
+
+
+def _keep_one(client: "MlflowClient", experiment: str, ref: ArtifactRef) -> bool:
+    """Whether a complete run shows ``ref``; all others that should are deleted.
+
+    A process that was killed leaves one, and a server whose answer was lost made one twice.
+    """
+    found = [run.info for run in client.search_runs([experiment], f"tags.{TAG} = '{ref}'")]
+    complete = sorted(run.run_id for run in found if run.status == "FINISHED")
+    for run in found:
+        if run.run_id not in complete[:1]:
+            client.delete_run(run.run_id)
+    return bool(complete)
 
 
 def _is_logged(store: Store, where: Tracking, ref: ArtifactRef) -> bool:
-    database = Path(where.uri.removeprefix("sqlite:///"))
-    lost = where.uri.startswith("sqlite:///") and not database.is_file()
+    database = Path(where.uri.removeprefix(SQLITE))
+    lost = where.uri.startswith(SQLITE) and not database.is_file()
     return _mark(store, where, ref).is_file() and not lost
 
 
