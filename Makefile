@@ -2,12 +2,13 @@
 # make test   install into .venv, then lint, format, types, import rules and tests
 # make flower install Flower into .venv-flower, for training on devices of their own
 # make bench  the committed benchmarks, one after the other
+# make faults the faults of docs/reliability.md in real runs, one after the other
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test flower bench clean
+.PHONY: run test flower bench faults clean
 
 run: $(READY)
 	$(BIN)/metaem run
@@ -22,6 +23,9 @@ test: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python -m benchmarks.data
+
+faults: $(READY)
+	$(BIN)/python -m tests.faults
 
 flower: .venv-flower/.ready
 

@@ -80,15 +80,18 @@ class Tracking:
 
 def track(
     store: Store, where: Tracking, evaluations: Sequence[ArtifactRef], report: ArtifactRef
-) -> None:
+) -> bool:
     """Log one run an experiment and one for the report; those already logged are left alone.
 
     A server that cannot be reached or takes longer than ``PATIENCE`` for a run costs a warning,
     never the results.
+
+    Returns:
+        Whether all of them are logged now.
     """
     missing = [ref for ref in (*evaluations, report) if not _is_logged(store, where, ref)]
     if not missing:
-        return  # without the seconds that importing mlflow takes
+        return True  # without the seconds that importing mlflow takes
     os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -108,6 +111,8 @@ def track(
             where,
             where.without_password(str(error).splitlines()[0])[:200],
         )
+        return False
+    return True
 
 
 def patiently(steps: Iterator[None], seconds: float) -> None:

@@ -24,8 +24,11 @@ class Unruly:
     over: threading.Event = field(default_factory=threading.Event)
 
     def be(self, manner: str, spare: int = 0) -> None:
+        """Answer so from now on; whoever still waits for an answer is hung up on."""
         self.manner, self.spare = manner, spare
         self.lost.clear()
+        self.over.set()
+        self.over = threading.Event()
 
 
 MANNERS = (
@@ -79,13 +82,14 @@ def _handler(state: Unruly) -> type[BaseHTTPRequestHandler]:
                     return self._send(status, content, kind)
                 state.lost.add(request)
                 return self._send(500, b"{}")
+            over = state.over
             if manner == "hang":
-                state.over.wait()
+                over.wait()
             elif manner == "trickle":
                 self.send_response(200)
                 self.send_header("Content-Length", "1000000")
                 self.end_headers()
-                while not state.over.wait(0.5):
+                while not over.wait(0.5):
                     self.wfile.write(b" ")
             elif manner == "later":
                 self._send(503, b"{}", later=True)
