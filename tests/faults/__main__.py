@@ -43,12 +43,12 @@ def main(words: list[str]) -> int:
     try:
         for each in _injections(folder, asked):
             found.append(each)
+            write(asked.out, found)  # each time: what was found is kept if this ends early
             verdict = "passed" if each.passed else f"FAILED {each}"
             sys.stdout.write(f"{each.row} {each.fault}: {verdict}\n")
             sys.stdout.flush()
     finally:
         shutil.rmtree(folder)
-    write(asked.out, found)
     sys.stdout.write("\n".join(table(found)) + "\n")
     return 0 if all(each.passed for each in found) else 1
 

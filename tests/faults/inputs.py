@@ -143,14 +143,12 @@ def finite(product: Product) -> str:
 
 
 def divergence(suite: Suite) -> Iterator[Injection]:
-    """F22: learning rates beyond reason."""
-    product = suite.product
-    for setting in ("mapping.learning_rates=1e30", "pretrain.learning_rate=1e30"):
-        store = product.empty()
-        first = product.run(store, "--set", setting)
-        wrong = refusal(first) or ("" if first.code else "it went through")
-        mended = product.mend("F22", setting, store, first, wrong, whole=True, other=True)
-        yield mended
+    """F22: a learning rate beyond reason."""
+    product, setting = suite.product, "mapping.learning_rates=1e30"
+    store = product.empty()
+    first = product.run(store, "--set", setting)
+    wrong = refusal(first) or ("" if first.code else "it went through")
+    yield product.mend("F22", setting, store, first, wrong, whole=True, other=True)
 
 
 class Mischief:
