@@ -3,12 +3,13 @@
 # make flower install Flower into .venv-flower, for training on devices of their own
 # make audit  compare what is installed with the advisories on PyPI (needs PyPI's own JSON service)
 # make bench  the committed benchmarks, one after the other
+# make faults the faults of docs/reliability.md in real runs, one after the other
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test flower audit bench clean
+.PHONY: run test flower audit bench faults clean
 
 run: $(READY)
 	$(BIN)/metaem run
@@ -30,6 +31,9 @@ audit: $(READY) .venv-audit/bin/pip-audit
 .venv-audit/bin/pip-audit:
 	$(PYTHON) -m venv .venv-audit
 	.venv-audit/bin/python -m pip install --quiet pip-audit==2.10.1
+
+faults: $(READY)
+	$(BIN)/python -m tests.faults
 
 flower: .venv-flower/.ready
 

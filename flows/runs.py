@@ -18,10 +18,10 @@ class Failure:
     error: Exception
 
     def __str__(self) -> str:
-        """One line, fit for a report: of errors that are not ours the kind alone."""
+        """One line, fit for a report: of errors that are not ours the kind, or what a disk said."""
         ours = isinstance(self.error, ValueError | RuntimeError)
         told = str(self.error).strip().partition("\n")[0] if ours else type(self.error).__name__
-        return f"{self.run}: {told}"
+        return f"{self.run}: {getattr(self.error, 'strerror', None) or told}"
 
 
 @dataclass(frozen=True, eq=False)

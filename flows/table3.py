@@ -67,8 +67,8 @@ def table3(settings: Settings, tasks: tuple[str, ...]) -> Reported:
         outcomes = {grid.settings.task: grid.finish() for grid in grids}
     where = Tracking.chosen(settings.tracking_uri, store)
     for outcome in outcomes.values():
-        if outcome.evaluations:
-            track(store, where, outcome.evaluations, together.result())
+        if outcome.evaluations and not track(store, where, outcome.evaluations, together.result()):
+            break  # it would be waited for once a task
     return Reported(together.result(), outcomes)
 
 

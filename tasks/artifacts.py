@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from tasks.files import replace_atomically, sha256_of, sync_file, sync_folder
+from tasks.files import (
+    plain_disk_errors,
+    replace_atomically,
+    sha256_of,
+    sync_file,
+    sync_folder,
+)
 from tasks.manifests import (
     MANIFEST,
     ArtifactRef,
@@ -133,13 +139,27 @@ class Store:
 
     def read_frame(self, ref: ArtifactRef, name: str) -> pl.DataFrame:
         """A Parquet file; it was validated when written and verified since."""
-        return pl.read_parquet(self.file(ref, name))
+        with self._readable(ref, name) as path:
+            return pl.read_parquet(path)
 
     def read_tensors(self, ref: ArtifactRef, name: str) -> "dict[str, Tensor]":
         """A safetensors file."""
         from safetensors.torch import load_file
 
-        return load_file(self.file(ref, name))
+        with self._readable(ref, name) as path:
+            return load_file(path)
+
+    @contextmanager
+    def _readable(self, ref: ArtifactRef, name: str) -> Iterator[Path]:
+        """The file's path; :class:`CorruptArtifact` if it is not of the kind that it should be."""
+        from safetensors import SafetensorError
+
+        path = self.file(ref, name)
+        try:
+            with plain_disk_errors(path):
+                yield path
+        except (pl.exceptions.PolarsError, SafetensorError) as error:
+            raise CorruptArtifact(f"{ref}: {name!r} cannot be read: {error}") from error
 
     def read_json(self, ref: ArtifactRef, name: str) -> object:
         """A JSON file."""
@@ -194,14 +214,16 @@ class Draft:
             where = f"{self.store.provenance.stage}/{name}"
             reason = str(error).split("\n\nResolved plan")[0]
             raise ContractBroken(f"{where} breaks {schema.__name__}: {reason}") from error
-        valid.write_parquet(self.path(name), compression="zstd")
+        with plain_disk_errors(self.path(name)):
+            valid.write_parquet(self.path(name), compression="zstd")
         self.rows[name] = valid.height
 
     def write_tensors(self, name: str, tensors: "Mapping[str, Tensor]") -> None:
         """Write tensors as safetensors."""
         from safetensors.torch import save_file
 
-        save_file({key: value.contiguous() for key, value in tensors.items()}, self.path(name))
+        with plain_disk_errors(self.path(name)):
+            save_file({key: value.contiguous() for key, value in tensors.items()}, self.path(name))
 
     def write_json(self, name: str, value: object) -> None:
         """Write plain data as JSON."""

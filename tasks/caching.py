@@ -20,6 +20,7 @@ from prefect.cache_policies import CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.serializers import Serializer
+from prefect.transactions import get_transaction
 from pydantic import Field
 
 from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
@@ -32,6 +33,7 @@ from tasks.manifests import (
     Provenance,
     calculating_versions,
     parse_ref,
+    read_lease,
     read_record,
 )
 from tasks.progress import finished, labelled
@@ -47,6 +49,10 @@ class Identified(Protocol):
     def identity(self) -> dict[str, object]:
         """Plain data that decides whether an earlier result counts."""
         ...
+
+
+class ChangedMeanwhile(RuntimeError):
+    """What a stage reads, such as your own file, is not what its key was computed from."""
 
 
 # runs that found their result behind the lease, until they are announced as reused
@@ -112,6 +118,7 @@ def stage(name: str, *libraries: str) -> Callable[[Callable[P, ArtifactRef]], St
             bound = signature.bind(*args, **kwargs)
             origin = policy.origin(bound.arguments)
             store: Store = bound.arguments["store"]
+            _require_unchanged(origin, _asked() or origin.key)
             load(function.__module__)
             for ref in origin.refs():
                 store.verify(ref)
@@ -126,6 +133,7 @@ def stage(name: str, *libraries: str) -> Callable[[Callable[P, ArtifactRef]], St
                     bound.arguments["store"] = replace(store, provenance=origin, started=now)
                     with labelled(_run_name() or name):
                         ref = function(*bound.args, **bound.kwargs)
+                    _require_unchanged(origin, policy.origin(bound.arguments).key)
                 _leave(lease, ref)
             store.share(origin.key, ref)
             return ref
@@ -200,7 +208,7 @@ def _made(store: Store, lease: Path) -> ArtifactRef | None:
     context = TaskRunContext.get()
     if context is not None and context.task.refresh_cache:
         return None
-    here = _whole(store, lease, lambda path: parse_ref(path.read_bytes()))
+    here = _whole(store, lease, read_lease)
     return here or _shared(store, lease.name)
 
 
@@ -216,7 +224,7 @@ def _shared(store: Store, key: str) -> ArtifactRef | None:
 
 
 def _leave(lease: Path, ref: ArtifactRef) -> None:
-    text = json.dumps(asdict(ref))
+    text = json.dumps({"key": lease.name, "made": asdict(ref)})
     replace_atomically(lease, lambda path: path.write_text(text))
 
 
@@ -238,6 +246,19 @@ def _plain(value: object) -> str:
 def _announce(task: Task[..., object], run: TaskRun, state: State[object]) -> None:
     finished(run.name, reused=state.name == "Cached" or run.name in _taken_over)
     _taken_over.discard(run.name)
+
+
+def _asked() -> str | None:
+    """The key that Prefect will record the running stage's result under, if Prefect runs it."""
+    active = get_transaction()
+    return active.key if active is not None else None
+
+
+def _require_unchanged(origin: Provenance, key: str) -> None:
+    if key != origin.key:
+        raise ChangedMeanwhile(
+            f"what the stage {origin.stage!r} reads was changed while it ran: repeat the command"
+        )
 
 
 def _run_name() -> str:

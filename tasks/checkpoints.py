@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, uint8
 
-from tasks.files import replace_atomically
+from tasks.files import plain_disk_errors, replace_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,8 @@ class Checkpoint:
         """Replace what was saved before, in one step."""
         tensors = {name: tensor.detach().contiguous() for name, tensor in state.items()}
         metadata = {"epoch": str(epoch), "sha256": _digest(tensors)}
-        replace_atomically(self.path, lambda path: save_file(tensors, path, metadata))
+        with plain_disk_errors(self.path):
+            replace_atomically(self.path, lambda path: save_file(tensors, path, metadata))
 
     def load(self) -> tuple[int, dict[str, Tensor]] | None:
         """The last saved epoch and state; None without one, or where the file is damaged."""

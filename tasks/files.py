@@ -4,10 +4,12 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+OS_ERROR = re.compile(r"\(os error (\d+)\)")  # as Rust's libraries end their messages
 Stamp = tuple[str, int, int, int, int]
 
 _hashes: dict[Stamp, str] = {}
@@ -21,6 +23,19 @@ def sha256_of(path: Path) -> str:
         with path.open("rb") as file:
             _hashes[stamp] = hashlib.file_digest(file, "sha256").hexdigest()
     return _hashes[stamp]
+
+
+@contextmanager
+def plain_disk_errors(path: Path) -> Iterator[None]:
+    """Raise OSError for what the system refused a library that tells it in an error of its own."""
+    try:
+        yield
+    except Exception as error:
+        told = OS_ERROR.search(str(error))
+        if told is None or getattr(error, "errno", None) is not None:
+            raise
+        number = int(told[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def sync_file(path: Path) -> None:

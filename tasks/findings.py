@@ -89,7 +89,10 @@ def _best(results: Results) -> Iterator[Finding]:
 
 
 def _gap(results: Results, second: Named, first: Named) -> str:
-    gap = results.mean(second.name) / results.mean(first.name) - 1
+    more, least = results.mean(second.name), results.mean(first.name)
+    if not least:  # where nothing is left to predict
+        return f"{more:.4f} behind" if more else "level with it"
+    gap = more / least - 1
     return f"{gap:.1%} behind" if gap >= LEVELLED else "level with it"
 
 
@@ -135,8 +138,9 @@ def _against_constant(results: Results, methods: Sequence[Named]) -> str:
     elif never == len(methods):
         said = f"of {never}, not one has {constant} in any cell."
     best = min(methods, key=lambda each: results.mean(each.name))
-    ratio = results.mean(best.name) / results.mean("global_mean")
-    return f"{said} The best of them, {best.label}, has {ratio:.2f} times the constant's."
+    mine, constants = results.mean(best.name), results.mean("global_mean")
+    share = f"{mine / constants:.2f} times the constant's" if constants else f"{mine:.4f}"
+    return f"{said} The best of them, {best.label}, has {share}."
 
 
 def _printed(results: Results) -> Iterator[Finding]:
@@ -173,7 +177,9 @@ def _ranking(results: Results) -> Iterator[Finding]:
 
 def _people(results: Results) -> Iterator[Finding]:
     served = results.fairness.filter(
-        (pl.col("method") == "metaem") & pl.col("worst_group").is_not_null()
+        (pl.col("method") == "metaem")
+        & pl.col("worst_group").is_not_null()
+        & (pl.col("user_mae") > 0)
     )
     if served.height:
         gap, tenth = served.select(
@@ -189,7 +195,7 @@ def _people(results: Results) -> Iterator[Finding]:
 
 
 def _vectors(results: Results) -> Iterator[Finding]:
-    cold = results.closeness.filter(pl.col("users") == "cold")
+    cold = results.closeness.filter((pl.col("users") == "cold") & (pl.col("others") > 0))
     if cold.height:
         ratios = cold.group_by("method", maintain_order=True).agg(
             (pl.col("own") / pl.col("others")).mean()

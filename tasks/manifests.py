@@ -146,9 +146,19 @@ def parse_ref(text: str | bytes) -> ArtifactRef:
 def read_record(path: Path) -> ArtifactRef:
     """The address in a result record; ValueError, KeyError or TypeError if it is not one of ours.
 
-    A record names its own serializer, and Prefect would let it name code to run.
+    A record names its own serializer, and Prefect would let it name code to run. It names its key
+    too, so that one that took another's place is not believed.
     """
     record = json.loads(path.read_bytes())
-    if record["metadata"]["serializer"] != {"type": SERIALIZER}:
-        raise ValueError(f"{path.name} was not written by a stage")
+    about = record["metadata"]
+    if about["serializer"] != {"type": SERIALIZER} or Path(about["storage_key"]).name != path.name:
+        raise ValueError(f"{path.name} was not written by this stage")
     return parse_ref(record["result"])
+
+
+def read_lease(path: Path) -> ArtifactRef:
+    """What was made under the lease's key; ValueError, KeyError or TypeError if none is told."""
+    told = json.loads(path.read_bytes())
+    if told["key"] != path.name:
+        raise ValueError(f"{path.name} is the lease of other work")
+    return ArtifactRef(**told["made"])

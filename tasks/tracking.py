@@ -9,7 +9,8 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,8 @@ from tasks.experiment import (
     described_report,
     experiment_of,
 )
-from tasks.files import replace_atomically
+from tasks.files import exclusive, replace_atomically
+from tasks.patience import patiently
 
 if TYPE_CHECKING:  # mlflow costs seconds
     from mlflow import MlflowClient
@@ -39,7 +41,11 @@ QUIET = {
     # a server that is down must not hold up the results
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
 }
+PATIENCE = 30.0  # seconds for a server to take one run
+SQLITE = "sqlite:///"
+SQLITE_MAGIC = b"SQLite format 3\0"
 TAG = "artifact"  # the address of what a run shows
 PARENT = "mlflow.parentRunId"
 ABOUT = {  # tags of an experiment
@@ -60,11 +66,16 @@ class Tracking:
     uri: str
     artifacts: str | None = None  # None: the server decides
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the database is the store's own."""
+        return self.artifacts is not None
+
     @classmethod
     def inside(cls, store: Store) -> "Tracking":
         """SQLite and a folder, both in the store."""
         root = store.root.resolve()
-        return cls(f"sqlite:///{root / 'mlflow.db'}", (root / "mlflow").as_uri())
+        return cls(f"{SQLITE}{root / 'mlflow.db'}", (root / "mlflow").as_uri())
 
     @classmethod
     def chosen(cls, uri: str | None, store: Store) -> "Tracking":
@@ -82,29 +93,28 @@ class Tracking:
 
 def track(
     store: Store, where: Tracking, evaluations: Sequence[ArtifactRef], report: ArtifactRef
-) -> None:
+) -> bool:
     """Log a run for the report, below it one for each cell, beside it one for each method; once.
 
-    An unreachable server costs a warning, never the results.
+    A server that cannot be reached or takes longer than ``PATIENCE`` for a run costs a warning,
+    never the results.
+
+    Returns:
+        Whether all of them are logged now.
     """
-    missing = [ref for ref in (*evaluations, report) if not _is_logged(store, where, ref)]
-    if not missing:
-        return  # without the seconds that importing mlflow takes
+    if all(_is_logged(store, where, ref) for ref in (*evaluations, report)):
+        return True  # without the seconds that importing mlflow takes
     quieten()
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     task = experiment_of(store, evaluations[0])["task"]
+    steps = _logged(store, where, task, evaluations, report)
     try:
-        client, experiment = open_experiment(where, task)
-        parent = _log(client, experiment, store, str(report), described_report(store, report))
-        for ref in evaluations:
-            child = _log(client, experiment, store, str(ref), described(store, ref))
-            client.set_tag(child, PARENT, parent)  # the newest report that it is part of
-            replace_atomically(_mark(store, where, ref), Path.touch)
-        for run in described_methods(store, report):
-            _log(client, experiment, store, f"{report} {run.name}", run)
-        replace_atomically(_mark(store, where, report), Path.touch)
+        if where.is_own:
+            deque(steps, maxlen=0)
+        else:
+            patiently(steps, PATIENCE)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         logger.warning(
             "the results are complete in %s, but not logged to MLflow at %s (%s); repeat the "
@@ -113,6 +123,8 @@ def track(
             where,
             where.without_password(str(error).splitlines()[0])[:200],
         )
+        return False
+    return True
 
 
 def quieten() -> None:
@@ -135,6 +147,31 @@ def serve(where: Tracking, port: int) -> None:
     os.execve(sys.executable, [*command, *place], {**QUIET, **os.environ})
 
 
+def _logged(
+    store: Store,
+    where: Tracking,
+    task: str,
+    evaluations: Sequence[ArtifactRef],
+    report: ArtifactRef,
+) -> Iterator[None]:
+    """Log one run after the other."""
+    client, experiment = open_experiment(where, task)
+    marks = {ref: _mark(store, where, ref) for ref in (*evaluations, report)}
+    with exclusive(marks[report]):  # another process may be at it
+        parent = _log(client, experiment, store, str(report), described_report(store, report))
+        yield
+        for ref in evaluations:
+            with exclusive(marks[ref]):
+                child = _log(client, experiment, store, str(ref), described(store, ref))
+                client.set_tag(child, PARENT, parent)  # the newest report that it is part of
+                replace_atomically(marks[ref], Path.touch)
+            yield
+        for run in described_methods(store, report):
+            _log(client, experiment, store, f"{report} {run.name}", run)
+            yield
+        replace_atomically(marks[report], Path.touch)
+
+
 def open_experiment(where: Tracking, task: str) -> "tuple[MlflowClient, str]":
     """A client, and the id of the task's experiment, made if it is not there."""
     for name in ("mlflow", "alembic"):
@@ -142,13 +179,42 @@ def open_experiment(where: Tracking, task: str) -> "tuple[MlflowClient, str]":
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # its retries end in one warning of ours
     from mlflow import MlflowClient
 
+    if where.is_own:
+        _prepare(Path(where.uri.removeprefix(SQLITE)))
     client = MlflowClient(where.uri)
-    if where.artifacts is not None:  # the database is the store's own
+    if where.is_own:
         _hide_default(client)
+    return client, _experiment(client, task, where.artifacts)
+
+
+def _experiment(client: "MlflowClient", task: str, artifacts: str | None) -> str:
+    from mlflow.exceptions import MlflowException
+
     known = client.get_experiment_by_name(task)
-    if known is not None:
-        return client, known.experiment_id
-    return client, client.create_experiment(task, where.artifacts, tags=ABOUT)
+    if known is None:
+        try:
+            return client.create_experiment(task, artifacts, tags=ABOUT)
+        except MlflowException:
+            known = client.get_experiment_by_name(task)
+            if known is None:  # else another process made it, or the answer was lost
+                raise
+    return known.experiment_id
+
+
+def _prepare(database: Path) -> None:
+    """Make the database unless it is there: MLflow goes on with none that it half made.
+
+    Raises:
+        OSError: there is another file in its place.
+    """
+    from mlflow import MlflowClient
+
+    with exclusive(database):
+        if not database.exists():
+            replace_atomically(database, lambda new: MlflowClient(f"{SQLITE}{new}"))
+    with database.open("rb") as file:
+        if file.read(len(SQLITE_MAGIC)) != SQLITE_MAGIC:  # MLflow would try again for minutes
+            raise OSError(f"{database} is no SQLite database: delete it, and all is logged again")
 
 
 def _hide_default(client: "MlflowClient") -> None:
@@ -173,12 +239,10 @@ def _log(
     """The id of the run that shows ``what``, made unless a complete one is there already."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
-    for found in client.search_runs([experiment], f"tags.{TAG} = '{what}'"):
-        if found.info.status == "FINISHED":
-            return str(found.info.run_id)
-        client.delete_run(found.info.run_id)  # left by a process that was killed
+    if (complete := _keep_one(client, experiment, what)) is not None:
+        return complete
     tags = {**run.tags, TAG: what, "mlflow.note.content": run.note}
-    new = str(client.create_run(experiment, tags=tags, run_name=run.name).info.run_id)
+    new = client.create_run(experiment, tags=tags, run_name=run.name).info.run_id
     now = int(time.time() * 1000)
     metrics = [Metric(p.metric, p.value, now, p.step) for p in run.points]
     params = [Param(*param) for param in run.params.items()]
@@ -196,12 +260,25 @@ def _log(
     for file in run.files:
         client.log_artifact(new, str(file))
     client.set_terminated(new)
-    return new
+    return _keep_one(client, experiment, what) or str(new)
+
+
+def _keep_one(client: "MlflowClient", experiment: str, what: str) -> str | None:
+    """The id of a complete run that shows ``what``; all others that should are deleted.
+
+    A process that was killed leaves one, and a server whose answer was lost made one twice.
+    """
+    found = [run.info for run in client.search_runs([experiment], f"tags.{TAG} = '{what}'")]
+    complete = sorted(str(run.run_id) for run in found if run.status == "FINISHED")
+    for run in found:
+        if run.run_id not in complete[:1]:
+            client.delete_run(run.run_id)
+    return complete[0] if complete else None
 
 
 def _is_logged(store: Store, where: Tracking, ref: ArtifactRef) -> bool:
-    database = Path(where.uri.removeprefix("sqlite:///"))
-    lost = where.uri.startswith("sqlite:///") and not database.is_file()
+    database = Path(where.uri.removeprefix(SQLITE))
+    lost = where.uri.startswith(SQLITE) and not database.is_file()
     return _mark(store, where, ref).is_file() and not lost
 
 

@@ -32,6 +32,7 @@ LEAK = "tests/test_leak.py"
 PRIVATE = "tests/test_private.py"
 RESUME = "tests/test_training.py tests/test_kill.py"
 OPTIONS = "tests/test_federated_options.py"
+FAULTS = "tests/test_faults.py"
 HIT = "tests/test_caching.py tests/test_artifacts.py"
 BREAKAGES = (
     Breakage(
@@ -293,6 +294,58 @@ BREAKAGES = (
         "if len(vectors) < least:",
         "if len(vectors) < 0:",
         PRIVATE,
+    ),
+    Breakage(
+        "faults: an artifact is at its address before its manifest is",
+        "tasks/artifacts.py",
+        "        replace_atomically(self.folder / MANIFEST, lambda path: manifest.write(path))\n"
+        "        self.move(ref)\n",
+        "        self.move(ref)\n"
+        "        folder = self.store.folder(ref)\n"
+        "        replace_atomically(folder / MANIFEST, lambda path: manifest.write(path))\n",
+        FAULTS,
+    ),
+    Breakage(
+        "faults: a half written checkpoint counts",
+        "tasks/checkpoints.py",
+        "replace_atomically(self.path, lambda path: save_file(tensors, path, metadata))",
+        "(self.folder.mkdir(parents=True, exist_ok=True), save_file(tensors, self.path, metadata))",
+        FAULTS,
+    ),
+    Breakage(
+        "faults: finished work is not noted",
+        "tasks/caching.py",
+        "                _leave(lease, ref)\n",
+        "",
+        "tests/test_caching.py",
+    ),
+    Breakage(
+        "records: one of other work counts",
+        "tasks/manifests.py",
+        """ or Path(about["storage_key"]).name != path.name""",
+        "",
+        HIT,
+    ),
+    Breakage(
+        "leases: one of other work counts",
+        "tasks/manifests.py",
+        """if told["key"] != path.name:""",
+        """if told["key"] == "":""",
+        HIT,
+    ),
+    Breakage(
+        "records: what a file was before it was edited counts",
+        "tasks/caching.py",
+        "_require_unchanged(origin, policy.origin(bound.arguments).key)",
+        "pass",
+        HIT,
+    ),
+    Breakage(
+        "tracking: a run that was made twice stays",
+        "tasks/tracking.py",
+        "    client.set_terminated(new)\n    _keep_one(client, experiment, ref)\n",
+        "    client.set_terminated(new)\n",
+        "tests/test_tracking.py",
     ),
     Breakage(
         "verify on hit: records are trusted",

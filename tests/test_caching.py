@@ -19,11 +19,14 @@ from prefect import flow
 
 from tasks import manifests
 from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
-from tasks.caching import Stage, StagePolicy, bind, provenance
+from tasks.caching import ChangedMeanwhile, Stage, StagePolicy, bind, provenance
 from tasks.code_digest import EditedMeanwhile, code_digest, forget
-from tasks.manifests import MANIFEST, RECORDS
+from tasks.download import DownloadRequest, download
+from tasks.fetching import CHUNK
+from tasks.manifests import LEASES, MANIFEST, RECORDS
 from tasks.progress import Finished, Step, listening
 from tasks.report import report
+from tasks.sources.files import Files
 from tasks.statistics import statistics
 from tasks.visualise import visualise
 
@@ -238,6 +241,41 @@ def test_a_record_that_names_code_to_read_it_with_is_not_obeyed(
         path.write_text(json.dumps(record))
     assert run() == Outcome("ooo", first.refs)
     assert not (planted.folder / "mischief.py.ran").exists()
+
+
+@pytest.mark.parametrize("folders", [(RECORDS,), (LEASES,), (RECORDS, LEASES)])
+def test_a_record_or_lease_in_the_place_of_another_is_not_believed(
+    run: Run, store: Store, folders: tuple[str, ...]
+) -> None:
+    first, second = run(value=1), run(value=2)
+    assert first.refs[1] != second.refs[1]
+    for folder in folders:
+        one, other = (store.root / folder).glob("plus-*")
+        content = one.read_bytes()
+        one.write_bytes(other.read_bytes())
+        other.write_bytes(content)
+    if RECORDS not in folders:
+        for path in (store.root / RECORDS).glob("plus-*"):
+            path.unlink()
+    assert run(value=1).refs == first.refs
+    assert run(value=2).refs == second.refs
+
+
+def test_a_file_edited_while_it_is_read_is_not_taken_for_what_it_was(
+    store: Store, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.csv"
+    before, after = ("\n".join([f"u{n},i{n},{star}" for n in range(200_000)]) for star in (1, 5))
+    assert len(before) > 2 * CHUNK
+    mine.write_text(before)
+    request = DownloadRequest("movie", Files({"movie": str(mine)}))
+    with (
+        listening(lambda news: mine.write_text(after)),
+        pytest.raises(ChangedMeanwhile, match="'download' reads was changed while it ran"),
+    ):
+        download.fn(store, request)
+    mine.write_text(before)
+    assert store.file(download.fn(store, request), "mine.csv").read_text() == before
 
 
 def test_listeners_hear_of_steps_and_ends(run: Run) -> None:

@@ -120,6 +120,15 @@ def test_who_is_best_is_told_with_the_distance() -> None:
     assert equal.endswith("the next is EMCDR (DNN), level with it.")
 
 
+def test_where_nothing_is_left_to_predict_a_distance_is_told_in_stars() -> None:
+    exact = dict.fromkeys(RMSE, (0.0, 0.0))
+    first = said(results(exact))
+    assert first["The lowest mean RMSE"].endswith("level with it.")
+    assert "has 0.0000" in first["Methods as published"]
+    worse = said(results({**exact, "metaem": (0.25, 0.25)}))["The lowest mean RMSE"]
+    assert worse.endswith("MetaEM is 6th of 6, 0.2500 behind.")
+
+
 def test_published_methods_are_set_against_a_constant() -> None:
     told = said(results())["Methods as published"]
     assert "of 2, 0 with a lower RMSE" in told

@@ -44,13 +44,26 @@ def shared_world() -> tuple[DomainPair, Queries]:
 
 def mapping(config: MappingConfig) -> tuple[Mapping, DomainPair, Queries]:
     pair, cold = shared_world()
+    return mapped(config, pair, cold), pair, cold
+
+
+def mapped(config: MappingConfig, pair: DomainPair, cold: Queries) -> Mapping:
     source, target = Pretraining(CONFIG, pair.source).model(), Pretraining(CONFIG, pair.target)
     vectors = source.profiles(torch.arange(pair.source.n_users))
-    return Mapping(config, 1e-2, vectors, target.model(), pair, cold), pair, cold
+    return Mapping(config, 1e-2, vectors, target.model(), pair, cold)
 
 
 def predicted(work: Mapping, cold: Queries) -> np.ndarray:
     return cold_predictor(work.map_users, work.target)(cold.users, cold.items)
+
+
+def test_where_everybody_gives_the_same_that_is_predicted() -> None:
+    pair, cold = shared_world()
+    source, target = (
+        replace(each, values=np.full_like(each.values, 4)) for each in (pair.source, pair.target)
+    )
+    work = mapped(MappingConfig(), replace(pair, source=source, target=target), cold)
+    np.testing.assert_allclose(predicted(work, cold), 4, atol=1e-3)
 
 
 def test_before_training_the_mapping_is_a_line_in_the_source_bias() -> None:

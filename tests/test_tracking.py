@@ -13,6 +13,8 @@ from mlflow.entities import Run
 from tasks.artifacts import Store
 from tasks.experiment import ancestors
 from tasks.tracking import MAX_DIGEST, Tracking, serve, track
+from tests.mlflow_server import mlflow_server
+from tests.unruly import MANNERS, unruly
 
 
 @pytest.fixture(scope="session")
@@ -145,3 +147,58 @@ def test_a_port_in_use_is_refused(tmp_path: Path, busy_port: int) -> None:
 def test_a_server_of_its_own_is_not_served_again() -> None:
     with pytest.raises(ValueError, match=r"open http://:\*\*\*@mlflow"):
         serve(Tracking("http://:secret@mlflow:5000"), 5000)
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with mlflow_server(tmp_path_factory.mktemp("mlflow")) as url:
+        yield url
+
+
+@pytest.mark.parametrize("manner", sorted({*MANNERS} - {"fail", "hang up"}))
+def test_what_a_bad_server_did_not_take_is_there_once_when_it_is_good_again(
+    finished_run: FinishedRun,
+    real: str,
+    manner: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store, outcome = finished_run.store, finished_run.outcome
+    assert outcome.report is not None
+    server_side = MlflowClient(real)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
+    with unruly(real) as server:
+        where = Tracking(server.url)
+        server.be(manner, spare=12)  # in the middle of the first run
+        with monkeypatch.context() as hurry, caplog.at_level(logging.WARNING):
+            if manner == "trickle":
+                hurry.setattr("tasks.tracking.PATIENCE", 3.0)
+            track(store, where, outcome.evaluations, outcome.report)
+        assert ("results are complete" in caplog.text) == (manner != "forget")
+        assert server.requests > 12
+        server.be("behave")
+        track(store, where, outcome.evaluations, outcome.report)
+    found = runs(server_side)
+    for each in found:  # the next server begins with none
+        server_side.delete_run(each.info.run_id)
+    assert {each.info.status for each in found} == {"FINISHED"}
+    expected = sorted(map(str, (*outcome.evaluations, outcome.report)))
+    assert sorted(each.data.tags["artifact"] for each in found) == expected
+    for each in found:
+        for metric in each.data.metrics:
+            points = server_side.get_metric_history(each.info.run_id, metric)
+            assert len({point.step for point in points}) == len(points)
+
+
+def test_a_database_that_is_none_is_told_at_once(
+    finished_run: FinishedRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outcome, where = finished_run.outcome, Tracking.inside(Store(tmp_path))
+    assert outcome.report is not None
+    (tmp_path / "mlflow.db").write_bytes(b"no database")
+    with caplog.at_level(logging.WARNING):
+        track(finished_run.store, where, outcome.evaluations, outcome.report)
+    assert "mlflow.db is no SQLite database: delete it" in caplog.text
+    (tmp_path / "mlflow.db").unlink()
+    track(finished_run.store, where, outcome.evaluations, outcome.report)
+    assert len(runs(MlflowClient(where.uri))) == 3

@@ -177,10 +177,14 @@ def transfer_lines(
 
 
 def _habit_line(sums: Products, width: int, damping: float) -> Doubles:
-    """How a constant and the habits weigh each item trait: a ridge (p,)."""
+    """How a constant and the habits weigh each item trait: a ridge (p,); 0 where nobody differs."""
     damped = np.full((len(sums.cross) // width, width), damping * INTERACTION)
     damped[0, 2:], damped[0, :2] = damping, 0.0  # the constant and the bias are carried in full
-    return np.asarray(np.linalg.solve(sums.square + np.diag(damped.ravel()), sums.cross))
+    square = sums.square + np.diag(damped.ravel())
+    try:
+        return np.asarray(np.linalg.solve(square, sums.cross))
+    except np.linalg.LinAlgError:
+        return np.asarray(np.linalg.lstsq(square, sums.cross, rcond=None)[0])
 
 
 def _main_directions(vectors: Tensor, size: int) -> Tensor:

@@ -1,0 +1,159 @@
+"""The real command, ``metaem run`` on a small world, disturbed and undisturbed.
+
+A process is forked from one that has imported everything, and runs the command from its beginning.
+"""
+
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.conftest import SMALL
+from tests.faults.processes import Child, Ended, run
+from tests.faults.stores import broken, contents, held
+from tests.faults.tally import Injection
+
+STAGES = ("download", "filter", "statistics", "split", "pretrain", "mapping", "evaluate")
+STAGES += ("visualise", "report")
+ROOT = Path(__file__).parent.parent.parent
+FINISHED = re.compile(r"^(computed|reused) +(\S.*)$", re.MULTILINE)
+
+
+def arguments(store: Path, *more: str) -> list[str]:
+    """``metaem run`` of one cell, one stage after the other."""
+    given = ["--store", str(store), "--betas", "0.5", "--set", "workers=1"]
+    return ["run", *given, *(part for each in SMALL for part in ("--set", each)), *more]
+
+
+def metaem(words: Sequence[str]) -> None:
+    """The command, as if it had been typed."""
+    from flows.cli import main
+
+    sys.argv = ["metaem", *words]
+    main()
+
+
+def computed(told: str) -> list[str]:
+    """The stage runs that a command says it computed."""
+    return [label for how, label in FINISHED.findall(told) if how == "computed"]
+
+
+@dataclass
+class Product:
+    """An undisturbed run of the command to hold disturbed ones against."""
+
+    folder: Path
+    seconds: float = 0.0  # of a run that computes everything
+    reused: float = 0.0  # of a run that finds everything
+    expected: frozenset[str] = frozenset()
+
+    @property
+    def base(self) -> Path:
+        return self.folder / "base"
+
+    def run(self, store: Path, *more: str, before: Callable[[], object] = lambda: None) -> Ended:
+        """The command to its end; ``before`` is done in its process first."""
+        return run(self._work(store, more, before), self.folder / "log")
+
+    def start(
+        self, store: Path, *more: str, before: Callable[[], object] = lambda: None, name: str = "a"
+    ) -> Child:
+        """The command, not waited for."""
+        return Child.start(self._work(store, more, before), self.folder / f"log-{name}")
+
+    def _work(
+        self, store: Path, more: Sequence[str], before: Callable[[], object]
+    ) -> Callable[[], None]:
+        def work() -> None:
+            before()
+            metaem(arguments(store, *more))
+
+        return work
+
+    def prepare(self) -> None:
+        """The undisturbed run, and one after it."""
+        store = self.empty()
+        first, second = (self.run(store) for _ in range(2))
+        for each in (first, second):
+            assert each.code == 0, each.told
+        assert computed(second.told) == [], second.told
+        store.rename(self.base)
+        self.seconds, self.reused = first.seconds, second.seconds
+        self.expected = frozenset(contents(self.base))
+
+    def copy(self) -> Path:
+        """The finished store, at the place where it was filled."""
+        store = self.empty()
+        shutil.copytree(self.base, store)
+        return store
+
+    def without(self, stage: str) -> Path:
+        """A copy of the finished store that has yet to compute ``stage``."""
+        store = self.copy()
+        shutil.rmtree(store / stage)
+        for folder in ("results", "leases"):
+            for path in (store / folder).glob(f"{stage}-*"):
+                path.unlink()
+        return store
+
+    def empty(self) -> Path:
+        """No store yet."""
+        store = self.folder / "disturbed"
+        shutil.rmtree(store, ignore_errors=True)
+        return store
+
+    def empty_folder(self) -> Path:
+        """A new place to work in."""
+        folder = self.folder / "elsewhere"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
+    def mend(
+        self,
+        row: str,
+        fault: str,
+        store: Path,
+        first: Ended,
+        wrong: str = "",
+        *,
+        whole: bool = False,
+        other: bool = False,
+    ) -> Injection:
+        """What was found in the store after ``first``, and after the command once more.
+
+        Args:
+            whole: whether ``first`` had everything to compute.
+            other: whether it made artifacts of other settings.
+        """
+        told = [wrong] if wrong else []
+        told += [f"leases held: {names}" for names in [held(store)] if names]
+        partial, done = broken(store), computed(first.told)
+        again = self.run(store)
+        if again.code != 0:
+            told.append(f"the next run ended with {again.code}: {again.told[-500:]}")
+        made = contents(store) & self.expected if other else contents(store)
+        if made != self.expected or broken(store):
+            told.append("other artifacts than undisturbed")
+        twice = [label for label in computed(again.told) if label in done]
+        usual = (self.seconds if whole else self.reused) + self.reused
+        return Injection(
+            row,
+            fault,
+            "; ".join(told),
+            recovery=again.seconds,
+            lost=max(first.seconds + again.seconds - usual, 0.0),
+            duplicates=len(twice),
+            partial=len(partial),
+        )
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Look again and again."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.02)

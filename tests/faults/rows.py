@@ -1,0 +1,54 @@
+"""What is done for each row of the fault matrix."""
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mlflow  # imported here once, not by every child
+import sklearn.manifold
+import torch
+
+import flows.cold_start
+import flows.display
+import tasks.tracking
+from tests.faults import covered, damaging, inputs, killing, servers, sharing
+from tests.faults.command import Product
+from tests.faults.suite import Suite
+from tests.faults.tally import Injection
+
+PRELOADED = (mlflow, sklearn.manifold, torch, flows.cold_start, flows.display, tasks.tracking)
+
+ROWS: dict[str, tuple[Callable[[Suite], Iterator[Injection]], ...]] = {
+    "layer": (killing.layers,),
+    "F01": (killing.killed_stages, killing.killed_runs),
+    "F03": (servers.killed_servers,),
+    "F04": (servers.bad_tracking,),
+    "F05": (killing.full_disk,),
+    "F06": (killing.refusing_disk,),
+    "F09": (inputs.bombs,),
+    "F11": (damaging.damaged_files,),
+    "F12": (damaging.gone_and_swapped,),
+    "F13": (damaging.edited_inputs,),
+    "F14": (servers.taken_ports,),
+    "F15": (sharing.together,),
+    "F16": (damaging.forged_leases,),
+    "F19": (inputs.odd_ids,),
+    "F20": (inputs.odd_worlds,),
+    "F21": (inputs.constant,),
+    "F22": (inputs.divergence,),
+    "F27": (inputs.malice,),
+    "F28": (inputs.hostile_names,),
+    "F29": (inputs.little_memory,),
+    "F30": (inputs.other_circumstances,),
+    "tests": (covered.tested,),
+}
+
+
+def injections(folder: Path, rows: list[str], times: float, seed: int) -> Iterator[Injection]:
+    """All of them, as they are done."""
+    suite = Suite(Product(folder / "product"), times, random.Random(seed))
+    (folder / "product" / "layer").mkdir(parents=True)
+    suite.product.prepare()
+    for row in rows or ROWS:
+        for inject in ROWS[row]:
+            yield from inject(suite)

@@ -1,0 +1,64 @@
+"""F15: several commands at once on one store, and an owner of work that is killed."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from tasks.artifacts import Store
+from tests.faults.command import Product, computed, wait_until
+from tests.faults.processes import Ended, run
+from tests.faults.stores import broken, contents, held
+from tests.faults.suite import Suite
+from tests.faults.tally import Injection
+
+
+def together(suite: Suite) -> Iterator[Injection]:
+    """F15: two and eight commands that want the same, and one whose owner is killed."""
+    product = suite.product
+    for count in (2, 8):
+        store = product.empty()
+        children = [product.start(store, name=str(number)) for number in range(count)]
+        yield agreed(product, store, f"{count} at once", [child.wait(600) for child in children])
+    store = product.empty()
+    one = product.start(store, name="one")
+    wait_until(lambda: bool(list(store.glob("checkpoints/**/*.safetensors"))))
+    other = product.start(store, name="other")
+    one.kill()
+    yield agreed(product, store, "the owner killed in a training", [one.wait(), other.wait(600)])
+
+
+def agreed(product: Product, store: Path, fault: str, ends: list[Ended]) -> Injection:
+    wrong = [f"one ended with {end.code}: {end.told[-500:]}" for end in ends if end.code > 0]
+    times = Counter(label for end in ends for label in computed(end.told))
+    wrong += [f"leases held: {names}" for names in [held(store)] if names]
+    if contents(store) != product.expected or broken(store):
+        wrong.append("other artifacts than undisturbed")
+    if told := logged_once(product, store):
+        wrong.append(told)
+    twice = sum(times.values()) - len(times)
+    slowest = max(end.seconds for end in ends)
+    return Injection("F15", fault, "; ".join(wrong), slowest, duplicates=twice)
+
+
+def logged_once(product: Product, store: Path, uri: str = "") -> str:
+    """What is wrong with the runs in MLflow: each result has one, complete, its points once."""
+
+    def work() -> None:
+        from mlflow import MlflowClient
+
+        client = MlflowClient(uri or f"sqlite:///{store / 'mlflow.db'}")
+        experiment = client.get_experiment_by_name("movie-music")
+        assert experiment is not None
+        runs = client.search_runs([experiment.experiment_id])
+        shown = Counter((each.data.tags["artifact"], each.info.status) for each in runs)
+        wanted = [str(ref) for ref in Store(store).refs() if ref.stage in ("evaluate", "report")]
+        assert shown == Counter((ref, "FINISHED") for ref in wanted), shown
+        for each in runs:
+            for metric in each.data.metrics:
+                steps = [
+                    point.step for point in client.get_metric_history(each.info.run_id, metric)
+                ]
+                assert len({*steps}) == len(steps), f"{metric} is there twice"
+
+    ended = run(work, product.folder / "log-mlflow")
+    return "" if ended.code == 0 else f"in MLflow: {ended.told[-300:]}"

@@ -1,0 +1,30 @@
+"""How much is done, where, and what all rows share."""
+
+import random
+from dataclasses import dataclass
+
+from tests.faults.command import Product
+from tests.faults.processes import Ended
+
+
+@dataclass
+class Suite:
+    """Where faults are put, and how many."""
+
+    product: Product
+    times: float
+    draw: random.Random
+
+    def some(self, usual: int) -> range:
+        """So many injections."""
+        return range(max(1, round(usual * self.times)))
+
+
+def refusal(ended: Ended) -> str:
+    """What is wrong with how a command told that it failed; one that succeeded told nothing."""
+    if ended.code == 0:
+        return ""
+    lines = [line for line in ended.told.splitlines() if line.startswith(("metaem: ", "missing: "))]
+    if ended.code not in (1, 2) or "Traceback" in ended.told or not lines:
+        return f"it ended with {ended.code} and told: {ended.told[-1500:]}"
+    return ""
