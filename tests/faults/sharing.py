@@ -51,8 +51,13 @@ def logged_once(product: Product, store: Path, uri: str = "") -> str:
         assert experiment is not None
         runs = client.search_runs([experiment.experiment_id])
         shown = Counter((each.data.tags["artifact"], each.info.status) for each in runs)
-        wanted = [str(ref) for ref in Store(store).refs() if ref.stage in ("evaluate", "report")]
-        assert shown == Counter((ref, "FINISHED") for ref in wanted), shown
+        wanted = []
+        for ref in Store(store).refs():
+            if ref.stage == "report":
+                methods = Store(store).read_frame(ref, "summary.parquet")["method"].unique()
+                wanted += [f"{ref} {method}" for method in methods]
+            wanted += [str(ref)] if ref.stage in ("evaluate", "report") else []
+        assert shown == Counter((what, "FINISHED") for what in wanted), shown
         for each in runs:
             for metric in each.data.metrics:
                 steps = [
