@@ -32,6 +32,7 @@ from flows.options import (
 )
 from flows.privacy_command import privacy_audit
 from flows.report_command import report
+from flows.serve_command import serve
 
 if TYPE_CHECKING:
     from flows.grid import Outcome
@@ -55,6 +56,7 @@ app.add_typer(federation, name="federation")
 app.command("bytes")(bytes_)
 app.command()(privacy_audit)
 app.command()(report)
+app.command()(serve)
 
 
 @app.callback()
