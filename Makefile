@@ -1,13 +1,14 @@
 # make run    install into .venv, then the whole experiment on the embedded ratings
 # make test   install into .venv, then lint, format, types, import rules and tests
 # make flower install Flower into .venv-flower, for training on devices of their own
+# make stack  a night on docker/compose.yaml's services without containers; needs PostgreSQL
 # make bench  the committed benchmarks, one after the other
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test flower bench clean
+.PHONY: run test flower stack bench clean
 
 run: $(READY)
 	$(BIN)/metaem run
@@ -22,6 +23,10 @@ test: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python -m benchmarks.data
+
+stack: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[servers]'
+	$(BIN)/python tests/stack.py
 
 flower: .venv-flower/.ready
 
