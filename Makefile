@@ -2,6 +2,7 @@
 # make test   install into .venv, then lint, format, types, import rules and tests
 # make flower install Flower into .venv-flower, for training on devices of their own
 # make audit  compare what is installed with the advisories on PyPI (needs PyPI's own JSON service)
+# make stack  a night on docker/compose.yaml's services without containers; needs PostgreSQL
 # make bench  the committed benchmarks, one after the other
 # make faults the faults of docs/reliability.md in real runs, one after the other
 
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test flower audit bench faults clean
+.PHONY: run test flower audit stack bench faults clean
 
 run: $(READY)
 	$(BIN)/metaem run
@@ -34,6 +35,10 @@ audit: $(READY) .venv-audit/bin/pip-audit
 
 faults: $(READY)
 	$(BIN)/python -m tests.faults
+
+stack: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[servers]'
+	$(BIN)/python tests/stack.py
 
 flower: .venv-flower/.ready
 

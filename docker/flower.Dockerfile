@@ -14,6 +14,6 @@ COPY tasks /opt/metaem/tasks
 COPY flows /opt/metaem/flows
 RUN pip install setuptools==84.2.1 && pip install --no-deps --no-build-isolation /opt/metaem \
     && useradd --system --uid 10001 --home-dir /var/lib/metaem --create-home metaem
-USER metaem
+USER 10001
 WORKDIR /var/lib/metaem
 CMD ["flower-superlink", "--help"]

@@ -33,6 +33,7 @@ from flows.options import (
 from flows.privacy_command import privacy_audit
 from flows.recommend_command import recommend, register
 from flows.report_command import report
+from flows.serve_command import serve
 
 if TYPE_CHECKING:
     from flows.grid import Outcome
@@ -59,6 +60,7 @@ app.command()(privacy_audit)
 app.command()(recommend)
 app.command()(register)
 app.command()(report)
+app.command()(serve)
 
 
 @app.callback()

@@ -49,9 +49,10 @@ from tasks.store_format import require_format
 LEAST_EPSILON, MOST_EPSILON = 1e-3, 1e3
 CONFIG_FILE = Path("metaem.toml")
 PREFIX = "METAEM_"
-OUTSIDE = {"METAEM_DEBUG", "METAEM_REAL_DATA"}  # read elsewhere
+OUTSIDE = {"METAEM_ALERT_URL", "METAEM_DEBUG", "METAEM_REAL_DATA"}  # read elsewhere
 
 ProfileName = Literal["calibrated", "paper"]
+SourceName = Literal["synthetic", "amazon-2014", "amazon-2018", "amazon-2023", "files"]
 StageConfig = TypeVar("StageConfig", PretrainConfig, MappingConfig, FactorConfig, TransferConfig)
 
 
@@ -76,7 +77,7 @@ class Settings(BaseSettings):
         extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", frozen=True
     )
 
-    source: Literal["synthetic", "amazon-2014", "amazon-2018", "amazon-2023", "files"] = "synthetic"
+    source: SourceName = "synthetic"
     task: TaskName = "movie-music"
     betas: Annotated[tuple[float, ...], NoDecode] = Field(default=(0.2, 0.5, 0.8), min_length=1)
     seeds: Annotated[tuple[int, ...], NoDecode] = Field(default=(1,), min_length=1)

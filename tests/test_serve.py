@@ -1,0 +1,311 @@
+"""A real Prefect server plans a run, and ``metaem serve`` makes it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from traceback import format_exception
+from typing import Any
+from unittest.mock import patch
+from urllib.error import URLError
+from urllib.request import urlopen
+from uuid import UUID
+
+import pytest
+import yaml
+from conftest import SMALL
+from loopback import loopback
+from prefect import Flow, flow
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import ArtifactFilter, FlowFilter, FlowRunFilter, LogFilter
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from typer.testing import CliRunner
+
+from flows import scheduled
+from flows.cli import app
+from flows.deployments import SILENCE, deployment
+from flows.notice import notice
+from flows.settings import BadSettings
+
+ROOT = Path(__file__).parent.parent
+NIGHTLY = "nightly/movie-music"
+
+
+def schedules() -> list[dict[str, Any]]:
+    told = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    return list(told["deployments"])
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 240) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{what}: it did not come to pass"
+        time.sleep(1)
+
+
+@dataclass(frozen=True)
+class Served:
+    """Where the served process and the server have their files."""
+
+    folder: Path
+    process: "subprocess.Popen[bytes]"
+
+    @property
+    def said(self) -> str:
+        return (self.folder / "serve.log").read_text()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of its own: the one that other tests share neither plans runs nor hears events."""
+    home = tmp_path_factory.mktemp("prefect")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT_API")},
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
+        "PREFECT_SERVER_UI_ENABLED": "false",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
+    with (home / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}/api"
+
+    def ready() -> bool:
+        assert process.poll() is None, (home / "log").read_text()
+        try:
+            urlopen(f"{url}/ready", timeout=5).close()
+        except URLError:
+            return False
+        return True
+
+    try:
+        wait_until(ready, "the server")
+        with temporary_settings({PREFECT_API_URL: url}):
+            yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def served(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """prefect.yaml, with a nightly run every half minute and small parameters."""
+    folder = tmp_path_factory.mktemp("served")
+    nightly, *others = schedules()
+    often = "RRULE:FREQ=SECONDLY;INTERVAL=30"
+    parameters = {"task": "movie-music", "betas": [0.3], "assignments": SMALL}
+    nightly |= {"schedules": [{"rrule": often, "slug": "often"}], "parameters": parameters}
+    (folder / "often.yaml").write_text(yaml.safe_dump({"deployments": [nightly, *others]}))
+    environment = {
+        **os.environ,
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_API_URL": server,
+        "PREFECT_LOGGING_LEVEL": "INFO",
+        "PREFECT_RUNNER_POLL_FREQUENCY": "2",
+        "METAEM_TRACKING_URI": "http://127.0.0.1:9",  # nobody is there
+    }
+    command = [sys.executable, "-m", "flows.cli", "serve", "--schedules", "often.yaml"]
+    with (folder / "serve.log").open("wb") as log:
+        environment["PYTHONPATH"] = str(ROOT)
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+    yield Served(folder, process)
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def client(server: str) -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+def runs_of(client: SyncPrefectClient, name: str) -> list[FlowRun]:
+    return client.read_flow_runs(flow_filter=FlowFilter(name={"any_": [name]}))  # type: ignore[arg-type]
+
+
+def began(client: SyncPrefectClient) -> list[FlowRun]:
+    return [run for run in runs_of(client, "nightly") if run.state_name in ("Running", "Completed")]
+
+
+def ended(client: SyncPrefectClient, name: str, state: str) -> FlowRun:
+    def found() -> list[FlowRun]:
+        return [run for run in runs_of(client, name) if run.state_name == state]
+
+    wait_until(lambda: bool(found()), f"a {name} run in state {state}")
+    return found()[0]
+
+
+def logged(client: SyncPrefectClient, runs: list[UUID], start: str) -> bool:
+    """Whether a line of the runs' logs begins so; logs arrive late, and in pages."""
+    these = LogFilter(flow_run_id={"any_": runs})  # type: ignore[arg-type]
+    pages = [client.read_logs(these, offset=offset) for offset in (0, 200, 400)]
+    return any(log.message.startswith(start) for page in pages for log in page)
+
+
+def alive(run: UUID) -> bool:
+    for each in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it has ended, or is not ours
+            if f"PREFECT__FLOW_RUN_ID={run}".encode() in each.read_bytes():
+                return True
+    return False
+
+
+def artifact(client: SyncPrefectClient, key: str) -> str:
+    (found,) = client.read_artifacts(artifact_filter=ArtifactFilter(key={"any_": [key]}))  # type: ignore[arg-type]
+    return str(found.data)
+
+
+def test_a_planned_run_leaves_its_scores_in_prefect(
+    served: Served, client: SyncPrefectClient
+) -> None:
+    wait_until(lambda: bool(began(client)), "a planned run")
+    nightly = client.read_deployment_by_name(NIGHTLY)
+    for each in client.read_deployment_schedules(nightly.id):
+        client.delete_deployment_schedule(nightly.id, each.id)
+    run = ended(client, "nightly", "Completed")
+    assert run.auto_scheduled
+    assert (run.name, run.tags) == ("nightly movie-music", ["auto-scheduled", "metaem"])
+    assert "| metaem |" in artifact(client, "nightly-movie-music")
+    page = Path(artifact(client, "nightly-movie-music-report").split("(file://")[1].rstrip(")"))
+    assert page.is_relative_to(served.folder / ".metaem" / "report")
+    assert page.is_file()
+    (inner,) = runs_of(client, "cold-start")
+    for line in ("computed mapping movie-music", "the results are complete in"):
+        wait_until(
+            partial(logged, client, [run.id, inner.id], line), f"a line {line!r} in its log", 30
+        )
+    stages = client.read_task_runs(
+        flow_run_filter=FlowRunFilter(id={"any_": [inner.id]})  # type: ignore[arg-type]
+    )
+    assert {stage.name.split()[0] for stage in stages} >= {"download", "mapping", "report"}
+    assert not [*(served.folder / "prefect").glob("storage/*")], "Prefect kept a result"
+
+
+def test_bad_parameters_are_refused_by_the_server(
+    served: Served, client: SyncPrefectClient
+) -> None:
+    nightly = client.read_deployment_by_name(NIGHTLY)
+    login = ["mirror=https://me:swordfish@host"]
+    for wrong in ({"betas": [7]}, {"source": "imdb"}, {"seeds": []}, {"assignments": login}):
+        with pytest.raises(PrefectHTTPStatusError) as refusal:
+            client.create_flow_run_from_deployment(nightly.id, parameters=wrong)
+        assert refusal.value.response.status_code == 409
+
+
+def test_what_only_the_settings_know_fails_once_and_is_told(
+    served: Served, client: SyncPrefectClient
+) -> None:
+    nightly = client.read_deployment_by_name(NIGHTLY)
+    wrong = {"assignments": ["pretrain.epochz=1"]}
+    client.create_flow_run_from_deployment(nightly.id, parameters=wrong)
+    run = ended(client, "nightly", "Failed")
+    assert run.state is not None
+    assert "unknown setting 'pretrain.epochz'" in str(run.state.message)
+    ended(client, "notice", "Completed")
+    assert "nightly movie-music: Failed" in artifact(client, "failed-runs")
+
+
+def test_it_ends_when_it_is_asked_to_and_its_run_with_it(
+    served: Served, client: SyncPrefectClient
+) -> None:
+    nightly = client.read_deployment_by_name(NIGHTLY)
+    long = [*SMALL, "pretrain.epochs=5000", "pretrain.patience=5000"]
+    run = client.create_flow_run_from_deployment(nightly.id, parameters={"assignments": long})
+    store = served.folder / ".metaem"
+    wait_until(lambda: bool([*store.glob("checkpoints/**/*.safetensors")]), "training")
+    before = served.said
+    served.process.send_signal(signal.SIGTERM)
+    assert served.process.wait(60) == 0, served.said
+    assert "Traceback" not in served.said.removeprefix(before)
+    assert client.read_flow_run(run.id).state_name == "Cancelled"
+    assert not alive(run.id)
+
+
+@pytest.mark.parametrize(
+    ("url", "schedules", "told", "code"),
+    [
+        (None, "prefect.yaml", "set PREFECT_API_URL", 2),
+        ("http://127.0.0.1:9/api", "prefect.yaml", "no Prefect server answers", 1),
+        (None, "nowhere.yaml", "no schedules at 'nowhere.yaml'", 2),
+        (None, "pyproject.toml", "cannot be read", 2),
+    ],
+)
+def test_without_a_server_or_schedules_it_says_so(
+    url: str | None, schedules: str, told: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    with patch.dict(os.environ), temporary_settings({PREFECT_API_URL: url}):
+        done = CliRunner().invoke(app, ["serve", "--schedules", schedules])
+    assert (done.exit_code, done.output.count("\n")) == (code, 1), done.output
+    assert told in done.output
+
+
+@pytest.mark.parametrize("told", schedules(), ids=lambda told: str(told["name"]))
+def test_what_is_scheduled_fits_the_flow(told: dict[str, Any]) -> None:
+    made = deployment(told)
+    if made.schedules:
+        planned: Flow[..., None] = getattr(scheduled, str(told["entrypoint"]).split(".")[-1])
+        planned.validate_parameters(made.parameters)
+        beat = told["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]
+        assert timedelta(seconds=int(beat)) * 3 < SILENCE
+    again = json.loads(made.model_dump_json())
+    assert again["concurrency_limit"] == (1 if made.schedules else None)
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts"), [(RuntimeError("the network"), 4), (ValueError("a typo"), 1)]
+)
+def test_only_what_may_pass_is_tried_again(
+    server: str, tmp_path: Path, error: Exception, attempts: int
+) -> None:
+    tried: list[object] = []
+
+    def fail(settings: object) -> scheduled.Made:
+        tried.append(settings)
+        raise error
+
+    @flow
+    def outer() -> None:
+        patient = scheduled.attempt.with_options(retry_delay_seconds=0)
+        patient("nightly", scheduled._settings({"store": tmp_path}, ()), fail)
+
+    with pytest.raises(type(error)):
+        outer()
+    assert len(tried) == attempts
+
+
+def test_what_is_raised_holds_no_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("METAEM_SHARED", "S3://me:swordfish@bucket")
+    with pytest.raises(BadSettings, match="setting 'shared'") as raised:
+        scheduled.nightly.fn(store=str(tmp_path))
+    assert "swordfish" not in "".join(format_exception(raised.value))
+
+
+def test_an_alert_that_cannot_be_sent_does_not_tell_where_to(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with loopback() as deaf:  # to POST
+        for place, told in (("http://127.0.0.1:9", "cannot be reached"), (deaf.url, "answers 501")):
+            monkeypatch.setenv("METAEM_ALERT_URL", f"{place}/swordfish")
+            with pytest.raises(RuntimeError, match=f"METAEM_ALERT_URL {told}") as raised:
+                notice("nightly", "Failed")
+            assert "swordfish" not in "".join(format_exception(raised.value))
+
+
+def test_a_store_that_depends_on_the_workers_folder_is_refused() -> None:
+    with pytest.raises(BadSettings, match="METAEM_STORE"):
+        scheduled.nightly.fn()
