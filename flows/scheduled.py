@@ -27,6 +27,7 @@ from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import ArtifactSerializer
 from tasks.progress import Finished, Step, listening
 from tasks.sources.base import without_login
+from tasks.tracking import Tracking
 
 FIRST_PAUSE = 60  # seconds before a second attempt, doubled for each further one
 
@@ -57,6 +58,8 @@ def nightly(
 ) -> None:
     """MetaEM beside the trivial predictors, at every cold fraction and seed of one task.
 
+    What it recommends with becomes the champion in MLflow's model registry.
+
     Args:
         task: Source and target domain, such as movie-music.
         source: Where ratings come from.
@@ -68,6 +71,7 @@ def nightly(
     options = {"task": task, "source": source, "betas": betas, "seeds": seeds, "store": store}
     settings = _settings(options, assignments)
     attempt(f"nightly-{settings.task}", settings, _cold_start)
+    _promote(settings)
 
 
 @flow(name="weekly", flow_run_name="weekly table3", result_serializer=ArtifactSerializer())
@@ -136,6 +140,22 @@ def attempt(label: str, settings: Settings, run: Callable[[Settings], Made]) -> 
     missing = [line for outcome in outcomes.values() for line in outcome.missing]
     if missing:
         raise Incomplete("; ".join(f"missing: {line}" for line in missing))
+
+
+def _promote(settings: Settings) -> None:
+    """Register what the newest complete report recommends with; the next night does what fails."""
+    from tasks.registry import ALIAS, RegistryFailed, register  # MLflow's models cost seconds
+    from tasks.winner import packed, winner
+
+    store, logger = settings.open_store(), get_run_logger()
+    chosen = winner(store, settings.task)
+    where = Tracking.chosen(settings.tracking_uri, store)
+    try:
+        made = register(store, where, packed(store, chosen), chosen)
+    except RegistryFailed as error:
+        logger.warning("%s", error)
+    else:
+        logger.info("%s version %s is %s", made.name, made.version, ALIAS)
 
 
 def _settings(options: Mapping[str, object], assignments: tuple[str, ...]) -> Settings:

@@ -76,7 +76,7 @@ def _logged(where: Tracking, experiment: str, name: str, ref: ArtifactRef, only:
     import mlflow.pyfunc
 
     mlflow.set_tracking_uri(where.uri)
-    with mlflow.start_run(None, experiment, "recommender"):
+    with mlflow.start_run(None, experiment, "recommender", tags={"kind": "recommender"}):
         made = mlflow.pyfunc.log_model(
             name="recommender",
             python_model=str(Path(tasks.__file__).with_name("registered_model.py")),

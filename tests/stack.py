@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -22,6 +23,7 @@ import pytest
 from native_stack import Stack, log_tails, wait_until
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from prefect.client.schemas.objects import FlowRun
 
 NIGHTLY = "nightly/movie-music"
@@ -90,7 +92,7 @@ def artifacts(key: str) -> list[Any]:
         )
 
 
-def mlflow_runs(stack: Stack) -> list[Any]:
+def mlflow_client(stack: Stack) -> "MlflowClient":
     os.environ |= {
         "MLFLOW_TRACKING_USERNAME": "admin",
         "MLFLOW_TRACKING_PASSWORD": stack.secrets["MLFLOW_PASSWORD"],
@@ -98,9 +100,7 @@ def mlflow_runs(stack: Stack) -> list[Any]:
     }
     from mlflow import MlflowClient
 
-    client = MlflowClient(f"http://{stack.addresses['mlflow']}:5000")
-    known = client.get_experiment_by_name("movie-music")
-    return [] if known is None else list(client.search_runs([known.experiment_id]))
+    return MlflowClient(f"http://{stack.addresses['mlflow']}:5000")
 
 
 def nobody_gets_in_without_a_password(stack: Stack) -> None:
@@ -148,11 +148,16 @@ def a_run_of_the_schedule_ends_in_both_servers(stack: Stack) -> None:
     (scores,) = artifacts("nightly-movie-music")
     assert "| metaem |" in scores.data
     assert [each.data for each in artifacts("nightly-movie-music-mlflow")]
-    logged = mlflow_runs(stack)
-    assert len(logged) == 2, logged
+    mlflow = mlflow_client(stack)
+    known = mlflow.get_experiment_by_name("movie-music")
+    assert known is not None
+    logged = mlflow.search_runs([known.experiment_id])
+    kinds = Counter(each.data.tags["kind"] for each in logged)
+    assert (kinds["cell"], kinds["report"], kinds["recommender"]) == (1, 1, 1), kinds
     assert all(each.info.status == "FINISHED" for each in logged)
+    assert mlflow.get_model_version_by_alias("metaem-movie-music", "champion").version == "1"
     counted = query(stack, "mlflow-db", "SELECT count(*) FROM runs")
-    assert counted == "2", counted
+    assert counted == str(len(logged)), counted
 
 
 def table_3_runs_in_processes_of_its_own(stack: Stack) -> None:
