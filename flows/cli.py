@@ -45,6 +45,7 @@ ENVIRONMENT = {
     "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",
     "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # 20 are few on a busy machine
+    "PREFECT_CLIENT_MAX_RETRIES": "3",  # 14 s: without its server a flow ends soon
     # stages run side by side, and one thread each adds numbers up in the same order everywhere
     "OMP_NUM_THREADS": "1",
 }

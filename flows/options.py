@@ -62,8 +62,9 @@ def plain_errors() -> Iterator[None]:
         yield
     except typer.Exit:
         raise
-    except (ValueError, OSError, RuntimeError, MemoryError) as error:
-        if "METAEM_DEBUG" in os.environ:
+    except Exception as error:
+        told = isinstance(error, ValueError | OSError | RuntimeError | MemoryError)
+        if "METAEM_DEBUG" in os.environ or not (told or _is_servers(error)):
             raise
         typer.echo(f"metaem: {_advised(error)}", err=True)
         for detail in getattr(error, "details", list)():
@@ -71,8 +72,15 @@ def plain_errors() -> Iterator[None]:
         raise typer.Exit(2 if isinstance(error, ValueError) else 1) from error
 
 
+def _is_servers(error: Exception) -> bool:
+    """Whether Prefect's client raised it; the client's package costs time to import."""
+    return any(kind.__module__.partition(".")[0] == "httpx" for kind in type(error).__mro__)
+
+
 def _advised(error: Exception) -> str:
-    """What went wrong, and what to do where the machine refused."""
+    """What went wrong, and what to do where machine or server refused."""
+    if _is_servers(error):
+        return f"Prefect's server does not answer ({type(error).__name__}): {GOES_ON}"
     if isinstance(error, MemoryError):
         error = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
     if not isinstance(error, OSError) or error.errno not in ADVICE:

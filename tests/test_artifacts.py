@@ -3,6 +3,8 @@
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,8 @@ from tasks.artifacts import ArtifactRef, ContractBroken, CorruptArtifact, Store
 from tasks.garbage import plan_sweep
 from tasks.inspection import damages
 from tasks.manifests import MANIFEST, FileEntry, Provenance, content_digest, seal
+
+ROOT = Path(__file__).parent.parent
 
 
 class Numbers(dy.Schema):
@@ -75,6 +79,55 @@ def test_a_failing_stage_leaves_nothing_behind(store: Store) -> None:
         fail()
     assert [*store.refs()] == []
     assert [*(store.root / "tmp").iterdir()] == []
+
+
+LIMITED = """
+import errno, resource, signal, sys
+from pathlib import Path
+import dataframely as dy, polars as pl, torch
+from tasks.artifacts import Store
+from tasks.checkpoints import Checkpoint
+
+class Numbers(dy.Schema):
+    n = dy.Int64()
+
+store, checkpoint = Store(Path(sys.argv[1])), Checkpoint(Path(sys.argv[1]))
+frame, tensors = pl.DataFrame({"n": range(10_000)}), {"w": torch.rand(10_000)}
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, resource.RLIM_INFINITY))
+for write in (
+    lambda draft: draft.write_frame("n.parquet", frame, Numbers),
+    lambda draft: draft.write_tensors("w.safetensors", tensors),
+    lambda draft: draft.write_json("n.json", [*range(1_000)]),
+    lambda draft: checkpoint.save(1, tensors),
+):
+    try:
+        with store.draft() as draft:
+            write(draft)
+    except OSError as error:
+        print(error.errno == errno.EFBIG)
+"""
+
+
+def test_a_disk_that_refuses_is_told_alike_by_every_writer(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", LIMITED, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["True"] * 4, done.stderr
+    assert not list(tmp_path.glob("**/checkpoint.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("n.parquet", b"PAR1"), ("t.safetensors", b"\x80\x05pickle" * 9)]
+)
+def test_a_file_of_another_kind_is_refused_though_its_artifact_vouches_for_it(
+    store: Store, name: str, content: bytes
+) -> None:
+    with store.draft() as draft:
+        draft.path(name).write_bytes(content)
+    store.verify(draft.ref)
+    read = store.read_frame if name == "n.parquet" else store.read_tensors
+    with pytest.raises(CorruptArtifact, match=f"{name}' cannot be read"):
+        read(draft.ref, name)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -1,11 +1,14 @@
 """The command line, as a user meets it."""
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
+import typer
 from conftest import SMALL, FinishedRun
 from damage import edit
 from typer.core import TyperGroup
@@ -13,6 +16,7 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from flows.cli import app
+from flows.options import plain_errors
 from flows.settings import Settings
 
 
@@ -177,6 +181,31 @@ def test_most_bad_input_is_told_before_anything_is_started(tmp_path: Path) -> No
     command = [sys.executable, "-c", code, *early]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)
     assert not list((tmp_path / "prefect").glob("prefect.db*")), "a server was started"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space", "/s/x"),
+            "/s/x: No space: make room on the disk; the same",
+        ),
+        (PermissionError(errno.EACCES, "No", "/s"), "/s: No: allow it, or choose another folder"),
+        (MemoryError(), "Cannot allocate memory: free some memory, or run fewer stages at once"),
+        (
+            httpx.ConnectError("refused"),
+            "Prefect's server does not answer (ConnectError): the same",
+        ),
+    ],
+)
+def test_what_machine_or_server_refuse_is_one_line_that_says_what_to_do(
+    error: Exception, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as end, plain_errors():
+        raise error
+    assert end.value.exit_code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"metaem: {told}")
 
 
 @pytest.mark.parametrize(("shared", "few"), [(50, ["training", "cold"]), (250, [])])

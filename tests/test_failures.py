@@ -1,5 +1,6 @@
 """What fails costs what depends on it; the rest is finished, reported and kept."""
 
+import errno
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from flows.cold_start import run
+from flows.runs import Failure
 from flows.settings import read_settings
 from metaem_core.federated.training import Divergence
 from metaem_core.methods.emcdr import emcdr
@@ -79,6 +81,11 @@ def test_a_rerun_computes_what_failed_and_what_depends_on_it(
     ends = [each for each in news if isinstance(each, Finished)]
     computed = Counter(each.label.split()[0] for each in ends if not each.reused)
     assert computed == Counter(transfer=1, mapping=1, evaluate=2, visualise=1, report=1)
+
+
+def test_a_disk_that_refused_is_told_without_the_path() -> None:
+    error = OSError(errno.ENOSPC, "No space left on device", "/home/somebody/x")
+    assert str(Failure("mapping", error)) == "mapping: No space left on device"
 
 
 def test_without_any_evaluation_the_first_failure_is_raised(
