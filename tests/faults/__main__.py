@@ -25,7 +25,7 @@ def _injections(folder: Path, asked: argparse.Namespace) -> Iterator[Injection]:
         yield from sweep(folder, asked.times)
         return
     with prefect_server(folder / "prefect") as (url, _):
-        os.environ |= {**ENVIRONMENT, "COLUMNS": "200", "PREFECT_API_URL": url}
+        os.environ["PREFECT_API_URL"] = url
         from tests.faults.rows import injections  # once the server is known
 
         yield from injections(folder, asked.rows, asked.times, asked.seed)
@@ -38,6 +38,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of where faults are put")
     parser.add_argument("--out", type=Path, default=Path("faults.json"))
     asked = parser.parse_args(words)
+    os.environ |= {**ENVIRONMENT, "COLUMNS": "200"}  # before torch reads how many threads it has
     found: list[Injection] = []
     folder = Path(tempfile.mkdtemp())  # one that ends with a process would end with each child
     try:

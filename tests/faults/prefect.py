@@ -1,6 +1,7 @@
 """A Prefect server, known before Prefect is imported."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -9,13 +10,23 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows.cli import ENVIRONMENT
-from flows.loopback import _free_port, _listens
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager
 def prefect_server(home: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
     """A Prefect server of its own, and its address."""
-    port = _free_port()
+    port = free_port()
     home.mkdir(exist_ok=True)
     environment = os.environ | ENVIRONMENT | {"PREFECT_HOME": str(home)}
     environment.pop("PREFECT_API_URL", None)
@@ -28,7 +39,7 @@ def prefect_server(home: Path) -> Iterator[tuple[str, "subprocess.Popen[bytes]"]
             stderr=subprocess.STDOUT,
         )
     try:
-        while not _listens(port):
+        while not listens(port):
             assert server.poll() is None, (home / "server.log").read_text()
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}/api", server
