@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 os.environ |= {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -21,6 +22,8 @@ from tasks.manifests import Provenance
 from tasks.progress import Finished, Step, listening
 
 if TYPE_CHECKING:
+    from page import Page
+
     from flows.cold_start import Outcome
     from flows.settings import Settings
 
@@ -33,7 +36,9 @@ SMALL = [
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Excuse what mlflow, prefect and distributed themselves do."""
+    """Excuse what mlflow, prefect and distributed do, and a machine that is busy."""
+    settings.register_profile("unhurried", deadline=None)
+    settings.load_profile("unhurried")
     config.addinivalue_line("filterwarnings", "ignore::sqlalchemy.exc.SADeprecationWarning")
     # drawn by the threads of prefect and distributed while hypothesis draws, not by a strategy
     config.addinivalue_line("filterwarnings", "ignore:Do not use the `random` module inside")
@@ -52,6 +57,19 @@ def prefect_server() -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=240):
         yield
+
+
+@pytest.fixture(scope="module")
+def page() -> "Iterator[Page]":
+    """A tab of a real browser."""
+    import browser
+    from page import opened
+
+    found = browser.find()
+    if found is None:
+        pytest.skip("no chromium here")
+    with opened(found) as page:
+        yield page
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,11 @@ class Page:
                 return found
 
 
+def has(text: str) -> str:
+    """Whether the page shows it, in JavaScript."""
+    return f"document.body.innerText.includes({text!r})"
+
+
 @contextmanager
 def opened(path: str) -> Iterator[Page]:
     """A tab of a browser of its own, at ``path``."""

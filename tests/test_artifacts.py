@@ -268,7 +268,7 @@ def test_a_sweep_counts_the_bytes_it_frees(store: Store, tmp_path: Path) -> None
 
 
 @given(st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_sweeping_keeps_recent_artifacts_and_all_they_were_made_from(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:

@@ -3,7 +3,7 @@ from math import log2
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from metaem_core.metrics import mae, rmse, user_errors
@@ -29,7 +29,6 @@ def test_errors_within_each_user_by_hand() -> None:
     assert found.mse == pytest.approx([0, 2])
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 5), st.floats(0, 6)), min_size=1))
 def test_user_errors_average_to_the_row_errors(rows: list[tuple[int, int, float]]) -> None:
     users, actual, predicted = (np.array(column) for column in zip(*rows, strict=True))
@@ -78,7 +77,6 @@ def over_every_order(scores: list[int], relevant: list[bool], k: int) -> list[fl
     return [float(mean) for mean in np.mean(found, axis=0)]
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=2, max_size=6).filter(
         lambda rows: any(hit for _, hit in rows)
@@ -105,7 +103,6 @@ def test_heldout_ranking_by_hand() -> None:
     assert found == pytest.approx([reached_3 / ideal_3, reached_7 / ideal_7])
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 5)), min_size=1, max_size=30))
 def test_the_true_order_ranks_perfectly_and_its_reverse_never_better_than_a_constant(
     rows: list[tuple[int, int]],

@@ -27,7 +27,7 @@ def visits(steps: int, rows: int, seed: int) -> list[tuple[torch.Tensor, torch.T
     return out
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10_000), l2=st.sampled_from([0.0, 0.1]))
 def test_lazy_adam_is_a_separate_adam_for_each_row(seed: int, l2: float) -> None:
     start = torch.randn(9, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

@@ -69,7 +69,7 @@ def test_the_closed_form_is_the_definition(mu: float, epsilon: float) -> None:
     assert delta_of(mu, epsilon) == pytest.approx(told_apart(mu, epsilon), rel=1e-5)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.floats(0.01, 20), st.floats(1e-9, 1e-3))
 def test_a_budget_is_used_up_and_not_passed(epsilon: float, delta: float) -> None:
     mu = mu_of(epsilon, delta)
@@ -163,7 +163,7 @@ def extreme(ratings: Ratings) -> Ratings:
     )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.booleans(), st.sampled_from([1.0, 100.0]))
 def test_no_user_changes_a_sum_by_more_than_its_clip(seed: int, wild: bool, off: float) -> None:
     """Not even with ratings beyond the scale."""

@@ -89,7 +89,7 @@ def test_the_latest_of_a_pair_counts_and_of_equally_late_ones_the_highest(tmp_pa
         assert result.counts.duplicates == 4
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     rows=st.lists(
         st.tuples(

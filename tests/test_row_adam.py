@@ -34,7 +34,7 @@ def run(
     return ours.table, theirs.detach(), read
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     rows=st.integers(1, 30),

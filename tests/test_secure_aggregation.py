@@ -48,7 +48,7 @@ def aggregated(
     return opened(vectors, taking_part, keys, revealed, THRESHOLD)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.data())
 def test_the_sum_is_exact_whoever_leaves_and_whenever(seed: int, data: st.DataObject) -> None:
     values = np.random.default_rng(seed).integers(0, 2**32, (DEVICES, 9), dtype=np.uint32)

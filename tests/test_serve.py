@@ -24,6 +24,7 @@ import pytest
 import yaml
 from conftest import SMALL
 from loopback import loopback
+from page import Page, has
 from prefect import Flow, flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowFilter, FlowRunFilter, LogFilter
@@ -77,7 +78,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT_API")},
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
-        "PREFECT_SERVER_UI_ENABLED": "false",
+        "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),  # it is written for this address
     }
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
     with (home / "log").open("wb") as log:
@@ -193,6 +195,20 @@ def test_a_planned_run_leaves_its_scores_in_prefect(
     )
     assert {stage.name.split()[0] for stage in stages} >= {"download", "mapping", "report"}
     assert not [*(served.folder / "prefect").glob("storage/*")], "Prefect kept a result"
+
+
+def test_the_run_is_found_in_prefects_pages(
+    served: Served, server: str, client: SyncPrefectClient, page: Page
+) -> None:
+    run = ended(client, "nightly", "Completed")
+    place = server.removesuffix("/api")
+    page.open(f"{place}/runs")
+    page.wait(has("nightly movie-music"))
+    page.open(f"{place}/runs/flow-run/{run.id}")
+    page.wait(has("cold-start"))
+    page.open(f"{place}/artifacts/key/nightly-movie-music")
+    page.wait("[...document.querySelectorAll('td')].some(cell => cell.innerText === 'metaem')")
+    assert page.errors == []
 
 
 def test_bad_parameters_are_refused_by_the_server(

@@ -38,7 +38,7 @@ def assert_well_formed(domain: SyntheticDomain) -> None:
     assert [column.dtype.name for column in columns] == ["int64", "int64", "float32", "int64"]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**32), st.floats(0.05, 0.2), st.sampled_from(DOMAINS))
 def test_every_world_is_a_core_of_its_stated_size(seed: int, growth: float, name: Domain) -> None:
     domain = generate(SyntheticConfig(seed, growth=growth), name)

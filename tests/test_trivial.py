@@ -88,7 +88,7 @@ def test_the_slope_is_fitted_on_the_training_overlap() -> None:
     assert np.ptp(0.5 * bias[40:60]) > 1
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.sampled_from(sorted(TRIVIAL)))
 def test_a_prediction_depends_on_its_own_user_and_item_alone(seed: int, name: str) -> None:
     generator = np.random.default_rng(seed)

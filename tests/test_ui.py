@@ -6,27 +6,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-import browser
 import pytest
 from mlflow import MlflowClient
-from page import Page, opened
+from page import Page, has
 
 from tests.conftest import FinishedRun
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    found = browser.find()
-    if found is None:
-        pytest.skip("no chromium here")
-    with opened(found) as page:
-        yield page
 
 
 def free_port() -> int:
@@ -59,10 +50,6 @@ def answered(url: str) -> str:
         else:
             return url
     raise AssertionError(f"{url} did not answer")
-
-
-def has(text: str) -> str:
-    return f"document.body.innerText.includes({text!r})"
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +101,7 @@ def test_methods_are_compared_in_one_chart(page: Page, runs: dict[str, str]) -> 
 @pytest.mark.parametrize(("host", "status"), [("evil.example", 403), ("127.0.0.1", 200)])
 def test_a_foreign_name_for_this_machine_is_refused(address: str, host: str, status: int) -> None:
     """Or a page of another site could read the experiments through the user's browser."""
-    port = urlsplit(address).port
-    connection = HTTPConnection("127.0.0.1", port, timeout=60)
     path = "/api/2.0/mlflow/experiments/search?max_results=1"
-    connection.request("GET", path, headers={"Host": f"{host}:{port}"})
-    assert connection.getresponse().status == status
+    with closing(HTTPConnection("127.0.0.1", urlsplit(address).port, timeout=60)) as connection:
+        connection.request("GET", path, headers={"Host": f"{host}:{connection.port}"})
+        assert connection.getresponse().status == status
