@@ -28,7 +28,7 @@ from page import Page, has
 from prefect import Flow, flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowFilter, FlowRunFilter, LogFilter
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import Artifact, FlowRun
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner
@@ -166,9 +166,13 @@ def alive(run: UUID) -> bool:
     return False
 
 
-def artifact(client: SyncPrefectClient, key: str) -> str:
+def newest(client: SyncPrefectClient, key: str) -> Artifact:
     (found,) = client.read_artifacts(artifact_filter=ArtifactFilter(key={"any_": [key]}))  # type: ignore[arg-type]
-    return str(found.data)
+    return found
+
+
+def artifact(client: SyncPrefectClient, key: str) -> str:
+    return str(newest(client, key).data)
 
 
 def test_a_planned_run_leaves_its_scores_in_prefect(
@@ -206,7 +210,7 @@ def test_the_run_is_found_in_prefects_pages(
     page.wait(has("nightly movie-music"))
     page.open(f"{place}/runs/flow-run/{run.id}")
     page.wait(has("cold-start"))
-    page.open(f"{place}/artifacts/key/nightly-movie-music")
+    page.open(f"{place}/artifacts/artifact/{newest(client, 'nightly-movie-music').id}")
     page.wait("[...document.querySelectorAll('td')].some(cell => cell.innerText === 'metaem')")
     assert page.errors == []
 
