@@ -1,21 +1,19 @@
 """``metaem recommend``: what someone without ratings in the target would like there."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from flows.options import Config, StoreFolder, Task, open_settings, open_store, plain_errors
-
-if TYPE_CHECKING:
-    pass
 
 User = Annotated[list[str] | None, typer.Option(help="Id of a user of the source domain.")]
 History = Annotated[
     Path | None, typer.Option(help="File of ratings in the source: user_id, item_id, rating.")
 ]
 Everyone = Annotated[
-    bool, typer.Option("--everyone", help="All of the source who have no rating in the target.")
+    bool,
+    typer.Option("--everyone", help="All of the source who are not in the filtered target."),
 ]
 Best = Annotated[int, typer.Option(min=1, help="How many items each.")]
 Why = Annotated[bool, typer.Option("--why", help="Name the rated items that speak for each.")]
@@ -44,10 +42,10 @@ def recommend(
         from tasks.people import everyone_cold, known_users, newcomers
         from tasks.recommending import open_recommender
         from tasks.recommending import recommend as recommended
-        from tasks.winner import packed, winner
+        from tasks.winner import recommender_of, winner
 
         chosen = winner(opened, task)
-        made = open_recommender(opened, packed(opened, chosen))
+        made = open_recommender(opened, recommender_of(opened, chosen))
         if history is not None:
             people = newcomers(history, settings.files, made.scale)
         elif user:
@@ -85,11 +83,11 @@ def register(
         from tasks.registry import ALIAS
         from tasks.registry import register as registered
         from tasks.tracking import Tracking
-        from tasks.winner import packed, winner
+        from tasks.winner import recommender_of, winner
 
         chosen = winner(opened, task)
         where = Tracking.chosen(settings.tracking_uri, opened)
-        made = registered(opened, where, packed(opened, chosen), chosen)
+        made = registered(opened, where, recommender_of(opened, chosen), chosen)
         cell = f"beta {chosen.cell['beta']:g}, seed {chosen.cell['seed']}"
         state = "now" if made.new else "already"
         typer.echo(

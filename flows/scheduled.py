@@ -50,15 +50,16 @@ class Incomplete(RuntimeError):
 @flow(name="nightly", flow_run_name="nightly {task}", result_serializer=ArtifactSerializer())
 def nightly(
     task: Domains = "movie-music",
-    source: SourceName = "synthetic",
-    betas: Betas = (0.2, 0.5, 0.8),
-    seeds: Seeds = (1,),
+    source: SourceName | None = None,
+    betas: Betas | None = None,
+    seeds: Seeds | None = None,
     store: Folder | None = None,
     assignments: tuple[Assignment, ...] = (),
+    promote: bool = False,
 ) -> None:
     """MetaEM beside the trivial predictors, at every cold fraction and seed of one task.
 
-    What it recommends with becomes the champion in MLflow's model registry.
+    What is not given here is as the environment and metaem.toml have it.
 
     Args:
         task: Source and target domain, such as movie-music.
@@ -67,21 +68,23 @@ def nightly(
         seeds: One experiment each.
         store: Folder of all results; nothing for the one that METAEM_STORE names.
         assignments: Any setting, such as pretrain.epochs=10.
+        promote: Make what it recommends with the champion in MLflow's model registry.
     """
     options = {"task": task, "source": source, "betas": betas, "seeds": seeds, "store": store}
     settings = _settings(options, assignments)
-    attempt(f"nightly-{settings.task}", settings, _cold_start)
-    _promote(settings)
+    report = attempt(f"nightly-{settings.task}", settings, _cold_start)
+    if promote:
+        _promote(settings, report)
 
 
 @flow(name="weekly", flow_run_name="weekly table3", result_serializer=ArtifactSerializer())
 def weekly(
     tasks: Tasks = ("movie-music", "book-movie", "book-music"),
-    source: SourceName = "synthetic",
-    betas: Betas = (0.2, 0.5, 0.8),
+    source: SourceName | None = None,
+    betas: Betas | None = None,
     seeds: PositiveInt = 10,
     methods: tuple[Method, ...] | None = None,
-    bases: Bases = ("mf",),
+    bases: Bases | None = None,
     store: Folder | None = None,
     assignments: tuple[Assignment, ...] = (),
 ) -> None:
@@ -122,8 +125,12 @@ def _may_pass(task: Task[..., object], run: TaskRun, state: State[object]) -> bo
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def attempt(label: str, settings: Settings, run: Callable[[Settings], Made]) -> None:
-    """One try; what earlier ones finished is reused. Scores are told as soon as there are any."""
+def attempt(label: str, settings: Settings, run: Callable[[Settings], Made]) -> ArtifactRef:
+    """One try; what earlier ones finished is reused. Scores are told as soon as there are any.
+
+    Returns:
+        The report.
+    """
     logger = get_run_logger()
 
     def follow(news: Step | Finished) -> None:
@@ -140,20 +147,21 @@ def attempt(label: str, settings: Settings, run: Callable[[Settings], Made]) -> 
     missing = [line for outcome in outcomes.values() for line in outcome.missing]
     if missing:
         raise Incomplete("; ".join(f"missing: {line}" for line in missing))
+    return report
 
 
-def _promote(settings: Settings) -> None:
-    """Register what the newest complete report recommends with; the next night does what fails."""
+def _promote(settings: Settings, report: ArtifactRef) -> None:
+    """Register what this report recommends with; the next night does what fails."""
     from tasks.registry import ALIAS, RegistryFailed, register  # MLflow's models cost seconds
-    from tasks.winner import packed, winner
+    from tasks.winner import recommender_of, winner
 
     store, logger = settings.open_store(), get_run_logger()
-    chosen = winner(store, settings.task)
     where = Tracking.chosen(settings.tracking_uri, store)
     try:
-        made = register(store, where, packed(store, chosen), chosen)
-    except RegistryFailed as error:
-        logger.warning("%s", error)
+        chosen = winner(store, settings.task, report)
+        made = register(store, where, recommender_of(store, chosen), chosen)
+    except (RegistryFailed, ValueError) as error:  # the scores are complete
+        logger.warning("no model was registered: %s", error)
     else:
         logger.info("%s version %s is %s", made.name, made.version, ALIAS)
 

@@ -1,7 +1,6 @@
 """``metaem serve``: schedules kept, and their runs made, by one process."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,18 +38,22 @@ def _read(schedules: Path) -> list[dict[str, Any]]:
 
     try:
         content = yaml.safe_load(schedules.read_text())
-        return list(content["deployments"])
+        told = [dict(each) for each in content["deployments"]]
+        for each in told:
+            pool = each.get("work_pool") or {}
+            variables = (pool.get("job_variables") or {}).get("env") or {}
+            each["environment"] = {str(name): str(value) for name, value in variables.items()}
+        return told
     except OSError as error:
         raise ValueError(f"no schedules at {str(schedules)!r}: {error.strerror}") from error
-    except (yaml.YAMLError, KeyError, TypeError) as error:
-        told = " ".join(str(error).split())
-        raise ValueError(f"schedules at {str(schedules)!r} cannot be read: {told}") from error
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"schedules at {str(schedules)!r} cannot be read: {said}") from error
 
 
 def _prepare(deployments: list[dict[str, Any]]) -> None:
     """Give this process, before it loads Prefect, and so its runs, what workers give theirs."""
     for each in deployments:
-        variables: Mapping[str, Any] = each.get("work_pool", {}).get("job_variables", {})
-        os.environ |= variables.get("env", {})
+        os.environ |= each["environment"]
     if os.environ["PREFECT_LOGGING_LEVEL"] == "CRITICAL":  # as for commands that a person watches
         os.environ["PREFECT_LOGGING_LEVEL"] = "INFO"

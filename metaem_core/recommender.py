@@ -20,6 +20,7 @@ from metaem_core.ratings import Floats, Ints, Ratings
 from metaem_core.traits import Habits
 
 SWEEPS = 4  # a user's private items follow from his vector, and it from them
+AT_ONCE = 1 << 15  # ratings whose private items are held in memory, a kilobyte each
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ class Recommender:
 
     def top(self, histories: Ratings, seen: list[Ints], count: int) -> "Iterator[Top]":
         """The ``count`` best rated items of every user, without those he has ``seen`` (B lists)."""
-        for vector, known in zip(self.vectors(histories), seen, strict=True):
+        vectors = (vector for part in _parts(histories) for vector in self.vectors(part))
+        for vector, known in zip(vectors, seen, strict=True):
             rated = self.rate_all(vector)
             rated[known] = -np.inf
             yield _best(rated, min(count, len(rated) - len(np.unique(known))))
@@ -99,21 +101,19 @@ class Recommender:
         The difference to the same history without it: bias, habits and taste are found anew.
         """
         size = len(history)
-        without = np.repeat(np.arange(size), size)
-        kept = without != np.tile(np.arange(size), size)
-        part = Ratings(
-            without[kept],
-            np.tile(history.items, size)[kept],
-            np.tile(history.values, size)[kept],
-            size,
-            history.n_items,
-        )
-        vectors = torch.cat([self.vectors(history), self.vectors(part)])
-        owner = torch.arange(size + 1).repeat_interleave(len(items))
-        asked = torch.from_numpy(np.tile(items, size + 1))
-        with torch.inference_mode():
-            rated = self.target.rate(vectors, owner, asked).view(size + 1, -1)
-        return np.asarray((rated[:1] - rated[1:]).numpy(), np.float32)
+        whole = self._rated(history, items)
+        parts = np.array_split(np.arange(size), -(-size * size // AT_ONCE) or 1)
+        without = [self._rated(_without(history, part), items) for part in parts]
+        return np.asarray(whole - np.concatenate(without), np.float32)
+
+    @torch.inference_mode()
+    def _rated(self, histories: Ratings, items: Ints) -> Floats:
+        """What each history makes of the items (B, items)."""
+        vectors, count = self.vectors(histories), len(items)
+        owner = torch.arange(len(vectors)).repeat_interleave(count)
+        asked = torch.from_numpy(np.tile(items, len(vectors)))
+        rated: Floats = self.target.rate(vectors, owner, asked).view(len(vectors), count).numpy()
+        return rated
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,30 @@ class Top:
 
     items: Ints
     ratings: Floats
+
+
+def _parts(histories: Ratings) -> Iterator[Ratings]:
+    """The same users in order, some at a time."""
+    counts = np.bincount(histories.users, minlength=histories.n_users)
+    place = np.cumsum(counts + 1) // AT_ONCE  # who has rated nothing counts too
+    for users in np.split(np.arange(histories.n_users), np.flatnonzero(np.diff(place)) + 1):
+        own = slice(*np.searchsorted(histories.users, [users[0], users[-1] + 1]))
+        yield Ratings(
+            histories.users[own] - users[0],
+            histories.items[own],
+            histories.values[own],
+            len(users),
+            histories.n_items,
+        )
+
+
+def _without(history: Ratings, left_out: Ints) -> Ratings:
+    """One user's history without each of the ratings ``left_out`` in turn, as so many users'."""
+    size, users = len(history), len(left_out)
+    owner, row = np.repeat(np.arange(users), size), np.tile(np.arange(size), users)
+    kept = row != left_out[owner]
+    owner, row = owner[kept], row[kept]
+    return Ratings(owner, history.items[row], history.values[row], users, history.n_items)
 
 
 def _best(rated: Floats, count: int) -> Top:

@@ -111,8 +111,14 @@ def recommend(
         histories: user_id, item_id, rating of source items, one row a user and item.
         seen: user_id, item_id of target items that a user must not be recommended.
         explain: name the items of the history without which the rating would fall most.
+
+    Raises:
+        ValueError: an id is missing, a rating is not on the scale, or an item is rated twice.
     """
+    _require_ratings(histories, opened.scale)
     users = histories["user_id"].unique().sort()
+    if users.is_empty():
+        return Recommendations.create_empty()
     rated = _ratings(opened, histories, users)
     known = _seen(opened, seen, users)
     bounds = np.searchsorted(rated.users, np.arange(len(users) + 1))
@@ -131,13 +137,24 @@ def recommend(
                 }
             )
         )
-    return pl.concat(found) if found else Recommendations.create_empty()
+    return pl.concat(found)
 
 
 def _side(side: str, tensors: dict[str, Tensor], about: _About) -> DomainModel:
     beginning = f"{side}."
     own = {n.removeprefix(beginning): t for n, t in tensors.items() if n.startswith(beginning)}
     return domain_of(own, about["relu_last"][side], meta_reads_raw=False)
+
+
+def _require_ratings(histories: pl.DataFrame, scale: RatingScale) -> None:
+    rating = pl.col("rating").cast(pl.Float64)
+    off = ~rating.is_between(scale.low, scale.high) | ~rating.is_finite()
+    bad = histories.filter(pl.any_horizontal(pl.all().is_null(), off.fill_null(True)))
+    if bad.height:
+        told = f"{bad.height} of {histories.height} rows lack an id or a rating"
+        raise ValueError(f"{told} from {scale.low:g} to {scale.high:g}")
+    if twice := histories.height - histories.select("user_id", "item_id").n_unique():
+        raise ValueError(f"{twice} of {histories.height} rows rate an item again: keep one of each")
 
 
 def _ratings(opened: Opened, histories: pl.DataFrame, users: pl.Series) -> Ratings:

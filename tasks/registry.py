@@ -13,6 +13,7 @@ import data_contracts
 import metaem_core
 import tasks
 from tasks.artifacts import ArtifactRef, Store
+from tasks.patience import patiently
 from tasks.tracking import TAG, Tracking, open_experiment, quieten
 from tasks.winner import Winner
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # mlflow costs seconds
     from mlflow.models import ModelSignature
 
 ALIAS = "champion"
+PATIENCE = 300.0  # seconds for the registry to take a model
 CODE = (metaem_core, data_contracts, tasks)  # what registered_model.py imports
 LIBRARIES = ("mlflow", "torch", "numpy", "polars", "pyarrow", "dataframely", "safetensors")
 
@@ -48,11 +50,18 @@ def register(store: Store, where: Tracking, ref: ArtifactRef, chosen: Winner) ->
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
+    made: list[Registered] = []
+
+    def step() -> Iterator[None]:
+        made.append(_registered(where, ref, chosen, store))
+        yield
+
     try:
-        return _registered(where, ref, chosen, store)
+        patiently(step(), PATIENCE)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         said = where.without_password(str(error).splitlines()[0])[:200]
         raise RegistryFailed(f"not registered with MLflow at {where}: {said}") from error
+    return made[0]
 
 
 def _registered(where: Tracking, ref: ArtifactRef, chosen: Winner, store: Store) -> Registered:
@@ -83,7 +92,9 @@ def _logged(where: Tracking, experiment: str, name: str, ref: ArtifactRef, only:
             code_paths=[str(Path(package.__path__[0])) for package in CODE],
             artifacts={"store": str(only)},
             signature=_signature(),
-            pip_requirements=[f"{library}=={version(library)}" for library in LIBRARIES],
+            pip_requirements=[
+                f"{library}=={version(library).partition('+')[0]}" for library in LIBRARIES
+            ],
             registered_model_name=name,
             tags={TAG: str(ref)},
         )

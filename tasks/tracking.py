@@ -102,13 +102,13 @@ def track(
     Returns:
         Whether all of them are logged now.
     """
-    if all(_is_logged(store, where, ref) for ref in (*evaluations, report)):
+    task = experiment_of(store, evaluations[0])["task"]
+    if all(_is_logged(store, where, task, ref) for ref in (*evaluations, report)):
         return True  # without the seconds that importing mlflow takes
     quieten()
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    task = experiment_of(store, evaluations[0])["task"]
     steps = _logged(store, where, task, evaluations, report)
     try:
         if where.is_own:
@@ -156,7 +156,7 @@ def _logged(
 ) -> Iterator[None]:
     """Log one run after the other."""
     client, experiment = open_experiment(where, task)
-    marks = {ref: _mark(store, where, ref) for ref in (*evaluations, report)}
+    marks = {ref: _mark(store, where, task, ref) for ref in (*evaluations, report)}
     with exclusive(marks[report]):  # another process may be at it
         parent = _log(client, experiment, store, str(report), described_report(store, report))
         yield
@@ -276,12 +276,12 @@ def _keep_one(client: "MlflowClient", experiment: str, what: str) -> str | None:
     return complete[0] if complete else None
 
 
-def _is_logged(store: Store, where: Tracking, ref: ArtifactRef) -> bool:
+def _is_logged(store: Store, where: Tracking, task: str, ref: ArtifactRef) -> bool:
     database = Path(where.uri.removeprefix(SQLITE))
     lost = where.uri.startswith(SQLITE) and not database.is_file()
-    return _mark(store, where, ref).is_file() and not lost
+    return _mark(store, where, task, ref).is_file() and not lost
 
 
-def _mark(store: Store, where: Tracking, ref: ArtifactRef) -> Path:
-    place = hashlib.sha256(where.uri.encode()).hexdigest()[:16]
+def _mark(store: Store, where: Tracking, task: str, ref: ArtifactRef) -> Path:
+    place = hashlib.sha256(f"{where.uri} {task}".encode()).hexdigest()[:16]
     return store.root / "tracked" / place / ref.digest

@@ -6,7 +6,6 @@ from typing import NamedTuple
 from metaem_core.ratings import RatingScale
 from tasks.artifacts import ArtifactRef, Store
 from tasks.experiment import CURVE, Experiment, ancestors, experiment_of
-from tasks.inspection import select
 from tasks.manifests import MANIFEST
 from tasks.recommender import RecommenderConfig, recommender
 
@@ -19,26 +18,27 @@ class Winner(NamedTuple):
     parts: dict[str, ArtifactRef]  # by their names as inputs of an evaluation
 
 
-def winner(store: Store, task: str | None = None) -> Winner:
-    """Of the newest report's cells with the most training users the best on validation users.
+def winner(store: Store, task: str | None = None, report: ArtifactRef | None = None) -> Winner:
+    """Of a report's cells with the most training users the best on validation users.
 
     Args:
         task: of these cells; None: of the report's first one.
+        report: None: the one used last that has such cells.
     """
-    for report in _reports(store):
-        evaluations = store.manifest(report).provenance.inputs["evaluations"]
+    for each in [report] if report is not None else _reports(store):
+        evaluations = store.manifest(each).provenance.inputs["evaluations"]
         cells = [(experiment_of(store, ref), ref) for ref in evaluations]
         wanted = task or cells[0][0]["task"]
         asked = [(cell, ref) for cell, ref in cells if cell["task"] == wanted]
         if asked:
             least = min(cell["beta"] for cell, _ in asked)
             found = [_judged(store, cell, ref) for cell, ref in asked if cell["beta"] == least]
-            return min(found, key=lambda each: each.validation_rmse)
+            return min(found, key=lambda cell: cell.validation_rmse)
     what = f" on {task}" if task else ""
     raise ValueError(f"no report{what} in {str(store.root)!r}: `metaem run` makes one")
 
 
-def packed(store: Store, chosen: Winner) -> ArtifactRef:
+def recommender_of(store: Store, chosen: Winner) -> ArtifactRef:
     """The recommender of a cell; made once."""
     parts = chosen.parts
     config = store.manifest(parts["source_model"]).provenance.config
@@ -54,10 +54,12 @@ def packed(store: Store, chosen: Winner) -> ArtifactRef:
 
 
 def _reports(store: Store) -> Iterator[ArtifactRef]:
-    """The last used first."""
-    reports = select(store, "report/")
-    used = {ref: (store.folder(ref) / MANIFEST).stat().st_mtime for ref in reports}
-    yield from sorted(reports, key=lambda ref: -used[ref])
+    """Those that are there, the last used first."""
+    used = {}
+    for ref in store.refs():
+        if ref.stage == "report" and ref.size:  # a damaged manifest tells no size
+            used[ref] = (store.folder(ref) / MANIFEST).stat().st_mtime
+    yield from sorted(used, key=lambda ref: -used[ref])
 
 
 def _judged(store: Store, cell: Experiment, evaluation: ArtifactRef) -> Winner:

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from data_contracts.recommendations import Recommendations
 from flows.cli import app
 from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
-from tasks.people import everyone_cold, known_users
-from tasks.recommending import ABOUT, open_recommender
-from tasks.winner import Winner, packed, winner
+from tasks.people import HISTORY, everyone_cold, known_users
+from tasks.recommending import ABOUT, open_recommender, recommend
+from tasks.winner import Winner, recommender_of, winner
 from tests.conftest import FinishedRun
 
 REPOSITORY = Path(__file__).parent.parent
@@ -30,7 +30,7 @@ def chosen(finished_run: FinishedRun) -> Winner:
 
 @pytest.fixture(scope="module")
 def made(finished_run: FinishedRun, chosen: Winner) -> ArtifactRef:
-    return packed(finished_run.store, chosen)
+    return recommender_of(finished_run.store, chosen)
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +132,57 @@ def test_unknown_items_are_told_and_passed_over(
     assert told.exit_code == 0, told.output
     assert "1 of " in told.stderr
     assert plain["item_id"][0] in told.stdout
+
+
+def test_who_rated_nothing_known_gets_the_average_users_list(
+    finished_run: FinishedRun, tmp_path: Path
+) -> None:
+    """Ids that a terminal's markup would swallow are among them."""
+    file = tmp_path / "strange.csv"
+    file.write_text("user_id,item_id,rating\n[/x],[red],5\nann,no such,1\n")
+    found = recommended(finished_run.store, tmp_path / "a.parquet", "--history", str(file), "--why")
+    lists = found.group_by("user_id").agg("item_id")["item_id"].to_list()
+    assert len(lists) == 2
+    assert lists[0] == lists[1]
+    command = ["recommend", "--store", str(finished_run.store.root), "--history", str(file)]
+    told = CliRunner().invoke(app, command)
+    assert told.exit_code == 0, told.output
+    assert "for [/x]" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([("ann", "i", 9.0)], "from 1 to 5"),
+        ([("ann", "i", float("nan"))], "from 1 to 5"),
+        ([("ann", None, 3.0)], "lack an id or a rating"),
+        ([("ann", "i", 3.0), ("ann", "i", 4.0)], "rate an item again"),
+    ],
+)
+def test_ratings_that_are_none_are_refused(
+    finished_run: FinishedRun,
+    made: ArtifactRef,
+    rows: list[tuple[str, str | None, float]],
+    said: str,
+) -> None:
+    opened = open_recommender(finished_run.store, made)
+    frame = pl.DataFrame(rows, schema=HISTORY, orient="row")
+    nothing = pl.DataFrame(schema=HISTORY)
+    with pytest.raises(ValueError, match=said):
+        recommend(opened, frame, nothing, 3, explain=True)
+    assert recommend(opened, nothing, nothing, 3, explain=True).is_empty()
+
+
+def test_a_lost_report_is_passed_over(finished_run: FinishedRun, tmp_path: Path) -> None:
+    store = Store(shutil.copytree(finished_run.store.root, tmp_path / "store"))
+    (report,) = (ref for ref in store.refs() if ref.stage == "report")
+    damaged = ArtifactRef("report", "0" * 64, 0)
+    shutil.copytree(store.folder(report), store.folder(damaged))
+    (store.folder(damaged) / "manifest.json").write_text("{}")
+    assert winner(store).cell["beta"] == 0.3
+    shutil.rmtree(store.folder(report))
+    with pytest.raises(ValueError, match="no report"):
+        winner(store)
 
 
 @pytest.mark.parametrize(

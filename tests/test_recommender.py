@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 
+from metaem_core import recommender as recommender_module
 from metaem_core.bias import fitted_biases
 from metaem_core.fold_in import private_view
 from metaem_core.methods.mapping_config import MappingConfig
@@ -159,3 +160,19 @@ def test_what_has_no_fold_in_is_refused() -> None:
 def test_mapping_is_of_the_profile() -> None:
     profiles = MADE.profiles(SOURCE)
     assert torch.equal(MADE.vectors(SOURCE), map_users(MADE.mapping, profiles))
+
+
+@pytest.mark.parametrize("at_once", [1, 40, 500])
+def test_many_people_and_long_histories_are_taken_in_parts(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = [np.zeros(0, np.int64)] * SOURCE.n_users
+    own = np.flatnonzero(SOURCE.users == 5)
+    history = Ratings(
+        np.zeros(len(own), np.int64), SOURCE.items[own], SOURCE.values[own], 1, SOURCE.n_items
+    )
+    best, pulls = [*MADE.top(SOURCE, nothing, 3)], MADE.pulls(history, np.array([4, 100]))
+    monkeypatch.setattr(recommender_module, "AT_ONCE", at_once)
+    for whole, part in zip(best, MADE.top(SOURCE, nothing, 3), strict=True):
+        np.testing.assert_allclose(whole.ratings, part.ratings, atol=1e-4)
+    np.testing.assert_allclose(pulls, MADE.pulls(history, np.array([4, 100])), atol=1e-4)

@@ -29,6 +29,7 @@ from prefect import Flow, flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowFilter, FlowRunFilter, LogFilter
 from prefect.client.schemas.objects import Artifact, FlowRun
+from prefect.events.worker import EventsWorker
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner
@@ -98,6 +99,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         wait_until(ready, "the server")
         with temporary_settings({PREFECT_API_URL: url}):
             yield url
+            EventsWorker.drain_all()  # what waits for a server that is gone waits for ever
     finally:
         process.terminate()
         process.wait(30)

@@ -144,4 +144,5 @@ def network(tensors: Mapping[str, Tensor], name: str) -> Parameters:
 
 def private_items(meta_network: Parameters, users: Tensor, k_c: int, relu_last: bool) -> Tensor:
     """The meta-network's answer (S, k_c, k_p) to its input ``users`` (S, k_u)."""
-    return mlp(meta_network, users, relu_last).view(len(users), k_c, -1)
+    k_p = len(meta_network[-1]) // k_c
+    return mlp(meta_network, users, relu_last).view(len(users), k_c, k_p)
