@@ -57,7 +57,7 @@ class Loopback:
             NoFederation: a process ended, or did not answer in time.
         """
         issue_certificates(self.folder)
-        self.address = f"127.0.0.1:{_free_port()}"
+        self.address = f"127.0.0.1:{free_port()}"
         home = self.folder / "home"
         home.mkdir(exist_ok=True)
         told = str(self.flower), str(home.resolve()), nodes, patience
@@ -76,7 +76,7 @@ class Loopback:
             *("--ssl-keyfile", self.folder / "server.key", "--enable-supernode-auth"),
             *("--disable-runtime-dependency-installation", "--host", host, "--port", port),
         )
-        self.wait_until(lambda: _listens(int(port)), "superlink")
+        self.wait_until(lambda: listens(int(port)), "superlink")
 
     def start_nodes(self, entrance: str) -> None:
         """The nodes, each with a key of its own; ``entrance`` is where they find the SuperLink."""
@@ -105,7 +105,7 @@ class Loopback:
             "flower-supernode",
             *("--root-certificates", self.folder / "ca.crt", "--superlink", entrance),
             *("--auth-supernode-private-key", key, "--host", "127.0.0.1"),
-            *("--port", str(_free_port()), "--node-config", f'devices="{devices}"'),
+            *("--port", str(free_port()), "--node-config", f'devices="{devices}"'),
         )
 
     def wait_until(self, there: Callable[[], bool], *names: str) -> None:
@@ -148,13 +148,15 @@ class Loopback:
             )
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether somebody answers on this port of 127.0.0.1."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 

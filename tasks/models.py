@@ -77,6 +77,12 @@ def write_mapping(draft: Draft, mapping: Parameters, users: pl.Series, vectors: 
     draft.write_frame("users.parquet", frame, mapped_users(vectors.shape[1]))
 
 
+def read_mapping(store: Store, ref: ArtifactRef) -> Parameters:
+    """f_theta of a mapping artifact."""
+    layers = store.read_tensors(ref, "mapping.safetensors")
+    return tuple(layers[str(number)] for number in range(len(layers)))
+
+
 def to_lists(table: Tensor) -> pl.Series:
     """A table (B, k) as a column of fixed-size lists."""
     return pl.Series(table.numpy(), dtype=pl.Array(pl.Float32, table.shape[1]))

@@ -34,16 +34,15 @@ def recommender(
     from metaem_core.bias import fitted_biases
     from metaem_core.recommender import Recommender
     from metaem_core.traits import Habits
-    from tasks.models import read_model
+    from tasks.models import read_mapping, read_model
     from tasks.recommending import ABOUT, TENSORS, packed
 
     ratings = read_domain(store, source).ratings
-    layers = store.read_tensors(mapping, "mapping.safetensors")
     made = Recommender(
         source=read_model(store, source_model),
         habits=Habits.of(ratings, fitted_biases(ratings)),
         target=read_model(store, target_model),
-        mapping=tuple(layers[str(number)] for number in range(len(layers))),
+        mapping=read_mapping(store, mapping),
         damping=config.damping,
     )
     tensors, about = packed(made)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from data_contracts.recommendations import Recommendations
-from metaem_core.models.domain import DomainModel, domain_of
+from metaem_core.models.domain import DomainModel, domain_of, network
 from metaem_core.ratings import Ints, Ratings, RatingScale
 from metaem_core.recommender import Recommender, Top
 from metaem_core.traits import Habits
@@ -81,13 +81,12 @@ def open_recommender(store: Store, ref: ArtifactRef) -> Opened:
     tensors = store.read_tensors(ref, TENSORS)
     habits = {name: tensors.pop(f"habits.{name}").numpy() for name in _OF_ITEMS}
     numbers = {**about["habits"], "typical": tuple(cast(list[float], about["habits"]["typical"]))}
-    layers = sum(name.startswith("mapping.") for name in tensors)
     return Opened(
         Recommender(
             source=_side("source", tensors, about),
             habits=Habits(**habits, **numbers),  # type: ignore[arg-type]  # as they were packed
             target=_side("target", tensors, about),
-            mapping=tuple(tensors[f"mapping.{i}"] for i in range(layers)),
+            mapping=network(tensors, "mapping"),
             damping=about["damping"],
         ),
         about["task"],

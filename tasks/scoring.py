@@ -9,7 +9,7 @@ from tasks.artifacts import ArtifactRef, Store
 from tasks.domains import Domain
 from tasks.factor_models import ColdRatings, read_cold
 from tasks.method_names import private_name
-from tasks.models import read_model, read_user_vectors
+from tasks.models import read_mapping, read_model, read_user_vectors
 
 
 def metaem(
@@ -20,8 +20,7 @@ def metaem(
     Where nothing is centred it is MetaEM as printed, and named so; so are towers of one layer and
     differential privacy.
     """
-    layers = store.read_tensors(mapping, "mapping.safetensors")
-    trained = tuple(layers[str(number)] for number in range(len(layers)))
+    trained = read_mapping(store, mapping)
     vectors, target = read_user_vectors(store, source_model), read_model(store, target_model)
     if (account := account_of(store, mapping)) is not None:
         name = private_name(account["epsilon"])

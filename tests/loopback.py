@@ -41,13 +41,19 @@ class Loopback:
 def loopback() -> Iterator[Loopback]:
     """Serve until the block ends."""
     state = Loopback()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(state))
+    with serving(_handler(state)) as state.url:
+        yield state
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address at which the handler answers, until the block ends."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    state.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield state
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.loopback import _free_port, _listens
+from flows.loopback import free_port, listens
 from tasks.tracking import QUIET
 
 
@@ -16,7 +16,7 @@ from tasks.tracking import QUIET
 def mlflow_server(folder: Path) -> Iterator[str]:
     """Its address, until the block ends."""
     folder.mkdir(exist_ok=True)
-    port = _free_port()
+    port = free_port()
     place = [f"--backend-store-uri=sqlite:///{folder}/m.db", f"--artifacts-destination={folder}/a"]
     command = [sys.executable, "-m", "mlflow", "server", "--host=127.0.0.1", "--workers=1", *place]
     with (folder / "log").open("wb") as log:
@@ -28,7 +28,7 @@ def mlflow_server(folder: Path) -> Iterator[str]:
             start_new_session=True,
         )
     try:
-        while not _listens(port):
+        while not listens(port):
             assert server.poll() is None, (folder / "log").read_text()
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"

@@ -1,7 +1,6 @@
 """A finished run is found in MLflow's own pages, by a real browser."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -17,13 +16,8 @@ import pytest
 from mlflow import MlflowClient
 from page import Page, has
 
+from flows.loopback import free_port
 from tests.conftest import FinishedRun
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

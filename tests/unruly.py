@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
+
+from tests.loopback import serving
 
 DROPPED = {"host", "connection", "transfer-encoding", "content-length", "content-encoding"}
 
@@ -46,18 +48,11 @@ MANNERS = (
 def unruly(behind: str) -> Iterator[Unruly]:
     """Serve until the block ends."""
     state = Unruly(behind)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(state))
-    server.daemon_threads = True
-    state.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield state
-    finally:
-        state.over.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(_handler(state)) as state.url:
+        try:
+            yield state
+        finally:
+            state.over.set()
 
 
 def _handler(state: Unruly) -> type[BaseHTTPRequestHandler]:
