@@ -7,8 +7,8 @@ from rich.table import Table
 
 from metaem_core.federated.costs import WAYS, DomainShape, traffic
 from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.privacy.audit import Audit
 from metaem_core.synthetic_size import DomainSize
-from tasks.privacy import Audit
 
 
 def traffic_table(domain: str, size: DomainSize, config: PretrainConfig) -> Table:

@@ -148,6 +148,13 @@ BREAKAGES = (
         OPTIONS,
     ),
     Breakage(
+        "options: made-up ratings dilute the taste that is learnt",
+        "metaem_core/methods/metaem_pretraining.py",
+        "dilution = len(seen) / len(kept) if config.centred else 1.0",
+        "dilution = 1.0",
+        OPTIONS,
+    ),
+    Breakage(
         "options: cohorts hold no share of each cluster",
         "metaem_core/federated/training.py",
         "drawn = self.draw(",

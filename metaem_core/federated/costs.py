@@ -21,7 +21,7 @@ Way = Literal[
     "fcf-32", "fcf-8", "literal", "product", "secure", "fcf-32 rows", "fcf-8 rows", "rows"
 ]
 WAYS: tuple[Way, ...] = get_args(Way)
-PSEUDO_ITEMS = 3  # for each rating, where only rows are sent
+PSEUDO_ITEMS = 1  # for each rating, where only rows are sent
 
 
 class DomainShape(NamedTuple):

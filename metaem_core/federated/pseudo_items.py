@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from metaem_core.bias import damped_mean
+from metaem_core.bias import fitted_biases
 from metaem_core.ratings import Ints, Ratings, RatingScale
 
 
@@ -10,22 +10,23 @@ def with_pseudo_items(ratings: Ratings, share: float, seed: int, scale: RatingSc
     """Every device's ratings and about ``share`` times as many items it did not rate.
 
     They are drawn once, by popularity: items that nobody else rates would give themselves away, and
-    so would new ones in every round. Each is given a rating of the scale near the user's mean
-    (FedRec's user averaging, rounded up or down at random: a fraction would give it away, as a
-    server can read the values). The others stay known as unrated; of the items that a device
-    touches, the rated ones are ``1 / (1 + share)``.
+    so would new ones in every round. Each is given the rating of the scale next to what mean and
+    biases expect, so that it says nothing of taste (FedRec's hybrid filling, by a model that stands
+    still: a rating that moves from round to round is a made-up one). The others stay known as
+    unrated; of the items that a device touches, the rated ones are ``1 / (1 + share)``.
     """
     draw = np.random.default_rng(np.random.SeedSequence([seed, 2]))
-    users = np.repeat(ratings.users, draw.poisson(share, len(ratings)))
-    shown = ratings.items[draw.integers(0, len(ratings), len(users))]  # as often as it is rated
-    drawn = users * ratings.n_items + shown
+    owners = np.repeat(ratings.users, draw.poisson(share, len(ratings)))
+    shown = ratings.items[draw.integers(0, len(ratings), len(owners))]  # as often as it is rated
     rated = ratings.users * ratings.n_items + ratings.items
-    added = np.setdiff1d(drawn, rated)
-    mean = damped_mean(ratings.users, ratings.values, ratings.n_users, damping=0.0)
+    added = np.setdiff1d(owners * ratings.n_items + shown, rated)
+    owner, item = np.divmod(added, ratings.n_items)
+    biases = fitted_biases(ratings)
+    expected = biases.mean + biases.user[owner] + biases.item[item]
+    steps = np.round((expected - scale.low) / scale.step)
+    made = np.clip(scale.low + scale.step * steps, scale.low, scale.high).astype(np.float32)
     places: Ints = np.concatenate([rated, added])
-    exact = (mean[added // ratings.n_items] - scale.low) / scale.step
-    made = scale.low + scale.step * np.floor(exact + draw.random(len(added)))
-    values = np.concatenate([ratings.values, np.minimum(made, scale.high).astype(np.float32)])
     order = np.argsort(places)
     rows, columns = np.divmod(places[order], ratings.n_items)
-    return Ratings(rows, columns, values[order], ratings.n_users, ratings.n_items)
+    values = np.concatenate([ratings.values, made])[order]
+    return Ratings(rows, columns, values, ratings.n_users, ratings.n_items)

@@ -26,12 +26,16 @@ class ChainRule:
     """From U and the networks to what a device step needs, and with its gradients back to them.
 
     Whoever holds the user vectors does it: the server, or in secure rounds each device.
+
+    Where a device shows ``dilution`` items for each that it rated, and the others' made-up ratings
+    know no taste, what it shows has a share ``1 / dilution`` of its taste. So that share is
+    predicted, and the gradient taken as if it were the whole: on average the exact one.
     """
 
     trained = frozenset({"user_vectors", "private_items", "common_items", "item_tower"})
 
-    def __init__(self, model: DomainModel) -> None:
-        self.model = model
+    def __init__(self, model: DomainModel, dilution: float = 1.0) -> None:
+        self.model, self.dilution = model, dilution
 
     @torch.inference_mode()
     def download(self, cohort: Tensor, rows: Tensor) -> Download:
@@ -45,7 +49,9 @@ class ChainRule:
         private = seen.new_empty(size, model.common_items.shape[1], model.item_tower[0].shape[1])
         self._meta.forward(seen, private.flatten(1))  # Eq. 3
         return Download(
-            torch.cat([model.weighed(self._vectors), model.user_weights(cohort)], 1),
+            torch.cat(
+                [model.weighed(self._vectors / self.dilution), model.user_weights(cohort)], 1
+            ),
             private,
             model.common_items.index_select(0, rows),
             model.item_offsets.index_select(0, rows),
@@ -62,8 +68,10 @@ class ChainRule:
         if tower is None:  # personal towers are stepped on the devices and never uploaded
             tower = tuple(torch.zeros_like(p) for p in model.item_tower)
         received = ("user_vectors", "private_items", "common_items")
+        each = 1 / upload.n_ratings
         users, private, items, *shared = torch._foreach_mul(
-            [*(upload.gradients[name][0] for name in received), *tower], 1 / upload.n_ratings
+            [*(upload.gradients[name][0] for name in received), *tower],
+            [each] + [each * self.dilution] * (2 + len(tower)),  # the user's was not divided
         )
         users = users[:, : model.user_embeddings.shape[1]]
         weights = tuple((self._vectors * users).sum(0) for _ in model.gmf_weights)
@@ -86,8 +94,9 @@ class PretrainServer(ChainRule):
         users: TableOptimizer | Delegates,
         items: TableOptimizer,
         nets: NetworkAdam,
+        dilution: float = 1.0,
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, dilution)
         self.users, self.items, self.nets = users, items, nets
 
     @torch.inference_mode()

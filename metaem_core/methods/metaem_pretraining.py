@@ -44,10 +44,11 @@ class Pretraining:
         self.config, self.dtype = config, dtype
         kept, held = hold_out(ratings, config.holdout, config.seed)
         self._held = held
-        share = config.pseudo_items
-        seen = with_pseudo_items(kept, share, config.seed, config.scale) if share else kept
         self._ratings = ratings
         self._model = _fresh_domain(config, kept, dtype)
+        share = config.pseudo_items
+        seen = with_pseudo_items(kept, share, config.seed, config.scale) if share else kept
+        self._shown = np.bincount(seen.users, minlength=seen.n_users)
         self._towers: PersonalTowers | None = None
         rounded = config.seed if config.payload == "rows" else None
         simulation = CohortSimulation(seen, dtype, rounded)
@@ -57,8 +58,9 @@ class Pretraining:
             self._towers = PersonalTowers(
                 simulation, self._model.item_tower, kept.n_users, config.learning_rate, config.l2
             )
-        self._seen = _counts(seen)
-        server = pretrain_server(config, self._model, *self._seen)
+        self._counts = _counts(kept)
+        dilution = len(seen) / len(kept) if config.centred else 1.0  # uncentred, all is taste
+        server = pretrain_server(config, self._model, *self._counts, dilution)
         self.training = Training(
             SimulatedRounds(server, self._towers or simulation),
             users,
@@ -71,12 +73,11 @@ class Pretraining:
     def start(self) -> tuple[DomainModel, Tensor, Tensor, Tensor]:
         """What :func:`pretrain_server` needs to begin elsewhere, and who has any rating here."""
         members = torch.from_numpy(np.unique(self._ratings.users))
-        return self._model, *self._seen, members
+        return self._model, *self._counts, members
 
     def traffic(self) -> Traffic:
         """Bytes of one epoch, in which each device answers once."""
-        of_user, of_item = self._seen
-        return epoch_traffic(self.config, len(of_item), of_user[of_user > 0].numpy())
+        return epoch_traffic(self.config, self._ratings.n_items, self._shown[self._shown > 0])
 
     def model(self) -> DomainModel:
         """The domain at its best epoch."""
@@ -106,13 +107,18 @@ class Pretraining:
 
 
 def pretrain_server(
-    config: PretrainConfig, model: DomainModel, of_user: Tensor, of_item: Tensor
+    config: PretrainConfig,
+    model: DomainModel,
+    of_user: Tensor,
+    of_item: Tensor,
+    dilution: float = 1.0,
 ) -> PretrainServer:
     """The server of ``model``, which it changes in place.
 
     Args:
-        of_user: how much each user trains on (m,), rated or not; it sets the length of steps.
+        of_user: how many ratings of each user's train it (m,); they set the length of steps.
         of_item: the same of each item (n,).
+        dilution: items that devices show, for each rated one.
     """
     rounds = math.ceil(int((of_user > 0).sum()) / config.cohort_size)
     users = _table_optimizer(model.user_embeddings, config, of_user, torch.ones(len(of_user)))
@@ -121,6 +127,7 @@ def pretrain_server(
         Delegates(users, config.clusters, config.discount) if config.clusters else users,
         _table_optimizer(model.common_items, config, of_item, _visits(of_item, rounds)),
         NetworkAdam(model.networks, config.learning_rate, config.l2),
+        dilution,
     )
 
 

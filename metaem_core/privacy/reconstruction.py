@@ -6,6 +6,7 @@ every prediction, and compares: the gradient of an item's row is proportional to
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +35,7 @@ class Leak(NamedTuple):
     item_sets: float  # share of devices whose rated items it names, no more and no fewer
     ratings: float  # share of ratings of which it knows item and stars
     auc: float  # mean chance that a rated item is suspected more than one that is not
+    told_apart: float  # the same among the items it names, of devices that show unrated ones
 
     @classmethod
     def of(
@@ -43,7 +45,7 @@ class Leak(NamedTuple):
         scale: RatingScale,
     ) -> "Leak":
         """Compare with the devices' items and ratings."""
-        exact, right, total, areas = 0, 0, 0, []
+        exact, right, total, areas, among = 0, 0, 0, [], []
         for reading, (items, values) in zip(readings, truths, strict=True):
             exact += set(reading.items.tolist()) == set(items.tolist())
             stars = scale.low + scale.step * torch.round((reading.ratings - scale.low) / scale.step)
@@ -54,7 +56,11 @@ class Leak(NamedTuple):
             )
             total += len(items)
             areas.append(auc(reading.suspicion.numpy(), items.numpy()))
-        return cls(exact / len(truths), right / total, float(np.mean(areas)))
+            rated = np.flatnonzero(np.isin(reading.items.numpy(), items.numpy()))
+            if 0 < len(rated) < len(reading.items):
+                among.append(auc(reading.suspicion[reading.items].numpy(), rated))
+        told_apart = float(np.mean(among)) if among else 1.0
+        return cls(exact / len(truths), right / total, float(np.mean(areas)), told_apart)
 
 
 def read_upload(received: Download, gradient: Tensor) -> Reading:
@@ -70,7 +76,10 @@ def read_upload(received: Download, gradient: Tensor) -> Reading:
 
 
 def read_message(download: Download, items: Tensor, values: Tensor, payload: Payload) -> Reading:
-    """What the server reads when a device with these ratings answers in a layout."""
+    """What the server reads when a device with these ratings answers in a layout.
+
+    Where it names items, some may be made up: what is far from the biases is not.
+    """
     named = payload.names_items
     sent = restricted(download, items) if named else download
     received = payload.unpack(payload.pack(sent), download.relu_last)
@@ -79,9 +88,17 @@ def read_message(download: Download, items: Tensor, values: Tensor, payload: Pay
     reading = read_upload(received, payload.item_gradient(payload.answer(upload)))
     if not named:
         return reading
+    found = items[reading.items]
     suspicion = torch.zeros(len(download.common_items), dtype=values.dtype)
-    suspicion[items] = 1
-    return Reading(suspicion, items[reading.items], reading.ratings)
+    suspicion[found] = 1 + (reading.ratings - _without_taste(download, found)).abs()
+    return Reading(suspicion, found, reading.ratings)
+
+
+def _without_taste(download: Download, items: Tensor) -> Tensor:
+    vectors = download.user_vectors.clone()
+    vectors[:, : download.item_tower[-1].shape[-1]] = 0
+    plain = replace(download, user_vectors=vectors)
+    return predict(plain, torch.zeros_like(items), items)
 
 
 def read_masked(download: Download, words: Words) -> Reading:

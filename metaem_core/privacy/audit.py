@@ -1,0 +1,144 @@
+"""Every mode's uploads attacked, beside what popularity alone tells."""
+
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import cached_property
+from typing import NamedTuple, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metaem_core.federated.costs import PSEUDO_ITEMS
+from metaem_core.federated.modes import Layout
+from metaem_core.federated.optimizers import NetworkAdam, RowNewton
+from metaem_core.federated.payloads import payload_of
+from metaem_core.federated.protocol import Download
+from metaem_core.federated.pseudo_items import with_pseudo_items
+from metaem_core.federated.secure_loop import SecureLoop
+from metaem_core.federated.secure_rounds import HeldUser, SecureServer
+from metaem_core.federated.server import ChainRule
+from metaem_core.federated.simulation import DeviceStore
+from metaem_core.models.domain import DomainModel
+from metaem_core.privacy.reconstruction import (
+    Leak,
+    Reading,
+    popularity_prior,
+    read_masked,
+    read_message,
+)
+from metaem_core.ratings import Ints, Ratings, RatingScale
+
+PRIOR = "popularity"
+NOISE = 0.02  # of an AUC over a few hundred devices
+
+
+class Audit(NamedTuple):
+    """What a curious server learns of devices in one mode."""
+
+    mode: str
+    leak: Leak
+
+    def in_words(self, prior: Leak) -> str:
+        """Against ``prior``, what popularity alone tells."""
+        if self.mode == PRIOR:
+            return "the guess without an upload"
+        if self.leak.ratings > 0.99 and self.leak.item_sets < 0.5:
+            return f"all ratings, among made-up ones (told apart: AUC {self.leak.told_apart:.2f})"
+        if self.leak.ratings > 0.5:
+            return f"items and {'all' if self.leak.ratings > 0.99 else 'most'} ratings"
+        if self.leak.auc > prior.auc + NOISE or self.leak.ratings > prior.ratings + NOISE:
+            return "more than popularity tells"
+        return "no more than popularity tells"
+
+
+class Attacks:
+    """One upload of each of some devices of a trained domain, and its server's look at it."""
+
+    def __init__(
+        self, model: DomainModel, ratings: Ratings, scale: RatingScale, devices: int, seed: int
+    ) -> None:
+        """``devices`` of those with ratings are drawn; all of them, where there are fewer."""
+        self.model, self.ratings, self.scale, self.seed = model, ratings, scale, seed
+        self._draw = np.random.default_rng(seed)
+        self._raters = np.unique(ratings.users)
+        size = min(devices, len(self._raters))
+        self.devices = np.sort(self._draw.choice(self._raters, size, replace=False)).tolist()
+        self._own = DeviceStore(ratings, torch.float32)
+        self._truths = [self._own.of_device(device) for device in self.devices]
+        self._rounding = torch.Generator().manual_seed(seed)
+
+    def audits(self, cohort: int) -> Iterator[Audit]:
+        """Mode by mode, last the guess that needs no upload.
+
+        In secure rounds there are two things to look at: the upload, and the sum over the device's
+        ``cohort``.
+        """
+        for layout in get_args(Layout):
+            yield self._judged(layout, self.opened(layout, self._truths))
+        yield self._judged(f"rows, {PSEUDO_ITEMS} more for each", self.among_pseudo_items())
+        yield self._judged("secure", self.masked())
+        size = min(cohort, len(self._raters))
+        yield self._judged(f"secure, one sum of {size:,}", self.summed(size))
+        yield self._judged(PRIOR, [self._popular(len(items)) for items, _ in self._truths])
+
+    def opened(self, layout: Layout, answers: list[tuple[Tensor, Tensor]]) -> list[Reading]:
+        """What devices with these items and ratings tell in a layout."""
+        payload = payload_of(layout, self._rounding)
+        both = zip(self._sent, answers, strict=True)
+        return [read_message(sent, *answer, payload) for sent, answer in both]
+
+    def among_pseudo_items(self) -> list[Reading]:
+        """``rows`` where each device shows items that it did not rate too."""
+        shown = with_pseudo_items(self.ratings, PSEUDO_ITEMS, self.seed, self.scale)
+        padded = DeviceStore(shown, torch.float32)
+        return self.opened("rows", [padded.of_device(device) for device in self.devices])
+
+    def masked(self) -> list[Reading]:
+        """What each sends up in a secure round of them all; the model is not changed."""
+        model = deepcopy(self.model)
+        users, items = (
+            RowNewton(table, 1.0, 1.0, torch.ones(len(table)), torch.ones(len(table)))
+            for table in (model.user_embeddings, model.common_items)
+        )
+        nets = NetworkAdam(model.networks, 0.0, 0.0)
+        held = {
+            device: HeldUser(device, model, users, *truth)
+            for device, truth in zip(self.devices, self._truths, strict=True)
+        }
+        loop = SecureLoop(SecureServer(model, items, nets, users), held)
+        loop.round(self.devices)
+        both = zip(self._sent, self.devices, strict=True)
+        return [read_masked(sent, loop.vectors[device]) for sent, device in both]
+
+    def summed(self, size: int) -> list[Reading]:
+        """Of one sum over ``size`` devices: the most popular of the items that it touches."""
+        found = []
+        for device, (items, _) in zip(self.devices, self._truths, strict=True):
+            others = self._draw.choice(self._raters[self._raters != device], size - 1, False)
+            _, positions = self._own.positions(torch.from_numpy(np.append(others, device)))
+            touched = np.zeros(self.ratings.n_items, np.bool_)
+            touched[self._own.items[positions]] = True
+            found.append(popularity_prior(self._counts * touched, self.scale)(len(items)))
+        return found
+
+    @cached_property
+    def _sent(self) -> list[Download]:
+        everything = torch.arange(self.ratings.n_items)
+        with torch.no_grad():
+            vectors = self.model.embed_users(torch.tensor(self.devices))
+            return [
+                self.model.download(vector[None], ChainRule.trained, everything)
+                for vector in vectors
+            ]
+
+    @cached_property
+    def _counts(self) -> Ints:
+        return np.bincount(self.ratings.items, minlength=self.ratings.n_items)
+
+    @cached_property
+    def _popular(self) -> Callable[[int], Reading]:
+        return popularity_prior(self._counts, self.scale)
+
+    def _judged(self, mode: str, readings: list[Reading]) -> Audit:
+        return Audit(mode, Leak.of(readings, self._truths, self.scale))
