@@ -55,7 +55,7 @@ def ours(path: Path) -> str:
     from tasks.sources.amazon_2014 import Amazon2014
 
     counts = read_ratings(path, Amazon2014(ratings_only=True), RatingScale(), k=5).counts
-    return f"{counts.users} users, {counts.items} items, {counts.ratings} ratings"
+    return f"{counts['users']} users, {counts['items']} items, {counts['ratings']} ratings"
 
 
 def pandas(path: Path) -> str:

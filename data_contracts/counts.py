@@ -16,7 +16,7 @@ DROPPED = (*INVALID, "duplicates", "k_core_removed")
 
 
 class FilterCounts(dy.Schema):
-    """One row; ``lines`` are data lines, of which every other column but ``rounds`` is a part."""
+    """One row; ``lines`` are data lines, each kept in ``ratings`` or dropped for one reason."""
 
     lines = dy.UInt64(min=1)
     malformed = dy.UInt64()

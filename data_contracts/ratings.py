@@ -1,4 +1,4 @@
-"""A filtered domain: its ratings, its users and items by row number, and what filtering removed."""
+"""A filtered domain: its ratings, its users and items by row number."""
 
 import dataframely as dy
 import polars as pl

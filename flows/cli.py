@@ -124,7 +124,7 @@ def table3(
         from flows.table3 import Sweep, completed, run
 
         settings = completed(settings)
-        sweep = Sweep.of(settings, tasks, runner, address)
+        sweep = Sweep.of(settings, tasks.split(","), runner, address)
         with shown():
             done = run(settings, sweep)
         for task, outcome in done.outcomes.items():
@@ -172,10 +172,9 @@ def stats(
         settings = open_settings(context.params)
         outcome = _run(settings, until="statistics")
         from flows.display import statistics_table, stdout
-        from tasks.artifacts import Store
 
         assert outcome.statistics is not None, "the statistics stage left no artifact"
-        frame = Store(settings.store).read_frame(outcome.statistics, "statistics.parquet")
+        frame = settings.open_store().read_frame(outcome.statistics, "statistics.parquet")
         stdout().print(statistics_table(settings.task, frame))
 
 

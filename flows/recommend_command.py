@@ -60,14 +60,14 @@ def recommend(
                 "passed over",
                 err=True,
             )
-        if out is not None:
-            Recommendations.validate(found).write_parquet(out)
-            typer.echo(f"{found['user_id'].n_unique()} users, {found.height} rows: {out}")
-        else:
+        if out is None:
             from flows.display import recommendation_tables, stdout
 
             for table in recommendation_tables(chosen.cell["task"], found):
                 stdout().print(table)
+            return
+        Recommendations.validate(found).write_parquet(out)
+        typer.echo(f"{found['user_id'].n_unique()} users, {found.height} rows: {out}")
 
 
 def register(

@@ -109,7 +109,7 @@ def weekly(
         "store": store,
     }
     settings = completed(_settings(options, assignments))
-    sweep = Sweep.of(settings, ",".join(tasks), "local", None)
+    sweep = Sweep.of(settings, tasks, "local", None)
     attempt("weekly-table3", settings, partial(_table3, sweep=sweep))
 
 
@@ -139,7 +139,7 @@ def attempt(label: str, settings: Settings, run: Callable[[Settings], Made]) -> 
 
     with listening(follow):
         report, outcomes = run(settings)
-    store = Store(settings.store)
+    store = settings.open_store()
     for name, outcome in outcomes.items():
         for note in notes(store, outcome):
             logger.info("%s, %s", name, note)

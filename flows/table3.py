@@ -1,5 +1,6 @@
 """All of Table 3: every task, cold fraction, seed and method in one grid."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import cast, get_args
 
@@ -26,9 +27,11 @@ class Sweep:
     address: str | None = None  # of a cluster's scheduler
 
     @classmethod
-    def of(cls, settings: Settings, tasks: str, runner: str, address: str | None) -> "Sweep":
-        """From the command line's words; each task must be one that the settings could have."""
-        named = tuple(dict.fromkeys(task.strip() for task in tasks.split(",")))
+    def of(
+        cls, settings: Settings, tasks: Iterable[str], runner: str, address: str | None
+    ) -> "Sweep":
+        """From words; each task must be one that the settings could have."""
+        named = tuple(dict.fromkeys(task.strip() for task in tasks))
         for task in named:
             check(settings.of_task(task))
         if runner not in get_args(Runner):

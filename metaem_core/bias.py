@@ -9,6 +9,7 @@ from metaem_core.ratings import Floats, Ints, Ratings
 
 ITEM_DAMPING = 10.0
 USER_DAMPING = 15.0
+SWEEPS = 10
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,6 @@ class Biases:
     user: Floats  # (n_users,)
     item_damping: float
     user_damping: float
-
-    def item_without(self, ratings: Ratings) -> Floats:
-        """Each rating's item bias as it were without that rating (R,)."""
-        left = ratings.values - self.mean - self.user[ratings.users]
-        count = np.bincount(ratings.items, minlength=ratings.n_items)[ratings.items]
-        return without_own(self.item[ratings.items], count, left, self.item_damping)
 
     def residuals(self, ratings: Ratings) -> Floats:
         """What the biases leave of each rating; shape (R,)."""
@@ -54,7 +49,7 @@ def damped_biases(
     ratings: Ratings,
     item_damping: float = ITEM_DAMPING,
     user_damping: float = USER_DAMPING,
-    sweeps: int = 10,
+    sweeps: int = SWEEPS,
 ) -> Biases:
     """mu, b_i and b_u fitted together, each the damped mean of what the others leave."""
     mean = _mean(ratings)
@@ -72,7 +67,7 @@ def damped_biases(
     )
 
 
-def fitted_biases(ratings: Ratings, sweeps: int = 10) -> Biases:
+def fitted_biases(ratings: Ratings) -> Biases:
     """:func:`damped_biases` with dampings estimated as noise variance / bias variance.
 
     Devices need to send only sums: of counts, of residuals and of their squares.
@@ -80,7 +75,7 @@ def fitted_biases(ratings: Ratings, sweeps: int = 10) -> Biases:
     mean = _mean(ratings)
     centred = ratings.values - mean
     user = np.zeros(ratings.n_users)
-    for _ in range(sweeps):
+    for _ in range(SWEEPS):
         item, damping = _shrunk_mean(ratings.items, centred - user[ratings.users], ratings.n_items)
         user, own = _shrunk_mean(ratings.users, centred - item[ratings.items], ratings.n_users)
     return Biases(mean, item.astype(np.float32), user.astype(np.float32), damping, own)

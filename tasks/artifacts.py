@@ -1,4 +1,4 @@
-"""The content-addressed store of what stages produce; the only code that reads or writes Parquet.
+"""The content-addressed store of what stages produce: every artifact is written and read here.
 
 ``root/<stage>/<digest>/`` holds an artifact's data files and its ``manifest.json``. The digest
 covers names and bytes of the data files alone, so equal results have equal addresses.

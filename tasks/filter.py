@@ -1,6 +1,6 @@
 """A raw ratings file as a k-core domain of dense indices."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -36,7 +36,7 @@ def filter_ratings(store: Store, config: FilterConfig, raw: ArtifactRef) -> Arti
         draft.write_frame("ratings.parquet", filtered.ratings, k_core(config.k))
         draft.write_frame("users.parquet", filtered.users, Users)
         draft.write_frame("items.parquet", filtered.items, Items)
-        counts = FilterCounts.cast(pl.DataFrame([asdict(filtered.counts)]))
+        counts = FilterCounts.cast(pl.DataFrame([filtered.counts]))
         draft.write_frame("counts.parquet", counts, FilterCounts)
     return draft.ref
 

@@ -47,33 +47,13 @@ class BadRatings(ValueError):
 
 
 @dataclass(frozen=True)
-class FilterCounts:
-    """What was read, what was dropped and why, and what is left; lines exclude the header."""
-
-    lines: int
-    malformed: int
-    blank_id: int
-    blank_rating: int
-    not_a_number: int
-    not_finite: int
-    off_scale: int
-    bad_timestamp: int
-    duplicates: int
-    k_core_removed: int
-    rounds: int
-    users: int
-    items: int
-    ratings: int
-
-
-@dataclass(frozen=True)
 class FilteredRatings:
     """A domain's ratings by dense index; an index is a row number of ``users`` or ``items``."""
 
     users: pl.DataFrame  # user_id, ascending
     items: pl.DataFrame  # item_id, ascending
     ratings: pl.DataFrame  # user u32, item u32, rating f32, timestamp i64; by user, item
-    counts: FilterCounts
+    counts: dict[str, int]  # the row of FilterCounts: what was read, dropped and why, and is left
 
 
 def read_ratings(
@@ -192,7 +172,7 @@ def _filtered(path: Path, frame: pl.DataFrame, k: int, tally: _Tally) -> Filtere
     ratings = pl.DataFrame(
         {"user": user, "item": item, "rating": kept["rating"], "timestamp": kept["timestamp"]}
     ).sort("user", "item")
-    counts = FilterCounts(
+    counts = dict(
         lines=tally.lines,
         **{why: tally.dropped[why] for why in _faults(RatingScale())},
         duplicates=frame.height - len(single),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from metaem_core.methods.cold_start import cold_predictor
+from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
 from tasks.accounts import account_of
 from tasks.artifacts import ArtifactRef, Store
@@ -15,21 +16,20 @@ from tasks.models import read_mapping, read_model, read_user_vectors
 def metaem(
     store: Store, source_model: ArtifactRef, target_model: ArtifactRef, mapping: ArtifactRef
 ) -> ColdRatings:
-    """Section 3.5: source vectors through f_theta into the target's networks.
-
-    Where nothing is centred it is MetaEM as printed, and named so; so are towers of one layer and
-    differential privacy.
-    """
+    """Section 3.5: source vectors through f_theta into the target's networks."""
     trained = read_mapping(store, mapping)
     vectors, target = read_user_vectors(store, source_model), read_model(store, target_model)
-    if (account := account_of(store, mapping)) is not None:
-        name = private_name(account["epsilon"])
-    else:
-        linear = "-gmf" if target.gmf_weights else "-mf"
-        base = "" if len(target.user_tower) > 2 else linear
-        name = f"metaem{base}" if target.user_traits.shape[1] else f"metaem{base}-paper"
     predict = cold_predictor(lambda users: map_users(trained, vectors[users]), target)
-    return ColdRatings(name, predict)
+    return ColdRatings(metaem_name(store, mapping, target), predict)
+
+
+def metaem_name(store: Store, mapping: ArtifactRef, target: DomainModel) -> str:
+    """As tables show it: uncentred it is MetaEM as printed; so towers of one layer, and epsilon."""
+    if (account := account_of(store, mapping)) is not None:
+        return private_name(account["epsilon"])
+    linear = "-gmf" if target.gmf_weights else "-mf"
+    base = "" if len(target.user_tower) > 2 else linear
+    return f"metaem{base}" if target.user_traits.shape[1] else f"metaem{base}-paper"
 
 
 def rival_methods(store: Store, rivals: Sequence[ArtifactRef], source: Domain) -> list[ColdRatings]:

@@ -1,4 +1,4 @@
-"""Experiments in MLflow; the only code that knows it. Nothing is pickled, and no user id leaves.
+"""Experiments in MLflow. Nothing is pickled, and no user id leaves.
 
 What is logged comes from the store alone, so it can be logged again, later or elsewhere.
 """

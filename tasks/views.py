@@ -13,7 +13,8 @@ from metaem_core.models.mapping import map_users
 from tasks.artifacts import ArtifactRef, Store
 from tasks.domains import Domain
 from tasks.factor_models import read_domain_model
-from tasks.models import from_lists, read_model, read_user_vectors
+from tasks.models import from_lists, read_mapping, read_model, read_user_vectors
+from tasks.scoring import metaem_name
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,9 @@ def draw(source: Domain, target: Domain, ids: pl.Series, users: int, seed: int) 
 
 def metaem_views(
     store: Store, source_model: ArtifactRef, target_model: ArtifactRef, mapping: ArtifactRef
-) -> Views:
-    """MetaEM: every user is given items of his own, made from his vector."""
-    layers = store.read_tensors(mapping, "mapping.safetensors")
-    trained = tuple(layers[str(number)] for number in range(len(layers)))
+) -> tuple[str, Views]:
+    """A MetaEM's name, and its views: every user is given items of his own, from his vector."""
+    trained = read_mapping(store, mapping)
     vectors, model = read_user_vectors(store, source_model), read_model(store, target_model)
     k = model.user_embeddings.shape[1]
     centred = model.user_traits.shape[1] > 0
@@ -71,7 +71,7 @@ def metaem_views(
         seen = private_view(model, private, drawn.rated)
         return View(mapped[:, :k], own, seen, drawn.rated.left(model.item_offsets, centred))
 
-    return view
+    return metaem_name(store, mapping, model), view
 
 
 def factor_views(store: Store, transfer: ArtifactRef) -> Views:

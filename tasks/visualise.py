@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 SHOWN = ("ptupcdr", "ptupcdr-paper", "metaem-paper")  # of the other methods
 PERPLEXITY = 30.0
+USERS = 256  # at most, of the training users and of the cold ones
+# of the fold-in: the one that comes closest to training users' own vectors
+DAMPINGS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,6 @@ class VisualiseConfig:
 
     task: str
     beta: float
-    users: int = 256  # at most, of the training users and of the cold ones
-    # of the fold-in: the one that comes closest to training users' own vectors
-    dampings: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
     seed: int = 0
 
 
@@ -54,24 +54,20 @@ def visualise(
 ) -> ArtifactRef:
     """Draw the same training and cold users for MetaEM and PTUPCDR."""
     # torch is imported only by runs that need it
-    from tasks.scoring import metaem
     from tasks.views import draw, metaem_views
 
     domains = read_domain(store, source), read_domain(store, target)
     roles = read_split(store, split)
     drawn = {
-        users: draw(*domains, ids, config.users, config.seed)
+        users: draw(*domains, ids, USERS, config.seed)
         for users, ids in (("train", roles.train), ("cold", roles.cold))
     }
     parts = source_model, target_model, mapping
-    views = {
-        metaem(store, *parts).name: metaem_views(store, *parts),
-        **dict(_rivals(store, rivals)),
-    }
+    views = dict([metaem_views(store, *parts), *_rivals(store, rivals)])
     points, closeness = [], []
     for done, (name, view) in enumerate(views.items()):
         advance(done, len(views), unit="method", note=name)
-        for users, vectors, row in _compared(view, drawn, config):
+        for users, vectors, row in _compared(view, drawn):
             points.append(_points(name, users, vectors, config.seed))
             closeness.append({"method": name, "users": users, **row})
     with store.draft() as draft:
@@ -83,15 +79,15 @@ def visualise(
 
 
 def _rivals(store: Store, rivals: list[ArtifactRef]) -> "Iterator[tuple[str, Views]]":
-    from tasks.scoring import metaem_of
     from tasks.views import factor_views, metaem_views
 
     for ref in rivals:
         if ref.stage == "mapping":
             made = store.manifest(ref).provenance.inputs
             (source_model,), (target_model,) = made["source_model"], made["target_model"]
-            if (name := metaem_of(store, ref).name) in SHOWN:
-                yield name, metaem_views(store, source_model, target_model, ref)
+            name, views = metaem_views(store, source_model, target_model, ref)
+            if name in SHOWN:
+                yield name, views
         else:
             about = store.read_json(ref, "model.json")
             assert isinstance(about, dict)
@@ -100,14 +96,14 @@ def _rivals(store: Store, rivals: list[ArtifactRef]) -> "Iterator[tuple[str, Vie
 
 
 def _compared(
-    view: "Views", drawn: "Mapping[str, Drawn]", config: VisualiseConfig
+    view: "Views", drawn: "Mapping[str, Drawn]"
 ) -> "Iterator[tuple[str, tuple[Tensor, Tensor], dict[str, object]]]":
     """Sort of users, their target and transformed vectors (B, k), and what Closeness tells."""
     from metaem_core.fold_in import closeness
     from tasks.views import in_hindsight
 
     mine, theirs = view(drawn["train"], True), view(drawn["cold"], False)
-    fitted = {d: in_hindsight(mine, drawn["train"], d) for d in config.dampings}
+    fitted = {d: in_hindsight(mine, drawn["train"], d) for d in DAMPINGS}
     best = min(fitted, key=lambda d: closeness(mine.own, fitted[d])[0])
     truth = in_hindsight(theirs, drawn["cold"], best)
     for users, target, moved, told in (

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,12 +18,14 @@ from metaem_core.methods.factor_config import Base, FactorConfig
 from metaem_core.methods.factorisation import Factorisation
 from metaem_core.methods.method import ColdModel, Problem
 from metaem_core.methods.ptupcdr import attend
-from metaem_core.methods.registry import METHODS
-from metaem_core.methods.transfer_config import TransferConfig
+from metaem_core.methods.transfer_config import Method, TransferConfig
 from metaem_core.metrics import rmse
 from metaem_core.pair import DomainPair, Queries
 from metaem_core.ratings import Ints, Ratings, RatingScale
+from tasks.transfer import method
 from tests.worlds import random_ratings
+
+METHODS = get_args(Method)
 
 SCALE = RatingScale()
 BASES: tuple[Base, ...] = ("mf", "gmf", "dnn", "fcf")
@@ -118,7 +121,7 @@ def tiny_problem(base: Base, centred: bool) -> Problem:
 
 
 def fitted(name: str, asked: Problem, config: TransferConfig) -> ColdModel:
-    return METHODS[name](asked, config, lambda stats: None)
+    return method(name)(asked, config, lambda stats: None)
 
 
 def rated(cold: ColdModel, asked: Queries) -> NDArray[np.float32]:
@@ -132,7 +135,7 @@ def rated(cold: ColdModel, asked: Queries) -> NDArray[np.float32]:
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("name", METHODS)
 class TestEveryMethod:
-    """What is promised of METHODS x base models x profiles."""
+    """What is promised of methods x base models x profiles."""
 
     def fit(self, name: str, base: Base, centred: bool, seed: int = 0) -> ColdModel:
         config = replace((CALIBRATED if centred else PAPER)[1], seed=seed, epochs=3)
@@ -174,7 +177,7 @@ class TestEveryMethod:
         config = replace((CALIBRATED if centred else PAPER)[1], epochs=2, patience=0)
         asked = tiny_problem(base, centred)
         asked = replace(asked, factors=replace(asked.factors, epochs=2, patience=0))
-        cold = METHODS[name](asked, config, told.append)
+        cold = method(name)(asked, config, told.append)
         assert cold.curve == told
         assert [stats.epoch for stats in told] == ([] if name == "tgt" else [1, 2])
         last = cold.errors(SCALE)

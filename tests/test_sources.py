@@ -152,7 +152,7 @@ def test_a_mirror_may_be_a_folder(frame: pl.DataFrame, tmp_path: Path) -> None:
     write_amazon_2014_csv(frame, tmp_path / "ratings_Books.csv")
     source = Amazon2014((str(tmp_path),), ratings_only=True)
     assert isinstance(source.location("book"), Local)
-    assert fetched(source, "book", tmp_path / "data").counts.ratings == frame.height
+    assert fetched(source, "book", tmp_path / "data").counts["ratings"] == frame.height
 
 
 def test_releases_do_not_share_file_names() -> None:
@@ -232,7 +232,7 @@ def test_own_files_may_be_remote(frame: pl.DataFrame, tmp_path: Path) -> None:
         write_own(frame, tmp_path / "r.csv")
         server.files["/some/r.csv?raw=1"] = (tmp_path / "r.csv").read_bytes()
         source = Files({"mine": f"{server.url}/some/r.csv?raw=1"}, OWN)
-        assert fetched(source, "mine", tmp_path / "data").counts.ratings == frame.height
+        assert fetched(source, "mine", tmp_path / "data").counts["ratings"] == frame.height
 
 
 @pytest.mark.parametrize("name", ["r.xlsx", "r", "r.parquet.gz", "r.gz"])

@@ -9,8 +9,8 @@ from torch.optim.adam import adam
 
 from metaem_core.federated.protocol import Upload
 from metaem_core.models.mlp import Parameters
+from metaem_core.row_adam import BETA1, BETA2, EPSILON
 
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 CURVATURE_BETA = 0.9
 
 

@@ -1,4 +1,4 @@
-"""The one training loop: Algorithm 1 lines 2-13 and Algorithm 2 lines 2-10."""
+"""Cohorts and the rounds that they take part in: Algorithm 1, lines 3-12, Algorithm 2, 3-9."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

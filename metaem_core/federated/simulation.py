@@ -1,4 +1,4 @@
-"""Two ways to run a cohort in one process: all devices at once, and one after the other."""
+"""Cohorts in one process: all devices at once, one after the other, and Eq. 12's targets."""
 
 from typing import Protocol
 

@@ -61,12 +61,12 @@ def _inflate(file: BinaryIO, path: Path, limits: ReadLimits) -> Iterator[bytes]:
 def _check_growth(path: Path, taken: int, given: int, limits: ReadLimits) -> None:
     if given > limits.inflated:
         raise DamagedFile(
-            f"{path}: inflates past {limits.inflated} bytes: raise the limit if you trust it"
+            f"{path}: inflates past {limits.inflated} bytes: unpack it yourself if you trust it"
         )
     if given > limits.ratio_from and given > limits.ratio * taken:
         raise DamagedFile(
             f"{path}: {taken} bytes inflate to {given} or more, over {limits.ratio} times: "
-            "raise the limit if you trust it"
+            "unpack it yourself if you trust it"
         )
 
 
