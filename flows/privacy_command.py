@@ -1,6 +1,7 @@
 """``metaem privacy-audit``: what a curious server reads out of uploads."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +16,10 @@ from flows.options import (
     open_settings,
     plain_errors,
 )
+
+if TYPE_CHECKING:
+    from flows.settings import Settings
+    from tasks.artifacts import ArtifactRef
 
 
 def privacy_audit(
@@ -36,34 +41,35 @@ def privacy_audit(
         from flows.cold_start import run
         from flows.display import shown, stdout
         from flows.federation_tables import audit_table
-        from metaem_core.methods.private_config import PrivateConfig
-        from metaem_core.privacy.membership import FALSE_ALARMS
-        from tasks.privacy import audit, membership
+        from tasks.privacy import audit
 
         domain, seed = settings.domains[0], settings.seeds[0]
         with shown():
             made = dict(run(settings, until="pretrain").made)
         refs = made[f"filter {domain}"], made[f"pretrain {domain} seed {seed}"]
-        found = audit(
-            settings.open_store(),
-            *refs,
-            settings.scale,
-            devices,
-            settings.pretrain.cohort_size,
-            seed,
-        )
+        cohort = settings.pretrain.cohort_size
+        found = audit(settings.open_store(), *refs, settings.scale, devices, cohort, seed)
         stdout().print(audit_table(domain, devices, found))
-        published: dict[str, PrivateConfig | None] = {
-            "Item biases, which every mode publishes, name": None
-        }
-        for epsilon in settings.epsilons:
-            allowed = PrivateConfig(epsilon, settings.delta, settings.scale, seed)
-            published[f"Those of the domain as a private target at epsilon {epsilon:g} name"] = (
-                allowed
-            )
-        for what, private in published.items():
-            told = membership(settings.open_store(), refs[0], settings.scale, seed, private)
-            stdout().print(
-                f"{what} {told.found:.0%} of made-up users that were trained on, with "
-                f"{FALSE_ALARMS:.0%} false alarms (AUC {told.auc:.3f})."
-            )
+        for line in _memberships(settings, refs[0]):
+            stdout().print(line)
+
+
+def _memberships(settings: "Settings", domain: "ArtifactRef") -> Iterator[str]:
+    """How many made-up users published item biases name, without privacy and by epsilon."""
+    from metaem_core.methods.private_config import PrivateConfig
+    from metaem_core.privacy.membership import FALSE_ALARMS
+    from tasks.privacy import membership
+
+    seed = settings.seeds[0]
+    published: dict[str, PrivateConfig | None] = {
+        "Item biases, which every mode publishes, name": None
+    }
+    for epsilon in settings.epsilons:
+        what = f"Those of the domain as a private target at epsilon {epsilon:g} name"
+        published[what] = PrivateConfig(epsilon, settings.delta, settings.scale, seed)
+    for what, private in published.items():
+        told = membership(settings.open_store(), domain, settings.scale, seed, private)
+        yield (
+            f"{what} {told.found:.0%} of made-up users that were trained on, with "
+            f"{FALSE_ALARMS:.0%} false alarms (AUC {told.auc:.3f})."
+        )

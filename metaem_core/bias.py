@@ -14,11 +14,11 @@ SWEEPS = 10
 
 @dataclass(frozen=True)
 class Biases:
-    """r_ui ~ mean + item[i] + user[u]."""
+    """r_ui ~ mean + item[i] + user[u]; shapes (n_items,) and (n_users,)."""
 
     mean: float
-    item: Floats  # (n_items,)
-    user: Floats  # (n_users,)
+    item: Floats
+    user: Floats
     item_damping: float
     user_damping: float
 

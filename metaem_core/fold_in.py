@@ -19,12 +19,12 @@ BLOCK = 1 << 12  # ratings whose (k, k) products are held at once
 
 @dataclass(frozen=True)
 class Rated:
-    """Ratings of some users (B,), each rating with its user's place among them."""
+    """Ratings (R,) of some users of a domain (B,); ``owner`` is each one's place among them."""
 
-    users: Tensor  # (B,) indices in their domain
-    owner: Tensor  # (R,)
-    items: Tensor  # (R,)
-    values: Tensor  # (R,)
+    users: Tensor
+    owner: Tensor
+    items: Tensor
+    values: Tensor
 
     def left(self, offsets: Tensor, centred: bool) -> Tensor:
         """``r - offset_j - b`` (R,), where b is the damped mean of what the offsets leave."""

@@ -23,12 +23,12 @@ def rmse(predicted: Reals, actual: Reals) -> float:
 
 @dataclass(frozen=True)
 class UserErrors:
-    """Errors of each user with at least one row, users ascending."""
+    """Errors of each user with at least one row (U,), users ascending."""
 
-    users: Ints  # (U,)
-    counts: Ints  # (U,)
-    mae: Doubles  # (U,)
-    mse: Doubles  # (U,)
+    users: Ints
+    counts: Ints
+    mae: Doubles
+    mse: Doubles
 
 
 def user_errors(users: Ints, predicted: Reals, actual: Reals) -> UserErrors:

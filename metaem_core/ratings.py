@@ -27,15 +27,15 @@ class RatingScale:
 
 @dataclass(frozen=True)
 class Ratings:
-    """A domain's rating matrix R as triples sorted by (user, item).
+    """A domain's rating matrix R as triples (R,) sorted by (user, item).
 
     ``users`` and ``items`` are dense indices below ``n_users`` and ``n_items``; a user or item may
     have no rating (a held-out user keeps his index).
     """
 
-    users: Ints  # (R,)
-    items: Ints  # (R,)
-    values: Floats  # (R,)
+    users: Ints
+    items: Ints
+    values: Floats
     n_users: int
     n_items: int
 

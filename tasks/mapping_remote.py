@@ -4,8 +4,6 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from metaem_core.bias import fitted_biases
 from metaem_core.methods.mapping_config import MappingConfig
 from metaem_core.methods.pretrain_config import PretrainConfig
@@ -44,8 +42,7 @@ def mapping_remote(
     # torch is imported only by runs that train
     import torch
 
-    from metaem_core.methods.metaem_mapping import Mapping
-    from metaem_core.methods.transfer_start import directions_of, source_view, target_view
+    from metaem_core.methods.metaem_mapping import Mapping, start_views
     from tasks.devices import Asked
     from tasks.federation import mapping_start, vectors_tag, views_start
     from tasks.models import read_model, read_user_vectors, write_mapping
@@ -65,11 +62,7 @@ def mapping_remote(
     train, stop = (known.target.users(ids) for ids in (roles.train, roles.validation))
     start: Parameters | None = None
     if config.pretrain.centred:
-        biases, raters = fitted_biases(pair.target), np.unique(pair.source.users)
-        views = (
-            source_view(vectors, raters, directions_of(model)),
-            target_view(model, biases, pair),
-        )
+        views = start_views(fitted_biases(pair.target), vectors, model, pair)
         parts = views_start(*views, torch.from_numpy(train))
         start = hand_out(store, "start", asked, parts).found()
     rates = config.mapping.learning_rates
@@ -81,8 +74,8 @@ def mapping_remote(
     job.load_into(*trainings)
     done = job.done
     assert done is not None, "hand_out waits until it is done"
-    ended = [(t.best_rmse, n) for n, t in enumerate(trainings) if done["epochs"][n] is not None]
-    work = tried[min(ended)[1]]
+    ended = [n for n, epochs in enumerate(done["epochs"]) if epochs is not None]
+    work = tried[min(ended, key=lambda n: trainings[n].best_rmse)]
     mapped = work.map_users(torch.from_numpy(known.source.users(roles.shared)))
     with store.draft() as draft:
         write_mapping(draft, work.mapping(), roles.shared, mapped)

@@ -17,11 +17,11 @@ def liked(ratings: Ratings, scale: RatingScale) -> Ratings:
 
 @dataclass(frozen=True)
 class ByUser:
-    """The items of each user (m,) are ``items[start : start + count]``, ascending."""
+    """The items (R,) of each user (m,) are ``items[start : start + count]``, ascending."""
 
-    items: Tensor  # (R,)
-    start: Tensor  # (m,)
-    count: Tensor  # (m,)
+    items: Tensor
+    start: Tensor
+    count: Tensor
     n_items: int
 
     @classmethod

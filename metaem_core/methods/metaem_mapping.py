@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.bias import fitted_biases
+from metaem_core.bias import Biases, fitted_biases
 from metaem_core.federated.costs import mapping_traffic
 from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.optimizers import NetworkAdam
@@ -15,6 +15,8 @@ from metaem_core.federated.training import Errors, Schedule, Training, clipped_e
 from metaem_core.methods.cold_start import cold_predictor
 from metaem_core.methods.mapping_config import MappingConfig
 from metaem_core.methods.transfer_start import (
+    SourceView,
+    TargetView,
     directions_of,
     identity,
     overlap_sums,
@@ -125,11 +127,18 @@ def _start(
     if target.user_traits.shape[1] == 0:
         return identity(source_vectors.shape[1], mapped_size(target), source_vectors.dtype)
     biases = fitted_biases(pair.target)
-    view = target_view(target, biases, pair)
-    raters = np.unique(pair.source.users)
-    source = source_view(source_vectors, raters, directions_of(target))
+    source, view = start_views(biases, source_vectors, target, pair)
     sums = overlap_sums(source, view, source_vectors, biases, pair)
     return transfer_lines(source, view, sums, config)
+
+
+def start_views(
+    biases: Biases, source_vectors: Tensor, target: DomainModel, pair: DomainPair
+) -> tuple[SourceView, TargetView]:
+    """What the two domains tell of themselves before theta's start; ``biases`` of the target."""
+    raters = np.unique(pair.source.users)
+    source = source_view(source_vectors, raters, directions_of(target))
+    return source, target_view(target, biases, pair)
 
 
 def _by_target(source_vectors: Tensor, pair: DomainPair) -> Tensor:

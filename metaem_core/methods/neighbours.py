@@ -20,11 +20,11 @@ WEIGHT_SAMPLE = 2000  # training users the weight is fitted on
 
 @dataclass(frozen=True)
 class Rows:
-    """A sparse matrix by rows, multiplied with a dense one."""
+    """A sparse matrix by rows, multiplied with a dense one; ``offsets`` are where rows begin."""
 
-    columns: Tensor  # (nnz,)
-    values: Tensor  # (nnz,)
-    offsets: Tensor  # (rows,)
+    columns: Tensor
+    values: Tensor
+    offsets: Tensor
 
     @classmethod
     def build(cls, rows: Ints, columns: Ints, values: Floats, n_rows: int) -> "Rows":

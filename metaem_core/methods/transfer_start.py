@@ -27,17 +27,17 @@ TASTE_GAIN = 0.1  # the mapping learns taste this much slower than bias
 
 
 class Products(NamedTuple):
-    """What a ridge regression needs of its data, and all that a device tells of its own."""
+    """X'X (p, p) and X'y (p,): what a ridge regression needs, and all that a device tells."""
 
-    square: Doubles  # (p, p)
-    cross: Doubles  # (p,)
+    square: Doubles
+    cross: Doubles
 
 
 class SourceView(NamedTuple):
-    """What a source tells of all its users' vectors together."""
+    """What a source tells of all its users' vectors (k_s) together."""
 
-    centre: Tensor  # (k_s,)
-    scale: Tensor  # (k_s,)
+    centre: Tensor
+    scale: Tensor
     directions: Tensor  # the main ones of taste (k, d)
 
     @property
@@ -47,11 +47,11 @@ class SourceView(NamedTuple):
 
 
 class TargetView(NamedTuple):
-    """What a target tells of its items."""
+    """What a target tells of its items (n,)."""
 
     mean: float
-    bias: Floats  # (n,)
-    counts: Ints  # (n,)
+    bias: Floats
+    counts: Ints
     damping: float  # of the biases
     user_damping: float  # of a user's own
     scale: ItemScale
