@@ -3,7 +3,7 @@
 # make flower install Flower into .venv-flower, for training on devices of their own
 # make audit  compare what is installed with the advisories on PyPI (needs PyPI's own JSON service)
 # make stack  a night on docker/compose.yaml's services without containers; needs PostgreSQL
-# make bench  the committed benchmarks, one after the other
+# make bench  training, the whole job and reading, timed; benchmarks/history.jsonl keeps the figures
 # make faults the faults of docs/reliability.md in real runs, one after the other
 
 PYTHON ?= python3
@@ -23,7 +23,8 @@ test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 bench: $(READY)
-	$(BIN)/python benchmarks/training.py
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.job
 	$(BIN)/python -m benchmarks.data
 
 audit: $(READY) .venv-audit/bin/pip-audit

@@ -1,12 +1,15 @@
 """Pretraining throughput against bare matrix products of the same shapes, in the same run.
 
-    python benchmarks/training.py [--threads 1 2] [--cohorts 256 1024] [--blocks 10]
+    python -m benchmarks.training [--threads 1 2] [--cohorts 256 1024] [--blocks 10]
 
 One round is a download, a cohort step, an upload and the optimisers' step at the size of Table 2's
 Movie domain; the first cohort is the paper's, the second the default. The rival multiplies matrices
 of exactly the shapes that a round's forward and backward pass need (Eqs. 2, 4, 5 and 6) and does
 nothing else. Blocks of rounds of both alternate, so a machine that slows down slows both; within a
 block each finds the caches as it left them. The figures are medians over blocks.
+
+The last lines are of two trainings side by side on one thread each, as ``metaem run`` trains a
+source and a target on two cores; their rival multiplies side by side too.
 """
 
 import argparse
@@ -14,10 +17,12 @@ import statistics
 import time
 from collections.abc import Callable
 from itertools import pairwise, product
+from threading import Barrier, Thread
 
 import numpy as np
 import torch
 
+from benchmarks.history import record
 from metaem_core.federated.rounds import cohorts, run_round
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.methods.pretrain_config import PretrainConfig
@@ -69,9 +74,11 @@ def bare_products(config: PretrainConfig, ratings: int, users: int) -> Callable[
     return multiply
 
 
-def measure(ratings: Ratings, threads: int, cohort: int, blocks: int) -> tuple[float, float, float]:
+def measure(
+    ratings: Ratings, cohort: int, blocks: int, together: Barrier | None = None
+) -> tuple[float, float, float]:
     """Medians over blocks: ratings of a round, seconds of a round and of its bare products."""
-    torch.set_num_threads(threads)
+    wait = together.wait if together else lambda: 0
     config = PretrainConfig(epochs=1, cohort_size=cohort)
     stage = Pretraining(config, ratings)
     server, backend = stage.training.rounds.server, stage.training.rounds.backend
@@ -79,17 +86,34 @@ def measure(ratings: Ratings, threads: int, cohort: int, blocks: int) -> tuple[f
     sizes, ours, bare = [], [], []
     for block in range(blocks + 1):
         chosen = order[block * BLOCK : (block + 1) * BLOCK]
+        wait()
         begin = time.perf_counter()
         done = [run_round(server, backend, cohort) for cohort in chosen]
         ours.append((time.perf_counter() - begin) / BLOCK)
         sizes.append(sum(stats.n_ratings for stats in done) / BLOCK)
         multiply = bare_products(config, round(sizes[-1]), config.cohort_size)
         multiply()
+        wait()
         begin = time.perf_counter()
         for _ in range(BLOCK):
             multiply()
         bare.append((time.perf_counter() - begin) / BLOCK)
     return tuple(statistics.median(x[1:]) for x in (sizes, ours, bare))  # type: ignore[return-value]
+
+
+def side_by_side(ratings: Ratings, cohort: int, blocks: int) -> tuple[float, float, float]:
+    """:func:`measure` of two trainings at once; ratings of both."""
+    together, found = Barrier(2), []
+    threads = [
+        Thread(target=lambda: found.append(measure(ratings, cohort, blocks, together)))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (size, ours, bare), (size_2, ours_2, bare_2) = found
+    return size + size_2, (ours + ours_2) / 2, (bare + bare_2) / 2
 
 
 def main() -> None:
@@ -103,12 +127,22 @@ def main() -> None:
     print(
         "cohort  threads  ratings/round  round ms  products ms  ratings/s  share of bare products"
     )
-    for cohort, threads in product(options.cohorts, options.threads):
-        size, ours, bare = measure(ratings, threads, cohort, options.blocks)
+
+    def show(cohort: int, threads: str, found: tuple[float, float, float]) -> None:
+        size, ours, bare = found
         print(
-            f"{cohort:6d}  {threads:7d}  {size:13.0f}  {ours * 1e3:8.1f}  {bare * 1e3:11.1f}  "
-            f"{size / ours:9,.0f}  {bare / ours:22.0%}"
+            f"{cohort:6d}  {threads:>7s}  {size:13.0f}  {ours * 1e3:8.1f}  {bare * 1e3:11.1f}  "
+            f"{size / ours:9,.0f}  {bare / ours:22.0%}",
+            flush=True,
         )
+        record("training", cohort=cohort, threads=threads, rate=size / ours, share=bare / ours)
+
+    for cohort, threads in product(options.cohorts, options.threads):
+        torch.set_num_threads(threads)
+        show(cohort, str(threads), measure(ratings, cohort, options.blocks))
+    torch.set_num_threads(1)
+    for cohort in options.cohorts:
+        show(cohort, "1 + 1", side_by_side(ratings, cohort, options.blocks))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,163 @@
+"""Where the time of the whole job goes, at the size of Task 1 in Table 2.
+
+    python -m benchmarks.job [--scale table2] [--repeats 3]
+
+One ``metaem run`` in this process, from generating the ratings to the report, with a clock around
+the functions of each kind of work: what a stage hands over (writing, hashing, verifying and reading
+artifacts, computing keys), MLflow, rounds of training and their validations. Stages run side by
+side, so kinds are summed over threads and set against the stages' seconds; MLflow runs alone, and
+is set against the clock. Then the command itself, all cached, beside a bare Prefect flow with as
+many tasks whose results are there already, on a temporary server of its own as well.
+"""
+
+import argparse
+import functools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from benchmarks.history import record
+from flows.cli import ENVIRONMENT
+
+P = ParamSpec("P")
+R = TypeVar("R")
+FLOOR = """
+import sys
+from prefect import flow, task
+from prefect.cache_policies import INPUTS
+
+@task(cache_policy=INPUTS, persist_result=True)
+def stage(number):
+    return number
+
+@flow
+def bare(count):
+    return [future.result() for future in [stage.submit(n) for n in range(count)]]
+
+bare(int(sys.argv[1]))
+"""
+
+
+class Clocks:
+    """Seconds by kind of work; of nested work the outermost counts."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._inside = threading.local()
+
+    def around(self, kind: str, owner: object, *names: str) -> None:
+        for name in names:
+            setattr(owner, name, self._timed(kind, getattr(owner, name)))
+
+    def _timed(self, kind: str, work: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(work)
+        def timed(*args: P.args, **kwargs: P.kwargs) -> R:
+            if getattr(self._inside, "busy", False):
+                return work(*args, **kwargs)
+            self._inside.busy, begin = True, time.perf_counter()
+            try:
+                return work(*args, **kwargs)
+            finally:
+                self._inside.busy = False
+                self.seconds[kind] += time.perf_counter() - begin
+
+        return timed
+
+
+def profiled(scale: str, store: Path) -> None:
+    """One run in this process; prints what the parent reads."""
+    from flows import cold_start
+    from flows.settings import read_settings
+    from metaem_core.federated.rounds import SimulatedRounds
+    from metaem_core.methods.metaem_mapping import Mapping
+    from metaem_core.methods.metaem_pretraining import Pretraining
+    from tasks.artifacts import Draft, Store
+    from tasks.caching import StagePolicy
+
+    clocks = Clocks()
+    reads = ("verify", "read_frame", "read_tensors", "read_json", "use")
+    clocks.around("hand-over", Store, *reads)
+    clocks.around("hand-over", Draft, "write_frame", "write_tensors", "write_json", "publish")
+    clocks.around("hand-over", StagePolicy, "compute_key", "origin")
+    clocks.around("MLflow", cold_start, "track")
+    clocks.around("rounds", SimulatedRounds, "round")
+    for stage in (Pretraining, Mapping):
+        clocks.around("validations", stage, "_validate")
+    settings = read_settings(
+        {"config": None, "store": store, "betas": "0.2", "seeds": "1"},
+        [f"synthetic.config.scale={scale}"],
+    )
+    begin = time.perf_counter()
+    cold_start.run(settings)
+    wall = time.perf_counter() - begin
+    manifests = [json.loads(path.read_text()) for path in store.glob("*/*/manifest.json")]
+    stages = sum(manifest["seconds"] for manifest in manifests)
+    print(json.dumps({**clocks.seconds, "wall": wall, "stages": stages, "count": len(manifests)}))
+
+
+def clocked(command: list[str], environment: dict[str, str]) -> float:
+    begin = time.perf_counter()
+    subprocess.run(command, check=True, env=environment, capture_output=True)
+    return time.perf_counter() - begin
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--scale", default="table2")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--profiled", type=Path, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.profiled:
+        return profiled(asked.scale, asked.profiled)
+    with tempfile.TemporaryDirectory() as folder:
+        store, environment = Path(folder) / "store", {**os.environ, **ENVIRONMENT}
+        command = [sys.executable, "-m", "benchmarks.job", "--scale", asked.scale]
+        done = subprocess.run(
+            [*command, "--profiled", str(store)],
+            check=True,
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        found = json.loads(done.stdout.splitlines()[-1])
+        metaem = str(Path(sys.executable).with_name("metaem"))
+        rerun = [metaem, "run", "--betas", "0.2", "--seeds", "1", "--store", str(store)]
+        rerun += ["--set", f"synthetic.config.scale={asked.scale}"]
+        floor = [sys.executable, "-c", FLOOR, str(found["count"])]
+        bare = {**environment, "PREFECT_HOME": folder}
+        clocked(rerun, environment)
+        clocked(floor, bare)
+        ours, theirs = [], []
+        for _ in range(asked.repeats):
+            ours.append(clocked(rerun, environment))
+            theirs.append(clocked(floor, bare))
+    cached, prefect = statistics.median(ours), statistics.median(theirs)
+    wall, stages = found["wall"], found["stages"]
+    bases = dict.fromkeys(("rounds", "validations", "hand-over"), stages) | {"MLflow": wall}
+    for kind, base in bases.items():
+        print(f"{kind:12s} {found[kind]:7.1f} s  {found[kind] / base:6.1%} of {base:.0f} s")
+    print(f"cached {cached:.1f} s, {found['count']} tasks of bare Prefect {prefect:.1f} s")
+    record(
+        "job",
+        scale=asked.scale,
+        wall=wall,
+        rounds=found["rounds"] / stages,
+        validations=found["validations"] / stages,
+        handover=found["hand-over"] / stages,
+        mlflow=found["MLflow"] / wall,
+        cached=cached,
+        prefect=prefect,
+    )
+
+
+if __name__ == "__main__":
+    main()
