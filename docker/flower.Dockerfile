@@ -7,7 +7,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
     FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION=1 OMP_NUM_THREADS=1 FLWR_HOME=/var/lib/metaem/flwr
 COPY docker/flower.txt /opt/metaem/docker/flower.txt
 RUN pip install --requirement /opt/metaem/docker/flower.txt
-COPY pyproject.toml README.md /opt/metaem/
+COPY pyproject.toml README.md LICENSE /opt/metaem/
 COPY metaem_core /opt/metaem/metaem_core
 COPY data_contracts /opt/metaem/data_contracts
 COPY tasks /opt/metaem/tasks

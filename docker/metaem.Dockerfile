@@ -16,7 +16,7 @@ FROM servers AS worker
 ENV OMP_NUM_THREADS=1 MPLCONFIGDIR=/tmp/matplotlib
 USER root
 RUN pip install --index-url https://download.pytorch.org/whl/cpu torch==2.13.0
-COPY pyproject.toml README.md prefect.yaml /opt/metaem/
+COPY pyproject.toml README.md LICENSE prefect.yaml /opt/metaem/
 COPY metaem_core /opt/metaem/metaem_core
 COPY data_contracts /opt/metaem/data_contracts
 COPY tasks /opt/metaem/tasks
