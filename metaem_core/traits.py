@@ -58,7 +58,9 @@ class Habits:
         typical = tuple(float(counted.mean()) for counted in raw._counted(ratings))
         styles = replace(raw, typical=typical)._styles(ratings, biases.user)
         rated = styles[np.bincount(ratings.users, minlength=ratings.n_users) > 0]
-        centre, deviation = rated.mean(0), np.maximum(rated.std(0), 1e-6)
+        centre, spread = rated.mean(0), rated.std(0)
+        # what all users share tells nothing of one, nor of a newcomer who differs from them all
+        deviation = np.where(spread > 1e-6, spread, np.inf)
         return replace(raw, typical=typical, centre=centre, deviation=deviation)
 
     def user_bias(self, ratings: Ratings) -> Floats:

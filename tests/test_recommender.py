@@ -58,6 +58,16 @@ def test_traits_of_someone_trained_on_are_those_of_training() -> None:
     torch.testing.assert_close(found, MADE.source.user_traits, rtol=0, atol=1e-5)
 
 
+def test_a_habit_that_all_users_share_is_no_habit() -> None:
+    """Where everybody rated five items, who rated four is not a million deviations away."""
+    place = np.arange(len(SOURCE)) - np.searchsorted(SOURCE.users, SOURCE.users)
+    even, short = SOURCE.where(place < 5), SOURCE.where(place < 4)
+    habits = Habits.of(even, fitted_biases(even))
+    traits = habits.traits(short, habits.user_bias(short))
+    assert np.abs(traits).max() < 20
+    assert not traits[:, 2].any()  # the count
+
+
 def test_taste_is_where_the_loss_of_the_own_ratings_is_least() -> None:
     """Eqs. 7 to 9 of each user alone, differentiated by his vector with his private items fixed."""
     size = MADE.source.user_embeddings.shape[1]
