@@ -1,19 +1,24 @@
-"""The documentation names every setting with its default, and every command it shows exists."""
+"""The documentation is right: settings, commands, links, paths, examples, versions."""
 
+import doctest
 import re
+import shlex
+import tomllib
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+import yaml
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from flows.cli import app
 from flows.settings import Settings, read_settings
+from tests.documents import DOCS, PAGES, ROOT, blocks, page
 
-ROOT = Path(__file__).parent.parent
-OPTIONS = (ROOT / "docs" / "options.md").read_text()
+OPTIONS = page("docs/options.md")
 STAGES = ("pretrain", "mapping", "factors", "transfer")
 RUN_DECIDES = {f"{stage}.seed" for stage in STAGES} | {"factors.base", "transfer.method"}
 
@@ -68,29 +73,183 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
     assert rows().keys() <= known
 
 
-@pytest.mark.parametrize("document", sorted(p.name for p in (ROOT / "docs").glob("*.md")))
-def test_links_lead_somewhere(document: str) -> None:
-    text = (ROOT / "docs" / document).read_text()
-    for target in re.findall(r"\]\(([^)#]+)\)", text):
-        assert "://" in target or (ROOT / "docs" / target).exists(), target
+CORE = ("", "federated", "methods", "models", "privacy")
+PLACES = ("", "benchmarks", "docs", "flows", "tasks", "tests", *(f"metaem_core/{p}" for p in CORE))
+MADE = {  # by whoever reads
+    *("metaem_core/methods/linear.py", "tasks/sources/folder.py"),  # docs/extending.md
+    *("metaem.toml", "make_ratings.py", "report.md", "docker/certificates"),
+}
+OURS = {path.name for path in ROOT.iterdir() if path.is_dir()} | {"federated", "methods", "models"}
 
 
-def shown_commands() -> list[str]:
-    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    lines = "\n".join(blocks).splitlines()
-    return [line.split("#")[0].strip() for line in lines if line.startswith("metaem ")]
+def prose(text: str) -> str:
+    """What is not in a block."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", shown_commands())
-def test_commands_in_the_readme_are_understood(command: str) -> None:
-    """Every option that the README gives a command is one that the command has."""
-    words = command.split()[1:]
-    options = [word for word in words if word.startswith("--")]
-    names = [word for word in words[:2] if not word.startswith("--")]
-    path = names if names[:1] == ["artifacts"] else names[:1]
-    shown = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200"})
-    assert shown.exit_code == 0, shown.output
-    for option in options:
-        assert option in shown.output, option
-    assigned = [after for before, after in pairwise(words) if before == "--set"]
-    read_settings({}, assigned)
+def spans(name: str) -> list[str]:
+    """What stands between backticks in the prose of a page."""
+    return re.findall(r"`([^`]+)`", " ".join(prose(page(name)).split()))
+
+
+def anchors(text: str) -> set[str]:
+    """What GitHub calls the headings."""
+    found = re.findall(r"^#+ (.+)$", prose(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in found}
+
+
+def broken_links(name: str, text: str) -> list[str]:
+    """Those of a page that lead to no file or to no heading in it."""
+    folder, broken = (ROOT / name).parent, []
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose(text)):
+        target, _, anchor = link.partition("#")
+        there = folder / target if target else ROOT / name
+        if "://" in link:
+            continue
+        if not there.exists() or (anchor and anchor not in anchors(there.read_text())):
+            broken.append(link)
+    return broken
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name: str) -> None:
+    assert broken_links(name, page(name)) == []
+
+
+def test_a_broken_link_is_found() -> None:
+    text = "[a](methods.md) [b](methods.md#adding-one) [c](nowhere.md) [d](data.md#nowhere) [e](#x)"
+    assert broken_links("docs/README.md", text) == ["nowhere.md", "data.md#nowhere", "#x"]
+
+
+def test_every_page_is_in_the_index() -> None:
+    linked = re.findall(r"\]\(([\w.]+\.md)\)", page("docs/README.md"))
+    assert {f"docs/{name}" for name in linked} | {"docs/README.md"} == {*DOCS}
+
+
+def commands_of(name: str) -> Iterator[list[str]]:
+    """The words of every ``metaem`` command that a page shows, in blocks and between backticks."""
+    scripts = [block.text for block in blocks(page(name)) if block.kind == "bash"]
+    lines = "\n".join(scripts).replace("\\\n", " ").splitlines()
+    for line in [*lines, *spans(name)]:
+        for part in re.split(r"\|\|?|&&|;", line):
+            words = shlex.split(part, comments=True) if part.count("'") % 2 == 0 else part.split()
+            while words and re.fullmatch(r"\w+=\S*", words[0]):
+                words = words[1:]
+            if len(words) > 1 and Path(words[0]).name == "metaem":
+                yield words[1:]
+
+
+def unknown(words: list[str]) -> list[str]:
+    """What a command is not, or has not: its name, its subcommand's, its options'."""
+    command = get_command(app)
+    options = {"--help"}
+    for word in words:
+        options |= {
+            option for each in command.params for option in (*each.opts, *each.secondary_opts)
+        }
+        if word.startswith("-"):
+            if word.partition("=")[0] not in options:
+                return [word]
+        elif isinstance(command, TyperGroup) and word != "COMMAND":
+            if word not in command.commands:
+                return [word]
+            command = command.commands[word]
+    return []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_commands_and_their_options_exist(name: str) -> None:
+    assert [words for words in commands_of(name) if unknown(words)] == []
+
+
+def test_what_no_command_has_is_found() -> None:
+    assert unknown(["run", "--task", "a-b", "--seed", "1"]) == ["--seed"]
+    assert unknown(["artifacts", "lists"]) == ["lists"]
+    assert unknown(["--debug", "federation", "up", "--devices", "3"]) == []
+    assert unknown(["report", "--open"]) == []
+    assert len([*commands_of("README.md")]) > 15
+
+
+def test_every_command_is_in_the_table_of_wishes() -> None:
+    every = get_command(app)
+    assert isinstance(every, TyperGroup)
+    told = {words[0] for words in commands_of("docs/commands.md")} | {"COMMAND"}
+    assert {*every.commands} <= told
+
+
+def assignments_of(name: str) -> Iterator[str]:
+    """What a page sets: after ``--set``, and ``a.b=value`` between backticks."""
+    for words in commands_of(name):
+        yield from (after for before, after in pairwise(words) if before == "--set")
+    nested = "|".join(n for n in Settings.model_fields if is_dataclass(getattr(Settings(), n)))
+    for span in spans(name):
+        found = re.fullmatch(rf"--set (\S+)|((?:{nested})\.[\w.]+=\S+)", span)
+        if found and span != "--set name=value":
+            yield found[1] or found[2]
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name != "docs/extending.md"])
+def test_assignments_are_understood(name: str) -> None:
+    for assignment in assignments_of(name):
+        read_settings({}, ["files.files.any=any.csv", assignment])
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_settings_named_in_the_prose_exist(name: str) -> None:
+    known = {name for name, _ in every_setting()}
+    nested = {setting.partition(".")[0] for setting in known if "." in setting}
+    files = (".py", ".md", ".html", ".parquet")
+    for span in spans(name):
+        top = re.fullmatch(r"(\w+)\.[a-z_.0-9]+", span)
+        if top and top[1] in nested and Path(span).suffix not in files:
+            assert span in known | RUN_DECIDES | {"folder.path"}, span
+
+
+def missing_paths(found: list[str]) -> list[str]:
+    """Those that look like paths of the repository and are not."""
+    looks = [span for span in found if re.fullmatch(r"[\w.-]+(/[\w.-]+)*/?", span)]
+    ours = [
+        span
+        for span in looks
+        if Path(span).suffix in (".py", ".md", ".yaml", ".toml", ".cff", ".Dockerfile")
+        or ("/" in span and span.split("/")[0] in OURS)
+    ]
+    return [
+        span
+        for span in ours
+        if span not in MADE and not any((ROOT / place / span).exists() for place in PLACES)
+    ]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_paths_exist(name: str) -> None:
+    assert missing_paths(spans(name)) == []
+
+
+def test_a_missing_path_is_found() -> None:
+    there, missing = (
+        ["tasks/split.py", "carried.py", "docs/"],
+        ["tests/nothing.py", "tasks/no", "x.py"],
+    )
+    assert missing_paths([*there, *missing]) == missing
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_examples_give_what_they_show(name: str) -> None:
+    """Python prompts of a page, one session."""
+    told = "\n".join(block.text for block in blocks(page(name)) if ">>>" in block.text)
+    session = doctest.DocTestParser().get_doctest(told, {}, name, name, 0)
+    assert doctest.DocTestRunner().run(session).failed == 0
+
+
+def test_versions_and_licence_agree() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= cited.keys()
+    assert (cited["version"], cited["license"]) == (project["version"], project["license"])
+    assert f"## {project['version']} " in page("CHANGELOG.md")
+    (licence,) = project["license-files"]
+    assert "Apache License\n                           Version 2.0" in (ROOT / licence).read_text()
+    for image in (ROOT / "docker").glob("*.Dockerfile"):  # that build the package
+        text = image.read_text()
+        assert f"COPY pyproject.toml {project['readme']} {licence}" in text
