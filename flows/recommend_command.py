@@ -94,4 +94,5 @@ def register(
             f"{made.name} version {made.version} is {state} {ALIAS} in {where}: {cell}, "
             f"RMSE of validation users {chosen.validation_rmse:.4f}"
         )
-        typer.echo(f"load it:  mlflow.pyfunc.load_model('models:/{made.name}@{ALIAS}')")
+        typer.echo(f"load it:  mlflow.set_tracking_uri('{where}')")
+        typer.echo(f"          mlflow.pyfunc.load_model('models:/{made.name}@{ALIAS}')")

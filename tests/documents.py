@@ -47,8 +47,8 @@ def steps(text: str) -> Iterator[Step]:
 def agrees(printed: str, shown: str) -> bool:
     """Whether a page shows what was printed.
 
-    A line ``...`` stands for any lines and ``...`` in a line for any text. Blank lines, the order
-    of a line's words and small differences of its decimal numbers do not count.
+    A line ``...`` stands for any lines and ``...`` in a line for any text. Blank lines, brackets,
+    the order of a line's words and small differences of its decimal numbers do not count.
     """
     lines = [
         [line.strip() for line in text.splitlines() if line.strip()] for text in (printed, shown)
@@ -67,9 +67,14 @@ def _agree(printed: list[str], shown: list[str]) -> bool:
 def _alike(printed: str, shown: str) -> bool:
     if "..." in shown:
         return re.fullmatch(".*".join(map(re.escape, shown.split("..."))), printed) is not None
-    numbers = [[float(number) for number in NUMBER.findall(line)] for line in (printed, shown)]
-    words = [sorted(NUMBER.sub("#", line).replace(", ", " ").split()) for line in (printed, shown)]
-    return words[0] == words[1] and all(
+    if _words(printed) != _words(shown):
+        return False
+    numbers = (map(float, NUMBER.findall(line)) for line in (printed, shown))
+    return all(
         math.isclose(*pair, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
         for pair in zip(*numbers, strict=True)
     )
+
+
+def _words(line: str) -> list[str]:
+    return sorted(re.sub(r"[][,]", " ", NUMBER.sub("#", line)).split())

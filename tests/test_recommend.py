@@ -259,15 +259,16 @@ def test_the_registered_champion_gives_the_same_numbers(
     store = Store(tmp_path / "store")  # others count what the run's own MLflow holds
     without = ignore_patterns("mlflow*", "tracked")
     shutil.copytree(finished_run.store.root, store.root, ignore=without)
+    address = f"sqlite:///{store.root.resolve() / 'mlflow.db'}"
     for state in ("now", "already"):
         told = CliRunner().invoke(app, ["register", "--store", str(store.root)])
         assert told.exit_code == 0, told.output
         assert f"metaem-movie-music version 1 is {state} champion" in told.stdout
+        assert f"mlflow.set_tracking_uri('{address}')" in told.stdout
     file = history(store, chosen, shared, tmp_path)
     expected = recommended(
         store, tmp_path / "a.parquet", "--history", str(file), "--top", "7", "--why"
     )
-    address = f"sqlite:///{store.root.resolve() / 'mlflow.db'}"
     name = "models:/metaem-movie-music@champion"
     quiet = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     subprocess.run(
