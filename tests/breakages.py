@@ -32,6 +32,7 @@ LEAK = "tests/test_leak.py"
 PRIVATE = "tests/test_private.py"
 RESUME = "tests/test_training.py tests/test_kill.py"
 OPTIONS = "tests/test_federated_options.py"
+RECOMMENDER = "tests/test_recommender.py"
 FAULTS = "tests/test_faults.py"
 HIT = "tests/test_caching.py tests/test_artifacts.py"
 BREAKAGES = (
@@ -367,6 +368,13 @@ BREAKAGES = (
         "if (digest := sha256_of(path)) != entry.sha256:",
         "if (digest := sha256_of(path)) == '':",
         HIT,
+    ),
+    Breakage(
+        "habits: what all users share is measured in nothing",
+        "metaem_core/traits.py",
+        "np.where(spread > 1e-6, spread, np.inf)",
+        "np.maximum(spread, 1e-6)",
+        RECOMMENDER,
     ),
 )
 
