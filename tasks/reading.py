@@ -79,7 +79,7 @@ def read_ratings(
     if strict and tally.dropped:
         raise BadRatings(path, dict(tally.dropped), tally.examples)
     if tally.lines == sum(tally.dropped.values()):
-        raise ValueError(f"{path}: no rating among its {tally.lines} lines")
+        raise ValueError(f"{path.name}: no rating among its {tally.lines} lines")
     return _filtered(path, pl.concat(blocks), k, tally)
 
 
@@ -165,7 +165,7 @@ def _filtered(path: Path, frame: pl.DataFrame, k: int, tally: _Tally) -> Filtere
     kept = frame[single[rows]]
     if kept.is_empty():
         raise ValueError(
-            f"{path}: none of {len(single)} ratings is in the {k}-core: lower k or add ratings"
+            f"{path.name}: none of {len(single)} ratings is in the {k}-core: lower k or add ratings"
         )
     user_ids, user = _dense(kept["user_id"])
     item_ids, item = _dense(kept["item_id"])
