@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from flows.options import Config, StoreFolder, Task, open_settings, open_store, plain_errors
+from flows.options import (
+    Assignments,
+    Config,
+    StoreFolder,
+    Task,
+    open_settings,
+    open_store,
+    plain_errors,
+)
 
 User = Annotated[list[str] | None, typer.Option(help="Id of a user of the source domain.")]
 History = Annotated[
@@ -31,6 +39,7 @@ def recommend(
     task: Task = None,
     store: StoreFolder = None,
     config: Config = None,
+    assignments: Assignments = None,
 ) -> None:
     """Recommend items of the target to users of the source, known or new, without retraining."""
     with plain_errors():

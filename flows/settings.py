@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     amazon_2014: Amazon2014 = Amazon2014()
     amazon_2018: Amazon2018 = Amazon2018()
     amazon_2023: Amazon2023 = Amazon2023()
-    files: Files = Files(files={})
+    files: Files = Files()
 
     @field_validator("methods", mode="before")
     @classmethod

@@ -61,6 +61,8 @@ def _draw(seed: int, user: str) -> bytes:
 
 def _require_every_role(split: UserSplit, config: SplitConfig) -> None:
     sizes = {role: len(users) for role, users in asdict(split).items()}
+    if not any(sizes.values()):
+        raise ValueError("no user is in both domains: a person needs the same id in both files")
     if min(sizes.values()) == 0:
         raise ValueError(
             f"{sum(sizes.values())} shared users leave a role empty: {sizes} at cold_fraction "

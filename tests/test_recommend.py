@@ -210,6 +210,11 @@ def test_a_bad_line_of_a_history_is_named(finished_run: FinishedRun, tmp_path: P
     told = CliRunner().invoke(app, command)
     assert told.exit_code == 2
     assert "line 3" in told.stderr
+    file.write_text("user_id,film,rating\nann,m1,5\n")
+    told = CliRunner().invoke(app, command)
+    assert "say which column holds the item" in told.stderr
+    done = CliRunner().invoke(app, [*command, "--set", "files.columns.item=film"])
+    assert done.exit_code == 0, done.output
 
 
 def test_a_damaged_or_foreign_recommender_is_refused(

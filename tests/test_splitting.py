@@ -81,6 +81,8 @@ def test_digest_tells_roles_and_ids_apart_but_not_order() -> None:
 def test_an_empty_role_is_refused_with_the_numbers() -> None:
     with pytest.raises(ValueError, match=r"2 shared users leave a role empty: .*'cold': 0"):
         split_overlap(["a", "b"], SplitConfig(0.2))
+    with pytest.raises(ValueError, match="no user is in both domains"):
+        split_overlap([], SplitConfig(0.2))
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.1, float("nan")])

@@ -18,7 +18,7 @@ class Files:
     ``header`` names the fields of CSV and TSV files whose first line is already a rating.
     """
 
-    files: Mapping[str, str]
+    files: Mapping[str, str] = field(default_factory=dict)
     columns: Columns = field(default_factory=Columns)
     header: tuple[str, ...] | None = None
     sha256: Mapping[str, str] = field(default_factory=dict)  # domain -> pinned digest
