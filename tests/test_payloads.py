@@ -20,7 +20,7 @@ from metaem_core.federated.payloads import (
 )
 from metaem_core.federated.rounding import LEVELS, from_int8, to_int8
 from metaem_core.federated.simulation import CohortSimulation
-from metaem_core.federated.wire import BadMessage, contract_of, decode, encode
+from metaem_core.federated.wire import BadMessage, contract_of, decode, digest, encode
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.methods.pretrain_config import PretrainConfig
 from tasks.experiment import described
@@ -233,6 +233,7 @@ def test_a_message_must_hold_what_its_contract_says() -> None:
     assert torch.equal(decode(encode(message), contract)["u"], message["u"])
     bad = {
         "not a message": b"nonsense",
+        "not readable": digest(b"nonsense") + b"nonsense",
         "cut": encode(message)[:-3],
         "holds": encode({**message, "ratings": torch.ones(1)}),
         "lacks": encode({"u": message["u"]}),
@@ -243,3 +244,12 @@ def test_a_message_must_hold_what_its_contract_says() -> None:
     for data in bad.values():
         with pytest.raises(BadMessage):
             decode(data, contract)
+
+
+@given(st.integers(0), st.integers(1, 255))
+def test_a_flipped_byte_is_refused_wherever_it_is(place: int, change: int) -> None:
+    message = {"u": torch.ones(2, 3), "v": torch.zeros(4)}
+    sent = bytearray(encode(message))
+    sent[place % len(sent)] ^= change
+    with pytest.raises(BadMessage, match="not the bytes that were sent"):
+        decode(bytes(sent), contract_of(message))

@@ -15,7 +15,7 @@ from safetensors.torch import load
 from metaem_core.federated.collection import RoundVoid
 from metaem_core.federated.remote import Answer
 from metaem_core.federated.secure_aggregation import OutOfTurn
-from metaem_core.federated.wire import encode
+from metaem_core.federated.wire import SUM, digest, encode
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.ratings import held_chance
@@ -166,12 +166,12 @@ def negative(answer: Answer) -> Iterable[Answer]:
 
 
 def altered(message: bytes, **changes: float) -> bytes:
-    told = load(message)
+    told = load(message[SUM:])
     return encode({**told, **{n: torch.full_like(told[n], v) for n, v in changes.items()}})
 
 
 def scaled(message: bytes, factor: float) -> bytes:
-    told = load(message)
+    told = load(message[SUM:])
     return encode({**told, "items": told["items"] * factor})
 
 
@@ -184,7 +184,8 @@ def outlandish(answer: Answer) -> Iterable[Answer]:
     made = []
     for header, body in ((four, b"\0"), (endless, b"")):
         text = json.dumps(header).encode()
-        made.append(answer._replace(message=struct.pack("<Q", len(text)) + text + body))
+        content = struct.pack("<Q", len(text)) + text + body
+        made.append(answer._replace(message=digest(content) + content))
     return [*made, answer]
 
 

@@ -1,5 +1,6 @@
-"""Messages as bytes: named tensors in safetensors' format, and nothing else."""
+"""Messages as bytes: named tensors in safetensors' format behind their SHA-256."""
 
+import hashlib
 from collections.abc import Mapping
 
 import torch
@@ -12,6 +13,7 @@ Contract = Mapping[
     str, tuple[torch.dtype, tuple[int, ...]]
 ]  # what a message must hold; -1: any size
 
+SUM = 32  # bytes of SHA-256
 
 # what safetensors raises for bytes made to be unreadable: unknown types, shapes without end
 UNREADABLE = (SafetensorError, KeyError, TypeError, ValueError, OverflowError, RuntimeError)
@@ -23,18 +25,27 @@ class BadMessage(ValueError):
 
 def encode(message: Message) -> bytes:
     """The message as it travels."""
-    return save({name: tensor.contiguous() for name, tensor in message.items()})
+    content = save({name: tensor.contiguous() for name, tensor in message.items()})
+    return digest(content) + content
+
+
+def digest(content: bytes) -> bytes:
+    """SHA-256."""
+    return hashlib.sha256(content).digest()
 
 
 def decode(data: bytes, contract: Contract) -> dict[str, Tensor]:
     """The message in ``data``.
 
     Raises:
-        BadMessage: unreadable bytes; a name too many or too few; another type or shape; numbers
-            that are not finite.
+        BadMessage: bytes that were changed or cannot be read; a name too many or too few; another
+            type or shape; numbers that are not finite.
     """
+    told, content = data[:SUM], data[SUM:]
+    if told != digest(content):
+        raise BadMessage("not the bytes that were sent")
     try:
-        message = load(data)
+        message = load(content)
     except UNREADABLE as error:
         raise BadMessage(f"not a message: {error}") from None
     if message.keys() != contract.keys():
