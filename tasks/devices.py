@@ -3,7 +3,6 @@
 Like :mod:`tasks.federation` this runs where Flower is too: torch, numpy and safetensors alone.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Literal, TypedDict, cast
 
 import torch
-from cryptography.exceptions import InvalidTag
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -34,7 +32,15 @@ from metaem_core.federated.secure_aggregation import OutOfTurn, SecureDevice
 from metaem_core.federated.secure_link import Passage
 from metaem_core.federated.secure_loop import SecureClient, SecureUser, degree_of, threshold_of
 from metaem_core.federated.secure_rounds import Coding
-from metaem_core.federated.wire import BadMessage, Contract, Message, contract_of, decode, encode
+from metaem_core.federated.wire import (
+    BadMessage,
+    Contract,
+    Message,
+    contract_of,
+    decode,
+    digest,
+    encode,
+)
 from metaem_core.methods.mapping_config import MappingConfig
 from metaem_core.methods.metaem_mapping import fresh_network, mapped_size
 from metaem_core.methods.pretrain_config import PretrainConfig
@@ -171,15 +177,16 @@ class Node:
         """One passage of a secure round; the device's secrets lie on its disk from one to the next.
 
         A passage is put on record before its answer leaves: asked again, the device refuses. What
-        it was told in the first one, the size of the cohort above all, holds for the others. After
-        the fourth its secrets are gone.
+        it was told in the first one, the size of the cohort above all, holds for the others; who is
+        told otherwise cannot read its shares. After the fourth its secrets are gone.
         """
         if told.passage == 5:
             return b""  # nothing of a device is trained here
         user, form = self._user(asked, device, told)
         shapes = tuple(torch.Size(shape) for shape in user_shapes(asked, told))
         coding, near = Coding(shapes, told.size, told.limit), degree_of(told.size)
-        bound = hashlib.sha256(repr((sorted(asked.items()), told.bound)).encode()).digest()
+        terms = digest(repr((sorted(asked.items()), told.terms)).encode())
+        bound = digest(terms + told.place.to_bytes(8, "big"))
         store = self.domain(asked["domain"]).folder / "rounds" / f"{device}.safetensors"
         with exclusive(store):
             kept = None
@@ -193,11 +200,11 @@ class Node:
                 if not state:
                     raise OutOfTurn(f"device {device} has taken part in this round")
                 kept = SecureDevice.restored(told.place, threshold_of(near), state)
-            client = SecureClient(user, told.place, coding, near, kept)
+            client = SecureClient(user, told.place, coding, near, kept, terms)
             try:
                 return client.answer(told.passage, told.messages, form)
-            except (InvalidTag, OverflowError):
-                raise BadMessage("what neighbours of another round say") from None
+            except OverflowError:
+                raise BadMessage("places that no cohort has") from None
             finally:
                 left = {} if told.passage == 4 else client.secrets.state()
                 rows = _rows({**left, "bound": [bound]})

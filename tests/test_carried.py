@@ -19,7 +19,7 @@ from metaem_core.federated.carried import CarriedUser, theta_message
 from metaem_core.federated.collection import RoundVoid
 from metaem_core.federated.remote import Answer
 from metaem_core.federated.secure_aggregation import OutOfTurn
-from metaem_core.federated.secure_link import Passage
+from metaem_core.federated.secure_link import Passage, RoundSpoilt
 from metaem_core.federated.wire import SUM, BadMessage, encode
 from metaem_core.methods.mapping_config import MappingConfig
 from metaem_core.methods.metaem_mapping import Mapping
@@ -147,7 +147,12 @@ def test_devices_that_carry_their_vectors_train_what_the_simulation_trains(
             assert mine.n_ratings == other.n_ratings
 
 
-def started(folder: Path, found: World, spoil: Spoil = lambda answer: [answer]) -> Job:
+def started(
+    folder: Path,
+    found: World,
+    spoil: Spoil = lambda answer: [answer],
+    kind: type[Devices] = Devices,
+) -> Job:
     """Theta's start, found over a link."""
     asked = asked_of(vectors_tag(found.vectors)) | {"kind": "start"}
     biases, raters = fitted_biases(found.pair.target), np.unique(MOVIE.users)
@@ -157,7 +162,7 @@ def started(folder: Path, found: World, spoil: Spoil = lambda answer: [answer]) 
     )
     start = views_start(*views, torch.from_numpy(TRAIN))
     job = Job.create(folder / "start", about(asked, 0.8), start)
-    job.work(Devices(folder, spoil, asked), range(USERS))
+    job.work(kind(folder, spoil, asked), range(USERS))
     return job
 
 
@@ -235,13 +240,61 @@ def test_a_device_holds_the_server_to_the_size_of_the_round(tmp_path: Path) -> N
     node = Node(tmp_path / "node")
     first = Passage(1, 1, 0, 14, 9.0, ())
     node.train(asked, 5, first.encoded())
-    second = replace(first, passage=2, messages=(b"",))
+    second = replace(first, passage=2, messages=(b"", b""))
     for other in ({"size": 3}, {"place": 1}, {"sum": 2}, {"limit": 1.0}):
         with pytest.raises(BadMessage, match="a passage of another round"):
             node.train(asked, 5, replace(second, **other).encoded())  # type: ignore[arg-type]
     for wrong in ({"size": 2}, {"place": 14}, {"passage": 6}, {"passage": 0}):
         with pytest.raises(BadMessage, match="no passage"):
             node.train(asked, 5, replace(first, **wrong).encoded())  # type: ignore[arg-type]
+
+
+class Damaged(Devices):
+    """The model that device 5 is sent is not the one that was announced to it."""
+
+    def train(self, number: int, messages: Mapping_[int, bytes]) -> Iterable[Answer]:
+        sent = {device: self.changed(device, data) for device, data in messages.items()}
+        return super().train(number, sent)
+
+    def changed(self, device: int, data: bytes) -> bytes:
+        told = Passage.decoded(data)
+        if device != 5 or told.passage != 3:
+            return data
+        shares, model = told.messages
+        parts = load(model[SUM:])
+        other = encode({**parts, "target.items": parts["target.items"] + 1})
+        return replace(told, messages=(shares, other)).encoded()
+
+
+class SingledOut(Damaged):
+    """All but device 5 are told a unit so large that nothing they add can be seen."""
+
+    def changed(self, device: int, data: bytes) -> bytes:
+        told = Passage.decoded(data)
+        return data if device == 5 else replace(told, limit=told.limit * 1e6).encoded()
+
+
+def test_a_device_that_is_sent_another_model_is_left_out(tmp_path: Path) -> None:
+    found = world()
+    carried(tmp_path, found)
+    heard_of: list[tuple[int, int]] = []
+
+    def listen(answer: Answer) -> Iterable[Answer]:
+        heard_of.append((answer.round, answer.device))
+        return [answer]
+
+    job = started(tmp_path, found, listen, Damaged)
+    assert job.done is not None
+    assert {device for number, device in heard_of if number == 3} == {*TRAIN.tolist()} - {5}
+    assert all(bool(part.isfinite().all()) for part in job.found())
+
+
+def test_devices_that_are_told_different_units_make_no_sum(tmp_path: Path) -> None:
+    """Else the sum would be of the one that is told another than the rest."""
+    found = world()
+    carried(tmp_path, found)
+    with pytest.raises(RoundSpoilt, match="a round of 14 devices"):
+        started(tmp_path, found, kind=SingledOut)
 
 
 @pytest.mark.parametrize("wrong", [{"tag": ".."}, {"tag": "/"}, {"domain": ".."}, {"domain": "/a"}])

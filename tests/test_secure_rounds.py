@@ -1,12 +1,15 @@
 """Secure rounds train as open ones do, with user vectors on their devices and sums alone sent."""
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
+from safetensors.torch import load
 
 from metaem_core.federated import secure_rounds
 from metaem_core.federated.carried import CarriedUser, SumMappingServer
@@ -14,7 +17,12 @@ from metaem_core.federated.costs import exchanged
 from metaem_core.federated.optimizers import RowNewton
 from metaem_core.federated.rounds import run_round
 from metaem_core.federated.secure_aggregation import OutOfTurn, TooFewDevices, from_words
-from metaem_core.federated.secure_loop import SecureClient, SecureLoop
+from metaem_core.federated.secure_loop import (
+    SecureClient,
+    SecureLoop,
+    degree_of,
+    secure_round,
+)
 from metaem_core.federated.secure_rounds import (
     LIMIT,
     Closing,
@@ -26,7 +34,7 @@ from metaem_core.federated.secure_rounds import (
     shapes_of,
 )
 from metaem_core.federated.server import MappingServer
-from metaem_core.federated.wire import BadMessage, contract_of, encode
+from metaem_core.federated.wire import SUM, BadMessage, contract_of, digest, encode
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.privacy.reconstruction import auc
 from tests.test_federated import RATINGS, pretraining
@@ -121,18 +129,69 @@ def test_a_device_answers_once_and_only_to_the_rounds_model() -> None:
     model = loop.server.model
     form = contract_of(broadcast(model))
     client = SecureClient(loop.users[EVERYONE[0]], 0, Coding(shapes_of(model), 16), 8)
+    with pytest.raises(BadMessage, match="announced"):
+        client.masked(encode({}), encode(broadcast(model)), form)
     for wrong in (
         {**broadcast(model), "common_items": model.common_items[:-1]},
         {**broadcast(model), "common_items": model.common_items / 0},
         {**broadcast(model), "extra": torch.zeros(1)},
     ):
-        with pytest.raises(BadMessage):
+        client.secrets.agreed = digest(digest(encode(wrong)))
+        with pytest.raises(BadMessage, match="common_items"):
             client.masked(encode({}), encode(wrong), form)
+    client.secrets.agreed = digest(digest(encode(broadcast(model))))
     nobody = {"places": torch.zeros(0, dtype=torch.long), "bytes": torch.zeros(0, 82).byte()}
     with pytest.raises(OutOfTurn):  # it has shared no secrets yet
         client.masked(encode(nobody), encode(broadcast(model)), form)
     with pytest.raises(ValueError, match="took no part"):
         loop.users[EVERYONE[1]].close(Closing(1, 1.0))
+
+
+@dataclass
+class TwoTongues:
+    """A server's reach that sends place 0 a model of its own, under that model's digest.
+
+    ``hushed``: it passes no shares on between place 0 and the others.
+    """
+
+    clients: Mapping[int, SecureClient]
+    own: bytes
+    hushed: bool
+
+    def ask(self, passage: int, messages: Mapping[int, Sequence[bytes]]) -> dict[int, bytes]:
+        answers = {}
+        for place, sent in messages.items():
+            with suppress(BadMessage, TooFewDevices):
+                told = self._told(passage, place, sent)
+                form = contract_of(load(self.own[SUM:]))
+                answers[place] = self.clients[place].answer(passage, told, form)
+        if passage == 3:
+            self.vectors = answers.keys()
+        return answers
+
+    def _told(self, passage: int, place: int, sent: Sequence[bytes]) -> Sequence[bytes]:
+        if passage == 3 and self.hushed:
+            shares = load(sent[0][SUM:])
+            kept = (shares["places"] != 0) & (place != 0)
+            sent = encode({name: part[kept] for name, part in shares.items()}), sent[1]
+        if place or passage not in (2, 3):
+            return sent
+        return sent[0], self.own if passage == 3 else digest(self.own)
+
+
+@pytest.mark.parametrize("hushed", [False, True])
+def test_who_is_sent_a_model_of_his_own_sends_nothing_back(hushed: bool) -> None:
+    loop, cohort = secured(mild()), COHORTS[0]
+    sent = loop.server.broadcast()
+    coding, near = Coding(loop.server.shapes, len(cohort)), degree_of(len(cohort))
+    reach = TwoTongues(
+        {place: SecureClient(loop.users[u], place, coding, near) for place, u in enumerate(cohort)},
+        encode({**sent, "common_items": sent["common_items"] + 1}),
+        hushed,
+    )
+    with pytest.raises(TooFewDevices):
+        secure_round(loop.server, reach, len(cohort))
+    assert 0 not in reach.vectors
 
 
 @given(st.lists(st.floats(-LIMIT, LIMIT), min_size=6, max_size=6), st.integers(1, 40))

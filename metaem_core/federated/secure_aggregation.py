@@ -7,8 +7,9 @@ did, its own mask is. No device ever gives both away. Primitives are those of ``
 (X25519, HKDF, ChaCha20, ChaCha20-Poly1305) and ``pycryptodome`` (Shamir).
 
 What it assumes: a server that follows the protocol, hands out keys as they are and tells everyone
-the same of who arrived; else it may open sums of fewer devices. What it does not hide: who took
-part, and whatever the sum itself says.
+the same of who arrived; else it may open sums of fewer devices. What else all must have been told
+alike is ``agreed``: neighbours that were not cannot read each other's shares. What it does not
+hide: who took part, and whatever the sum itself says.
 """
 
 import secrets
@@ -71,6 +72,7 @@ class SecureDevice:
 
     index: int
     threshold: int  # neighbours that must answer to open anything; more than half of them
+    agreed: bytes = bytes(32)  # digest of what neighbours must have been told too
     _masks: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate, repr=False)
     _shares: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate, repr=False)
     _own_seed: bytes = field(default_factory=lambda: secrets.token_bytes(2 * HALF), repr=False)
@@ -92,14 +94,15 @@ class SecureDevice:
             + share.own_seed
             for other, share in self._kept.items()
         ]
-        return {"own": [*own, self._done.to_bytes(32, "big")], "near": near, "kept": kept}
+        own += [self._done.to_bytes(32, "big"), self.agreed]
+        return {"own": own, "near": near, "kept": kept}
 
     @classmethod
     def restored(
         cls, index: int, threshold: int, state: Mapping[str, list[bytes]]
     ) -> "SecureDevice":
         """What :meth:`state` kept."""
-        masks, shares, seed, done = state["own"]
+        masks, shares, seed, done, agreed = state["own"]
         near = {
             int.from_bytes(row[:4], "big"): PublicKeys(row[4:36], row[36:]) for row in state["near"]
         }
@@ -112,7 +115,7 @@ class SecureDevice:
         }
         for_masks, for_shares = map(X25519PrivateKey.from_private_bytes, (masks, shares))
         step = int.from_bytes(done, "big")
-        return cls(index, threshold, for_masks, for_shares, seed, kept, step, near)
+        return cls(index, threshold, agreed, for_masks, for_shares, seed, kept, step, near)
 
     def advertise(self) -> PublicKeys:
         """Step 1: public keys."""
@@ -140,18 +143,21 @@ class SecureDevice:
         for place, (other, keys) in enumerate(self._neighbours.items(), 1):
             key = _agreed(self._shares, keys.shares, b"share", self.index, other)
             plain = place.to_bytes(2, "big") + mask_key[place - 1] + own_seed[place - 1]
-            sealed[other] = ChaCha20Poly1305(key).encrypt(bytes(12), plain, None)
+            sealed[other] = ChaCha20Poly1305(key).encrypt(bytes(12), plain, self.agreed)
         return sealed
 
     def masked(self, values: Words, sealed: Mapping[int, bytes]) -> Words:
         """Step 3: ``values`` under all masks; ``sealed`` are the shares that neighbours sent.
 
         Only neighbours whose shares arrived count: the others have already left.
+
+        Raises:
+            InvalidTag: a neighbour's share is not of this round, or ``agreed`` is not the same.
         """
         self._take_turn(2)
         for other, data in sealed.items():
             key = _agreed(self._shares, self._neighbours[other].shares, b"share", other, self.index)
-            plain = ChaCha20Poly1305(key).decrypt(bytes(12), data, None)
+            plain = ChaCha20Poly1305(key).decrypt(bytes(12), data, self.agreed)
             cut = 2 + 2 * HALF
             self._kept[other] = Shares(int.from_bytes(plain[:2], "big"), plain[2:cut], plain[cut:])
         if len(self._kept) < self.threshold:

@@ -35,9 +35,9 @@ class Passage:
     messages: tuple[bytes, ...]
 
     @property
-    def bound(self) -> tuple[int, int, int, float]:
-        """What stays the same over the passages of a round."""
-        return self.sum, self.place, self.size, self.limit
+    def terms(self) -> tuple[int, int, float]:
+        """What is the same for all devices and passages of a round."""
+        return self.sum, self.size, self.limit
 
     def encoded(self) -> bytes:
         """As it travels."""

@@ -1,7 +1,9 @@
 """Secure rounds in one process, in which everything that passes is bytes, and is counted.
 
-A round has five passages: who takes part and its keys; shares of secrets, for neighbours; the model
-and a masked gradient; who arrived, and shares to open the sum; the totals.
+A round has five passages: who takes part and its keys; the model's digest, and shares of secrets
+for neighbours; the model and a masked gradient; who arrived, and shares to open the sum; totals.
+A device sends no vector unless two thirds of its neighbours were told the same digest: they could
+not read each other's shares otherwise.
 """
 
 import secrets
@@ -12,6 +14,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
+from cryptography.exceptions import InvalidTag
 from torch import Tensor
 
 from metaem_core.federated.exchange import Traffic
@@ -34,7 +37,16 @@ from metaem_core.federated.secure_rounds import (
     broadcast,
     shapes_of,
 )
-from metaem_core.federated.wire import BadMessage, Contract, Message, contract_of, decode, encode
+from metaem_core.federated.wire import (
+    SUM,
+    BadMessage,
+    Contract,
+    Message,
+    contract_of,
+    decode,
+    digest,
+    encode,
+)
 from metaem_core.models.domain import DomainModel
 
 NEIGHBOURS = 32  # of a device, where the cohort has as many
@@ -99,12 +111,14 @@ class SecureClient:
         coding: Coding,
         neighbours: int,
         secrets_: SecureDevice | None = None,
+        terms: bytes = b"",
     ) -> None:
         """``place``: its number in the cohort, of which it has ``neighbours``.
 
-        ``secrets_`` are those of a round that is under way already.
+        ``secrets_`` are those of a round that is under way already; ``terms`` what it was told of
+        the round beside the model.
         """
-        self._user, self._coding = user, coding
+        self._user, self._coding, self._terms = user, coding, terms
         self.secrets = secrets_ or SecureDevice(place, threshold_of(neighbours))
         self._draw = np.random.default_rng()
 
@@ -114,7 +128,7 @@ class SecureClient:
             return self.keys()
         first, *more = messages
         if passage == 2:
-            return self.shares(first)
+            return self.shares(first, more[0])
         if passage == 3:
             return self.masked(first, more[0], form)
         if passage == 4:
@@ -126,16 +140,26 @@ class SecureClient:
         """Up 1: the round's public keys."""
         return encode({"keys": _bytes(b"".join(self.secrets.advertise()))})
 
-    def shares(self, neighbours: bytes) -> bytes:
-        """Neighbours' keys down; up 2: shares of both secrets, each for one of them."""
+    def shares(self, neighbours: bytes, announced: bytes) -> bytes:
+        """Neighbours' keys and the model's digest down; up 2: a share of both secrets for each."""
+        self.secrets.agreed = digest(self._terms + announced)
         keys = {place: _keys(data) for place, data in _read(neighbours, KEYS).items()}
         return encode(_by_place(self.secrets.share(keys), SEALED))
 
     def masked(self, sealed: bytes, model: bytes, form: Contract) -> bytes:
-        """What neighbours sealed and the round's model down; up 3: the gradient under masks."""
+        """What neighbours sealed and the round's model down; up 3: the gradient under masks.
+
+        Raises:
+            BadMessage: another model than was announced, or than neighbours were told of.
+        """
+        if digest(self._terms + digest(model)) != self.secrets.agreed:
+            raise BadMessage("not the model that was announced")
         gradients, totals = self._user.contribution(decode(model, form))
         words = self._coding.encode(gradients, totals, self._draw)
-        hidden = self.secrets.masked(words, _read(sealed, SEALED))
+        try:
+            hidden = self.secrets.masked(words, _read(sealed, SEALED))
+        except InvalidTag:
+            raise BadMessage("neighbours are of another round, or told of another model") from None
         return encode({"words": torch.from_numpy(hidden.view(np.int32))})
 
     def reveal(self, arrived: bytes) -> bytes:
@@ -213,13 +237,13 @@ def secure_round(
 
     keys = asked(1, {place: () for place in range(size)}, read_keys)
     graph = _neighbours(sorted(keys), degree)
+    model = encode(server.broadcast())
     near = {
-        place: (encode(_by_place({o: keys[o] for o in others}, KEYS)),)
+        place: (encode(_by_place({o: keys[o] for o in others}, KEYS)), digest(model))
         for place, others in graph.items()
     }
     sealed = asked(2, near, read_sealed)
     taking_part = {place: graph[place] & sealed.keys() for place in sealed}
-    model = encode(server.broadcast())
     for_each = {
         place: (encode(_by_place({o: sealed[o][place] for o in others}, SEALED)), model)
         for place, others in taking_part.items()
@@ -293,7 +317,8 @@ def secure_traffic(model: DomainModel, devices: int) -> Traffic:
         for width in (KEYS, SEALED)
     )
     arrived = _places(range(near))
-    down = (keys, sealed, encode(broadcast(model)), arrived, encode(_closing(Closing(0, 0.0))))
+    sent, closing = encode(broadcast(model)), encode(_closing(Closing(0, 0.0)))
+    down = (keys, bytes(SUM), sealed, sent, arrived, closing)
     told = Revealed({place: (1, bytes(SHARE - 2)) for place in range(near)}, {})
     words = encode({"words": torch.zeros(coding.words, dtype=torch.int32)})
     up = (encode({"keys": _bytes(bytes(KEYS))}), sealed, words, encode(_answer(told)))
