@@ -37,7 +37,7 @@ audit: $(READY) .venv-audit/bin/pip-audit
 faults: $(READY)
 	$(BIN)/python -m tests.faults
 
-stack: $(READY)
+stack: $(READY) .venv-flower/.ready
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[servers]'
 	$(BIN)/python tests/stack.py
 

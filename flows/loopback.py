@@ -57,26 +57,29 @@ class Loopback:
             NoFederation: a process ended, or did not answer in time.
         """
         issue_certificates(self.folder)
-        self.address = f"127.0.0.1:{free_port()}"
-        home = self.folder / "home"
+        self.find(f"127.0.0.1:{free_port()}", nodes, patience)
+        host, port = self.address.split(":")
+        self._spawn(
+            "superlink",
+            "flower-superlink",
+            *("--ssl-ca-certfile", self.folder / "ca.crt"),
+            *("--ssl-certfile", self.folder / "server.pem"),
+            *("--ssl-keyfile", self.folder / "server.key", "--enable-supernode-auth"),
+            *("--disable-runtime-dependency-installation", "--host", host, "--port", port),
+        )
+        self.wait_until(lambda: listens(int(port)), "superlink")
+
+    def find(self, address: str, nodes: int, patience: float) -> None:
+        """Look for the SuperLink at ``address``, whose certificate ``ca.crt`` vouches for."""
+        self.address, home = address, self.folder / "home"
         home.mkdir(exist_ok=True)
-        told = str(self.flower), str(home.resolve()), nodes, patience
-        self.connection = Connection(*told)
+        self.connection = Connection(str(self.flower), str(home.resolve()), nodes, patience)
         self.environment = {**os.environ, **self.connection.environment}
         certificate = (self.folder / "ca.crt").resolve()
         (home / "config.toml").write_text(
             f'[superlink]\ndefault = "loopback"\n\n[superlink.loopback]\n'
             f'address = "{self.address}"\nroot-certificates = "{certificate}"\n'
         )
-        host, port = self.address.split(":")
-        self._spawn(
-            "superlink",
-            "flower-superlink",
-            *("--ssl-ca-certfile", certificate, "--ssl-certfile", self.folder / "server.pem"),
-            *("--ssl-keyfile", self.folder / "server.key", "--enable-supernode-auth"),
-            *("--disable-runtime-dependency-installation", "--host", host, "--port", port),
-        )
-        self.wait_until(lambda: listens(int(port)), "superlink")
 
     def start_nodes(self, entrance: str) -> None:
         """The nodes, each with a key of its own; ``entrance`` is where they find the SuperLink."""

@@ -16,9 +16,12 @@ from typing import Any
 
 import yaml
 
+from flows.certificates import issue_certificates
+
 ROOT = Path(__file__).parent.parent
 COMPOSE = ROOT / "docker" / "compose.yaml"
-PROGRAMS = Path(sys.executable).parent
+OURS, FLOWER = "docker/metaem.Dockerfile", "docker/flower.Dockerfile"
+PROGRAMS = {OURS: Path(sys.executable).parent, FLOWER: ROOT / ".venv-flower" / "bin"}
 VARIABLE = re.compile(r"\$\{(\w+):\?[^}]*\}")
 
 
@@ -33,9 +36,9 @@ def required() -> set[str]:
     return {*VARIABLE.findall(COMPOSE.read_text())}
 
 
-def baked_in() -> dict[str, str]:
+def baked_in(dockerfile: str) -> dict[str, str]:
     """What the image sets."""
-    text = (ROOT / "docker" / "metaem.Dockerfile").read_text().replace("\\\n", " ")
+    text = (ROOT / dockerfile).read_text().replace("\\\n", " ")
     lines = [line for line in text.splitlines() if line.startswith("ENV ")]
     return dict(pair.split("=", 1) for line in lines for pair in line.split()[1:])
 
@@ -57,9 +60,9 @@ class Stack:
     processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        served = compose()["services"]
-        self.services = {n: told for n, told in served.items() if "profiles" not in told}
+        self.services = compose()["services"]
         self.addresses = {name: f"127.9.0.{n}" for n, name in enumerate(self.services, 1)}
+        self.addresses["superlink"] = "127.0.0.1"  # which its certificate is for
         self.secrets = {name: secrets.token_hex(16) for name in required()}
         self.secrets["PREFECT_AUTH"] = f"admin:{secrets.token_hex(16)}"
 
@@ -80,6 +83,9 @@ class Stack:
         for other, how in told.get("depends_on", {}).items():
             self._wait(other, how["condition"])
         (self.folder / name).mkdir(exist_ok=True)
+        if name == "superlink" and not self.certificates.exists():
+            self.certificates.mkdir()
+            issue_certificates(self.certificates)
         if "postgres" in told["image"]:
             self._spawn(name, self._database(name))
         else:
@@ -102,15 +108,17 @@ class Stack:
         told = re.sub(rf"\b({hosts}):(\d+)", lambda m: f"{self.addresses[m[1]]}:{m[2]}", told)
         told = re.sub(r"\b(0\.0\.0\.0|127\.0\.0\.1)\b", self.addresses[name], told)
         told = re.sub(r"/opt/metaem\b", str(ROOT), told)
+        told = told.replace("/etc/metaem", str(self.folder / name))
         return told.replace("/var/lib/metaem", str(self.folder / name))
 
     def environment(self, name: str) -> dict[str, str]:
         """The service's, on top of what the image sets and what any process needs."""
+        image = self.services[name].get("build", {}).get("dockerfile", OURS)
         own = {
-            "PATH": f"{PROGRAMS}:{postgres()}:/usr/bin:/bin",
+            "PATH": f"{PROGRAMS[image]}:{postgres()}:/usr/bin:/bin",
             "HOME": str(self.folder / name),
             "LANG": "C.UTF-8",
-            **baked_in(),
+            **{variable: self.text(name, value) for variable, value in baked_in(image).items()},
             "PREFECT_HOME": str(self.folder / name / "prefect"),
         }
         for variable, value in (self.services[name].get("environment") or {}).items():
@@ -118,6 +126,11 @@ class Stack:
             if given is not None:
                 own[variable] = self._copied(name, given)
         return own
+
+    @property
+    def certificates(self) -> Path:
+        """What the SuperLink's volume has."""
+        return self.folder / "superlink" / "certificates"
 
     def run(self, name: str, *command: str) -> str:
         """What a command says in a service's environment."""

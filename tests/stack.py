@@ -20,7 +20,10 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
-from native_stack import Stack, log_tails, wait_until
+from native_stack import FLOWER, PROGRAMS, Stack, log_tails, wait_until
+
+from flows.certificates import issue_node_key
+from flows.loopback import Loopback, free_port
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -266,6 +269,42 @@ def a_backup_can_be_restored(stack: Stack) -> None:
     ends(start(betas=[0.3], assignments=SMALL), "Completed")
 
 
+def a_node_needs_a_key_that_is_registered(stack: Stack) -> None:
+    """And stays registered when the SuperLink starts anew."""
+    federation = Loopback(stack.certificates, PROGRAMS[FLOWER])
+    federation.claim()
+    federation.find(f"{stack.addresses['superlink']}:9093", nodes=1, patience=60)
+    known, stranger = (federation.folder / f"{name}.key" for name in ("known", "stranger"))
+    issue_node_key(known)
+    issue_node_key(stranger)
+    try:
+        federation.register(known)
+        stack.stop("superlink")
+        stack.start("superlink")
+        wait_until(lambda: stack.healthy("superlink"), "the SuperLink")
+        federation.start_node(0, known, federation.address)
+        federation.start_node(1, stranger, federation.address)
+        assert federation.processes.pop("supernode-1").wait(60) != 0
+        log = federation.folder / "supernode-0.log"
+        wait_until(lambda: "SuperNode ID:" in log.read_text(), "the registered node", 60)
+        federation.check()
+        home = ["env", f"FLWR_HOME={federation.connection.home}"]
+        listed = ["flwr", "supernode", "list", "loopback", "--format", "json"]
+        (node,) = json.loads(stack.run("superlink", *home, *listed))["nodes"]
+        assert node["status"] == "online", node
+        keyless = ["timeout", "60", "flower-supernode", "--superlink", federation.address]
+        trusted = [
+            "--root-certificates",
+            str(federation.folder / "ca.crt"),
+            "--port",
+            str(free_port()),
+        ]
+        with pytest.raises(RuntimeError, match="must be registered"):
+            stack.run("superlink", *home, *keyless, *trusted)
+    finally:
+        federation.stop()
+
+
 CHECKS: list[Callable[[Stack], None]] = [
     nobody_gets_in_without_a_password,
     bad_parameters_are_refused,
@@ -275,6 +314,7 @@ CHECKS: list[Callable[[Stack], None]] = [
     a_run_is_cancelled_and_frees_its_place,
     a_dead_machine_is_noticed,
     a_backup_can_be_restored,
+    a_node_needs_a_key_that_is_registered,
 ]
 
 

@@ -52,6 +52,17 @@ def test_databases_are_reached_by_their_servers_alone() -> None:
         assert members == [name, name.removesuffix("-db")]
 
 
+def test_the_superlink_lets_in_nodes_it_knows_over_tls_and_remembers_them() -> None:
+    told = SERVICES["superlink"]
+    options = dict(word.removeprefix("--").partition("=")[::2] for word in told["command"])
+    assert {"enable-supernode-auth", "ssl-certfile", "ssl-keyfile"} <= options.keys()
+    assert "insecure" not in options
+    places = {volume.split(":")[1]: volume for volume in told["volumes"]}
+    for option in ("database", "ssl-keyfile"):
+        (kept,) = [volume for at, volume in places.items() if options[option].startswith(f"{at}/")]
+        assert kept.endswith(":ro") == (option == "ssl-keyfile")
+
+
 def test_every_volume_is_named() -> None:
     names = {*compose()["volumes"]}
     for service in SERVICES.values():
