@@ -17,6 +17,7 @@ from prefect.tasks import Task, exponential_backoff
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from flows import cold_start, table3
+from flows.clock import require_right_clock
 from flows.grid import Outcome
 from flows.notes import notes
 from flows.settings import BadSettings, Settings, SourceName, read_settings
@@ -131,6 +132,7 @@ def attempt(label: str, settings: Settings, run: Callable[[Settings], Made]) -> 
     Returns:
         The report.
     """
+    require_right_clock()
     logger = get_run_logger()
 
     def follow(news: Step | Finished) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -39,6 +40,7 @@ from flows.cli import app
 from flows.deployments import SILENCE, deployment
 from flows.notice import notice
 from flows.settings import BadSettings
+from tests.faults.clock import can_be_wrong, wrong_clock
 
 ROOT = Path(__file__).parent.parent
 NIGHTLY = "nightly/movie-music"
@@ -308,6 +310,28 @@ def test_only_what_may_pass_is_tried_again(
     with pytest.raises(type(error)):
         outer()
     assert len(tried) == attempts
+
+
+@pytest.mark.skipif(not can_be_wrong(), reason="needs a C compiler")
+@pytest.mark.parametrize(
+    ("ahead", "told"),
+    [(-600, "(599|600) s behind the Prefect server's"), (600, "60[0-9] s ahead of"), (0, "^$")],
+)
+def test_on_a_machine_whose_clock_is_wrong_a_run_says_so(
+    server: str, tmp_path: Path, ahead: int, told: str
+) -> None:
+    """The server would take its heartbeats for missing, and the run for dead."""
+    command = "from flows.clock import require_right_clock; require_right_clock()"
+    clock = {"PREFECT_API_URL": server, **wrong_clock(tmp_path, ahead)}
+    done = subprocess.run(
+        [sys.executable, "-c", command],
+        env=os.environ | clock,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert re.search(told, done.stderr), done.stderr
+    assert (done.returncode == 0) == (ahead == 0)
 
 
 def test_what_is_raised_holds_no_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
