@@ -19,7 +19,10 @@ TESTS = {
     "F18": ("test_reading.py -k bad_line or bad_json or half_stars or refusal_names",),
     "F23": ("test_remote.py", "test_secure_rounds.py", "test_carried.py"),
     "F24": ("test_remote.py -k interrupted or damaged", "test_flower.py -k killed"),
-    "F25": ("test_flower.py -k unregistered",),
+    "F25": (
+        "test_flower.py -k unregistered",
+        "test_credentials.py -k forged or certificate",
+    ),
 }
 
 

@@ -11,7 +11,7 @@ import torch
 import flows.cold_start
 import flows.display
 import tasks.tracking
-from tests.faults import covered, damaging, inputs, killing, servers, sharing
+from tests.faults import covered, damaging, inputs, killing, servers, sharing, skew
 from tests.faults.command import Product
 from tests.faults.suite import Suite
 from tests.faults.tally import Injection
@@ -36,6 +36,7 @@ ROWS: dict[str, tuple[Callable[[Suite], Iterator[Injection]], ...]] = {
     "F20": (inputs.odd_worlds,),
     "F21": (inputs.constant,),
     "F22": (inputs.divergence,),
+    "F26": (skew.wrong_clocks,),
     "F27": (inputs.malice,),
     "F28": (inputs.hostile_names,),
     "F29": (inputs.little_memory,),

@@ -27,7 +27,9 @@ def together(suite: Suite) -> Iterator[Injection]:
     yield agreed(product, store, "the owner killed in a training", [one.wait(), other.wait(600)])
 
 
-def agreed(product: Product, store: Path, fault: str, ends: list[Ended]) -> Injection:
+def agreed(
+    product: Product, store: Path, fault: str, ends: list[Ended], row: str = "F15"
+) -> Injection:
     wrong = [f"one ended with {end.code}: {end.told[-500:]}" for end in ends if end.code > 0]
     times = Counter(label for end in ends for label in computed(end.told))
     wrong += [f"leases held: {names}" for names in [held(store)] if names]
@@ -37,7 +39,7 @@ def agreed(product: Product, store: Path, fault: str, ends: list[Ended]) -> Inje
         wrong.append(told)
     twice = sum(times.values()) - len(times)
     slowest = max(end.seconds for end in ends)
-    return Injection("F15", fault, "; ".join(wrong), slowest, duplicates=twice)
+    return Injection(row, fault, "; ".join(wrong), slowest, duplicates=twice)
 
 
 def logged_once(product: Product, store: Path, uri: str = "") -> str:
