@@ -33,6 +33,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 from torch import Tensor
 
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated.costs import received_contract
 from metaem_core.federated.exchange import MessageLoop, answered
 from metaem_core.federated.payloads import payload_of
@@ -41,7 +42,6 @@ from metaem_core.federated.rounds import run_round
 from metaem_core.federated.simulation import Backend, CohortSimulation
 from metaem_core.federated.wire import decode, encode
 from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.ratings import Ratings
 
 CONFIG = PretrainConfig()

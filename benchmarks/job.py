@@ -78,7 +78,7 @@ def profiled(scale: str, store: Path) -> None:
     from flows import cold_start
     from flows.settings import read_settings
     from metaem_core.federated.rounds import SimulatedRounds
-    from metaem_core.methods.metaem_mapping import Mapping
+    from metaem_core.methods.metaem_mapping import MappingTraining
     from metaem_core.methods.metaem_pretraining import Pretraining
     from tasks.artifacts import Draft, Store
     from tasks.caching import StagePolicy
@@ -90,7 +90,7 @@ def profiled(scale: str, store: Path) -> None:
     clocks.around("hand-over", StagePolicy, "compute_key", "origin")
     clocks.around("MLflow", cold_start, "track")
     clocks.around("rounds", SimulatedRounds, "round")
-    for stage in (Pretraining, Mapping):
+    for stage in (Pretraining, MappingTraining):
         clocks.around("validations", stage, "_validate")
     settings = read_settings(
         {"config": None, "store": store, "betas": "0.2", "seeds": "1"},

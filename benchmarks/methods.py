@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from metaem_core.methods.factor_config import FactorConfig
+from metaem_core.config.factor import FactorConfig
 from metaem_core.methods.factor_steps import FactorSteps
 from metaem_core.methods.legacy import legacy_errors, legacy_source
 from metaem_core.pair import DomainPair, Queries

@@ -18,11 +18,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from metaem_core.bias import fitted_biases
+from metaem_core.config.mapping import MappingConfig
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.methods.cold_start import cold_predictor
-from metaem_core.methods.mapping_config import MappingConfig
-from metaem_core.methods.metaem_mapping import Mapping
+from metaem_core.methods.metaem_mapping import MappingTraining
 from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.methods.trivial import bias_transfer
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
@@ -73,7 +73,9 @@ def cell(parts: SplitPair, seed: int) -> dict[str, tuple[float, float]]:
         config = MappingConfig(seed=seed)
         known = DomainPair(source, pair.target, pair.train_source, pair.train_target)
         tried = [
-            Mapping(config, rate, vectors, target, known, parts.held_out(parts.roles.validation))
+            MappingTraining(
+                config, rate, vectors, target, known, parts.held_out(parts.roles.validation)
+            )
             for rate in config.learning_rates
         ]
         for each in tried:

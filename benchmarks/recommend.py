@@ -20,10 +20,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from metaem_core.bias import fitted_biases
-from metaem_core.methods.mapping_config import MappingConfig
+from metaem_core.config.mapping import MappingConfig
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.methods.metaem_mapping import fresh_network, mapped_size
 from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.methods.transfer_start import identity
 from metaem_core.models.domain import DomainModel
 from metaem_core.ratings import Ratings, RatingScale

@@ -18,10 +18,10 @@ from statistics import mean
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.newcomers import read
-from metaem_core.methods.factor_config import FactorConfig
+from metaem_core.config.factor import FactorConfig
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.methods.factorisation import Factorisation
 from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.ratings import Ratings
 from tests.worlds import planted_ratings
 

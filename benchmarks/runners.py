@@ -29,7 +29,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.runners import task_runner
-from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.config.pretrain import PretrainConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import bind
 from tasks.download import DownloadRequest, download

@@ -23,9 +23,9 @@ import numpy as np
 import torch
 
 from benchmarks.history import record
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated.rounds import cohorts, run_round
 from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.ratings import Ratings
 
 USERS, ITEMS = 123_960, 50_052

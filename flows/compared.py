@@ -7,10 +7,10 @@ from typing import Literal
 
 from flows.profiles import compared
 from flows.settings import ProfileName, Settings
-from metaem_core.methods.factor_config import Base
-from metaem_core.methods.mapping_config import MappingConfig
-from metaem_core.methods.pretrain_config import PretrainConfig
-from metaem_core.methods.transfer_config import Method
+from metaem_core.config.factor import Base
+from metaem_core.config.mapping import MappingConfig
+from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.config.transfer import Method
 from metaem_core.methods.trivial import TRIVIAL
 from tasks.method_names import private_name
 

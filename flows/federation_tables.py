@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from rich.filesize import decimal
 from rich.table import Table
 
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated.costs import WAYS, DomainShape, traffic
-from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.privacy.audit import Audit
 from metaem_core.synthetic_size import DomainSize
 

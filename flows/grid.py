@@ -8,12 +8,12 @@ from flows.compared import metaem_named, named, other_metaems, rivals
 from flows.profiles import compared
 from flows.runs import Run, finished
 from flows.settings import ProfileName, Settings
+from metaem_core.config.factor import Base, FactorConfig
+from metaem_core.config.mapping import MappingConfig
+from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.config.private import PrivateConfig
+from metaem_core.config.transfer import Method
 from metaem_core.evaluation import EvaluateConfig
-from metaem_core.methods.factor_config import Base, FactorConfig
-from metaem_core.methods.mapping_config import MappingConfig
-from metaem_core.methods.pretrain_config import PretrainConfig
-from metaem_core.methods.private_config import PrivateConfig
-from metaem_core.methods.transfer_config import Method
 from metaem_core.splitting import SplitConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import P, Stage, bind

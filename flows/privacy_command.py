@@ -56,7 +56,7 @@ def privacy_audit(
 
 def _memberships(settings: "Settings", domain: "ArtifactRef") -> Iterator[str]:
     """How many made-up users published item biases name, without privacy and by epsilon."""
-    from metaem_core.methods.private_config import PrivateConfig
+    from metaem_core.config.private import PrivateConfig
     from metaem_core.privacy.membership import FALSE_ALARMS
     from tasks.privacy import membership
 

@@ -22,8 +22,8 @@ from flows.grid import Outcome
 from flows.notes import notes
 from flows.settings import BadSettings, Settings, SourceName, read_settings
 from flows.table3 import Sweep, completed
-from metaem_core.methods.factor_config import Base
-from metaem_core.methods.transfer_config import Method
+from metaem_core.config.factor import Base
+from metaem_core.config.transfer import Method
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import ArtifactSerializer
 from tasks.progress import Finished, Step, listening

@@ -30,10 +30,10 @@ from pydantic_settings import (
 )
 
 from flows.profiles import PROFILES
-from metaem_core.methods.factor_config import Base, FactorConfig
-from metaem_core.methods.mapping_config import MappingConfig
-from metaem_core.methods.pretrain_config import PretrainConfig
-from metaem_core.methods.transfer_config import Method, TransferConfig
+from metaem_core.config.factor import Base, FactorConfig
+from metaem_core.config.mapping import MappingConfig
+from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.config.transfer import Method, TransferConfig
 from metaem_core.ratings import RatingScale
 from tasks.artifacts import Store
 from tasks.report import ReportConfig

@@ -12,7 +12,7 @@ from flows.interrupt import leave_no_server, stoppable
 from flows.runners import Runner, task_runner
 from flows.runs import Run
 from flows.settings import BadSettings, Settings
-from metaem_core.methods.transfer_config import Method
+from metaem_core.config.transfer import Method
 from tasks.artifacts import ArtifactRef
 from tasks.caching import ArtifactSerializer
 from tasks.tracking import Tracking, track

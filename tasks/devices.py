@@ -15,19 +15,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from metaem_core.config.mapping import MappingConfig
+from metaem_core.config.modes import Layout
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated.carried import CarriedUser, theta_message
 from metaem_core.federated.costs import nobody, received_contract
 from metaem_core.federated.exchange import answered
-from metaem_core.federated.modes import Layout
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.remote import StoredUser, told_errors
-from metaem_core.federated.remote_start import (
-    TASTE,
-    WIDTH,
-    StartUser,
-    example_views,
-    products_shapes,
-)
 from metaem_core.federated.secure_aggregation import OutOfTurn, SecureDevice
 from metaem_core.federated.secure_link import Passage
 from metaem_core.federated.secure_loop import SecureClient, SecureUser, degree_of, threshold_of
@@ -41,9 +36,14 @@ from metaem_core.federated.wire import (
     digest,
     encode,
 )
-from metaem_core.methods.mapping_config import MappingConfig
 from metaem_core.methods.metaem_mapping import fresh_network, mapped_size
-from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.methods.remote_start import (
+    TASTE,
+    WIDTH,
+    StartUser,
+    example_views,
+    products_shapes,
+)
 from metaem_core.methods.transfer_start import directions_of, identity
 from metaem_core.models.mlp import Parameters
 from metaem_core.ratings import Ratings, RatingScale, held_chance

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from data_contracts.embeddings import factor_users, item_embeddings, mapped_users
-from metaem_core.methods.factor_config import Base
+from metaem_core.config.factor import Base
 from metaem_core.methods.method import ColdModel
 from metaem_core.models.factors import FactorModel
 from metaem_core.pair import Predict

@@ -1,6 +1,6 @@
 """Independent pretraining of one domain as factors, as the other methods of Table 3 need it."""
 
-from metaem_core.methods.factor_config import FactorConfig
+from metaem_core.config.factor import FactorConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
 from tasks.domains import read_domain, training_ratings

@@ -24,14 +24,14 @@ from metaem_core.federated.optimizers import NetworkAdam
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Upload
 from metaem_core.federated.remote import OWN, Exchange, Link, RemoteRounds, Rules
-from metaem_core.federated.remote_start import RemoteStart, views_message, views_of
 from metaem_core.federated.rounds import whole_cohorts
 from metaem_core.federated.secure_link import LEAST, RoundSpoilt
 from metaem_core.federated.secure_rounds import broadcast, received
 from metaem_core.federated.training import Divergence, Schedule, Training
 from metaem_core.federated.wire import contract_of, decode, encode
-from metaem_core.methods.metaem_mapping import Mapping as Stage2
+from metaem_core.methods.metaem_mapping import MappingTraining
 from metaem_core.methods.metaem_pretraining import live_tensors, pretrain_server
+from metaem_core.methods.remote_start import RemoteStart, views_message, views_of
 from metaem_core.methods.transfer_start import SourceView, TargetView, transfer_lines
 from metaem_core.models.domain import DomainModel, domain_of
 from metaem_core.models.mlp import Parameters
@@ -260,7 +260,7 @@ def pretrainings(
     return exchange, [Training(rounds, users, schedule, live, validate)]
 
 
-def mapping_start(work: Stage2, train: Tensor, validation: Tensor) -> dict[str, Tensor]:
+def mapping_start(work: MappingTraining, train: Tensor, validation: Tensor) -> dict[str, Tensor]:
     """What a mapping begins with; ``train`` and ``validation``: target users with these roles."""
     parts = {"start": work.start, "shown": work.shown, "network": work.network}
     named = {f"{part}.{i}": t for part, found in parts.items() for i, t in enumerate(found)}

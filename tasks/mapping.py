@@ -1,6 +1,6 @@
 """Stage 2: the mapping of user vectors from source to target (Algorithm 2)."""
 
-from metaem_core.methods.mapping_config import MappingConfig
+from metaem_core.config.mapping import MappingConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
 from tasks.domains import read_pair
@@ -20,15 +20,16 @@ def mapping(
     # torch is imported only by runs that train
     import torch
 
-    from metaem_core.methods.metaem_mapping import Mapping
+    from metaem_core.methods.metaem_mapping import MappingTraining
     from tasks.models import read_model, read_user_vectors, write_mapping
     from tasks.training import forget, train_best, write_curve, write_traffic
 
     known = read_pair(store, source, target, split)
     pair, roles, validation = known.pair, known.roles, known.held_out(known.roles.validation)
     vectors, model = read_user_vectors(store, source_model), read_model(store, target_model)
-    tried = [Mapping(config, r, vectors, model, pair, validation) for r in config.learning_rates]
-    work = tried[train_best(store, [t.training for t in tried], config.learning_rates)]
+    rates = config.learning_rates
+    tried = [MappingTraining(config, r, vectors, model, pair, validation) for r in rates]
+    work = tried[train_best(store, [t.training for t in tried], rates)]
     mapped = work.map_users(torch.from_numpy(known.source.users(roles.shared)))
     with store.draft() as draft:
         write_mapping(draft, work.mapping(), roles.shared, mapped)

@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from metaem_core.bias import fitted_biases
-from metaem_core.methods.mapping_config import MappingConfig
-from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.config.mapping import MappingConfig
+from metaem_core.config.pretrain import PretrainConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
 from tasks.dealing import require_dealt
@@ -42,7 +42,7 @@ def mapping_remote(
     # torch is imported only by runs that train
     import torch
 
-    from metaem_core.methods.metaem_mapping import Mapping, start_views
+    from metaem_core.methods.metaem_mapping import MappingTraining, start_views
     from tasks.devices import Asked
     from tasks.federation import mapping_start, vectors_tag, views_start
     from tasks.models import read_model, read_user_vectors, write_mapping
@@ -65,8 +65,8 @@ def mapping_remote(
         views = start_views(fitted_biases(pair.target), vectors, model, pair)
         parts = views_start(*views, torch.from_numpy(train))
         start = hand_out(store, "start", asked, parts).found()
-    rates = config.mapping.learning_rates
-    tried = [Mapping(config.mapping, r, vectors, model, pair, validation, start) for r in rates]
+    told = vectors, model, pair, validation, start
+    tried = [MappingTraining(config.mapping, r, *told) for r in config.mapping.learning_rates]
     asked["kind"] = "mapping"
     begin = mapping_start(tried[0], torch.from_numpy(train), torch.from_numpy(stop))
     job = hand_out(store, "job", asked, begin)

@@ -1,6 +1,6 @@
 """Stage 1: federated pretraining of one domain (Algorithm 1)."""
 
-from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.config.pretrain import PretrainConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
 from tasks.domains import read_domain, training_ratings

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 
-from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.config.pretrain import PretrainConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
 from tasks.dealing import require_dealt

@@ -5,8 +5,8 @@ from functools import partial
 import numpy as np
 
 from metaem_core.bias import fitted_biases
+from metaem_core.config.private import PrivateConfig
 from metaem_core.methods.private_biases import SimulatedSums, domain_sum, private_levels
-from metaem_core.methods.private_config import PrivateConfig
 from metaem_core.methods.private_metaem import releases
 from metaem_core.privacy.audit import Attacks, Audit
 from metaem_core.privacy.membership import Canaries, Membership, inferred

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from data_contracts.releases import NoisyReleases
-from metaem_core.methods.private_config import PrivateConfig
+from metaem_core.config.private import PrivateConfig
 from tasks.accounts import ACCOUNT, Account
 from tasks.artifacts import ArtifactRef, Draft, Store
 from tasks.caching import stage
 from tasks.domains import read_domain, read_pair, training_ratings
 
 if TYPE_CHECKING:
-    from metaem_core.privacy.gaussian import Release
+    from metaem_core.gaussian import Release
 
 RELEASES = "releases.parquet"
 LOSSES = 0.1, 100.0  # epsilons for which privacy loss distributions are exact enough and quick
@@ -78,7 +78,7 @@ def mapping_private(
 
 
 def _account(config: PrivateConfig, made: "Sequence[Release]") -> Account:
-    from metaem_core.privacy.gaussian import epsilon_by_losses, epsilon_of, mu_of, mu_of_releases
+    from metaem_core.gaussian import epsilon_by_losses, epsilon_of, mu_of, mu_of_releases
 
     if config.unlimited:
         return Account(epsilon=None, delta=config.delta, spent=None, spent_by_losses=None)
@@ -109,6 +109,6 @@ def _write_releases(draft: Draft, made: "Sequence[Release]") -> None:
 
 
 def _read_releases(store: Store, ref: ArtifactRef) -> "list[Release]":
-    from metaem_core.privacy.gaussian import Release
+    from metaem_core.gaussian import Release
 
     return [Release(*row) for row in store.read_frame(ref, RELEASES).iter_rows()]

@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
-from metaem_core.methods.factor_config import FactorConfig
-from metaem_core.methods.transfer_config import TransferConfig
+from metaem_core.config.factor import FactorConfig
+from metaem_core.config.transfer import TransferConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import stage
 from tasks.code_digest import code_digest, load

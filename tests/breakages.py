@@ -213,7 +213,7 @@ BREAKAGES = (
     ),
     Breakage(
         "boundary: private ratings can be pickled",
-        "metaem_core/privacy/private.py",
+        "metaem_core/federated/private.py",
         "def __reduce_ex__(",
         "def _unused(",
         "tests/test_boundary.py",
@@ -263,21 +263,21 @@ BREAKAGES = (
     ),
     Breakage(
         "private: noise is narrower than its record",
-        "metaem_core/privacy/gaussian.py",
+        "metaem_core/gaussian.py",
         "self.draw.normal(0.0, deviation, total.shape)",
         "self.draw.normal(0.0, deviation / 2, total.shape)",
         PRIVATE,
     ),
     Breakage(
         "private: a release does not count what its share allows",
-        "metaem_core/privacy/gaussian.py",
+        "metaem_core/gaussian.py",
         "planned(name, numbers, clip, self.mu * math.sqrt(share))",
         "planned(name, numbers, clip, self.mu)",
         PRIVATE,
     ),
     Breakage(
         "private: devices leave their noise away",
-        "metaem_core/federated/noisy_sums.py",
+        "metaem_core/methods/noisy_sums.py",
         "torch.from_numpy(part + noise)",
         "torch.from_numpy(part + 0 * noise)",
         PRIVATE,
@@ -291,7 +291,7 @@ BREAKAGES = (
     ),
     Breakage(
         "private: devices tell exact totals",
-        "metaem_core/federated/noisy_sums.py",
+        "metaem_core/methods/noisy_sums.py",
         "[torch.from_numpy(part + noise)], NOTHING",
         "[torch.from_numpy(part + noise)], Totals(0.0, float(len(self._own)), 0.0)",
         PRIVATE,

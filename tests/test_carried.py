@@ -1,8 +1,7 @@
 """Mapping over a link: devices carry their vectors, and the target's server never has one."""
 
 import json
-from collections.abc import Iterable
-from collections.abc import Mapping as Mapping_
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -13,6 +12,8 @@ from safetensors.torch import load, load_file
 from torch import Tensor
 
 from metaem_core.bias import fitted_biases
+from metaem_core.config.mapping import MappingConfig
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated import carried as carried_module
 from metaem_core.federated import secure_rounds
 from metaem_core.federated.carried import CarriedUser, theta_message
@@ -21,10 +22,8 @@ from metaem_core.federated.remote import Answer
 from metaem_core.federated.secure_aggregation import OutOfTurn
 from metaem_core.federated.secure_link import Passage, RoundSpoilt
 from metaem_core.federated.wire import SUM, BadMessage, encode
-from metaem_core.methods.mapping_config import MappingConfig
-from metaem_core.methods.metaem_mapping import Mapping
+from metaem_core.methods.metaem_mapping import MappingTraining
 from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.methods.transfer_start import directions_of, source_view, target_view
 from metaem_core.models.domain import DomainModel
 from metaem_core.pair import DomainPair, Queries
@@ -51,7 +50,7 @@ class World:
     vectors: Tensor
     target: DomainModel
     pair: DomainPair
-    tried: list[Mapping]
+    tried: list[MappingTraining]
 
     def start(self) -> dict[str, Tensor]:
         return mapping_start(self.tried[0], torch.from_numpy(TRAIN), torch.from_numpy(STOP))
@@ -73,7 +72,7 @@ def world(config: MappingConfig = CONFIG, pretrain: PretrainConfig = PRETRAIN) -
     asked = MUSIC.of_users(np.isin(np.arange(USERS), STOP))
     queries = Queries(USERS - 1 - asked.users, asked.items, asked.values)
     rates = config.learning_rates
-    tried = [Mapping(config, rate, vectors, target, pair, queries) for rate in rates]
+    tried = [MappingTraining(config, rate, vectors, target, pair, queries) for rate in rates]
     return World(vectors, target, pair, tried)
 
 
@@ -214,7 +213,7 @@ def test_a_device_answers_each_passage_once_whoever_asks_again(tmp_path: Path) -
     messages: dict[int, bytes] = {}
     train = Devices.train
 
-    def listen(self: Devices, number: int, sent: Mapping_[int, bytes]) -> Iterable[Answer]:
+    def listen(self: Devices, number: int, sent: Mapping[int, bytes]) -> Iterable[Answer]:
         messages[number] = sent.get(5, b"")
         return train(self, number, sent)
 
@@ -252,7 +251,7 @@ def test_a_device_holds_the_server_to_the_size_of_the_round(tmp_path: Path) -> N
 class Damaged(Devices):
     """The model that device 5 is sent is not the one that was announced to it."""
 
-    def train(self, number: int, messages: Mapping_[int, bytes]) -> Iterable[Answer]:
+    def train(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
         sent = {device: self.changed(device, data) for device, data in messages.items()}
         return super().train(number, sent)
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from metaem_core.bias import fitted_biases
+from metaem_core.config.factor import Base, FactorConfig
 from metaem_core.federated.training import epoch_seed
-from metaem_core.methods.factor_config import Base, FactorConfig
 from metaem_core.methods.factorisation import Factorisation
 from metaem_core.models.factors import FactorModel
 from metaem_core.ratings import Ratings, hold_out

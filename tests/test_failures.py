@@ -12,12 +12,12 @@ from flows.cli import app
 from flows.cold_start import run
 from flows.runs import Failure
 from flows.settings import read_settings
+from metaem_core.config.mapping import MappingConfig
+from metaem_core.config.transfer import TransferConfig
 from metaem_core.federated.training import Divergence
 from metaem_core.methods.emcdr import emcdr
-from metaem_core.methods.mapping_config import MappingConfig
-from metaem_core.methods.metaem_mapping import Mapping
+from metaem_core.methods.metaem_mapping import MappingTraining
 from metaem_core.methods.method import ColdModel, OnEpoch, Problem
-from metaem_core.methods.transfer_config import TransferConfig
 from tasks.progress import Finished, Step, listening
 
 DIVERGING = [*SMALL, "transfer.epochs=1", "factors.epochs=1", "transfer.learning_rate=1e30"]
@@ -57,7 +57,7 @@ def test_a_rerun_computes_what_failed_and_what_depends_on_it(
             raise Divergence("no end\nof numbers")
         return emcdr(problem, config, on_epoch)
 
-    class Failing(Mapping):
+    class Failing(MappingTraining):
         def __init__(self, config: MappingConfig, *rest: object) -> None:
             if config.seed == 2:
                 raise KeyError("somebody's name")
@@ -65,7 +65,7 @@ def test_a_rerun_computes_what_failed_and_what_depends_on_it(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("metaem_core.methods.emcdr.emcdr", diverging)
-        patch.setattr("metaem_core.methods.metaem_mapping.Mapping", Failing)
+        patch.setattr("metaem_core.methods.metaem_mapping.MappingTraining", Failing)
         partly = run(settings)
     cell = "movie-music beta 0.5 seed"
     assert partly.missing == (

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import Linear, ReLU, Sequential
 
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated import device
 from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.protocol import tensors_of
@@ -14,7 +15,6 @@ from metaem_core.federated.simulation import Backend, CohortSimulation, DeviceLo
 from metaem_core.federated.towers import PersonalTowers
 from metaem_core.methods.cold_start import cold_predictor
 from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.models.domain import DomainModel
 from metaem_core.ratings import Ratings
 from tests.worlds import random_ratings

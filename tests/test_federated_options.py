@@ -12,6 +12,8 @@ from worlds import planted_ratings, random_ratings
 
 from flows.settings import read_settings
 from metaem_core.bias import fitted_biases
+from metaem_core.config.factor import FactorConfig
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated.device import PrivateRatings
 from metaem_core.federated.fcf import FcfServer, ItemUpload, fcf_step, solve_users
 from metaem_core.federated.fedfast import Delegates, k_means, stratified_cohorts
@@ -19,10 +21,8 @@ from metaem_core.federated.optimizers import LazyAdam
 from metaem_core.federated.protocol import Download, Upload
 from metaem_core.federated.pseudo_items import with_pseudo_items
 from metaem_core.federated.rounds import RoundStats
-from metaem_core.methods.factor_config import FactorConfig
 from metaem_core.methods.factorisation import Factorisation
 from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.metrics import rmse
 from metaem_core.ratings import Ratings, RatingScale, hold_out
 from tasks.artifacts import Store

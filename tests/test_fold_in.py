@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from worlds import random_ratings
 
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.fold_in import Rated, closeness, fold_in, private_view
 from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.models.domain import DomainModel
 
 

@@ -14,8 +14,8 @@ WORK = """
 import sys
 from pathlib import Path
 import torch
-from metaem_core.methods.mapping_config import MappingConfig
-from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.config.mapping import MappingConfig
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.splitting import SplitConfig
 from metaem_core.synthetic import SyntheticConfig
 from tasks.artifacts import Store

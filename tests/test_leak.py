@@ -8,12 +8,12 @@ import polars as pl
 import pytest
 
 from flows.profiles import profiled
+from metaem_core.config.factor import FactorConfig
+from metaem_core.config.mapping import MappingConfig
+from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.config.private import PrivateConfig
+from metaem_core.config.transfer import Method, TransferConfig
 from metaem_core.evaluation import EvaluateConfig
-from metaem_core.methods.factor_config import FactorConfig
-from metaem_core.methods.mapping_config import MappingConfig
-from metaem_core.methods.pretrain_config import PretrainConfig
-from metaem_core.methods.private_config import PrivateConfig
-from metaem_core.methods.transfer_config import Method, TransferConfig
 from metaem_core.splitting import SplitConfig
 from metaem_core.synthetic import SyntheticConfig
 from tasks.artifacts import ArtifactRef, Store

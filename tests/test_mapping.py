@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import Linear, ReLU, Sequential
 
+from metaem_core.config.mapping import MappingConfig
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated.server import MappingServer
 from metaem_core.methods.cold_start import cold_predictor
-from metaem_core.methods.mapping_config import MappingConfig
-from metaem_core.methods.metaem_mapping import Mapping
+from metaem_core.methods.metaem_mapping import MappingTraining
 from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.models.domain import DomainModel
 from metaem_core.pair import DomainPair, Queries
 from tests.worlds import random_ratings
@@ -30,7 +30,7 @@ CONFIG = PretrainConfig(
 
 def stage(
     loss: str, centred: bool = True, base: str = "dnn"
-) -> tuple[Mapping, Tensor, DomainModel]:
+) -> tuple[MappingTraining, Tensor, DomainModel]:
     held = np.isin(np.arange(TARGET.n_users), TRAIN_TARGET)
     pair = DomainPair(SOURCE, TARGET.of_users(held), TRAIN_SOURCE, TRAIN_TARGET)
     pretrain = replace(CONFIG, centred=centred, base=base)  # type: ignore[arg-type]
@@ -42,14 +42,14 @@ def stage(
     vectors = torch.randn(SOURCE.n_users, width, generator=draw, dtype=torch.float64)
     config = MappingConfig(hidden_size=12, loss=loss)  # type: ignore[arg-type]
     nobody = Queries(TRAIN_SOURCE[:1], np.zeros(1, dtype=np.int64), np.ones(1, np.float32))
-    work = Mapping(config, 1e-3, vectors, model, pair, nobody)
+    work = MappingTraining(config, 1e-3, vectors, model, pair, nobody)
     for i, parameter in enumerate(work.training.rounds.server.network):  # leave the special start
         noise = torch.randn(parameter.shape, generator=draw, dtype=torch.float64)
         parameter.data += 0.3 * noise * (i + 1)
     return work, vectors, model
 
 
-def federated_gradient(work: Mapping) -> tuple[Tensor, ...]:
+def federated_gradient(work: MappingTraining) -> tuple[Tensor, ...]:
     server, backend = work.training.rounds.server, work.training.rounds.backend
     assert isinstance(server, MappingServer)
     rows = backend.rows(COHORT)
@@ -66,7 +66,7 @@ def module(parameters: tuple[Tensor, ...]) -> Sequential:
     return Sequential(*layers[:-1])
 
 
-def mapped(work: Mapping, network: Sequential, vector: Tensor) -> Tensor:
+def mapped(work: MappingTraining, network: Sequential, vector: Tensor) -> Tensor:
     centre, scale, weight, constant, gain = work.training.rounds.server.start
     x = (vector - centre) * scale
     return weight @ x + constant + gain * network(x)

@@ -10,15 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metaem_core.config.factor import Base, FactorConfig
+from metaem_core.config.transfer import Method, TransferConfig
 from metaem_core.methods import legacy, sscdr, tmcdr
 from metaem_core.methods.bias_transfer import fit_fitted_bias_transfer
 from metaem_core.methods.by_user import ByUser, liked
 from metaem_core.methods.dcdcsr import benchmark
-from metaem_core.methods.factor_config import Base, FactorConfig
 from metaem_core.methods.factorisation import Factorisation
 from metaem_core.methods.method import ColdModel, Problem
 from metaem_core.methods.ptupcdr import attend
-from metaem_core.methods.transfer_config import Method, TransferConfig
 from metaem_core.metrics import rmse
 from metaem_core.pair import DomainPair, Queries
 from metaem_core.ratings import Ints, Ratings, RatingScale

@@ -8,9 +8,10 @@ from hypothesis import given
 from typer.testing import CliRunner
 
 from flows.cli import app
+from metaem_core.config.modes import Mode
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated.costs import WAYS, DomainShape, exchanged, traffic
 from metaem_core.federated.exchange import MessageLoop
-from metaem_core.federated.modes import Mode
 from metaem_core.federated.payloads import (
     LiteralPayload,
     Payload,
@@ -22,7 +23,6 @@ from metaem_core.federated.rounding import LEVELS, from_int8, to_int8
 from metaem_core.federated.simulation import CohortSimulation
 from metaem_core.federated.wire import BadMessage, contract_of, decode, digest, encode
 from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.methods.pretrain_config import PretrainConfig
 from tasks.experiment import described
 from tasks.models import read_model
 from tests.test_federated import RATINGS, pretraining, round_gradients, worst_error

@@ -14,9 +14,19 @@ from numpy.typing import NDArray
 from test_trivial import planted
 from worlds import planted_ratings, random_ratings
 
-from metaem_core.federated.noisy_sums import NAMES, Agreed, AskedTwice, NoisyDevice, SecureSums
+from metaem_core.config.private import PrivateConfig
 from metaem_core.federated.secure_aggregation import TooFewDevices
+from metaem_core.gaussian import (
+    GRID,
+    Release,
+    Releases,
+    delta_of,
+    epsilon_by_losses,
+    epsilon_of,
+    mu_of,
+)
 from metaem_core.methods.cold_start import cold_predictor
+from metaem_core.methods.noisy_sums import NAMES, Agreed, AskedTwice, NoisyDevice, SecureSums
 from metaem_core.methods.private_biases import (
     COUNT,
     SUMS,
@@ -26,7 +36,6 @@ from metaem_core.methods.private_biases import (
     item_sums,
     private_levels,
 )
-from metaem_core.methods.private_config import PrivateConfig
 from metaem_core.methods.private_metaem import SHARES as STAGES
 from metaem_core.methods.private_metaem import (
     line_sum,
@@ -40,15 +49,6 @@ from metaem_core.methods.trivial import TRIVIAL
 from metaem_core.metrics import rmse
 from metaem_core.models.mapping import map_users
 from metaem_core.pair import DomainPair, Queries
-from metaem_core.privacy.gaussian import (
-    GRID,
-    Release,
-    Releases,
-    delta_of,
-    epsilon_by_losses,
-    epsilon_of,
-    mu_of,
-)
 from metaem_core.privacy.membership import Canaries, inferred
 from metaem_core.ratings import Ratings, RatingScale
 from metaem_core.synthetic import SyntheticConfig

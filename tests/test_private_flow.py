@@ -8,8 +8,8 @@ from conftest import SMALL, FinishedRun
 from data_contracts.releases import NoisyReleases
 from flows.cold_start import run
 from flows.settings import BadSettings, read_settings
-from metaem_core.methods.private_config import PrivateConfig
-from metaem_core.privacy.gaussian import mu_of
+from metaem_core.config.private import PrivateConfig
+from metaem_core.gaussian import mu_of
 from tasks.accounts import account_of
 from tasks.artifacts import ArtifactRef
 from tasks.experiment import described

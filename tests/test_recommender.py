@@ -10,11 +10,11 @@ from hypothesis import given
 
 from metaem_core import recommender as recommender_module
 from metaem_core.bias import fitted_biases
+from metaem_core.config.mapping import MappingConfig
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.fold_in import private_view
-from metaem_core.methods.mapping_config import MappingConfig
 from metaem_core.methods.metaem_mapping import fresh_network
 from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.methods.transfer_start import identity
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users

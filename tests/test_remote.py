@@ -12,12 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load
 
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated.collection import RoundVoid
 from metaem_core.federated.remote import Answer
 from metaem_core.federated.secure_aggregation import OutOfTurn
 from metaem_core.federated.wire import SUM, digest, encode
 from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.ratings import held_chance
 from tasks.devices import Asked, Node
 from tasks.federation import About, Job, Superseded, pretrain_start

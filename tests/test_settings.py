@@ -8,8 +8,8 @@ import pytest
 from flows.compared import other_metaems
 from flows.profiles import PROFILES, compared
 from flows.settings import BadSettings, Settings, read_settings
-from metaem_core.methods.factor_config import FactorConfig
-from metaem_core.methods.pretrain_config import PretrainConfig
+from metaem_core.config.factor import FactorConfig
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.ratings import RatingScale
 
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from metaem_core.bias import damped_user_bias, fitted_biases, without_own
+from metaem_core.config.mapping import MappingConfig
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated.training import Divergence
 from metaem_core.methods.bias_transfer import fit_fitted_bias_transfer, fit_line
 from metaem_core.methods.cold_start import cold_predictor
-from metaem_core.methods.mapping_config import MappingConfig
-from metaem_core.methods.metaem_mapping import Mapping
+from metaem_core.methods.metaem_mapping import MappingTraining
 from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.pair import DomainPair, Queries
 from metaem_core.ratings import Ratings
 from metaem_core.traits import user_traits
@@ -42,18 +42,18 @@ def shared_world() -> tuple[DomainPair, Queries]:
     return pair, Queries(own.users, own.items, own.values)
 
 
-def mapping(config: MappingConfig) -> tuple[Mapping, DomainPair, Queries]:
+def mapping(config: MappingConfig) -> tuple[MappingTraining, DomainPair, Queries]:
     pair, cold = shared_world()
     return mapped(config, pair, cold), pair, cold
 
 
-def mapped(config: MappingConfig, pair: DomainPair, cold: Queries) -> Mapping:
+def mapped(config: MappingConfig, pair: DomainPair, cold: Queries) -> MappingTraining:
     source, target = Pretraining(CONFIG, pair.source).model(), Pretraining(CONFIG, pair.target)
     vectors = source.profiles(torch.arange(pair.source.n_users))
-    return Mapping(config, 1e-2, vectors, target.model(), pair, cold)
+    return MappingTraining(config, 1e-2, vectors, target.model(), pair, cold)
 
 
-def predicted(work: Mapping, cold: Queries) -> np.ndarray:
+def predicted(work: MappingTraining, cold: Queries) -> np.ndarray:
     return cold_predictor(work.map_users, work.target)(cold.users, cold.items)
 
 
@@ -112,7 +112,7 @@ def test_a_habit_that_shows_in_both_domains_is_carried_over() -> None:
     cold = Queries(own.users, own.items, own.values)
     vectors = models[0].profiles(torch.arange(240))
     config = MappingConfig(trait_damping=50.0, taste_damping=1e12)
-    carried = Mapping(config, 1e-2, vectors, models[1], pair, cold)
+    carried = MappingTraining(config, 1e-2, vectors, models[1], pair, cold)
     error = np.square(predicted(carried, cold) - cold.values).mean()
     transfer = fit_fitted_bias_transfer(pair).rate(cold.users, cold.items)
     assert error < 0.75 * np.square(transfer - cold.values).mean()
@@ -149,8 +149,8 @@ def test_training_that_only_harms_is_undone() -> None:
     vectors = Pretraining(CONFIG, pair.source).model().profiles(torch.arange(80))
     target = Pretraining(CONFIG, pair.target).model()
     config = MappingConfig(epochs=3, trust=1.0)
-    untouched = Mapping(config, 1e-2, vectors, target, pair, wrong)
-    wild = Mapping(config, 10.0, vectors, target, pair, wrong)
+    untouched = MappingTraining(config, 1e-2, vectors, target, pair, wrong)
+    wild = MappingTraining(config, 10.0, vectors, target, pair, wrong)
     with suppress(Divergence):
         list(wild.training.epochs(lambda _: None))
     start = untouched.map_users(torch.arange(80))
@@ -204,7 +204,7 @@ def test_an_uncentred_domain_has_no_traits_and_starts_from_zero() -> None:
     source, target = (Pretraining(plain, r).model() for r in (pair.source, pair.target))
     vectors = source.profiles(torch.arange(pair.source.n_users))
     assert vectors.shape == (80, 32)
-    work = Mapping(MappingConfig(trust=0.5), 1e-2, vectors, target, pair, cold)
+    work = MappingTraining(MappingConfig(trust=0.5), 1e-2, vectors, target, pair, cold)
     assert work.map_users(torch.arange(3)).abs().sum() > 0
 
 
@@ -235,7 +235,7 @@ def test_shared_taste_is_carried_over_before_the_mapping_trains(widths: dict[str
         assert min(epoch.validation_rmse for epoch in stage.training.epochs(lambda _: None)) < 0.5
         models.append(stage.model())
     vectors, cold = models[0].profiles(torch.arange(200)), Queries(own.users, own.items, own.values)
-    work = Mapping(MappingConfig(), 1e-2, vectors, models[1], pair, cold)
+    work = MappingTraining(MappingConfig(), 1e-2, vectors, models[1], pair, cold)
     error = np.abs(predicted(work, cold) - cold.values).mean()
     transfer = fit_fitted_bias_transfer(pair).rate(cold.users, cold.items)
     assert error < 0.7 * np.abs(transfer - cold.values).mean()

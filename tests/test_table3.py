@@ -8,7 +8,7 @@ import pytest
 
 from flows.settings import BadSettings, Settings, read_settings
 from flows.table3 import Sweep, completed, run
-from metaem_core.methods.transfer_config import Method
+from metaem_core.config.transfer import Method
 from tasks.progress import Finished, Step, listening
 
 TASKS = ("movie-music", "book-music")

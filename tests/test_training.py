@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from metaem_core.config.mapping import MappingConfig
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated.training import Divergence, EpochStats, Training
 from metaem_core.methods.cold_start import cold_predictor
-from metaem_core.methods.mapping_config import MappingConfig
-from metaem_core.methods.metaem_mapping import Mapping
+from metaem_core.methods.metaem_mapping import MappingTraining
 from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.models.mapping import map_users
 from metaem_core.pair import DomainPair, Queries
 from metaem_core.ratings import Ratings
@@ -51,13 +51,13 @@ def pair() -> tuple[DomainPair, Queries]:
     )
 
 
-def mapping(config: MappingConfig) -> Mapping:
+def mapping(config: MappingConfig) -> MappingTraining:
     model = Pretraining(PRETRAIN, pair()[0].target).model()
     vectors = torch.randn(SOURCE.n_users, 8 + 3, generator=torch.Generator().manual_seed(4))
-    return Mapping(config, 1e-2, vectors, model, *pair())
+    return MappingTraining(config, 1e-2, vectors, model, *pair())
 
 
-def stage(kind: str) -> Pretraining | Mapping:
+def stage(kind: str) -> Pretraining | MappingTraining:
     if kind.startswith("mapping"):
         return mapping(replace(MAPPING, loss="task" if "task" in kind else "distance"))
     if kind == "personal":
@@ -132,7 +132,7 @@ def test_ratings_of_untrained_users_reach_neither_pretraining_nor_mapping() -> N
         run(model.training)
         vectors = torch.randn(SOURCE.n_users, 8 + 3, generator=torch.Generator().manual_seed(4))
         validation = Queries(own.users, own.items, own.values)
-        second = Mapping(MAPPING, 1e-2, vectors, model.model(), known, validation)
+        second = MappingTraining(MAPPING, 1e-2, vectors, model.model(), known, validation)
         run(second.training)
         predict = cold_predictor(
             lambda users: map_users(second.mapping(), vectors[users]), model.model()

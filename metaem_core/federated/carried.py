@@ -12,6 +12,7 @@ from torch import Tensor
 
 from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.optimizers import NetworkAdam
+from metaem_core.federated.private import Private
 from metaem_core.federated.remote import Exchange, summed_errors
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.secure_link import linked_round
@@ -22,7 +23,6 @@ from metaem_core.federated.wire import Message, encode
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
 from metaem_core.models.mlp import Parameters
-from metaem_core.privacy.private import Private
 from metaem_core.ratings import RatingScale
 
 START, NETWORK, TARGET = "start.", "network.", "target."

@@ -5,13 +5,13 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import torch
 
+from metaem_core.config.modes import Layout, Mode
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated.exchange import ID_BYTES, Traffic
-from metaem_core.federated.modes import Layout, Mode
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Download, Upload, tensors_of
 from metaem_core.federated.secure_loop import secure_traffic
 from metaem_core.federated.wire import Contract, contract_of, encode
-from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mlp import init_mlp
 from metaem_core.ratings import Ints

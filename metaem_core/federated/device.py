@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from metaem_core.federated.private import Private
 from metaem_core.federated.protocol import Download, Upload
 from metaem_core.federated.rounding import Rounding
 from metaem_core.models.mlp import Parameters, Perceptron, mlp, stacked_mlp
-from metaem_core.privacy.private import Private
 
 GROUP = 8  # ratings a row of the padded grid; short users waste at most 7 slots
 BLOCK = 1280  # ratings at a time and thread in MLP_item: its layers stay in a core's cache

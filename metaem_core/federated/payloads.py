@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from metaem_core.federated.modes import Layout
+from metaem_core.config.modes import Layout
 from metaem_core.federated.protocol import Download, Upload
 from metaem_core.federated.rounding import from_int8, to_int8
 from metaem_core.federated.wire import Contract, Message, contract_of

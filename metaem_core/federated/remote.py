@@ -10,12 +10,12 @@ from torch import Tensor
 from metaem_core.federated.collection import Collection, Read, RoundVoid
 from metaem_core.federated.device import predict
 from metaem_core.federated.payloads import Payload
+from metaem_core.federated.private import Private
 from metaem_core.federated.protocol import Download, Upload, combine
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.server import PretrainServer
 from metaem_core.federated.training import Divergence, Errors
 from metaem_core.federated.wire import BadMessage, Contract, Message, contract_of, decode, encode
-from metaem_core.privacy.private import Private
 from metaem_core.ratings import RatingScale
 
 OWN = ("round", "trained", "evaluated")  # in a checkpoint, beside what the simulation has

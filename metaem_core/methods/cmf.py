@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metaem_core.config.transfer import TransferConfig
 from metaem_core.methods.factorisation import steps_of
 from metaem_core.methods.method import ColdModel, OnEpoch, Problem
-from metaem_core.methods.transfer_config import TransferConfig
 from metaem_core.models.factors import FactorModel, user_vectors
 from metaem_core.pair import DomainPair
 from metaem_core.ratings import Ints, Ratings

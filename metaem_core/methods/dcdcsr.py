@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metaem_core.config.transfer import TransferConfig
 from metaem_core.methods.method import Carry, ColdModel, OnEpoch, Problem, layer
-from metaem_core.methods.transfer_config import TransferConfig
 from metaem_core.models.factors import FactorModel
 from metaem_core.row_adam import RowAdam
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from metaem_core.config.transfer import TransferConfig
 from metaem_core.methods.method import ColdModel, OnEpoch, Problem, last_layer
-from metaem_core.methods.transfer_config import TransferConfig
 
 
 def emcdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdModel:

@@ -7,15 +7,15 @@ epochs count, each from an epoch of its own. What is reported so was chosen on t
 
 from dataclasses import replace
 
+from metaem_core.config.factor import FactorConfig
+from metaem_core.config.transfer import TransferConfig
 from metaem_core.federated.training import Errors
 from metaem_core.methods.cmf import cmf
 from metaem_core.methods.emcdr import emcdr
-from metaem_core.methods.factor_config import FactorConfig
 from metaem_core.methods.factorisation import Factorisation
 from metaem_core.methods.method import Fit, Problem
 from metaem_core.methods.ptupcdr import ptupcdr
 from metaem_core.methods.tgt import tgt
-from metaem_core.methods.transfer_config import TransferConfig
 from metaem_core.models.factors import FactorModel
 from metaem_core.pair import DomainPair, Queries
 from metaem_core.ratings import Ratings, RatingScale

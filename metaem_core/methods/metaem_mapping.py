@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.bias import Biases, fitted_biases
+from metaem_core.config.mapping import MappingConfig
 from metaem_core.federated.costs import mapping_traffic
 from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.optimizers import NetworkAdam
@@ -13,7 +14,6 @@ from metaem_core.federated.server import MappingServer
 from metaem_core.federated.simulation import Backend, CohortSimulation, DistanceTarget
 from metaem_core.federated.training import Errors, Schedule, Training, clipped_errors
 from metaem_core.methods.cold_start import cold_predictor
-from metaem_core.methods.mapping_config import MappingConfig
 from metaem_core.methods.transfer_start import (
     SourceView,
     TargetView,
@@ -30,7 +30,7 @@ from metaem_core.models.mlp import Parameters, init_mlp
 from metaem_core.pair import DomainPair, Queries
 
 
-class Mapping:
+class MappingTraining:
     """Stage 2; ``training`` does the work, :meth:`mapping` is the result."""
 
     def __init__(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.bias import fitted_biases
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated.costs import epoch_traffic
 from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.fedfast import Delegates
@@ -25,7 +26,6 @@ from metaem_core.federated.towers import PersonalTowers
 from metaem_core.federated.training import Errors, Schedule, Training, clipped_errors
 from metaem_core.methods.factor_start import leave_saddle
 from metaem_core.methods.factor_steps import generator
-from metaem_core.methods.pretrain_config import PretrainConfig
 from metaem_core.models.domain import DomainModel, network
 from metaem_core.models.mlp import Parameters, init_mlp
 from metaem_core.ratings import Ratings, hold_out

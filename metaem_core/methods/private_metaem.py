@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metaem_core.config.private import PrivateConfig
+from metaem_core.gaussian import Releases, mu_of
 from metaem_core.methods.bias_transfer import overlap_ratings
 from metaem_core.methods.private_biases import (
     LARGEST,
@@ -27,12 +29,10 @@ from metaem_core.methods.private_biases import (
     unit,
     user_biases,
 )
-from metaem_core.methods.private_config import PrivateConfig
 from metaem_core.metrics import Doubles
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mlp import Parameters
 from metaem_core.pair import DomainPair
-from metaem_core.privacy.gaussian import Releases, mu_of
 from metaem_core.ratings import Ratings, RatingScale
 
 SHARES = {"source": 0.05, "target": 0.8, "mapping": 0.15}  # of a run's budget

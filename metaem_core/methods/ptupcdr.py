@@ -10,9 +10,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from metaem_core.config.transfer import TransferConfig
 from metaem_core.methods.by_user import ByUser, liked
 from metaem_core.methods.method import ColdModel, OnEpoch, Problem, last_layer, layer
-from metaem_core.methods.transfer_config import TransferConfig
 from metaem_core.models.mlp import Parameters, mlp
 
 HISTORY, HIDDEN = 20, 50

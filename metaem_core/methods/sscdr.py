@@ -8,9 +8,9 @@ users weigh once, and an item pushed away is drawn every epoch and never one the
 import torch
 from torch import Tensor
 
+from metaem_core.config.transfer import TransferConfig
 from metaem_core.methods.by_user import ByUser, liked
 from metaem_core.methods.method import ColdModel, OnEpoch, Problem, last_layer
-from metaem_core.methods.transfer_config import TransferConfig
 
 MARGIN, UNSUPERVISED = 1.0, 1.0  # m and lambda
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from metaem_core.config.transfer import TransferConfig
 from metaem_core.methods.method import ColdModel, OnEpoch, Problem
-from metaem_core.methods.transfer_config import TransferConfig
 from metaem_core.models.factors import user_vectors
 
 

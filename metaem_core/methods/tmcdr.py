@@ -9,10 +9,10 @@ published, a cold user gets the map as it is: he has no rating to adapt by.
 import torch
 from torch import Tensor
 
+from metaem_core.config.transfer import TransferConfig
 from metaem_core.methods.bias_transfer import overlap_ratings
 from metaem_core.methods.by_user import ByUser
 from metaem_core.methods.method import ColdModel, OnEpoch, Problem, last_layer
-from metaem_core.methods.transfer_config import TransferConfig
 
 ADAPTATION = 0.01  # learning rate of the inner step: ten times more makes the published start worse
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from metaem_core.bias import Biases, without_own
+from metaem_core.config.mapping import MappingConfig
 from metaem_core.methods.bias_transfer import overlap_ratings
-from metaem_core.methods.mapping_config import MappingConfig
 from metaem_core.metrics import Doubles
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mlp import Parameters

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from metaem_core.methods.factor_config import Base
+from metaem_core.config.factor import Base
 from metaem_core.models.mlp import Parameters, init_mlp, mlp
 
 TOWER = 4  # parameters of a tower: two layers, k -> 2k -> k

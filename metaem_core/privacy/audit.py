@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metaem_core.config.modes import Layout
 from metaem_core.federated.costs import PSEUDO_ITEMS
-from metaem_core.federated.modes import Layout
 from metaem_core.federated.optimizers import NetworkAdam, RowNewton
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Download

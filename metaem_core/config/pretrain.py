@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from metaem_core.federated.modes import Mode
-from metaem_core.methods.checks import require_positive
+from metaem_core.config.checks import require_positive
+from metaem_core.config.modes import Mode
 from metaem_core.ratings import RatingScale
 
 
