@@ -110,6 +110,21 @@ def clocked(command: list[str], environment: dict[str, str]) -> float:
     return time.perf_counter() - begin
 
 
+def cached(scale: str, store: Path, count: int, repeats: int) -> tuple[float, float]:
+    """Seconds of the command with nothing to do, and of bare Prefect; medians, taken in turn."""
+    metaem = str(Path(sys.executable).with_name("metaem"))
+    rerun = [metaem, "run", "--betas", "0.2", "--seeds", "1", "--store", str(store)]
+    rerun += ["--set", f"synthetic.config.scale={scale}"]
+    floor = [sys.executable, "-c", FLOOR, str(count)]
+    environment = {**os.environ, **ENVIRONMENT}
+    bare = {**environment, "PREFECT_HOME": str(store.parent)}
+    clocked(rerun, environment)
+    clocked(floor, bare)
+    pairs = [(clocked(rerun, environment), clocked(floor, bare)) for _ in range(repeats)]
+    ours, theirs = (statistics.median(times) for times in zip(*pairs, strict=True))
+    return ours, theirs
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--scale", default="table2")
@@ -119,44 +134,23 @@ def main() -> None:
     if asked.profiled:
         return profiled(asked.scale, asked.profiled)
     with tempfile.TemporaryDirectory() as folder:
-        store, environment = Path(folder) / "store", {**os.environ, **ENVIRONMENT}
+        store = Path(folder) / "store"
         command = [sys.executable, "-m", "benchmarks.job", "--scale", asked.scale]
+        command += ["--profiled", str(store)]
+        environment = {**os.environ, **ENVIRONMENT}
         done = subprocess.run(
-            [*command, "--profiled", str(store)],
-            check=True,
-            env=environment,
-            stdout=subprocess.PIPE,
-            text=True,
+            command, check=True, env=environment, stdout=subprocess.PIPE, text=True
         )
         found = json.loads(done.stdout.splitlines()[-1])
-        metaem = str(Path(sys.executable).with_name("metaem"))
-        rerun = [metaem, "run", "--betas", "0.2", "--seeds", "1", "--store", str(store)]
-        rerun += ["--set", f"synthetic.config.scale={asked.scale}"]
-        floor = [sys.executable, "-c", FLOOR, str(found["count"])]
-        bare = {**environment, "PREFECT_HOME": folder}
-        clocked(rerun, environment)
-        clocked(floor, bare)
-        ours, theirs = [], []
-        for _ in range(asked.repeats):
-            ours.append(clocked(rerun, environment))
-            theirs.append(clocked(floor, bare))
-    cached, prefect = statistics.median(ours), statistics.median(theirs)
+        ours, prefect = cached(asked.scale, store, found["count"], asked.repeats)
     wall, stages = found["wall"], found["stages"]
-    bases = dict.fromkeys(("rounds", "validations", "hand-over"), stages) | {"MLflow": wall}
-    for kind, base in bases.items():
-        print(f"{kind:12s} {found[kind]:7.1f} s  {found[kind] / base:6.1%} of {base:.0f} s")
-    print(f"cached {cached:.1f} s, {found['count']} tasks of bare Prefect {prefect:.1f} s")
-    record(
-        "job",
-        scale=asked.scale,
-        wall=wall,
-        rounds=found["rounds"] / stages,
-        validations=found["validations"] / stages,
-        handover=found["hand-over"] / stages,
-        mlflow=found["MLflow"] / wall,
-        cached=cached,
-        prefect=prefect,
-    )
+    shares = {kind: found[kind] / stages for kind in ("rounds", "validations", "hand-over")}
+    for kind, share in shares.items():
+        print(f"{kind:12s} {found[kind]:7.1f} s  {share:6.1%} of stages' {stages:.0f} s")
+    shares["MLflow"] = found["MLflow"] / wall
+    print(f"{'MLflow':12s} {found['MLflow']:7.1f} s  {shares['MLflow']:6.1%} of {wall:.0f} s")
+    print(f"cached {ours:.1f} s, {found['count']} tasks of bare Prefect {prefect:.1f} s")
+    record("job", scale=asked.scale, wall=wall, **shares, cached=ours, prefect=prefect)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """``metaem recommend``: what someone without ratings in the target would like there."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from flows.options import (
     open_store,
     plain_errors,
 )
+
+if TYPE_CHECKING:
+    import polars as pl
 
 User = Annotated[list[str] | None, typer.Option(help="Id of a user of the source domain.")]
 History = Annotated[
@@ -47,7 +50,6 @@ def recommend(
             raise ValueError("say for whom: one of --user, --history and --everyone")
         settings = open_settings(context.params)
         opened = open_store(store, config)
-        from data_contracts.recommendations import Recommendations
         from tasks.people import everyone_cold, known_users, newcomers
         from tasks.recommending import open_recommender
         from tasks.recommending import recommend as recommended
@@ -69,14 +71,21 @@ def recommend(
                 "passed over",
                 err=True,
             )
-        if out is None:
-            from flows.display import recommendation_tables, stdout
+        _tell(chosen.cell["task"], found, out)
 
-            for table in recommendation_tables(chosen.cell["task"], found):
-                stdout().print(table)
-            return
+
+def _tell(task: str, found: "pl.DataFrame", out: Path | None) -> None:
+    """Show recommendations, or write them to a file."""
+    from data_contracts.recommendations import Recommendations
+
+    if out is not None:
         Recommendations.validate(found).write_parquet(out)
         typer.echo(f"{found['user_id'].n_unique()} users, {found.height} rows: {out}")
+        return
+    from flows.display import recommendation_tables, stdout
+
+    for table in recommendation_tables(task, found):
+        stdout().print(table)
 
 
 def register(

@@ -24,8 +24,8 @@ from metaem_core.federated.exchange import answered
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.remote import StoredUser, told_errors
 from metaem_core.federated.secure_aggregation import OutOfTurn, SecureDevice
+from metaem_core.federated.secure_client import SecureClient, SecureUser, degree_of, threshold_of
 from metaem_core.federated.secure_link import Passage
-from metaem_core.federated.secure_loop import SecureClient, SecureUser, degree_of, threshold_of
 from metaem_core.federated.secure_rounds import Coding
 from metaem_core.federated.wire import (
     BadMessage,

@@ -14,7 +14,9 @@ from tasks.domains import read_pair
 from tasks.submission import hand_out, write_job_traffic
 
 if TYPE_CHECKING:
+    from metaem_core.methods.metaem_mapping import MappingTraining
     from metaem_core.models.mlp import Parameters
+    from tasks.federation import Done, Job
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,7 @@ def mapping_remote(
     tried = [MappingTraining(config.mapping, r, *told) for r in config.mapping.learning_rates]
     asked["kind"] = "mapping"
     begin = mapping_start(tried[0], torch.from_numpy(train), torch.from_numpy(stop))
-    job = hand_out(store, "job", asked, begin)
-    trainings = [each.training for each in tried]
-    job.load_into(*trainings)
-    done = job.done
-    assert done is not None, "hand_out waits until it is done"
-    ended = [n for n, epochs in enumerate(done["epochs"]) if epochs is not None]
-    work = tried[min(ended, key=lambda n: trainings[n].best_rmse)]
+    work, done = _best(hand_out(store, "job", asked, begin), tried)
     mapped = work.map_users(torch.from_numpy(known.source.users(roles.shared)))
     with store.draft() as draft:
         write_mapping(draft, work.mapping(), roles.shared, mapped)
@@ -83,3 +79,13 @@ def mapping_remote(
         write_job_traffic(draft, done, config.mapping.cohort_size)
     forget(store)
     return draft.ref
+
+
+def _best(job: "Job", tried: "list[MappingTraining]") -> "tuple[MappingTraining, Done]":
+    """What the job made of the learning rate that validation users prefer."""
+    trainings = [each.training for each in tried]
+    job.load_into(*trainings)
+    done = job.done
+    assert done is not None, "hand_out waits until it is done"
+    ended = [n for n, epochs in enumerate(done["epochs"]) if epochs is not None]
+    return tried[min(ended, key=lambda n: trainings[n].best_rmse)], done

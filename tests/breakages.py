@@ -298,7 +298,7 @@ BREAKAGES = (
     ),
     Breakage(
         "private: sums of too few devices are opened",
-        "metaem_core/federated/secure_loop.py",
+        "metaem_core/federated/secure_sum.py",
         "if len(vectors) < least:",
         "if len(vectors) < 0:",
         PRIVATE,

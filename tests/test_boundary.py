@@ -18,7 +18,7 @@ from conftest import FinishedRun
 
 from metaem_core.federated.device import PrivateRatings
 from metaem_core.federated.remote import Answer, StoredUser
-from metaem_core.federated.secure_loop import SecureClient
+from metaem_core.federated.secure_client import SecureClient
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.ratings import Ratings
 from tests import test_remote

@@ -17,12 +17,8 @@ from metaem_core.federated.costs import exchanged
 from metaem_core.federated.optimizers import RowNewton
 from metaem_core.federated.rounds import run_round
 from metaem_core.federated.secure_aggregation import OutOfTurn, TooFewDevices, from_words
-from metaem_core.federated.secure_loop import (
-    SecureClient,
-    SecureLoop,
-    degree_of,
-    secure_round,
-)
+from metaem_core.federated.secure_client import SecureClient, degree_of
+from metaem_core.federated.secure_loop import SecureLoop
 from metaem_core.federated.secure_rounds import (
     LIMIT,
     Closing,
@@ -33,6 +29,7 @@ from metaem_core.federated.secure_rounds import (
     broadcast,
     shapes_of,
 )
+from metaem_core.federated.secure_sum import secure_round
 from metaem_core.federated.server import MappingServer
 from metaem_core.federated.wire import SUM, BadMessage, contract_of, digest, encode
 from metaem_core.methods.metaem_pretraining import Pretraining

@@ -11,7 +11,7 @@ from metaem_core.federated.collection import RoundVoid
 from metaem_core.federated.remote import ATTEMPTS, Exchange
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.secure_aggregation import TooFewDevices
-from metaem_core.federated.secure_loop import SumServer, secure_round
+from metaem_core.federated.secure_sum import SumServer, secure_round
 from metaem_core.federated.wire import BadMessage, decode, encode
 
 LEAST = 3  # devices that hide one among them

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from metaem_core.config.private import PrivateConfig
 from metaem_core.federated.private import Private
-from metaem_core.federated.secure_loop import KeptSum, SecureLoop
+from metaem_core.federated.secure_loop import SecureLoop
 from metaem_core.federated.secure_rounds import Closing, Totals
+from metaem_core.federated.secure_sum import KeptSum
 from metaem_core.federated.wire import Message
 from metaem_core.gaussian import Release, planned
 from metaem_core.methods.private_biases import SUMS, domain_sum

@@ -10,8 +10,8 @@ from torch import Tensor
 from metaem_core.federated.private import Private
 from metaem_core.federated.remote import Exchange
 from metaem_core.federated.secure_link import linked_round
-from metaem_core.federated.secure_loop import KeptSum
 from metaem_core.federated.secure_rounds import Closing, Totals, bounded
+from metaem_core.federated.secure_sum import KeptSum
 from metaem_core.federated.wire import Message
 from metaem_core.methods.transfer_start import (
     OverlapSums,

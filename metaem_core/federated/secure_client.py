@@ -1,0 +1,118 @@
+"""A device's half of a secure round."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from cryptography.exceptions import InvalidTag
+from torch import Tensor
+
+from metaem_core.federated.secure_aggregation import SecureDevice
+from metaem_core.federated.secure_messages import (
+    KEYS,
+    SEALED,
+    by_place_message,
+    keys_message,
+    pair_of,
+    read_by_place,
+    read_closing,
+    read_places,
+    revealed_message,
+    words_message,
+)
+from metaem_core.federated.secure_rounds import Closing, Coding, Totals
+from metaem_core.federated.wire import BadMessage, Contract, Message, decode, digest
+
+NEIGHBOURS = 32  # of a device, where the cohort has as many
+
+
+class SecureUser(Protocol):
+    """A device between rounds."""
+
+    def contribution(self, message: Message) -> tuple[list[Tensor], Totals]:
+        """Its part of the sum, from what everyone was sent."""
+        ...
+
+    def close(self, closing: Closing) -> None:
+        """The end of a round that it took part in."""
+        ...
+
+
+class SecureClient:
+    """A device in one round: bytes in, bytes out, passage by passage."""
+
+    def __init__(
+        self,
+        user: SecureUser,
+        place: int,
+        coding: Coding,
+        neighbours: int,
+        secrets_: SecureDevice | None = None,
+        terms: bytes = b"",
+    ) -> None:
+        """``place``: its number in the cohort, of which it has ``neighbours``.
+
+        ``secrets_`` are those of a round that is under way already; ``terms`` what it was told of
+        the round beside the model.
+        """
+        self._user, self._coding, self._terms = user, coding, terms
+        self.secrets = secrets_ or SecureDevice(place, threshold_of(neighbours))
+        self._draw = np.random.default_rng()
+
+    def answer(self, passage: int, messages: Sequence[bytes], form: Contract) -> bytes:
+        """One passage, 1 to 5; ``form`` is the only form of model that it reads."""
+        if passage == 1:
+            return self.keys()
+        first, *more = messages
+        if passage == 2:
+            return self.shares(first, more[0])
+        if passage == 3:
+            return self.masked(first, more[0], form)
+        if passage == 4:
+            return self.reveal(first)
+        self.close(first)
+        return b""
+
+    def keys(self) -> bytes:
+        """Up 1: the round's public keys."""
+        return keys_message(b"".join(self.secrets.advertise()))
+
+    def shares(self, neighbours: bytes, announced: bytes) -> bytes:
+        """Neighbours' keys and the model's digest down; up 2: a share of both secrets for each."""
+        self.secrets.agreed = digest(self._terms + announced)
+        keys = {place: pair_of(data) for place, data in read_by_place(neighbours, KEYS).items()}
+        return by_place_message(self.secrets.share(keys), SEALED)
+
+    def masked(self, sealed: bytes, model: bytes, form: Contract) -> bytes:
+        """What neighbours sealed and the round's model down; up 3: the gradient under masks.
+
+        Raises:
+            BadMessage: another model than was announced, or than neighbours were told of.
+        """
+        if digest(self._terms + digest(model)) != self.secrets.agreed:
+            raise BadMessage("not the model that was announced")
+        gradients, totals = self._user.contribution(decode(model, form))
+        words = self._coding.encode(gradients, totals, self._draw)
+        try:
+            hidden = self.secrets.masked(words, read_by_place(sealed, SEALED))
+        except InvalidTag:
+            raise BadMessage("neighbours are of another round, or told of another model") from None
+        return words_message(hidden)
+
+    def reveal(self, arrived: bytes) -> bytes:
+        """Who arrived down; up 4: one share a neighbour."""
+        return revealed_message(self.secrets.reveal(read_places(arrived)))
+
+    def close(self, closing: bytes) -> None:
+        """The totals down: the device steps its own vector."""
+        self._user.close(read_closing(closing))
+
+
+def degree_of(devices: int) -> int:
+    """How many neighbours a device has in a cohort of ``devices``."""
+    return min(NEIGHBOURS, (devices - 1) // 2 * 2)
+
+
+def threshold_of(neighbours: int) -> int:
+    """How many of a device's neighbours must answer: two thirds of them and one."""
+    return 2 * neighbours // 3 + 1
