@@ -4,10 +4,10 @@
 
 One ``metaem run`` in this process, from generating the ratings to the report, with a clock around
 the functions of each kind of work: what a stage hands over (writing, hashing, verifying and reading
-artifacts, computing keys), MLflow, rounds of training and their validations. Stages run side by
-side, so kinds are summed over threads and set against the stages' seconds; MLflow runs alone, and
-is set against the clock. Then the command itself, all cached, beside a bare Prefect flow with as
-many tasks whose results are there already, on a temporary server of its own as well.
+artifacts and checkpoints, computing keys), MLflow, rounds of training and their validations. Stages
+run side by side: rounds and validations are set against the seconds of all stages, hand-over,
+summed over threads, and MLflow against the clock. Then the command itself, all cached, beside a
+bare Prefect flow with as many tasks whose results are there already, each with a temporary server.
 """
 
 import argparse
@@ -82,12 +82,14 @@ def profiled(scale: str, store: Path) -> None:
     from metaem_core.methods.metaem_pretraining import Pretraining
     from tasks.artifacts import Draft, Store
     from tasks.caching import StagePolicy
+    from tasks.checkpoints import Checkpoint
 
     clocks = Clocks()
     reads = ("verify", "read_frame", "read_tensors", "read_json", "use")
     clocks.around("hand-over", Store, *reads)
     clocks.around("hand-over", Draft, "write_frame", "write_tensors", "write_json", "publish")
     clocks.around("hand-over", StagePolicy, "compute_key", "origin")
+    clocks.around("hand-over", Checkpoint, "save", "load")
     clocks.around("MLflow", cold_start, "track")
     clocks.around("rounds", SimulatedRounds, "round")
     for stage in (Pretraining, MappingTraining):
@@ -117,10 +119,12 @@ def cached(scale: str, store: Path, count: int, repeats: int) -> tuple[float, fl
     rerun += ["--set", f"synthetic.config.scale={scale}"]
     floor = [sys.executable, "-c", FLOOR, str(count)]
     environment = {**os.environ, **ENVIRONMENT}
-    bare = {**environment, "PREFECT_HOME": str(store.parent)}
-    clocked(rerun, environment)
+    mine, bare = (
+        {**environment, "PREFECT_HOME": str(store.parent / home)} for home in ("mine", "bare")
+    )
+    clocked(rerun, mine)
     clocked(floor, bare)
-    pairs = [(clocked(rerun, environment), clocked(floor, bare)) for _ in range(repeats)]
+    pairs = [(clocked(rerun, mine), clocked(floor, bare)) for _ in range(repeats)]
     ours, theirs = (statistics.median(times) for times in zip(*pairs, strict=True))
     return ours, theirs
 
@@ -144,11 +148,10 @@ def main() -> None:
         found = json.loads(done.stdout.splitlines()[-1])
         ours, prefect = cached(asked.scale, store, found["count"], asked.repeats)
     wall, stages = found["wall"], found["stages"]
-    shares = {kind: found[kind] / stages for kind in ("rounds", "validations", "hand-over")}
-    for kind, share in shares.items():
-        print(f"{kind:12s} {found[kind]:7.1f} s  {share:6.1%} of stages' {stages:.0f} s")
-    shares["MLflow"] = found["MLflow"] / wall
-    print(f"{'MLflow':12s} {found['MLflow']:7.1f} s  {shares['MLflow']:6.1%} of {wall:.0f} s")
+    whole = {"rounds": stages, "validations": stages, "hand-over": wall, "MLflow": wall}
+    shares = {kind: found[kind] / seconds for kind, seconds in whole.items()}
+    for kind, seconds in whole.items():
+        print(f"{kind:12s} {found[kind]:7.1f} s  {shares[kind]:6.1%} of {seconds:.0f} s")
     print(f"cached {ours:.1f} s, {found['count']} tasks of bare Prefect {prefect:.1f} s")
     record("job", scale=asked.scale, wall=wall, **shares, cached=ours, prefect=prefect)
 

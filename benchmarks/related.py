@@ -1,12 +1,12 @@
 """The federated side's related work beside plain pretraining: errors on held-out ratings.
 
     python benchmarks/related.py [--seed 0]
-    METAEM_REAL_DATA=folder python benchmarks/related.py --rows [--seeds 3]
+    METAEM_REAL_DATA=folder python benchmarks/related.py --rows [--seeds 5]
 
 The embedded world's music. Every line trains one domain to its best epoch on the ratings that are
 left, as ``metaem run`` would, and prints the RMSE of those held out to stop by. ``--rows`` does so
 for what payload ``rows`` is made of, and in real domains too where they are at hand: a line a
-domain, the mean over seeds and how far each way is from plain pretraining.
+domain, the mean over seeds and how far each way is from plain pretraining, with its deviation.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.newcomers import read
@@ -64,12 +64,14 @@ def rows(seeds: range) -> None:
     shares = (0.0, 0.3, 1.0, 3.0)
     print(f"{'':20s} exact, then rows with {shares} made-up ratings for each")
     for name, world in worlds.items():
-        exact = mean(pretrained(world, seed, {}) for seed in seeds)
-        line = f"{name:20s} {exact:.4f}"
+        exact = [pretrained(world, seed, {}) for seed in seeds]
+        line = f"{name:20s} {mean(exact):.4f}"
         for share in shares:
             options: dict[str, object] = {"payload": "rows", "pseudo_items": share}
-            found = mean(pretrained(world, seed, options) for seed in seeds)
-            line += f"  {found:.4f} ({found / exact - 1:+.2%})"
+            apart = [
+                pretrained(world, s, options) / e - 1 for s, e in zip(seeds, exact, strict=True)
+            ]
+            line += f"  {mean(apart):+.2%} ± {stdev(apart):.2%}"
         print(line, flush=True)
 
 
@@ -77,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rows", action="store_true")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     asked = parser.parse_args()
     if asked.rows:
         rows(range(asked.seeds))

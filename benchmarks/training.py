@@ -83,6 +83,8 @@ def measure(
     stage = Pretraining(config, ratings)
     server, backend = stage.training.rounds.server, stage.training.rounds.backend
     order = cohorts(stage.training.users, config.cohort_size, torch.Generator().manual_seed(1))
+    if (most := len(order) // BLOCK - 1) < blocks:
+        raise SystemExit(f"an epoch has rounds for {most} blocks of cohorts of {cohort}")
     sizes, ours, bare = [], [], []
     for block in range(blocks + 1):
         chosen = order[block * BLOCK : (block + 1) * BLOCK]

@@ -133,6 +133,12 @@ def test_pseudo_items_carry_what_biases_expect_and_leave_real_ratings_alone() ->
     assert (np.diff(places) > 0).all()
 
 
+@pytest.mark.parametrize("other", ["payload=secure", "item_tower=personal"])
+def test_pseudo_items_go_with_open_uploads_of_everything(other: str) -> None:
+    with pytest.raises(ValueError, match="pseudo_items go with"):
+        chosen("pseudo_items=1", other)
+
+
 def test_pseudo_items_cost_little_taste() -> None:
     """As what is shown has half of it, half is predicted."""
     plain, padded = (trained(chosen(f"pseudo_items={n}"), PLANTED) for n in (0, 1))

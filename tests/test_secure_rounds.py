@@ -19,6 +19,7 @@ from metaem_core.federated.rounds import run_round
 from metaem_core.federated.secure_aggregation import OutOfTurn, TooFewDevices, from_words
 from metaem_core.federated.secure_client import SecureClient, degree_of
 from metaem_core.federated.secure_loop import SecureLoop
+from metaem_core.federated.secure_messages import closing_message
 from metaem_core.federated.secure_rounds import (
     LIMIT,
     Closing,
@@ -140,6 +141,8 @@ def test_a_device_answers_once_and_only_to_the_rounds_model() -> None:
     nobody = {"places": torch.zeros(0, dtype=torch.long), "bytes": torch.zeros(0, 82).byte()}
     with pytest.raises(OutOfTurn):  # it has shared no secrets yet
         client.masked(encode(nobody), encode(broadcast(model)), form)
+    with pytest.raises(BadMessage, match="sent nothing"):  # though it has found a gradient
+        client.close(closing_message(Closing(1, 1.0)))
     with pytest.raises(ValueError, match="took no part"):
         loop.users[EVERYONE[1]].close(Closing(1, 1.0))
 

@@ -54,6 +54,8 @@ class PretrainConfig:
             raise ValueError("payload secure hides a device among others: cohort_size 3 or more")
         if self.payload == "secure" and (self.clusters or self.tables != "newton"):
             raise ValueError("payload secure keeps users on devices: tables newton, clusters 0")
+        if self.pseudo_items and (self.payload == "secure" or self.item_tower == "personal"):
+            raise ValueError("pseudo_items go with item_tower shared and open payloads")
         if self.discount > 1:
             raise ValueError(f"discount must not exceed 1, got {self.discount!r}")
         if not 0 < self.holdout < 1:

@@ -9,11 +9,12 @@ from metaem_core.ratings import Ints, Ratings, RatingScale
 def with_pseudo_items(ratings: Ratings, share: float, seed: int, scale: RatingScale) -> Ratings:
     """Every device's ratings and about ``share`` times as many items it did not rate.
 
-    They are drawn once, by popularity: items that nobody else rates would give themselves away, and
-    so would new ones in every round. Each is given the rating of the scale next to what mean and
-    biases expect, so that it says nothing of taste (FedRec's hybrid filling, by a model that stands
-    still: a rating that moves from round to round is a made-up one). The others stay known as
-    unrated; of the items that a device touches, the rated ones are ``1 / (1 + share)``.
+    They are drawn once a training, by popularity: items that nobody else rates would give
+    themselves away, and so would new ones in every round (a real device would keep its own). Each
+    is given the rating of the scale next to what mean and biases expect, so that it says nothing of
+    taste (FedRec's hybrid filling, by a model that stands still: a rating that moves from round to
+    round is a made-up one). The others stay known as unrated; of the items that a device touches,
+    the rated ones are ``1 / (1 + share)``.
     """
     draw = np.random.default_rng(np.random.SeedSequence([seed, 2]))
     owners = np.repeat(ratings.users, draw.poisson(share, len(ratings)))

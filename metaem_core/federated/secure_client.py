@@ -57,7 +57,7 @@ class SecureClient:
         """
         self._user, self._coding, self._terms = user, coding, terms
         self.secrets = secrets_ or SecureDevice(place, threshold_of(neighbours))
-        self._draw = np.random.default_rng()
+        self._draw, self._sent = np.random.default_rng(), False
 
     def answer(self, passage: int, messages: Sequence[bytes], form: Contract) -> bytes:
         """One passage, 1 to 5; ``form`` is the only form of model that it reads."""
@@ -97,6 +97,7 @@ class SecureClient:
             hidden = self.secrets.masked(words, read_by_place(sealed, SEALED))
         except InvalidTag:
             raise BadMessage("neighbours are of another round, or told of another model") from None
+        self._sent = True
         return words_message(hidden)
 
     def reveal(self, arrived: bytes) -> bytes:
@@ -104,7 +105,13 @@ class SecureClient:
         return revealed_message(self.secrets.reveal(read_places(arrived)))
 
     def close(self, closing: bytes) -> None:
-        """The totals down: the device steps its own vector."""
+        """The totals down: the device steps its own vector.
+
+        Raises:
+            BadMessage: it sent nothing in this round.
+        """
+        if not self._sent:
+            raise BadMessage("the end of a round that this device sent nothing in")
         self._user.close(read_closing(closing))
 
 

@@ -1,6 +1,6 @@
 """The server halves of stage 1 (Algorithm 1) and stage 2 (Algorithm 2)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -29,7 +29,8 @@ class ChainRule:
 
     Where a device shows ``dilution`` items for each that it rated, and the others' made-up ratings
     know no taste, what it shows has a share ``1 / dilution`` of its taste. So that share is
-    predicted, and the gradient taken as if it were the whole: on average the exact one.
+    predicted, and the gradient taken as if it were the whole, of the ratings that are real: on
+    average the exact one.
     """
 
     trained = frozenset({"user_vectors", "private_items", "common_items", "item_tower"})
@@ -102,9 +103,10 @@ class PretrainServer(ChainRule):
     @torch.inference_mode()
     def apply(self, download: Download, upload: Upload, cohort: Tensor, rows: Tensor) -> None:
         """Algorithm 1, lines 11-12."""
-        gradients = self.gradients(download, upload)
-        self.users.update(cohort, gradients.users, upload)
-        self.items.update(rows, gradients.items, upload)
+        rated = replace(upload, n_ratings=round(upload.n_ratings / self.dilution))
+        gradients = self.gradients(download, rated)
+        self.users.update(cohort, gradients.users, rated)
+        self.items.update(rows, gradients.items, rated)
         self.nets.step(gradients.networks)
 
     def state(self) -> dict[str, Tensor]:

@@ -58,8 +58,8 @@ class Pretraining:
             self._towers = PersonalTowers(
                 simulation, self._model.item_tower, kept.n_users, config.learning_rate, config.l2
             )
-        self._counts = _counts(kept)
-        dilution = len(seen) / len(kept) if config.centred else 1.0  # uncentred, all is taste
+        self._counts = _counts(kept if config.centred else seen)  # uncentred, all is taste
+        dilution = len(seen) / len(kept) if config.centred else 1.0
         server = pretrain_server(config, self._model, *self._counts, dilution)
         self.training = Training(
             SimulatedRounds(server, self._towers or simulation),

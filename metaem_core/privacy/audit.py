@@ -44,7 +44,8 @@ class Audit(NamedTuple):
         if self.mode == PRIOR:
             return "the guess without an upload"
         if self.leak.ratings > 0.99 and self.leak.item_sets < 0.5:
-            return f"all ratings, among made-up ones (told apart: AUC {self.leak.told_apart:.2f})"
+            known, apart = f"{self.leak.certain:.0%}", f"{self.leak.told_apart:.2f}"
+            return f"all ratings, {known} surely; others among made-up ones (AUC {apart})"
         if self.leak.ratings > 0.5:
             return f"items and {'all' if self.leak.ratings > 0.99 else 'most'} ratings"
         if self.leak.auc > prior.auc + NOISE or self.leak.ratings > prior.ratings + NOISE:
@@ -86,7 +87,7 @@ class Attacks:
         """What devices with these items and ratings tell in a layout."""
         payload = payload_of(layout, self._rounding)
         both = zip(self._sent, answers, strict=True)
-        return [read_message(sent, *answer, payload) for sent, answer in both]
+        return [read_message(sent, *answer, payload, self.scale) for sent, answer in both]
 
     def among_pseudo_items(self) -> list[Reading]:
         """``rows`` where each device shows items that it did not rate too."""

@@ -36,6 +36,7 @@ class Leak(NamedTuple):
     ratings: float  # share of ratings of which it knows item and stars
     auc: float  # mean chance that a rated item is suspected more than one that is not
     told_apart: float  # the same among the items it names, of devices that show unrated ones
+    certain: float  # share of ratings that it suspects more than any such item
 
     @classmethod
     def of(
@@ -45,7 +46,7 @@ class Leak(NamedTuple):
         scale: RatingScale,
     ) -> "Leak":
         """Compare with the devices' items and ratings."""
-        exact, right, total, areas, among = 0, 0, 0, [], []
+        exact, right, total, certain, areas, among = 0, 0, 0, 0, [], []
         for reading, (items, values) in zip(readings, truths, strict=True):
             exact += set(reading.items.tolist()) == set(items.tolist())
             stars = scale.low + scale.step * torch.round((reading.ratings - scale.low) / scale.step)
@@ -56,11 +57,14 @@ class Leak(NamedTuple):
             )
             total += len(items)
             areas.append(auc(reading.suspicion.numpy(), items.numpy()))
-            rated = np.flatnonzero(np.isin(reading.items.numpy(), items.numpy()))
-            if 0 < len(rated) < len(reading.items):
-                among.append(auc(reading.suspicion[reading.items].numpy(), rated))
+            real = np.isin(reading.items.numpy(), items.numpy())
+            shown = reading.suspicion[reading.items].numpy()
+            certain += (shown[real] > shown[~real].max(initial=0)).sum()
+            if real.any() and not real.all():
+                among.append(auc(shown, np.flatnonzero(real)))
         told_apart = float(np.mean(among)) if among else 1.0
-        return cls(exact / len(truths), right / total, float(np.mean(areas)), told_apart)
+        areas_mean = float(np.mean(areas))
+        return cls(exact / len(truths), right / total, areas_mean, told_apart, certain / total)
 
 
 def read_upload(received: Download, gradient: Tensor) -> Reading:
@@ -75,10 +79,13 @@ def read_upload(received: Download, gradient: Tensor) -> Reading:
     return Reading(suspicion, items, predicted + errors)
 
 
-def read_message(download: Download, items: Tensor, values: Tensor, payload: Payload) -> Reading:
+def read_message(
+    download: Download, items: Tensor, values: Tensor, payload: Payload, scale: RatingScale
+) -> Reading:
     """What the server reads when a device with these ratings answers in a layout.
 
-    Where it names items, some may be made up: what is far from the biases is not.
+    Where it names items, some may be made up, and given the star next to what the biases expect:
+    what has another one is rated.
     """
     named = payload.names_items
     sent = restricted(download, items) if named else download
@@ -90,7 +97,10 @@ def read_message(download: Download, items: Tensor, values: Tensor, payload: Pay
         return reading
     found = items[reading.items]
     suspicion = torch.zeros(len(download.common_items), dtype=values.dtype)
-    suspicion[found] = 1 + (reading.ratings - _without_taste(download, found)).abs()
+    expected = scale.low + scale.step * torch.round(
+        (_without_taste(download, found) - scale.low) / scale.step
+    )
+    suspicion[found] = 1 + (reading.ratings - expected.clamp(scale.low, scale.high)).abs()
     return Reading(suspicion, found, reading.ratings)
 
 
