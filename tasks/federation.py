@@ -1,4 +1,4 @@
-"""Work handed to real devices: the job's folder, and how a federation is reached.
+"""Work handed to real devices: the job's folder, and each kind of job.
 
 This module runs in two environments, the product's and Flower's: it needs torch, numpy and
 safetensors alone.
@@ -6,13 +6,11 @@ safetensors alone.
 
 import hashlib
 import json
-import os
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, TypedDict, cast
+from typing import Any, TypedDict, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -40,12 +38,6 @@ from tasks.checkpoints import Checkpoint
 from tasks.devices import KEPT, Asked, config_of, layout_of, mapping_configs
 from tasks.files import replace_atomically, write_json
 
-QUIET = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-    "OMP_NUM_THREADS": "1",
-}
 START, FOUND = "start.safetensors", "found.safetensors"
 CONSTANTS = ("item_offsets", "item_traits", "user_traits")
 
@@ -326,37 +318,6 @@ def carry(exchange: Exchange, profiles: Tensor, devices: Sequence[int]) -> int:
 def vectors_tag(profiles: Tensor) -> str:
     """By which devices know the vectors of one training from those of another."""
     return hashlib.sha256(profiles.contiguous().numpy().tobytes()).hexdigest()[:32]
-
-
-@dataclass(frozen=True)
-class Connection:
-    """How a running federation is reached; ``connection.json`` in its folder."""
-
-    flower: str  # bin folder of its environment
-    home: str  # FLWR_HOME, which names the SuperLink
-    nodes: int
-    patience: float  # seconds that a silent node is waited for
-
-    NAME: ClassVar[str] = "connection.json"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What Flower's programs are told: where they are, and to tell nobody."""
-        path = f"{self.flower}{os.pathsep}{os.environ.get('PATH', '')}"
-        return {**QUIET, "FLWR_HOME": self.home, "PATH": path}
-
-    def write(self, folder: Path) -> None:
-        write_json(folder / self.NAME, asdict(self))
-
-    @classmethod
-    def read(cls, folder: Path) -> "Connection":
-        """Raises ValueError where no federation is up."""
-        path = folder / cls.NAME
-        if not path.exists():
-            raise ValueError(
-                f"no federation is up in {str(folder)!r}: start one with `metaem federation up`"
-            )
-        return cls(**json.loads(path.read_text()))
 
 
 def _require(users: Tensor, least: int, role: str) -> None:

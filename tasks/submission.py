@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tasks.artifacts import Draft, Store
+from tasks.connection import Connection
 from tasks.dealing import FEDERATION
 from tasks.progress import advance
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tasks.devices import Asked
-    from tasks.federation import Connection, Done, Job
+    from tasks.federation import Done, Job
 
 APP = Path(__file__).with_name("flower_app")
 LINK = "loopback"  # its name in the federation's home
@@ -37,7 +38,7 @@ def hand_out(store: Store, name: str, asked: "Asked", start: "Mapping[str, Tenso
 
     Raises as :func:`run_job`.
     """
-    from tasks.federation import About, Connection, Job
+    from tasks.federation import About, Job
 
     connection = Connection.read(store.root / FEDERATION)
     if (before := Job(store.scratch / name)).is_done(asked, start):
@@ -65,7 +66,7 @@ def write_job_traffic(draft: Draft, done: "Done", size: int) -> None:
     write_spans(draft, done["devices"], size, epochs, epoch, Traffic(**done["evaluated"]))
 
 
-def run_job(job: "Job", connection: "Connection") -> "Done":
+def run_job(job: "Job", connection: Connection) -> "Done":
     """Submit the job and wait for its end.
 
     Raises:
@@ -90,13 +91,13 @@ def run_job(job: "Job", connection: "Connection") -> "Done":
                 _flwr(connection, "stop", run_id)
 
 
-def _require_running(connection: "Connection", run_id: str, job: "Job") -> None:
+def _require_running(connection: Connection, run_id: str, job: "Job") -> None:
     state = str(_flwr(connection, "list", "--run-id", run_id)["runs"][0]["status"])
     if state.startswith("finished") and job.done is None and job.failure is None:
         raise FederationFailed(f"run {run_id} ended without a result: {state}")
 
 
-def _flwr(connection: "Connection", command: str, *options: str) -> dict[str, Any]:
+def _flwr(connection: Connection, command: str, *options: str) -> dict[str, Any]:
     """One of Flower's commands, at the federation's SuperLink; what it says as JSON."""
     first = options[:1] if command in ("run", "stop") else ()  # what is run or stopped
     others = options[len(first) :]
