@@ -99,7 +99,7 @@ def odd_worlds(suite: Suite) -> Iterator[Injection]:
     """F20: too little of everything, or too much."""
     product, many = suite.product, ratings(people(60))
     apart = ratings(people(60, start=1000))
-    yield refused("F20", "nobody in both", own_files(product, many, apart), "0 shared users")
+    yield refused("F20", "nobody in both", own_files(product, many, apart), "no user is in both")
     one = ratings([*people(59, start=1000), "u1"])
     yield refused("F20", "one person in both", own_files(product, many, one), "1 shared users")
     tiny = own_files(product, many, many, "--betas", "0.001")
