@@ -27,10 +27,11 @@ class CountingProxy:
         while self._open:
             try:
                 client, _ = self._listener.accept()
+                self._sockets.append(client)  # first: the server may be gone
                 server = socket.create_connection(self.target)
+                self._sockets.append(server)
             except OSError:
                 return
-            self._sockets += [client, server]
             for source, sink, name in ((client, server, "up"), (server, client, "down")):
                 threading.Thread(target=self._pass, args=(source, sink, name), daemon=True).start()
 
