@@ -48,7 +48,6 @@ class Pretraining:
         self._model = _fresh_domain(config, kept, dtype)
         share = config.pseudo_items
         seen = with_pseudo_items(kept, share, config.seed, config.scale) if share else kept
-        self._shown = np.bincount(seen.users, minlength=seen.n_users)
         self._towers: PersonalTowers | None = None
         rounded = config.seed if config.payload == "rows" else None
         simulation = CohortSimulation(seen, dtype, rounded)
@@ -59,6 +58,7 @@ class Pretraining:
                 simulation, self._model.item_tower, kept.n_users, config.learning_rate, config.l2
             )
         self._counts = _counts(kept if config.centred else seen)  # uncentred, all is taste
+        self._shown = self._counts[0] if seen is kept else _counts(seen)[0]
         dilution = len(seen) / len(kept) if config.centred else 1.0
         server = pretrain_server(config, self._model, *self._counts, dilution)
         self.training = Training(
@@ -77,7 +77,8 @@ class Pretraining:
 
     def traffic(self) -> Traffic:
         """Bytes of one epoch, in which each device answers once."""
-        return epoch_traffic(self.config, self._ratings.n_items, self._shown[self._shown > 0])
+        shown = self._shown[self._shown > 0].numpy()
+        return epoch_traffic(self.config, self._ratings.n_items, shown)
 
     def model(self) -> DomainModel:
         """The domain at its best epoch."""
