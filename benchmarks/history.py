@@ -14,7 +14,7 @@ def record(benchmark: str, **figures: float | str) -> None:
     """Append figures, with when, at which commit and on what they were found."""
     line = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": _git("describe", "--always", "--dirty", "--abbrev=7"),
+        "commit": _commit(),
         "machine": f"{os.cpu_count()} x {_processor()}",
         "benchmark": benchmark,
         **{n: float(f"{v:.4g}") if isinstance(v, float) else v for n, v in figures.items()},
@@ -23,9 +23,15 @@ def record(benchmark: str, **figures: float | str) -> None:
         file.write(json.dumps(line) + "\n")
 
 
+def _commit() -> str:
+    """The short name, and whether anything but the history has been changed since."""
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", f":!{FILE.name}")
+    return _git("rev-parse", "--short=7", "HEAD") + ("-dirty" if changed else "")
+
+
 def _git(*command: str) -> str:
     done = subprocess.run(["git", *command], cwd=FILE.parent, capture_output=True, text=True)
-    return done.stdout.strip() or "unknown"
+    return done.stdout.strip()
 
 
 def _processor() -> str:
