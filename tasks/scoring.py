@@ -41,9 +41,14 @@ def rival_methods(store: Store, rivals: Sequence[ArtifactRef], source: Domain) -
 
 
 def metaem_of(store: Store, mapping: ArtifactRef) -> ColdRatings:
-    """MetaEM by its last artifact alone; the two that it was made from are verified too."""
+    """MetaEM by its last artifact alone."""
+    return metaem(store, *models_of(store, mapping), mapping)
+
+
+def models_of(store: Store, mapping: ArtifactRef) -> tuple[ArtifactRef, ArtifactRef]:
+    """The source and the target that a mapping was made from, verified."""
     inputs = store.manifest(mapping).provenance.inputs
     (source_model,), (target_model,) = inputs["source_model"], inputs["target_model"]
     for ref in (source_model, target_model):
         store.verify(ref)
-    return metaem(store, source_model, target_model, mapping)
+    return source_model, target_model

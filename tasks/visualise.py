@@ -79,13 +79,12 @@ def visualise(
 
 
 def _rivals(store: Store, rivals: list[ArtifactRef]) -> "Iterator[tuple[str, Views]]":
+    from tasks.scoring import models_of
     from tasks.views import factor_views, metaem_views
 
     for ref in rivals:
         if ref.stage == "mapping":
-            made = store.manifest(ref).provenance.inputs
-            (source_model,), (target_model,) = made["source_model"], made["target_model"]
-            name, views = metaem_views(store, source_model, target_model, ref)
+            name, views = metaem_views(store, *models_of(store, ref), ref)
             if name in SHOWN:
                 yield name, views
         else:
