@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks.newcomers import read
+from benchmarks.newcomers import PAIRS, read
 from metaem_core.config.factor import FactorConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.methods.factorisation import Factorisation
@@ -42,10 +42,7 @@ FACTORS: dict[str, dict[str, object]] = {
 }
 
 
-DOMAINS = (
-    *("epinions/movies", "epinions/music", "epinions/books"),
-    *("amazon_dense/movies", "amazon_dense/books"),
-)
+DOMAINS = sorted({f"{folder}/{name}" for folder, *pair in PAIRS for name in pair})
 
 
 def pretrained(world: Ratings, seed: int, options: dict[str, object]) -> float:

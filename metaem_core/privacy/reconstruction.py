@@ -49,8 +49,8 @@ class Leak(NamedTuple):
         exact, right, total, certain, areas, among = 0, 0, 0, 0, [], []
         for reading, (items, values) in zip(readings, truths, strict=True):
             exact += set(reading.items.tolist()) == set(items.tolist())
-            stars = scale.low + scale.step * torch.round((reading.ratings - scale.low) / scale.step)
-            named = dict(zip(reading.items.tolist(), stars.tolist(), strict=True))
+            stars = _rounded(reading.ratings, scale).tolist()
+            named = dict(zip(reading.items.tolist(), stars, strict=True))
             right += sum(
                 abs(named.get(i, np.inf) - v) < scale.step / 2
                 for i, v in zip(items.tolist(), values.tolist(), strict=True)
@@ -97,11 +97,13 @@ def read_message(
         return reading
     found = items[reading.items]
     suspicion = torch.zeros(len(download.common_items), dtype=values.dtype)
-    expected = scale.low + scale.step * torch.round(
-        (_without_taste(download, found) - scale.low) / scale.step
-    )
+    expected = _rounded(_without_taste(download, found), scale)
     suspicion[found] = 1 + (reading.ratings - expected.clamp(scale.low, scale.high)).abs()
     return Reading(suspicion, found, reading.ratings)
+
+
+def _rounded(ratings: Tensor, scale: RatingScale) -> Tensor:
+    return scale.low + scale.step * torch.round((ratings - scale.low) / scale.step)
 
 
 def _without_taste(download: Download, items: Tensor) -> Tensor:
