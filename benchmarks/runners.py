@@ -32,10 +32,10 @@ from flows.runners import task_runner
 from metaem_core.config.pretrain import PretrainConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import bind
-from tasks.download import DownloadRequest, download
-from tasks.filter import FilterConfig, filter_ratings
-from tasks.pretrain import pretrain
 from tasks.sources.synthetic import Synthetic
+from tasks.stages.download import DownloadRequest, download
+from tasks.stages.filter import FilterConfig, filter_ratings
+from tasks.stages.pretrain import pretrain
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from flows.compared import scored
 from flows.grid import STEPS
 from flows.settings import Settings
 from tasks.dealing import dealt
-from tasks.download import DownloadRequest
+from tasks.stages.download import DownloadRequest
 
 
 def check(settings: Settings, *stages: str) -> None:

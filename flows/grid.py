@@ -18,22 +18,22 @@ from metaem_core.splitting import SplitConfig
 from tasks.artifacts import ArtifactRef, Store
 from tasks.caching import P, Stage, bind
 from tasks.dealing import dealt
-from tasks.download import DownloadRequest, download
-from tasks.evaluate import evaluate
-from tasks.factorise import factorise
-from tasks.filter import FilterConfig, filter_ratings
-from tasks.mapping import mapping
-from tasks.mapping_remote import RemoteMappingConfig, mapping_remote
 from tasks.method_names import private_name
 from tasks.origin import origin_digest
-from tasks.pretrain import pretrain
-from tasks.pretrain_remote import RemoteConfig, pretrain_remote
-from tasks.private import mapping_private, pretrain_private
-from tasks.report import ReportRequest, report
-from tasks.split import split_users
-from tasks.statistics import StatisticsConfig, statistics
-from tasks.transfer import TransferRequest, transfer
-from tasks.visualise import VisualiseConfig, visualise
+from tasks.stages.baseline import TransferRequest, transfer
+from tasks.stages.download import DownloadRequest, download
+from tasks.stages.dp import mapping_private, pretrain_private
+from tasks.stages.evaluate import evaluate
+from tasks.stages.factorise import factorise
+from tasks.stages.filter import FilterConfig, filter_ratings
+from tasks.stages.mapping import mapping
+from tasks.stages.mapping_remote import RemoteMappingConfig, mapping_remote
+from tasks.stages.pretrain import pretrain
+from tasks.stages.pretrain_remote import RemoteConfig, pretrain_remote
+from tasks.stages.report import ReportRequest, report
+from tasks.stages.split import split_users
+from tasks.stages.statistics import StatisticsConfig, statistics
+from tasks.stages.visualise import VisualiseConfig, visualise
 
 Cell = tuple[float, int]  # beta, seed
 Input = Run | list[Run] | None

@@ -36,7 +36,6 @@ from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.config.transfer import Method, TransferConfig
 from metaem_core.ratings import RatingScale
 from tasks.artifacts import Store
-from tasks.report import ReportConfig
 from tasks.shared import Shared
 from tasks.sources.amazon_2014 import Amazon2014
 from tasks.sources.amazon_2018 import Amazon2018
@@ -44,6 +43,7 @@ from tasks.sources.amazon_2023 import Amazon2023
 from tasks.sources.base import Source, without_login
 from tasks.sources.files import Files
 from tasks.sources.synthetic import Synthetic
+from tasks.stages.report import ReportConfig
 from tasks.store_format import require_format
 
 LEAST_EPSILON, MOST_EPSILON = 1e-3, 1e3

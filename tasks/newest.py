@@ -4,7 +4,7 @@ from tasks.artifacts import ArtifactRef, Store
 from tasks.code_digest import code_digest
 from tasks.inspection import select
 from tasks.manifests import MANIFEST, Manifest
-from tasks.report import ReportRequest, report
+from tasks.stages.report import ReportRequest, report
 
 
 def newest_report(store: Store) -> ArtifactRef:

@@ -7,7 +7,7 @@ from metaem_core.ratings import RatingScale
 from tasks.artifacts import ArtifactRef, Store
 from tasks.experiment import CURVE, Experiment, ancestors, experiment_of
 from tasks.manifests import MANIFEST
-from tasks.recommender import RecommenderConfig, recommender
+from tasks.stages.recommender import RecommenderConfig, recommender
 
 
 class Winner(NamedTuple):

@@ -21,14 +21,14 @@ from tasks import manifests
 from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
 from tasks.caching import ChangedMeanwhile, Stage, StagePolicy, bind, provenance
 from tasks.code_digest import EditedMeanwhile, code_digest, forget
-from tasks.download import DownloadRequest, download
 from tasks.fetching import CHUNK
 from tasks.manifests import LEASES, MANIFEST, RECORDS
 from tasks.progress import Finished, Step, listening
-from tasks.report import report
 from tasks.sources.files import Files
-from tasks.statistics import statistics
-from tasks.visualise import visualise
+from tasks.stages.download import DownloadRequest, download
+from tasks.stages.report import report
+from tasks.stages.statistics import statistics
+from tasks.stages.visualise import visualise
 
 ROOT = Path(__file__).parent.parent
 CHAIN = {
@@ -468,7 +468,7 @@ EDITING = """
 import json, sys
 from pathlib import Path
 from tasks.code_digest import code_digest, forget
-from tasks.download import DownloadRequest
+from tasks.stages.download import DownloadRequest
 from tasks.sources.synthetic import Synthetic
 
 def digests():

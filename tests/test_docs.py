@@ -228,7 +228,7 @@ def test_paths_exist(name: str) -> None:
 
 def test_a_missing_path_is_found() -> None:
     there, missing = (
-        ["tasks/split.py", "carried.py", "docs/"],
+        ["tasks/stages/split.py", "carried.py", "docs/"],
         ["tests/nothing.py", "tasks/no", "x.py"],
     )
     assert missing_paths([*there, *missing]) == missing

@@ -9,12 +9,12 @@ from typing import BinaryIO
 import numpy as np
 import pytest
 
-from tasks.download import DownloadRequest
 from tasks.fetching import DigestMismatch, fetch
 from tasks.sources.base import Generated, Local, Location, Remote
 from tasks.sources.files import Files
 from tasks.sources.ledger import Entry, Ledger
 from tasks.sources.transfer import DownloadError, DownloadLimits
+from tasks.stages.download import DownloadRequest
 from tests.loopback import Answer, Loopback, loopback
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)

@@ -19,13 +19,13 @@ from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.splitting import SplitConfig
 from metaem_core.synthetic import SyntheticConfig
 from tasks.artifacts import Store
-from tasks.download import DownloadRequest, download
-from tasks.filter import FilterConfig, filter_ratings
-from tasks.mapping import mapping
-from tasks.pretrain import pretrain
+from tasks.stages.download import DownloadRequest, download
+from tasks.stages.filter import FilterConfig, filter_ratings
+from tasks.stages.mapping import mapping
+from tasks.stages.pretrain import pretrain
 from tasks.progress import listening
 from tasks.sources.synthetic import Synthetic
-from tasks.split import split_users
+from tasks.stages.split import split_users
 
 torch.set_num_threads(1)
 store, wanted = Store(Path(sys.argv[1])), sys.argv[2]

@@ -17,18 +17,18 @@ from metaem_core.evaluation import EvaluateConfig
 from metaem_core.splitting import SplitConfig
 from metaem_core.synthetic import SyntheticConfig
 from tasks.artifacts import ArtifactRef, Store
-from tasks.download import DownloadRequest, download
-from tasks.evaluate import evaluate
-from tasks.factorise import factorise
-from tasks.filter import FilterConfig, filter_ratings
-from tasks.mapping import mapping
-from tasks.pretrain import pretrain
-from tasks.private import mapping_private, pretrain_private
 from tasks.sources.base import Source
 from tasks.sources.files import Files
 from tasks.sources.synthetic import Synthetic
-from tasks.split import split_users
-from tasks.transfer import TransferRequest, transfer
+from tasks.stages.baseline import TransferRequest, transfer
+from tasks.stages.download import DownloadRequest, download
+from tasks.stages.dp import mapping_private, pretrain_private
+from tasks.stages.evaluate import evaluate
+from tasks.stages.factorise import factorise
+from tasks.stages.filter import FilterConfig, filter_ratings
+from tasks.stages.mapping import mapping
+from tasks.stages.pretrain import pretrain
+from tasks.stages.split import split_users
 
 METHODS = get_args(Method)
 PROFILES = {

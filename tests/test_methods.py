@@ -22,7 +22,7 @@ from metaem_core.methods.ptupcdr import attend
 from metaem_core.metrics import rmse
 from metaem_core.pair import DomainPair, Queries
 from metaem_core.ratings import Ints, Ratings, RatingScale
-from tasks.transfer import method
+from tasks.stages.baseline import method
 from tests.worlds import random_ratings
 
 METHODS = get_args(Method)

@@ -13,7 +13,7 @@ from metaem_core.gaussian import mu_of
 from tasks.accounts import account_of
 from tasks.artifacts import ArtifactRef
 from tasks.experiment import described
-from tasks.private import mapping_private
+from tasks.stages.dp import mapping_private
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from tasks.artifacts import ArtifactRef, Store
 from tasks.html import Html, tag
 from tasks.html import page as write_page
 from tasks.newest import newest_report
-from tasks.report import ReportRequest, report
+from tasks.stages.report import ReportRequest, report
 
 METHODS = ("methods=emcdr,ptupcdr", "bases=mf,gmf,dnn,fcf", "factors.epochs=2", "transfer.epochs=2")
 

@@ -12,10 +12,10 @@ from metaem_core.splitting import SplitConfig
 from tasks.artifacts import ArtifactRef, Draft, Store
 from tasks.caching import stage
 from tasks.checkpoints import Checkpoint
-from tasks.download import DownloadRequest, download
-from tasks.filter import FilterConfig, filter_ratings
 from tasks.sources.files import Files
-from tasks.split import split_users
+from tasks.stages.download import DownloadRequest, download
+from tasks.stages.filter import FilterConfig, filter_ratings
+from tasks.stages.split import split_users
 from tests.faults.disk import HITS, KILLS, Disk
 from tests.faults.processes import Ended, run
 from tests.faults.stores import broken, contents, finished, held
