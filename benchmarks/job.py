@@ -80,9 +80,9 @@ def profiled(scale: str, store: Path) -> None:
     from metaem_core.federated.rounds import SimulatedRounds
     from metaem_core.methods.metaem_mapping import MappingTraining
     from metaem_core.methods.metaem_pretraining import Pretraining
-    from tasks.artifacts import Draft, Store
-    from tasks.caching import StagePolicy
-    from tasks.checkpoints import Checkpoint
+    from tasks.store.artifacts import Draft, Store
+    from tasks.store.checkpoints import Checkpoint
+    from tasks.store.stage import StagePolicy
 
     clocks = Clocks()
     reads = ("verify", "read_frame", "read_tensors", "read_json", "use")

@@ -30,12 +30,12 @@ from prefect.testing.utilities import prefect_test_harness
 
 from flows.runners import task_runner
 from metaem_core.config.pretrain import PretrainConfig
-from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import bind
 from tasks.sources.synthetic import Synthetic
 from tasks.stages.download import DownloadRequest, download
 from tasks.stages.filter import FilterConfig, filter_ratings
 from tasks.stages.pretrain import pretrain
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.stage import bind
 
 
 @dataclass(frozen=True)

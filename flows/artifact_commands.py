@@ -16,7 +16,7 @@ def list_artifacts(prefix: Prefix = "", store: StoreFolder = None, config: Confi
     """Every artifact, the latest used first."""
     with plain_errors():
         from flows.display import artifact_table, stdout
-        from tasks.inspection import select
+        from tasks.store.lookup import select
 
         opened = open_store(store, config)
         stdout().print(artifact_table(opened, select(opened, prefix)))
@@ -27,7 +27,7 @@ def show(prefix: Prefix, store: StoreFolder = None, config: Config = None) -> No
     """One artifact's manifest: inputs, settings, code, rows, seconds, versions."""
     with plain_errors():
         from flows.display import stdout
-        from tasks.inspection import manifest_text, select_one
+        from tasks.store.lookup import manifest_text, select_one
 
         opened = open_store(store, config)
         stdout().print_json(manifest_text(opened, select_one(opened, prefix)))
@@ -38,7 +38,7 @@ def verify(prefix: Prefix = "", store: StoreFolder = None, config: Config = None
     """Compare every byte with what was recorded; exit code 1 if anything is damaged."""
     with plain_errors():
         from flows.display import stdout
-        from tasks.inspection import damages, select
+        from tasks.store.lookup import damages, select
 
         opened = open_store(store, config)
         checked = select(opened, prefix)
@@ -60,7 +60,7 @@ def gc(
     """Delete what no recently used artifact was made from; downloaded files are kept."""
     with plain_errors():
         from flows.display import stdout
-        from tasks.garbage import plan_sweep
+        from tasks.store.gc import plan_sweep
 
         opened = open_store(store, config)
         sweep = plan_sweep(opened, keep_days)

@@ -38,7 +38,7 @@ from flows.serve_command import serve
 if TYPE_CHECKING:
     from flows.grid import Outcome
     from flows.settings import Settings
-    from tasks.artifacts import ArtifactRef
+    from tasks.store.artifacts import ArtifactRef
 
 ENVIRONMENT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -7,8 +7,8 @@ from flows.checks import check
 from flows.grid import STEPS, Grid, Outcome
 from flows.interrupt import leave_no_server, stoppable
 from flows.settings import Settings
-from tasks.artifacts import ArtifactRef
-from tasks.caching import ArtifactSerializer
+from tasks.store.artifacts import ArtifactRef
+from tasks.store.stage import ArtifactSerializer
 from tasks.tracking import Tracking, track
 
 

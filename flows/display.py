@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
-from tasks.manifests import MANIFEST
 from tasks.progress import Finished, Listener, Step, listening
+from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
+from tasks.store.manifests import MANIFEST
 
 
 @cache

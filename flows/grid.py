@@ -15,8 +15,6 @@ from metaem_core.config.private import PrivateConfig
 from metaem_core.config.transfer import Method
 from metaem_core.evaluation import EvaluateConfig
 from metaem_core.splitting import SplitConfig
-from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import P, Stage, bind
 from tasks.dealing import dealt
 from tasks.method_names import private_name
 from tasks.origin import origin_digest
@@ -34,6 +32,8 @@ from tasks.stages.report import ReportRequest, report
 from tasks.stages.split import split_users
 from tasks.stages.statistics import StatisticsConfig, statistics
 from tasks.stages.visualise import VisualiseConfig, visualise
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.stage import P, Stage, bind
 
 Cell = tuple[float, int]  # beta, seed
 Input = Run | list[Run] | None

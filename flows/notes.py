@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from data_contracts.counts import INVALID
 from flows.grid import Outcome
-from tasks.artifacts import Store
 from tasks.domains import read_split
+from tasks.store.artifacts import Store
 
 FEW = {"training": 100, "cold": 50}  # users below which scores are noise
 

@@ -6,7 +6,7 @@ import httpx
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
-from tasks.caching import ArtifactSerializer
+from tasks.store.stage import ArtifactSerializer
 
 ALERT = "METAEM_ALERT_URL"
 

@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from flows.settings import Settings
-    from tasks.artifacts import Store
+    from tasks.store.artifacts import Store
 
 Task = Annotated[str | None, typer.Option(help="<source>-<target>, such as movie-music.")]
 From = Annotated[
@@ -100,8 +100,8 @@ def open_settings(parameters: Mapping[str, object]) -> "Settings":
 
 
 def open_store(store: Path | None, config: Path | None) -> "Store":
-    from tasks.artifacts import Store
-    from tasks.store_format import require_format
+    from tasks.store.artifacts import Store
+    from tasks.store.format import require_format
 
     root = store or open_settings({"config": config}).store
     if not root.is_dir():

@@ -19,7 +19,7 @@ from flows.options import (
 
 if TYPE_CHECKING:
     from flows.settings import Settings
-    from tasks.artifacts import ArtifactRef
+    from tasks.store.artifacts import ArtifactRef
 
 
 def privacy_audit(

@@ -9,8 +9,8 @@ from prefect_ray import RayTaskRunner
 from prefect_ray.task_runners import PrefectRayFuture
 
 from flows.runners import AnyStage, Begin, same_server
-from tasks.artifacts import ArtifactRef
 from tasks.progress import finished
+from tasks.store.artifacts import ArtifactRef
 
 
 class RayWorkers(RayTaskRunner[ArtifactRef]):

@@ -25,8 +25,8 @@ from prefect.settings import PREFECT_API_URL, Settings, temporary_settings
 from prefect.task_runners import TaskRunner
 from prefect_dask.task_runners import DaskTaskRunner, PrefectDaskFuture
 
-from tasks.artifacts import ArtifactRef
 from tasks.progress import Finished, Step, listen, tell
+from tasks.store.artifacts import ArtifactRef
 
 Runner = Literal["local", "dask", "ray"]
 AnyStage = Task[..., ArtifactRef]

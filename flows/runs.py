@@ -7,7 +7,7 @@ from typing import cast
 
 from prefect.futures import PrefectFuture
 
-from tasks.artifacts import ArtifactRef
+from tasks.store.artifacts import ArtifactRef
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from flows.settings import BadSettings, Settings, SourceName, read_settings
 from flows.table3 import Sweep, completed
 from metaem_core.config.factor import Base
 from metaem_core.config.transfer import Method
-from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import ArtifactSerializer
 from tasks.progress import Finished, Step, listening
 from tasks.sources.base import without_login
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.stage import ArtifactSerializer
 from tasks.tracking import Tracking
 
 FIRST_PAUSE = 60  # seconds before a second attempt, doubled for each further one

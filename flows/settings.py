@@ -35,8 +35,6 @@ from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.config.transfer import Method, TransferConfig
 from metaem_core.ratings import RatingScale
-from tasks.artifacts import Store
-from tasks.shared import Shared
 from tasks.sources.amazon_2014 import Amazon2014
 from tasks.sources.amazon_2018 import Amazon2018
 from tasks.sources.amazon_2023 import Amazon2023
@@ -44,7 +42,9 @@ from tasks.sources.base import Source, without_login
 from tasks.sources.files import Files
 from tasks.sources.synthetic import Synthetic
 from tasks.stages.report import ReportConfig
-from tasks.store_format import require_format
+from tasks.store.artifacts import Store
+from tasks.store.format import require_format
+from tasks.store.remote import Shared
 
 LEAST_EPSILON, MOST_EPSILON = 1e-3, 1e3
 CONFIG_FILE = Path("metaem.toml")

@@ -13,8 +13,8 @@ from flows.runners import Runner, task_runner
 from flows.runs import Run
 from flows.settings import BadSettings, Settings
 from metaem_core.config.transfer import Method
-from tasks.artifacts import ArtifactRef
-from tasks.caching import ArtifactSerializer
+from tasks.store.artifacts import ArtifactRef
+from tasks.store.stage import ArtifactSerializer
 from tasks.tracking import Tracking, track
 
 

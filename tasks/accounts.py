@@ -2,7 +2,7 @@
 
 from typing import TypedDict, cast
 
-from tasks.artifacts import ArtifactRef, Store
+from tasks.store.artifacts import ArtifactRef, Store
 
 ACCOUNT = "privacy.json"
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from tasks.files import write_json
+from tasks.store.atomic import write_json
 
 QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from tasks.artifacts import ArtifactRef, Store
-from tasks.files import write_json
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.atomic import write_json
 
 FEDERATION = "federation"  # in the store's folder
 DEALT = "dealt.json"  # in that one

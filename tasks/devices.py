@@ -48,7 +48,7 @@ from metaem_core.methods.transfer_start import directions_of, identity
 from metaem_core.models.mlp import Parameters
 from metaem_core.ratings import Ratings, RatingScale, held_chance
 from metaem_core.traits import USER_TRAITS
-from tasks.files import exclusive, replace_atomically, write_json
+from tasks.store.atomic import exclusive, replace_atomically, write_json
 
 Kind = Literal["pretrain", "carry", "start", "mapping"]
 PEOPLE = "people.json"  # of a node: which of its devices in one domain is whose in the other

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from metaem_core.pair import DomainPair, Queries
 from metaem_core.ratings import Ints, Ratings
-from tasks.artifacts import ArtifactRef, Store
+from tasks.store.artifacts import ArtifactRef, Store
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,9 @@ from metaem_core.methods.transfer_start import SourceView, TargetView, transfer_
 from metaem_core.models.domain import DomainModel, domain_of
 from metaem_core.models.mlp import Parameters
 from metaem_core.ratings import RatingScale
-from tasks.checkpoints import Checkpoint
 from tasks.devices import KEPT, Asked, config_of, layout_of, mapping_configs
-from tasks.files import replace_atomically, write_json
+from tasks.store.atomic import replace_atomically, write_json
+from tasks.store.checkpoints import Checkpoint
 
 START, FOUND = "start.safetensors", "found.safetensors"
 CONSTANTS = ("item_offsets", "item_traits", "user_traits")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from tasks.artifacts import ArtifactRef
+from tasks.store.artifacts import ArtifactRef
 
 
 def score_table(scores: pl.DataFrame) -> str:

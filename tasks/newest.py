@@ -1,10 +1,10 @@
 """The report made or used last, as today's code tells it."""
 
-from tasks.artifacts import ArtifactRef, Store
-from tasks.code_digest import code_digest
-from tasks.inspection import select
-from tasks.manifests import MANIFEST, Manifest
 from tasks.stages.report import ReportRequest, report
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.lookup import select
+from tasks.store.manifests import MANIFEST, Manifest
+from tasks.store.source_digest import code_digest
 
 
 def newest_report(store: Store) -> ArtifactRef:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import polars as pl
 
 from metaem_core.ratings import RatingScale
-from tasks.artifacts import ArtifactRef, Store
 from tasks.reading import read_ratings
 from tasks.sources.files import Files
+from tasks.store.artifacts import ArtifactRef, Store
 
 HISTORY = {"user_id": pl.String, "item_id": pl.String, "rating": pl.Float32}
 

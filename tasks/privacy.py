@@ -11,9 +11,9 @@ from metaem_core.methods.private_metaem import releases
 from metaem_core.privacy.audit import Attacks, Audit
 from metaem_core.privacy.membership import Canaries, Membership, inferred
 from metaem_core.ratings import RatingScale
-from tasks.artifacts import ArtifactRef, Store
 from tasks.domains import read_domain
 from tasks.models import read_model
+from tasks.store.artifacts import ArtifactRef, Store
 
 CANARIES = 400
 

@@ -14,7 +14,7 @@ from metaem_core.models.domain import DomainModel, domain_of, network
 from metaem_core.ratings import Ints, Ratings, RatingScale
 from metaem_core.recommender import Recommender, Top
 from metaem_core.traits import Habits
-from tasks.artifacts import ArtifactRef, Store
+from tasks.store.artifacts import ArtifactRef, Store
 
 TENSORS, ABOUT = "recommender.safetensors", "recommender.json"
 FORMAT = 1  # of both files

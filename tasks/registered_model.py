@@ -11,9 +11,9 @@ import polars as pl
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from tasks.artifacts import Store
 from tasks.people import HISTORY
 from tasks.recommending import open_recommender, recommend
+from tasks.store.artifacts import Store
 
 STORE = "store"  # the model's artifact: a store of one recommender
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import data_contracts
 import metaem_core
 import tasks
-from tasks.artifacts import ArtifactRef, Store
 from tasks.patience import patiently
+from tasks.store.artifacts import ArtifactRef, Store
 from tasks.tracking import TAG, Tracking, open_experiment, quieten
 from tasks.winner import Winner
 

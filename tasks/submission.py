@@ -10,10 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tasks.artifacts import Draft, Store
 from tasks.connection import Connection
 from tasks.dealing import FEDERATION
 from tasks.progress import advance
+from tasks.store.artifacts import Draft, Store
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from tasks.artifacts import ArtifactRef, Store
 from tasks.experiment import (
     RunContent,
     described,
@@ -25,8 +24,9 @@ from tasks.experiment import (
     described_report,
     experiment_of,
 )
-from tasks.files import exclusive, replace_atomically
 from tasks.patience import patiently
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.atomic import exclusive, replace_atomically
 
 if TYPE_CHECKING:  # mlflow costs seconds
     from mlflow import MlflowClient

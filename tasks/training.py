@@ -11,9 +11,9 @@ from data_contracts.traffic import SPANS, TrainingTraffic
 from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.training import Divergence, EpochStats, Training
-from tasks.artifacts import Draft, Store
-from tasks.checkpoints import Checkpoint
 from tasks.progress import advance
+from tasks.store.artifacts import Draft, Store
+from tasks.store.checkpoints import Checkpoint
 
 NOTHING = Traffic(0, 0)
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from metaem_core.ratings import RatingScale
-from tasks.artifacts import ArtifactRef, Store
 from tasks.experiment import CURVE, Experiment, ancestors, experiment_of
-from tasks.manifests import MANIFEST
 from tasks.stages.recommender import RecommenderConfig, recommender
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.manifests import MANIFEST
 
 
 class Winner(NamedTuple):

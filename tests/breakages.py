@@ -305,7 +305,7 @@ BREAKAGES = (
     ),
     Breakage(
         "faults: an artifact is at its address before its manifest is",
-        "tasks/artifacts.py",
+        "tasks/store/artifacts.py",
         "        replace_atomically(self.folder / MANIFEST, lambda path: manifest.write(path))\n"
         "        self.move(ref)\n",
         "        self.move(ref)\n"
@@ -315,35 +315,35 @@ BREAKAGES = (
     ),
     Breakage(
         "faults: a half written checkpoint counts",
-        "tasks/checkpoints.py",
+        "tasks/store/checkpoints.py",
         "replace_atomically(self.path, lambda path: save_file(tensors, path, metadata))",
         "(self.folder.mkdir(parents=True, exist_ok=True), save_file(tensors, self.path, metadata))",
         FAULTS,
     ),
     Breakage(
         "faults: finished work is not noted",
-        "tasks/caching.py",
+        "tasks/store/stage.py",
         "                _leave(lease, ref)\n",
         "",
         "tests/test_caching.py",
     ),
     Breakage(
         "records: one of other work counts",
-        "tasks/manifests.py",
+        "tasks/store/manifests.py",
         """ or Path(about["storage_key"]).name != path.name""",
         "",
         HIT,
     ),
     Breakage(
         "leases: one of other work counts",
-        "tasks/manifests.py",
+        "tasks/store/manifests.py",
         """if told["key"] != path.name:""",
         """if told["key"] == "":""",
         HIT,
     ),
     Breakage(
         "records: what a file was before it was edited counts",
-        "tasks/caching.py",
+        "tasks/store/stage.py",
         "_require_unchanged(origin, policy.origin(bound.arguments).key)",
         "pass",
         HIT,
@@ -357,14 +357,14 @@ BREAKAGES = (
     ),
     Breakage(
         "verify on hit: records are trusted",
-        "tasks/caching.py",
+        "tasks/store/stage.py",
         "        store.verify(ref)\n    except",
         "        pass\n    except",
         HIT,
     ),
     Breakage(
         "verify on hit: only sizes are compared",
-        "tasks/artifacts.py",
+        "tasks/store/artifacts.py",
         "if (digest := sha256_of(path)) != entry.sha256:",
         "if (digest := sha256_of(path)) == '':",
         HIT,

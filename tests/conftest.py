@@ -17,9 +17,9 @@ os.environ |= {
     "OMP_NUM_THREADS": "1",
 }
 
-from tasks.artifacts import Store
-from tasks.manifests import Provenance
 from tasks.progress import Finished, Step, listening
+from tasks.store.artifacts import Store
+from tasks.store.manifests import Provenance
 
 if TYPE_CHECKING:
     from page import Page

@@ -9,9 +9,9 @@ from pathlib import Path
 from prefect import flow
 from prefect.settings import PREFECT_API_URL
 
-from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import ArtifactSerializer, bind, stage
 from tasks.progress import advance
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.stage import ArtifactSerializer, bind, stage
 
 COUNT = 8
 

@@ -17,10 +17,10 @@ from damage import DAMAGES, OTHER_SHAPES, edit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.artifacts import ArtifactRef, ContractBroken, CorruptArtifact, Store
-from tasks.garbage import plan_sweep
-from tasks.inspection import damages
-from tasks.manifests import MANIFEST, FileEntry, Provenance, content_digest, seal
+from tasks.store.artifacts import ArtifactRef, ContractBroken, CorruptArtifact, Store
+from tasks.store.gc import plan_sweep
+from tasks.store.lookup import damages
+from tasks.store.manifests import MANIFEST, FileEntry, Provenance, content_digest, seal
 
 ROOT = Path(__file__).parent.parent
 
@@ -85,8 +85,8 @@ LIMITED = """
 import errno, resource, signal, sys
 from pathlib import Path
 import dataframely as dy, polars as pl, torch
-from tasks.artifacts import Store
-from tasks.checkpoints import Checkpoint
+from tasks.store.artifacts import Store
+from tasks.store.checkpoints import Checkpoint
 
 class Numbers(dy.Schema):
     n = dy.Int64()

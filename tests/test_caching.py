@@ -17,18 +17,18 @@ import pytest
 from damage import DAMAGES
 from prefect import flow
 
-from tasks import manifests
-from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
-from tasks.caching import ChangedMeanwhile, Stage, StagePolicy, bind, provenance
-from tasks.code_digest import EditedMeanwhile, code_digest, forget
 from tasks.fetching import CHUNK
-from tasks.manifests import LEASES, MANIFEST, RECORDS
 from tasks.progress import Finished, Step, listening
 from tasks.sources.files import Files
 from tasks.stages.download import DownloadRequest, download
 from tasks.stages.report import report
 from tasks.stages.statistics import statistics
 from tasks.stages.visualise import visualise
+from tasks.store import manifests
+from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
+from tasks.store.manifests import LEASES, MANIFEST, RECORDS
+from tasks.store.source_digest import EditedMeanwhile, code_digest, forget
+from tasks.store.stage import ChangedMeanwhile, Stage, StagePolicy, bind, provenance
 
 ROOT = Path(__file__).parent.parent
 CHAIN = {
@@ -37,8 +37,8 @@ CHAIN = {
     "unrelated": "VALUE = 1\n",
     "number": """
 from dataclasses import dataclass
-from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import stage
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.stage import stage
 from tasks.progress import advance
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def number(store: Store, config: Start) -> ArtifactRef:
 """,
     "plus": """
 from dataclasses import dataclass
-from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import stage
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.stage import stage
 
 @dataclass(frozen=True)
 class Plus:
@@ -70,8 +70,8 @@ def plus(store: Store, config: Plus, before: ArtifactRef) -> ArtifactRef:
 """,
     "parity": """
 from dataclasses import dataclass
-from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import stage
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.stage import stage
 
 @dataclass(frozen=True)
 class Parity:
@@ -359,8 +359,8 @@ SLOW = """
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import stage
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.stage import stage
 
 @dataclass(frozen=True)
 class Slow:
@@ -380,7 +380,7 @@ WORK = """
 import sys
 from pathlib import Path
 from planted.slow import Slow, slow
-from tasks.artifacts import Store
+from tasks.store.artifacts import Store
 print("ready", flush=True)
 print(slow.fn(Store(Path(sys.argv[1]) / "store"), Slow(Path(sys.argv[1]))))
 """
@@ -467,7 +467,7 @@ STAGES = ("download", "filter", "statistics", "split", "pretrain", "mapping", "e
 EDITING = """
 import json, sys
 from pathlib import Path
-from tasks.code_digest import code_digest, forget
+from tasks.store.source_digest import code_digest, forget
 from tasks.stages.download import DownloadRequest
 from tasks.sources.synthetic import Synthetic
 
@@ -495,7 +495,7 @@ REACH = {
     "metaem_core/evaluation.py": {"evaluate"},
     "metaem_core/significance.py": {"report"},
     "data_contracts/scores.py": {"evaluate", "report"},
-    "tasks/files.py": {*STAGES},
+    "tasks/store/atomic.py": {*STAGES},
     "tasks/progress.py": set[str](),
 }
 

@@ -13,7 +13,7 @@ from damage import edit, truncate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.checkpoints import Checkpoint
+from tasks.store.checkpoints import Checkpoint
 
 TYPES = [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.bool]
 

@@ -25,9 +25,9 @@ from metaem_core.methods.factorisation import Factorisation
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.metrics import rmse
 from metaem_core.ratings import Ratings, RatingScale, hold_out
-from tasks.artifacts import Store
 from tasks.domains import Domain
 from tasks.models import read_model, write_model
+from tasks.store.artifacts import Store
 
 PLANTED = planted_ratings(growth=0.3)
 RATINGS = random_ratings(n_users=120, n_items=200, mean_count=8, seed=1)

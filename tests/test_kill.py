@@ -18,7 +18,7 @@ from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.splitting import SplitConfig
 from metaem_core.synthetic import SyntheticConfig
-from tasks.artifacts import Store
+from tasks.store.artifacts import Store
 from tasks.stages.download import DownloadRequest, download
 from tasks.stages.filter import FilterConfig, filter_ratings
 from tasks.stages.mapping import mapping

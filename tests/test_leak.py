@@ -16,7 +16,6 @@ from metaem_core.config.transfer import Method, TransferConfig
 from metaem_core.evaluation import EvaluateConfig
 from metaem_core.splitting import SplitConfig
 from metaem_core.synthetic import SyntheticConfig
-from tasks.artifacts import ArtifactRef, Store
 from tasks.sources.base import Source
 from tasks.sources.files import Files
 from tasks.sources.synthetic import Synthetic
@@ -29,6 +28,7 @@ from tasks.stages.filter import FilterConfig, filter_ratings
 from tasks.stages.mapping import mapping
 from tasks.stages.pretrain import pretrain
 from tasks.stages.split import split_users
+from tasks.store.artifacts import ArtifactRef, Store
 
 METHODS = get_args(Method)
 PROFILES = {

@@ -11,9 +11,9 @@ from flows.settings import BadSettings, read_settings
 from metaem_core.config.private import PrivateConfig
 from metaem_core.gaussian import mu_of
 from tasks.accounts import account_of
-from tasks.artifacts import ArtifactRef
 from tasks.experiment import described
 from tasks.stages.dp import mapping_private
+from tasks.store.artifacts import ArtifactRef
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from data_contracts.recommendations import Recommendations
 from flows.cli import app
-from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
 from tasks.people import HISTORY, everyone_cold, known_users
 from tasks.recommending import ABOUT, open_recommender, recommend
+from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
 from tasks.winner import Winner, recommender_of, winner
 from tests.conftest import FinishedRun
 

@@ -14,11 +14,11 @@ from flows.cli import app
 from flows.cold_start import run
 from flows.compared import scored
 from flows.settings import read_settings
-from tasks.artifacts import ArtifactRef, Store
 from tasks.html import Html, tag
 from tasks.html import page as write_page
 from tasks.newest import newest_report
 from tasks.stages.report import ReportRequest, report
+from tasks.store.artifacts import ArtifactRef, Store
 
 METHODS = ("methods=emcdr,ptupcdr", "bases=mf,gmf,dnn,fcf", "factors.epochs=2", "transfer.epochs=2")
 

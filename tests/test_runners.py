@@ -21,11 +21,11 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
 from flows.runners import Runner, WorkerLost, task_runner
-from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import bind
 from tasks.progress import Finished, Step, listening
 from tasks.reading import BadRatings
-from tasks.shared import Shared
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.remote import Shared
+from tasks.store.stage import bind
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
@@ -35,7 +35,7 @@ import sys
 from pathlib import Path
 from naps import naps
 from flows.runners import task_runner
-from tasks.artifacts import Store
+from tasks.store.artifacts import Store
 
 if __name__ == "__main__":
     root = Path(sys.argv[1])

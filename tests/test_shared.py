@@ -13,10 +13,10 @@ import pytest
 from moto.server import ThreadedMotoServer
 from prefect import flow
 
-from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
-from tasks.caching import bind, stage
-from tasks.manifests import MANIFEST, seal
-from tasks.shared import Shared, SharedUnusable
+from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
+from tasks.store.manifests import MANIFEST, seal
+from tasks.store.remote import Shared, SharedUnusable
+from tasks.store.stage import bind, stage
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
 PLACE = {"AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}
@@ -276,7 +276,7 @@ def test_a_place_that_cannot_be_used_is_an_error_that_names_the_setting(
     chosen = {"refused": "http://127.0.0.1:9", "silent": silent, "no bucket": s3}[endpoint]
     for name, value in {**KEYS, **PLACE, "AWS_ENDPOINT_URL": chosen}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("tasks.shared.SECONDS", 3.0)
+    monkeypatch.setattr("tasks.store.remote.SECONDS", 3.0)
     fsspec.get_filesystem_class("s3").clear_instance_cache()
     shared = Shared("s3://nowhere/prefix")
     sharing = Store(store.root, shared=shared)

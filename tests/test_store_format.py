@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
-from tasks.artifacts import Store
-from tasks.store_format import FILE
+from tasks.store.artifacts import Store
+from tasks.store.format import FILE
 
 OLD = Path(__file__).parent / "old_store"  # as version 0.1.0 left it, before stores had a mark
 

@@ -10,8 +10,8 @@ from conftest import FinishedRun
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tasks.artifacts import Store
 from tasks.experiment import ancestors
+from tasks.store.artifacts import Store
 from tasks.tracking import MAX_DIGEST, Tracking, serve, track
 from tests.mlflow_server import mlflow_server
 from tests.unruly import MANNERS, unruly

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tasks.files import exclusive, replace_atomically
+from tasks.store.atomic import exclusive, replace_atomically
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, cast
 
 from metaem_core.config.factor import FactorConfig
 from metaem_core.config.transfer import TransferConfig
-from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import stage
-from tasks.code_digest import code_digest, load
 from tasks.domains import read_pair
 from tasks.progress import advance
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.source_digest import code_digest, load
+from tasks.store.stage import stage
 
 if TYPE_CHECKING:
     from metaem_core.federated.training import EpochStats

@@ -8,9 +8,9 @@ import polars as pl
 from data_contracts.releases import NoisyReleases
 from metaem_core.config.private import PrivateConfig
 from tasks.accounts import ACCOUNT, Account
-from tasks.artifacts import ArtifactRef, Draft, Store
-from tasks.caching import stage
 from tasks.domains import read_domain, read_pair, training_ratings
+from tasks.store.artifacts import ArtifactRef, Draft, Store
+from tasks.store.stage import stage
 
 if TYPE_CHECKING:
     from metaem_core.gaussian import Release

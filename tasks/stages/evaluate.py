@@ -21,10 +21,10 @@ from metaem_core.evaluation import (
 from metaem_core.metrics import user_errors
 from metaem_core.pair import DomainPair, Predict, Queries
 from metaem_core.ratings import Floats
-from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import stage
 from tasks.domains import Domain, read_pair
 from tasks.progress import advance
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.stage import stage
 
 if TYPE_CHECKING:
     from tasks.factor_models import ColdRatings

@@ -1,10 +1,10 @@
 """Independent pretraining of one domain as factors, as the other methods of Table 3 need it."""
 
 from metaem_core.config.factor import FactorConfig
-from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import stage
 from tasks.domains import read_domain, training_ratings
 from tasks.progress import advance
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.stage import stage
 
 
 @stage("factorise")

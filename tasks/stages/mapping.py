@@ -1,9 +1,9 @@
 """Stage 2: the mapping of user vectors from source to target (Algorithm 2)."""
 
 from metaem_core.config.mapping import MappingConfig
-from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import stage
 from tasks.domains import read_pair
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.stage import stage
 
 
 @stage("mapping")

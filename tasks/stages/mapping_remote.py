@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from metaem_core.bias import fitted_biases
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
-from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import stage
 from tasks.dealing import require_dealt
 from tasks.domains import read_pair
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.stage import stage
 from tasks.submission import hand_out, write_job_traffic
 
 if TYPE_CHECKING:

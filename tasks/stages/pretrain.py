@@ -1,9 +1,9 @@
 """Stage 1: federated pretraining of one domain (Algorithm 1)."""
 
 from metaem_core.config.pretrain import PretrainConfig
-from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import stage
 from tasks.domains import read_domain, training_ratings
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.stage import stage
 
 
 @stage("pretrain")

@@ -4,10 +4,10 @@ import json
 from dataclasses import asdict, dataclass
 
 from metaem_core.config.pretrain import PretrainConfig
-from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import stage
 from tasks.dealing import require_dealt
 from tasks.domains import read_domain, training_ratings
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.stage import stage
 from tasks.submission import hand_out, write_job_traffic
 
 

@@ -6,9 +6,9 @@ import polars as pl
 
 from data_contracts.ratings import Items
 from metaem_core.ratings import RatingScale
-from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import stage
 from tasks.domains import read_domain
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.stage import stage
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,6 @@ import polars as pl
 from data_contracts.comparisons import Comparisons, Fairness, GroupScores
 from data_contracts.pictures import Closeness, Points
 from data_contracts.scores import Summary
-from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import stage
 from tasks.comparison import by_group, compare, fairness, paired_tests, summarise
 from tasks.experiment import experiment_of
 from tasks.figures import Panel, write_png
@@ -26,6 +24,8 @@ from tasks.panels import (
     score_panel,
 )
 from tasks.results import Results
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.stage import stage
 
 
 @dataclass(frozen=True)

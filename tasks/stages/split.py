@@ -4,8 +4,8 @@ import polars as pl
 
 from data_contracts.split import Split
 from metaem_core.splitting import SplitConfig, digest, split_overlap
-from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import stage
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.stage import stage
 
 
 @stage("split")

@@ -6,9 +6,9 @@ import polars as pl
 
 from data_contracts.statistics import DomainStatistics
 from metaem_core.statistics import pair_statistics
-from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import stage
 from tasks.domains import read_domain
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.stage import stage
 
 
 @dataclass(frozen=True)

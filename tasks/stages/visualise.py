@@ -14,10 +14,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from data_contracts.pictures import Closeness, Points
-from tasks.artifacts import ArtifactRef, Store
-from tasks.caching import stage
 from tasks.domains import read_domain, read_split
 from tasks.progress import advance
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.stage import stage
 
 if TYPE_CHECKING:
     from torch import Tensor

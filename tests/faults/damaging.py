@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tasks.artifacts import ArtifactRef, Store
-from tasks.manifests import LEASES, MANIFEST, RECORDS
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.manifests import LEASES, MANIFEST, RECORDS
 from tests.faults.command import STAGES, Product, computed
 from tests.faults.processes import Ended
 from tests.faults.stores import contents

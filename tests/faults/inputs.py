@@ -14,8 +14,8 @@ from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 
-from tasks.artifacts import ArtifactRef, Store
-from tasks.manifests import MANIFEST, FileEntry, content_digest
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.manifests import MANIFEST, FileEntry, content_digest
 from tests.faults.command import ROOT, Product, arguments, metaem
 from tests.faults.damaging import artifacts, entries
 from tests.faults.processes import Ended, run

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 
 from metaem_core.splitting import SplitConfig
-from tasks.artifacts import ArtifactRef, Draft, Store
-from tasks.caching import stage
-from tasks.checkpoints import Checkpoint
 from tasks.sources.files import Files
 from tasks.stages.download import DownloadRequest, download
 from tasks.stages.filter import FilterConfig, filter_ratings
 from tasks.stages.split import split_users
+from tasks.store.artifacts import ArtifactRef, Draft, Store
+from tasks.store.checkpoints import Checkpoint
+from tasks.store.stage import stage
 from tests.faults.disk import HITS, KILLS, Disk
 from tests.faults.processes import Ended, run
 from tests.faults.stores import broken, contents, finished, held

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.artifacts import Store
+from tasks.store.artifacts import Store
 from tests.faults.command import Product, computed, wait_until
 from tests.faults.processes import Ended, run
 from tests.faults.stores import broken, contents, held

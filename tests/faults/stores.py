@@ -4,8 +4,8 @@ import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
-from tasks.manifests import LEASES, read_lease
+from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
+from tasks.store.manifests import LEASES, read_lease
 
 
 def broken(root: Path) -> list[str]:

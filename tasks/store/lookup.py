@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 
-from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
-from tasks.manifests import RECORDS, read_record
+from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
+from tasks.store.manifests import RECORDS, read_record
 
 
 def select(store: Store, prefix: str) -> list[ArtifactRef]:

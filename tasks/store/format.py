@@ -3,7 +3,7 @@
 from contextlib import suppress
 from pathlib import Path
 
-from tasks.files import replace_atomically
+from tasks.store.atomic import replace_atomically
 
 FORMAT = 1  # of folders, manifests, records and leases; schemas of tables are part of each key
 FILE = "format"

@@ -23,10 +23,10 @@ from prefect.serializers import Serializer
 from prefect.transactions import get_transaction
 from pydantic import Field
 
-from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
-from tasks.code_digest import code_digest, freeze, load
-from tasks.files import exclusive, replace_atomically
-from tasks.manifests import (
+from tasks.progress import finished, labelled
+from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
+from tasks.store.atomic import exclusive, replace_atomically
+from tasks.store.manifests import (
     LEASES,
     RECORDS,
     SERIALIZER,
@@ -36,7 +36,7 @@ from tasks.manifests import (
     read_lease,
     read_record,
 )
-from tasks.progress import finished, labelled
+from tasks.store.source_digest import code_digest, freeze, load
 
 P = ParamSpec("P")
 Stage = Task[P, ArtifactRef]

@@ -17,7 +17,9 @@ from threading import Lock
 OURS = frozenset({"flows", "tasks", "metaem_core", "data_contracts"})
 
 # these run a stage but have no say in what it writes
-MACHINERY = frozenset({"tasks.caching", "tasks.code_digest", "tasks.progress", "tasks.shared"})
+MACHINERY = frozenset(
+    {"tasks.store.stage", "tasks.store.source_digest", "tasks.progress", "tasks.store.remote"}
+)
 
 
 _parsing = Lock()  # Python 3.11 raises SystemError where two threads parse at once

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, uint8
 
-from tasks.files import plain_disk_errors, replace_atomically
+from tasks.store.atomic import plain_disk_errors, replace_atomically
 
 logger = logging.getLogger(__name__)
 

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from tasks.files import (
+from tasks.store.atomic import (
     plain_disk_errors,
     replace_atomically,
     sha256_of,
     sync_file,
     sync_folder,
 )
-from tasks.manifests import (
+from tasks.store.manifests import (
     MANIFEST,
     ArtifactRef,
     FileEntry,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # dataframely and torch each cost a second that listing artif
     import dataframely as dy
     from torch import Tensor
 
-    from tasks.shared import Shared
+    from tasks.store.remote import Shared
 
 __all__ = ["ArtifactRef", "ContractBroken", "CorruptArtifact", "Draft", "Store"]
 

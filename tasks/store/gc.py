@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.artifacts import ArtifactRef, CorruptArtifact, Store
-from tasks.manifests import LEASES, MANIFEST, RECORDS, read_record
+from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
+from tasks.store.manifests import LEASES, MANIFEST, RECORDS, read_record
 
 DAY = 86_400.0
 TRANSIENT = ("tmp/*", "checkpoints/*/*")  # what a killed stage leaves
