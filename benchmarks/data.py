@@ -53,8 +53,8 @@ def gunzip(path: Path) -> str:
 def ours(path: Path) -> str:
     """Parse, validate, drop duplicates, 5-core, index."""
     from metaem_core.ratings import RatingScale
-    from tasks.reading import read_ratings
     from tasks.sources.amazon_2014 import Amazon2014
+    from tasks.sources.read import read_ratings
 
     counts = read_ratings(path, Amazon2014(ratings_only=True), RatingScale(), k=5).counts
     return f"{counts['users']} users, {counts['items']} items, {counts['ratings']} ratings"

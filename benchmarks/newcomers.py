@@ -32,8 +32,8 @@ from metaem_core.recommender import Recommender
 from metaem_core.splitting import SplitConfig, split_overlap
 from metaem_core.traits import Habits
 from tasks.domains import Domain, Split, SplitPair
-from tasks.reading import read_ratings
 from tasks.sources.files import Files
+from tasks.sources.read import read_ratings
 
 PAIRS = [
     ("epinions", "movies", "music"),

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import polars as pl
 
 from metaem_core.ratings import RatingScale
-from tasks.reading import read_ratings
 from tasks.sources.files import Files
+from tasks.sources.read import read_ratings
 from tasks.store.artifacts import ArtifactRef, Store
 
 HISTORY = {"user_id": pl.String, "item_id": pl.String, "rating": pl.Float32}

@@ -17,8 +17,8 @@ import pytest
 from damage import DAMAGES
 from prefect import flow
 
-from tasks.fetching import CHUNK
 from tasks.progress import Finished, Step, listening
+from tasks.sources.fetch import CHUNK
 from tasks.sources.files import Files
 from tasks.stages.download import DownloadRequest, download
 from tasks.stages.report import report
@@ -488,7 +488,7 @@ print(json.dumps(reach))
 CALCULATING = {"pretrain", "mapping", "evaluate"}
 # which stages an edited file invalidates
 REACH = {
-    "tasks/sources/transfer.py": {"download"},
+    "tasks/sources/http.py": {"download"},
     "metaem_core/synthetic.py": {"generated"},
     "metaem_core/filtering.py": {"filter"},
     "metaem_core/models/domain.py": CALCULATING,

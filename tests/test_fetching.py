@@ -9,11 +9,11 @@ from typing import BinaryIO
 import numpy as np
 import pytest
 
-from tasks.fetching import DigestMismatch, fetch
 from tasks.sources.base import Generated, Local, Location, Remote
+from tasks.sources.fetch import DigestMismatch, fetch
 from tasks.sources.files import Files
+from tasks.sources.http import DownloadError, DownloadLimits
 from tasks.sources.ledger import Entry, Ledger
-from tasks.sources.transfer import DownloadError, DownloadLimits
 from tasks.stages.download import DownloadRequest
 from tests.loopback import Answer, Loopback, loopback
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from metaem_core.ratings import RatingScale
-from tasks.reading import BadRatings, FilteredRatings, read_ratings
 from tasks.sources.amazon_2014 import Amazon2014
 from tasks.sources.base import Source
 from tasks.sources.columns import BadHeader
 from tasks.sources.files import Files
 from tasks.sources.lines import DamagedFile, ReadLimits
+from tasks.sources.read import BadRatings, FilteredRatings, read_ratings
 
 CSV = Amazon2014(ratings_only=True)
 JSON = Amazon2014()
@@ -380,7 +380,7 @@ def test_the_result_is_the_same_under_any_hash_seed(tmp_path: Path) -> None:
     )
     script = (
         "import sys; from pathlib import Path; from metaem_core.ratings import RatingScale\n"
-        "from tasks.reading import read_ratings; from tasks.sources.amazon_2014 import Amazon2014\n"
+        "from tasks.sources.read import read_ratings; from tasks.sources.amazon_2014 import Amazon2014\n"
         "r = read_ratings(Path(sys.argv[1]), Amazon2014(ratings_only=True), RatingScale())\n"
         "r.ratings.write_parquet(sys.argv[2])"
     )

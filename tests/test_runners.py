@@ -22,7 +22,7 @@ from prefect.settings import PREFECT_API_URL
 
 from flows.runners import Runner, WorkerLost, task_runner
 from tasks.progress import Finished, Step, listening
-from tasks.reading import BadRatings
+from tasks.sources.read import BadRatings
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.remote import Shared
 from tasks.store.stage import bind

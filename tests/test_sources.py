@@ -10,15 +10,15 @@ from polars.testing import assert_frame_equal
 
 from metaem_core.ratings import RatingScale
 from metaem_core.synthetic import SyntheticConfig, generate
-from tasks.fetching import fetch
-from tasks.reading import FilteredRatings, read_ratings
 from tasks.sources.amazon_2014 import Amazon2014
 from tasks.sources.amazon_2018 import Amazon2018
 from tasks.sources.amazon_2023 import Amazon2023
 from tasks.sources.base import Columns, Local, Remote, Source
+from tasks.sources.fetch import fetch
 from tasks.sources.files import Files
+from tasks.sources.http import DownloadLimits
+from tasks.sources.read import FilteredRatings, read_ratings
 from tasks.sources.synthetic import Synthetic, amazon_ids
-from tasks.sources.transfer import DownloadLimits
 from tests.amazon_files import (
     write_amazon_2014_csv,
     write_amazon_2014_json,

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from tasks.sources.base import Generated, Local, Location, Remote
+from tasks.sources.http import DownloadError, DownloadLimits, Progress, discard, transfer
 from tasks.sources.ledger import Entry, Ledger
-from tasks.sources.transfer import DownloadError, DownloadLimits, Progress, discard, transfer
 from tasks.store.atomic import exclusive, replace_atomically, sha256_of, sync_file, sync_folder
 
 CHUNK = 1 << 20
