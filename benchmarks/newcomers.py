@@ -31,7 +31,7 @@ from metaem_core.ratings import Ratings, RatingScale
 from metaem_core.recommender import Recommender
 from metaem_core.splitting import SplitConfig, split_overlap
 from metaem_core.traits import Habits
-from tasks.domains import Domain, Split, SplitPair
+from tasks.models.data import Domain, Split, SplitPair
 from tasks.sources.files import Files
 from tasks.sources.read import read_ratings
 

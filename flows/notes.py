@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from data_contracts.counts import INVALID
 from flows.grid import Outcome
-from tasks.domains import read_split
+from tasks.models.data import read_split
 from tasks.store.artifacts import Store
 
 FEW = {"training": 100, "cold": 50}  # users below which scores are noise

@@ -41,7 +41,7 @@ def privacy_audit(
         from flows.cold_start import run
         from flows.display import shown, stdout
         from flows.federation_tables import audit_table
-        from tasks.privacy import audit
+        from tasks.models.audit import audit
 
         domain, seed = settings.domains[0], settings.seeds[0]
         with shown():
@@ -58,7 +58,7 @@ def _memberships(settings: "Settings", domain: "ArtifactRef") -> Iterator[str]:
     """How many made-up users published item biases name, without privacy and by epsilon."""
     from metaem_core.config.private import PrivateConfig
     from metaem_core.privacy.membership import FALSE_ALARMS
-    from tasks.privacy import membership
+    from tasks.models.audit import membership
 
     seed = settings.seeds[0]
     published: dict[str, PrivateConfig | None] = {

@@ -23,7 +23,7 @@ def deal(
     none now. The same once more leaves devices as they are, and what they keep.
     """
     from tasks.devices import Node
-    from tasks.domains import read_domain
+    from tasks.models.data import read_domain
 
     folder = store.root / FEDERATION
     domains = [read_domain(store, ref) for ref in refs]

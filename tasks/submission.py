@@ -59,7 +59,7 @@ def hand_out(store: Store, name: str, asked: "Asked", start: "Mapping[str, Tenso
 def write_job_traffic(draft: Draft, done: "Done", size: int) -> None:
     """What a job's devices sent and were sent; ``size``: devices a round."""
     from metaem_core.federated.exchange import Traffic
-    from tasks.training import write_spans
+    from tasks.models.train import write_spans
 
     epochs, trained = sum(each or 0 for each in done["epochs"]), done["trained"]
     epoch = Traffic(trained["down"] // max(epochs, 1), trained["up"] // max(epochs, 1))

@@ -25,8 +25,8 @@ from metaem_core.methods.factorisation import Factorisation
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.metrics import rmse
 from metaem_core.ratings import Ratings, RatingScale, hold_out
-from tasks.domains import Domain
-from tasks.models import read_model, write_model
+from tasks.models.data import Domain
+from tasks.models.metaem import read_model, write_model
 from tasks.store.artifacts import Store
 
 PLANTED = planted_ratings(growth=0.3)

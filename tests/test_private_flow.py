@@ -10,8 +10,8 @@ from flows.cold_start import run
 from flows.settings import BadSettings, read_settings
 from metaem_core.config.private import PrivateConfig
 from metaem_core.gaussian import mu_of
-from tasks.accounts import account_of
 from tasks.experiment import described
+from tasks.models.budget import account_of
 from tasks.stages.dp import mapping_private
 from tasks.store.artifacts import ArtifactRef
 

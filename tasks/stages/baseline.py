@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from metaem_core.config.factor import FactorConfig
 from metaem_core.config.transfer import TransferConfig
-from tasks.domains import read_pair
+from tasks.models.data import read_pair
 from tasks.progress import advance
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.source_digest import code_digest, load
@@ -42,8 +42,8 @@ def transfer(
 ) -> ArtifactRef:
     """Fit a method on the training overlap; validation users may stop it."""
     from metaem_core.methods.method import Problem
-    from tasks.factor_models import read_domain_model, write_cold
-    from tasks.training import write_curve
+    from tasks.models.factors import read_domain_model, write_cold
+    from tasks.models.train import write_curve
 
     config = request.config
     known = read_pair(store, source, target, split)

@@ -7,8 +7,8 @@ import polars as pl
 
 from data_contracts.releases import NoisyReleases
 from metaem_core.config.private import PrivateConfig
-from tasks.accounts import ACCOUNT, Account
-from tasks.domains import read_domain, read_pair, training_ratings
+from tasks.models.budget import ACCOUNT, Account
+from tasks.models.data import read_domain, read_pair, training_ratings
 from tasks.store.artifacts import ArtifactRef, Draft, Store
 from tasks.store.stage import stage
 
@@ -26,7 +26,7 @@ def pretrain_private(
     """The biases of a domain; ``split`` removes the held-out users' ratings from a target."""
     # torch is imported only by runs that train
     from metaem_core.methods.private_metaem import private_domain, releases
-    from tasks.models import write_model
+    from tasks.models.metaem import write_model
 
     known = read_domain(store, domain)
     ratings = training_ratings(store, known, split)
@@ -58,8 +58,8 @@ def mapping_private(
 
     from metaem_core.methods.private_metaem import private_mapping, releases
     from metaem_core.models.mapping import map_users
-    from tasks.models import read_model, read_user_vectors, write_mapping
-    from tasks.training import write_curve
+    from tasks.models.metaem import read_model, read_user_vectors, write_mapping
+    from tasks.models.train import write_curve
 
     known = read_pair(store, source, target, split)
     pair, shared = known.pair, known.roles.shared

@@ -21,13 +21,13 @@ from metaem_core.evaluation import (
 from metaem_core.metrics import user_errors
 from metaem_core.pair import DomainPair, Predict, Queries
 from metaem_core.ratings import Floats
-from tasks.domains import Domain, read_pair
+from tasks.models.data import Domain, read_pair
 from tasks.progress import advance
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
 
 if TYPE_CHECKING:
-    from tasks.factor_models import ColdRatings
+    from tasks.models.factors import ColdRatings
 
 
 @stage("evaluate")
@@ -45,7 +45,7 @@ def evaluate(
     """Predict the cold users' target ratings with every method and score the predictions."""
     # torch is imported only by runs that predict
     from metaem_core.methods.trivial import TRIVIAL
-    from tasks.scoring import metaem, rival_methods
+    from tasks.models.predictors import metaem, rival_methods
 
     known = read_pair(store, source, target, split)
     source_domain, target_domain, roles = known

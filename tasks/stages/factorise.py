@@ -1,7 +1,7 @@
 """Independent pretraining of one domain as factors, as the other methods of Table 3 need it."""
 
 from metaem_core.config.factor import FactorConfig
-from tasks.domains import read_domain, training_ratings
+from tasks.models.data import read_domain, training_ratings
 from tasks.progress import advance
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
@@ -14,8 +14,8 @@ def factorise(
     """Train a domain; ``split`` removes the held-out users' ratings from a target domain."""
     # torch is imported only by runs that train
     from metaem_core.methods.factorisation import Factorisation
-    from tasks.factor_models import write_domain
-    from tasks.training import write_curve
+    from tasks.models.factors import write_domain
+    from tasks.models.train import write_curve
 
     known = read_domain(store, domain)
     ratings = training_ratings(store, known, split)

@@ -1,7 +1,7 @@
 """Stage 2: the mapping of user vectors from source to target (Algorithm 2)."""
 
 from metaem_core.config.mapping import MappingConfig
-from tasks.domains import read_pair
+from tasks.models.data import read_pair
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
 
@@ -21,8 +21,8 @@ def mapping(
     import torch
 
     from metaem_core.methods.metaem_mapping import MappingTraining
-    from tasks.models import read_model, read_user_vectors, write_mapping
-    from tasks.training import forget, train_best, write_curve, write_traffic
+    from tasks.models.metaem import read_model, read_user_vectors, write_mapping
+    from tasks.models.train import forget, train_best, write_curve, write_traffic
 
     known = read_pair(store, source, target, split)
     pair, roles, validation = known.pair, known.roles, known.held_out(known.roles.validation)

@@ -8,7 +8,7 @@ from metaem_core.bias import fitted_biases
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
 from tasks.dealing import require_dealt
-from tasks.domains import read_pair
+from tasks.models.data import read_pair
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
 from tasks.submission import hand_out, write_job_traffic
@@ -47,8 +47,8 @@ def mapping_remote(
     from metaem_core.methods.metaem_mapping import MappingTraining, start_views
     from tasks.devices import Asked
     from tasks.federation import mapping_start, vectors_tag, views_start
-    from tasks.models import read_model, read_user_vectors, write_mapping
-    from tasks.training import forget, write_curve
+    from tasks.models.metaem import read_model, read_user_vectors, write_mapping
+    from tasks.models.train import forget, write_curve
 
     require_dealt(store.root, config.domain, target)
     known = read_pair(store, source, target, split)

@@ -1,7 +1,7 @@
 """Stage 1: federated pretraining of one domain (Algorithm 1)."""
 
 from metaem_core.config.pretrain import PretrainConfig
-from tasks.domains import read_domain, training_ratings
+from tasks.models.data import read_domain, training_ratings
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
 
@@ -13,8 +13,8 @@ def pretrain(
     """Train a domain; ``split`` removes the held-out users' ratings from a target domain."""
     # torch is imported only by runs that train
     from metaem_core.methods.metaem_pretraining import Pretraining
-    from tasks.models import write_model
-    from tasks.training import forget, train, write_curve, write_traffic
+    from tasks.models.metaem import write_model
+    from tasks.models.train import forget, train, write_curve, write_traffic
 
     known = read_domain(store, domain)
     ratings = training_ratings(store, known, split)

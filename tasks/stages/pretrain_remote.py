@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from metaem_core.config.pretrain import PretrainConfig
 from tasks.dealing import require_dealt
-from tasks.domains import read_domain, training_ratings
+from tasks.models.data import read_domain, training_ratings
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
 from tasks.submission import hand_out, write_job_traffic
@@ -33,8 +33,8 @@ def pretrain_remote(
     from metaem_core.methods.metaem_pretraining import Pretraining
     from tasks.devices import Asked
     from tasks.federation import pretrain_start, vectors_tag
-    from tasks.models import write_model
-    from tasks.training import forget, write_curve
+    from tasks.models.metaem import write_model
+    from tasks.models.train import forget, write_curve
 
     require_dealt(store.root, config.domain, domain)
     known = read_domain(store, domain)

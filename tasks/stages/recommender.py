@@ -6,7 +6,7 @@ import polars as pl
 
 from data_contracts.ratings import Items
 from metaem_core.ratings import RatingScale
-from tasks.domains import read_domain
+from tasks.models.data import read_domain
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
 
@@ -34,7 +34,7 @@ def recommender(
     from metaem_core.bias import fitted_biases
     from metaem_core.recommender import Recommender
     from metaem_core.traits import Habits
-    from tasks.models import read_mapping, read_model
+    from tasks.models.metaem import read_mapping, read_model
     from tasks.recommending import ABOUT, TENSORS, packed
 
     ratings = read_domain(store, source).ratings

@@ -6,7 +6,7 @@ import polars as pl
 
 from data_contracts.statistics import DomainStatistics
 from metaem_core.statistics import pair_statistics
-from tasks.domains import read_domain
+from tasks.models.data import read_domain
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
 

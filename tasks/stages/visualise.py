@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from data_contracts.pictures import Closeness, Points
-from tasks.domains import read_domain, read_split
+from tasks.models.data import read_domain, read_split
 from tasks.progress import advance
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
@@ -22,7 +22,7 @@ from tasks.store.stage import stage
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tasks.views import Drawn, Views
+    from tasks.models.embeddings import Drawn, Views
 
 SHOWN = ("ptupcdr", "ptupcdr-paper", "metaem-paper")  # of the other methods
 PERPLEXITY = 30.0
@@ -54,7 +54,7 @@ def visualise(
 ) -> ArtifactRef:
     """Draw the same training and cold users for MetaEM and PTUPCDR."""
     # torch is imported only by runs that need it
-    from tasks.views import draw, metaem_views
+    from tasks.models.embeddings import draw, metaem_views
 
     domains = read_domain(store, source), read_domain(store, target)
     roles = read_split(store, split)
@@ -79,8 +79,8 @@ def visualise(
 
 
 def _rivals(store: Store, rivals: list[ArtifactRef]) -> "Iterator[tuple[str, Views]]":
-    from tasks.scoring import models_of
-    from tasks.views import factor_views, metaem_views
+    from tasks.models.embeddings import factor_views, metaem_views
+    from tasks.models.predictors import models_of
 
     for ref in rivals:
         if ref.stage == "mapping":
@@ -99,7 +99,7 @@ def _compared(
 ) -> "Iterator[tuple[str, tuple[Tensor, Tensor], dict[str, object]]]":
     """Sort of users, their target and transformed vectors (B, k), and what Closeness tells."""
     from metaem_core.fold_in import closeness
-    from tasks.views import in_hindsight
+    from tasks.models.embeddings import in_hindsight
 
     mine, theirs = view(drawn["train"], True), view(drawn["cold"], False)
     fitted = {d: in_hindsight(mine, drawn["train"], d) for d in DAMPINGS}

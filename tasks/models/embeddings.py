@@ -10,10 +10,10 @@ from torch import Tensor
 
 from metaem_core.fold_in import Rated, fold_in, private_view
 from metaem_core.models.mapping import map_users
-from tasks.domains import Domain
-from tasks.factor_models import read_domain_model
-from tasks.models import from_lists, read_mapping, read_model, read_user_vectors
-from tasks.scoring import metaem_name
+from tasks.models.data import Domain
+from tasks.models.factors import read_domain_model
+from tasks.models.metaem import from_lists, read_mapping, read_model, read_user_vectors
+from tasks.models.predictors import metaem_name
 from tasks.store.artifacts import ArtifactRef, Store
 
 

@@ -11,8 +11,8 @@ from metaem_core.methods.private_metaem import releases
 from metaem_core.privacy.audit import Attacks, Audit
 from metaem_core.privacy.membership import Canaries, Membership, inferred
 from metaem_core.ratings import RatingScale
-from tasks.domains import read_domain
-from tasks.models import read_model
+from tasks.models.data import read_domain
+from tasks.models.metaem import read_model
 from tasks.store.artifacts import ArtifactRef, Store
 
 CANARIES = 400

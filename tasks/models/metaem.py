@@ -10,7 +10,7 @@ from torch import Tensor
 from data_contracts.embeddings import item_embeddings, mapped_users, user_embeddings
 from metaem_core.models.domain import DomainModel, domain_of
 from metaem_core.models.mlp import Parameters
-from tasks.domains import Domain
+from tasks.models.data import Domain
 from tasks.store.artifacts import ArtifactRef, Draft, Store
 
 NETWORKS = "networks.safetensors"

@@ -14,8 +14,8 @@ from metaem_core.methods.method import ColdModel
 from metaem_core.models.factors import FactorModel
 from metaem_core.pair import Predict
 from metaem_core.ratings import Floats, Ints
-from tasks.domains import Domain
-from tasks.models import from_lists, to_lists
+from tasks.models.data import Domain
+from tasks.models.metaem import from_lists, to_lists
 from tasks.store.artifacts import ArtifactRef, Draft, Store
 
 HEAD = "head.safetensors"
