@@ -12,7 +12,7 @@ from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.config.transfer import Method
 from metaem_core.methods.trivial import TRIVIAL
-from tasks.method_names import private_name
+from tasks.report.names import private_name
 
 
 def scored(settings: Settings) -> list[str]:

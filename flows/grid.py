@@ -16,8 +16,8 @@ from metaem_core.config.transfer import Method
 from metaem_core.evaluation import EvaluateConfig
 from metaem_core.splitting import SplitConfig
 from tasks.dealing import dealt
-from tasks.method_names import private_name
-from tasks.origin import origin_digest
+from tasks.report.names import private_name
+from tasks.report.provenance import origin_digest
 from tasks.stages.baseline import TransferRequest, transfer
 from tasks.stages.download import DownloadRequest, download
 from tasks.stages.dp import mapping_private, pretrain_private

@@ -7,9 +7,9 @@ from typing import TypedDict, cast
 
 import polars as pl
 
-from tasks.markdown import experiment_note
-from tasks.method_names import private_name
 from tasks.models.budget import account_of
+from tasks.report.markdown import experiment_note
+from tasks.report.names import private_name
 from tasks.store.artifacts import ArtifactRef, Store
 
 CURVE = "curve.parquet"  # in the artifact of every stage that trains

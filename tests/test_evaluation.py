@@ -13,8 +13,8 @@ from metaem_core.evaluation import EvaluateConfig, ranking_scores, ranking_users
 from metaem_core.pair import Queries
 from metaem_core.ratings import Floats, Ints, RatingScale
 from metaem_core.significance import paired_p_value, t_tails
-from tasks.comparison import by_group, compare, fairness, paired_tests, summarise
-from tasks.markdown import score_table
+from tasks.report.comparison import by_group, compare, fairness, paired_tests, summarise
+from tasks.report.markdown import score_table
 
 QUERIES = Queries(
     users=np.array([2, 2, 5, 7, 7]),

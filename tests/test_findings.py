@@ -9,12 +9,12 @@ import pytest
 from data_contracts.comparisons import GroupScores
 from data_contracts.curves import ExperimentCurves
 from data_contracts.pictures import Closeness, Points
-from tasks.findings import Tally, findings, tally
-from tasks.html_report import write_page
-from tasks.method_names import parse
-from tasks.origin import Origin
-from tasks.paper_tables import TABLE_2
-from tasks.results import Results
+from tasks.report.findings import Tally, findings, tally
+from tasks.report.html_report import write_page
+from tasks.report.names import parse
+from tasks.report.paper_tables import TABLE_2
+from tasks.report.provenance import Origin
+from tasks.report.results import Results
 
 RMSE = {  # by method, in two cells
     "global_mean": (1.0, 1.0),

@@ -1,6 +1,6 @@
 """The transcription of the paper's tables against what the paper says of them."""
 
-from tasks.paper_tables import BETAS, DOUBTED, METHODS, TABLE_2, TABLE_3, TASKS
+from tasks.report.paper_tables import BETAS, DOUBTED, METHODS, TABLE_2, TABLE_3, TASKS
 
 
 def test_metaem_is_best_in_every_cell_as_its_stars_say() -> None:

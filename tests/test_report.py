@@ -14,9 +14,9 @@ from flows.cli import app
 from flows.cold_start import run
 from flows.compared import scored
 from flows.settings import read_settings
-from tasks.html import Html, tag
-from tasks.html import page as write_page
 from tasks.newest import newest_report
+from tasks.report.html import Html, tag
+from tasks.report.html import page as write_page
 from tasks.stages.report import ReportRequest, report
 from tasks.store.artifacts import ArtifactRef, Store
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from metaem_core.methods.cold_start import cold_predictor
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
-from tasks.method_names import private_name
 from tasks.models.budget import account_of
 from tasks.models.data import Domain
 from tasks.models.factors import ColdRatings, read_cold
 from tasks.models.metaem import read_mapping, read_model, read_user_vectors
+from tasks.report.names import private_name
 from tasks.store.artifacts import ArtifactRef, Store
 
 

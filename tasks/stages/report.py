@@ -9,21 +9,21 @@ import polars as pl
 from data_contracts.comparisons import Comparisons, Fairness, GroupScores
 from data_contracts.pictures import Closeness, Points
 from data_contracts.scores import Summary
-from tasks.comparison import by_group, compare, fairness, paired_tests, summarise
 from tasks.experiment import experiment_of
-from tasks.figures import Panel, write_png
-from tasks.findings import REFERENCES
-from tasks.html_report import write_page
-from tasks.markdown_report import write_report
-from tasks.origin import origin
-from tasks.panels import (
+from tasks.report.comparison import by_group, compare, fairness, paired_tests, summarise
+from tasks.report.figures import Panel, write_png
+from tasks.report.findings import REFERENCES
+from tasks.report.html_report import write_page
+from tasks.report.markdown_report import write_report
+from tasks.report.panels import (
     base_panels,
     curve_panels,
     embedding_panels,
     group_panels,
     score_panel,
 )
-from tasks.results import Results
+from tasks.report.provenance import origin
+from tasks.report.results import Results
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from importlib.metadata import version
 
-from tasks import html_origin, html_users
-from tasks import html_tables as tables
-from tasks.findings import findings
-from tasks.html import Html, anchor, details, page, pictures, section, tag
-from tasks.method_names import Profile
-from tasks.panels import (
+from tasks.report import html_origin, html_users
+from tasks.report import html_tables as tables
+from tasks.report.findings import findings
+from tasks.report.html import Html, anchor, details, page, pictures, section, tag
+from tasks.report.names import Profile
+from tasks.report.panels import (
     base_panels,
     curve_panels,
     embedding_panels,
@@ -16,7 +16,7 @@ from tasks.panels import (
     score_panel,
     titled,
 )
-from tasks.results import Results
+from tasks.report.results import Results
 
 Chapter = tuple[str, list[Html]]
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
 from tasks.experiment import ancestors, experiment_of
-from tasks.method_names import parse
+from tasks.report.names import parse
 from tasks.store.artifacts import ArtifactRef, Store
 
 SETTLED = ("filter", "split", "pretrain", "mapping", "factorise", "transfer", "evaluate")

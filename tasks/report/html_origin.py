@@ -1,8 +1,8 @@
 """How the report's cells were made, as HTML."""
 
-from tasks.html import Html, columns, row, table, tag
-from tasks.origin import Origin
-from tasks.panels import titled
+from tasks.report.html import Html, columns, row, table, tag
+from tasks.report.panels import titled
+from tasks.report.provenance import Origin
 
 
 def settings(made: Origin) -> Html:

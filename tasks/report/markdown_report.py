@@ -2,9 +2,9 @@
 
 import polars as pl
 
-from tasks.findings import findings
-from tasks.markdown import score_table
-from tasks.results import Results
+from tasks.report.findings import findings
+from tasks.report.markdown import score_table
+from tasks.report.results import Results
 
 HEAD = """# MetaEM: report
 

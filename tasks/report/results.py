@@ -6,9 +6,9 @@ from functools import cached_property
 
 import polars as pl
 
-from tasks.method_names import Named, Profile, parse
-from tasks.origin import Origin
-from tasks.paper_tables import TABLE_2
+from tasks.report.names import Named, Profile, parse
+from tasks.report.paper_tables import TABLE_2
+from tasks.report.provenance import Origin
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from tasks.figures import Panel, data_uri
-from tasks.html_style import STYLE
+from tasks.report.figures import Panel, data_uri
+from tasks.report.html_style import STYLE
 
 # nothing is fetched, run or sent, whatever ends up in the page
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from tasks.method_names import Named, Profile, parse
-from tasks.paper_tables import BETAS, METHODS, TABLE_3
-from tasks.results import Results
+from tasks.report.names import Named, Profile, parse
+from tasks.report.paper_tables import BETAS, METHODS, TABLE_3
+from tasks.report.results import Results
 
 REFERENCES = ("global_mean", "bias_transfer", "bias_transfer_fitted")
 LEVEL = 0.05

@@ -3,11 +3,11 @@
 import polars as pl
 
 from metaem_core.breakdown import GROUPS
-from tasks.html import Html, columns, join, per_beta, row, table, tag
-from tasks.html_tables import ours
-from tasks.method_names import Named, parse
-from tasks.panels import titled
-from tasks.results import Results
+from tasks.report.html import Html, columns, join, per_beta, row, table, tag
+from tasks.report.html_tables import ours
+from tasks.report.names import Named, parse
+from tasks.report.panels import titled
+from tasks.report.results import Results
 
 
 def ranking(results: Results, task: str) -> Html:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from metaem_core.breakdown import GROUPS
-from tasks.figures import COLUMNS, FAINT, INK, Panel, colour
-from tasks.method_names import Named, Profile, parse
-from tasks.paper_tables import TABLE_3, TASKS
-from tasks.results import Results, errors_of
+from tasks.report.figures import COLUMNS, FAINT, INK, Panel, colour
+from tasks.report.names import Named, Profile, parse
+from tasks.report.paper_tables import TABLE_3, TASKS
+from tasks.report.results import Results, errors_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
