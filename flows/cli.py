@@ -186,7 +186,7 @@ def ui(
 ) -> None:
     """Show the experiments in a browser (MLflow on this machine only)."""
     with plain_errors():
-        from tasks.tracking import Tracking, serve
+        from tasks.tracking.mlflow import Tracking, serve
 
         settings = open_settings({"store": store, "config": config})
         where = Tracking.chosen(settings.tracking_uri, open_store(store, config))

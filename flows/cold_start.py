@@ -9,7 +9,7 @@ from flows.interrupt import leave_no_server, stoppable
 from flows.settings import Settings
 from tasks.store.artifacts import ArtifactRef
 from tasks.store.stage import ArtifactSerializer
-from tasks.tracking import Tracking, track
+from tasks.tracking.mlflow import Tracking, track
 
 
 # with its own serializer Prefect would pickle what a failed flow raised

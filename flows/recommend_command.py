@@ -98,9 +98,9 @@ def register(
     with plain_errors():
         settings = open_settings(context.params)
         opened = open_store(store, config)
-        from tasks.registry import ALIAS
-        from tasks.registry import register as registered
-        from tasks.tracking import Tracking
+        from tasks.tracking.mlflow import Tracking
+        from tasks.tracking.registry import ALIAS
+        from tasks.tracking.registry import register as registered
         from tasks.winner import recommender_of, winner
 
         chosen = winner(opened, task)

@@ -28,7 +28,7 @@ from tasks.progress import Finished, Step, listening
 from tasks.sources.base import without_login
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import ArtifactSerializer
-from tasks.tracking import Tracking
+from tasks.tracking.mlflow import Tracking
 
 FIRST_PAUSE = 60  # seconds before a second attempt, doubled for each further one
 
@@ -154,7 +154,11 @@ def attempt(label: str, settings: Settings, run: Callable[[Settings], Made]) -> 
 
 def _promote(settings: Settings, report: ArtifactRef) -> None:
     """Register what this report recommends with; the next night does what fails."""
-    from tasks.registry import ALIAS, RegistryFailed, register  # MLflow's models cost seconds
+    from tasks.tracking.registry import (  # MLflow's models cost seconds
+        ALIAS,
+        RegistryFailed,
+        register,
+    )
     from tasks.winner import recommender_of, winner
 
     store, logger = settings.open_store(), get_run_logger()

@@ -15,7 +15,7 @@ from flows.settings import BadSettings, Settings
 from metaem_core.config.transfer import Method
 from tasks.store.artifacts import ArtifactRef
 from tasks.store.stage import ArtifactSerializer
-from tasks.tracking import Tracking, track
+from tasks.tracking.mlflow import Tracking, track
 
 
 @dataclass(frozen=True)

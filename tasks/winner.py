@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from metaem_core.ratings import RatingScale
-from tasks.experiment import CURVE, Experiment, ancestors, experiment_of
 from tasks.stages.recommender import RecommenderConfig, recommender
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.manifests import MANIFEST
+from tasks.tracking.runs import CURVE, Experiment, ancestors, experiment_of
 
 
 class Winner(NamedTuple):

@@ -350,7 +350,7 @@ BREAKAGES = (
     ),
     Breakage(
         "tracking: a run that was made twice stays",
-        "tasks/tracking.py",
+        "tasks/tracking/mlflow.py",
         "    return _keep_one(client, experiment, what) or str(new)\n",
         "    return str(new)\n",
         "tests/test_tracking.py",

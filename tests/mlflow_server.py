@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows.loopback import free_port, listens
-from tasks.tracking import QUIET
+from tasks.tracking.mlflow import QUIET
 
 
 @contextmanager

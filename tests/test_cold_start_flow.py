@@ -15,10 +15,10 @@ from flows.cold_start import run
 from flows.profiles import PROFILES
 from flows.settings import read_settings
 from metaem_core.methods.trivial import TRIVIAL
-from tasks.experiment import ancestors, experiment_of
 from tasks.newest import newest_report
 from tasks.progress import Finished, Step, listening
 from tasks.store.artifacts import ArtifactRef
+from tasks.tracking.runs import ancestors, experiment_of
 
 
 def states(done: FinishedRun, **changes: object) -> tuple[Counter[str], Counter[str]]:

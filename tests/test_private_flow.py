@@ -10,10 +10,10 @@ from flows.cold_start import run
 from flows.settings import BadSettings, read_settings
 from metaem_core.config.private import PrivateConfig
 from metaem_core.gaussian import mu_of
-from tasks.experiment import described
 from tasks.models.budget import account_of
 from tasks.stages.dp import mapping_private
 from tasks.store.artifacts import ArtifactRef
+from tasks.tracking.runs import described
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from conftest import FinishedRun
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tasks.experiment import ancestors
 from tasks.store.artifacts import Store
-from tasks.tracking import MAX_DIGEST, Tracking, serve, track
+from tasks.tracking.mlflow import MAX_DIGEST, Tracking, serve, track
+from tasks.tracking.runs import ancestors
 from tests.mlflow_server import mlflow_server
 from tests.unruly import MANNERS, unruly
 
@@ -172,7 +172,7 @@ def test_what_a_bad_server_did_not_take_is_there_once_when_it_is_good_again(
         server.be(manner, spare=12)  # in the middle of the first run
         with monkeypatch.context() as hurry, caplog.at_level(logging.WARNING):
             if manner == "trickle":
-                hurry.setattr("tasks.tracking.PATIENCE", 3.0)
+                hurry.setattr("tasks.tracking.mlflow.PATIENCE", 3.0)
             track(store, where, outcome.evaluations, outcome.report)
         assert ("results are complete" in caplog.text) == (manner != "forget")
         assert server.requests > 12

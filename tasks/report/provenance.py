@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
-from tasks.experiment import ancestors, experiment_of
 from tasks.report.names import parse
 from tasks.store.artifacts import ArtifactRef, Store
+from tasks.tracking.runs import ancestors, experiment_of
 
 SETTLED = ("filter", "split", "pretrain", "mapping", "factorise", "transfer", "evaluate")
 # the run's, or told elsewhere

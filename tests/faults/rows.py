@@ -10,13 +10,20 @@ import torch
 
 import flows.cold_start
 import flows.display
-import tasks.tracking
+import tasks.tracking.mlflow
 from tests.faults import covered, damaging, inputs, killing, servers, sharing, skew
 from tests.faults.command import Product
 from tests.faults.suite import Suite
 from tests.faults.tally import Injection
 
-PRELOADED = (mlflow, sklearn.manifold, torch, flows.cold_start, flows.display, tasks.tracking)
+PRELOADED = (
+    mlflow,
+    sklearn.manifold,
+    torch,
+    flows.cold_start,
+    flows.display,
+    tasks.tracking.mlflow,
+)
 
 ROWS: dict[str, tuple[Callable[[Suite], Iterator[Injection]], ...]] = {
     "layer": (killing.layers,),

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import data_contracts
 import metaem_core
 import tasks
-from tasks.patience import patiently
 from tasks.store.artifacts import ArtifactRef, Store
-from tasks.tracking import TAG, Tracking, open_experiment, quieten
+from tasks.tracking.mlflow import TAG, Tracking, open_experiment, quieten
+from tasks.tracking.timeout import patiently
 from tasks.winner import Winner
 
 if TYPE_CHECKING:  # mlflow costs seconds
