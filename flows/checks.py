@@ -3,7 +3,7 @@
 from flows.compared import scored
 from flows.grid import STEPS
 from flows.settings import Settings
-from tasks.dealing import dealt
+from tasks.flower.assign import dealt
 from tasks.stages.download import DownloadRequest
 
 

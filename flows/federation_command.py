@@ -50,7 +50,7 @@ def up(
         from flows.cold_start import run
         from flows.display import shown
         from flows.loopback import Loopback, leave_on_signals, serve
-        from tasks.dealing import FEDERATION, deal
+        from tasks.flower.assign import FEDERATION, deal
 
         with shown():
             domains = dict(run(settings, until="filter").domains)

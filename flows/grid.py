@@ -15,7 +15,7 @@ from metaem_core.config.private import PrivateConfig
 from metaem_core.config.transfer import Method
 from metaem_core.evaluation import EvaluateConfig
 from metaem_core.splitting import SplitConfig
-from tasks.dealing import dealt
+from tasks.flower.assign import dealt
 from tasks.report.names import private_name
 from tasks.report.provenance import origin_digest
 from tasks.stages.baseline import TransferRequest, transfer

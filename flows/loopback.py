@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from flows.certificates import issue_certificates, issue_node_key
-from tasks.connection import Connection
+from tasks.flower.connection import Connection
 
 PATIENCE = 120.0  # seconds to come up
 

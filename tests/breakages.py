@@ -220,21 +220,21 @@ BREAKAGES = (
     ),
     Breakage(
         "carried: a device takes the vector of somebody else",
-        "tasks/devices.py",
+        "tasks/flower/node.py",
         'return int(person[asked["source"]])',
         'return int(person[asked["domain"]])',
         "tests/test_carried.py",
     ),
     Breakage(
         "carried: another training's vectors are taken",
-        "tasks/devices.py",
+        "tasks/flower/node.py",
         'return self.folder / "profiles" / tag',
         'return self.folder / "profiles" / "any"',
         "tests/test_carried.py",
     ),
     Breakage(
         "carried: a device answers a passage again",
-        "tasks/devices.py",
+        "tasks/flower/node.py",
         "left = {} if told.passage == 4 else client.secrets.state()",
         "client.secrets._done = min(client.secrets._done, 2)\n"
         "                left = client.secrets.state()",
@@ -242,7 +242,7 @@ BREAKAGES = (
     ),
     Breakage(
         "carried: a device takes another size of cohort for the same round",
-        "tasks/devices.py",
+        "tasks/flower/node.py",
         'if state.pop("bound") != [bound]:',
         'if state.pop("bound") == []:',
         "tests/test_carried.py",

@@ -28,8 +28,8 @@ from metaem_core.methods.transfer_start import directions_of, source_view, targe
 from metaem_core.models.domain import DomainModel
 from metaem_core.pair import DomainPair, Queries
 from metaem_core.ratings import Ratings
-from tasks.devices import Asked, DeviceFolder, Node
-from tasks.federation import Job, mapping_start, vectors_tag, views_start
+from tasks.flower.job import Job, mapping_start, vectors_tag, views_start
+from tasks.flower.node import Asked, DeviceFolder, Node
 from tests.test_remote import Devices, Spoil, about
 from tests.worlds import random_ratings
 

@@ -10,9 +10,9 @@ import pytest
 from flows.certificates import issue_node_key
 from flows.loopback import Loopback
 from metaem_core.methods.metaem_pretraining import Pretraining
-from tasks.devices import DeviceFolder, Node
-from tasks.federation import Job, pretrain_start, vectors_tag
-from tasks.submission import run_job
+from tasks.flower.job import Job, pretrain_start, vectors_tag
+from tasks.flower.node import DeviceFolder, Node
+from tasks.flower.submit import run_job
 from tests import test_carried as carried
 from tests.counting_proxy import CountingProxy, counting_proxy
 from tests.test_carried import CONFIG as CARRIED

@@ -19,8 +19,8 @@ from metaem_core.federated.secure_aggregation import OutOfTurn
 from metaem_core.federated.wire import SUM, digest, encode
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.ratings import held_chance
-from tasks.devices import Asked, Node
-from tasks.federation import About, Job, Superseded, pretrain_start
+from tasks.flower.job import About, Job, Superseded, pretrain_start
+from tasks.flower.node import Asked, Node
 from tests.damage import DAMAGES
 from tests.worlds import random_ratings
 

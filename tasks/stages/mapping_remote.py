@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 from metaem_core.bias import fitted_biases
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
-from tasks.dealing import require_dealt
+from tasks.flower.assign import require_dealt
+from tasks.flower.submit import hand_out, write_job_traffic
 from tasks.models.data import read_pair
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
-from tasks.submission import hand_out, write_job_traffic
 
 if TYPE_CHECKING:
     from metaem_core.methods.metaem_mapping import MappingTraining
     from metaem_core.models.mlp import Parameters
-    from tasks.federation import Done, Job
+    from tasks.flower.job import Done, Job
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ def mapping_remote(
     import torch
 
     from metaem_core.methods.metaem_mapping import MappingTraining, start_views
-    from tasks.devices import Asked
-    from tasks.federation import mapping_start, vectors_tag, views_start
+    from tasks.flower.job import mapping_start, vectors_tag, views_start
+    from tasks.flower.node import Asked
     from tasks.models.metaem import read_model, read_user_vectors, write_mapping
     from tasks.models.train import forget, write_curve
 

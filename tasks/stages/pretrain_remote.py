@@ -4,11 +4,11 @@ import json
 from dataclasses import asdict, dataclass
 
 from metaem_core.config.pretrain import PretrainConfig
-from tasks.dealing import require_dealt
+from tasks.flower.assign import require_dealt
+from tasks.flower.submit import hand_out, write_job_traffic
 from tasks.models.data import read_domain, training_ratings
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
-from tasks.submission import hand_out, write_job_traffic
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ def pretrain_remote(
     import torch
 
     from metaem_core.methods.metaem_pretraining import Pretraining
-    from tasks.devices import Asked
-    from tasks.federation import pretrain_start, vectors_tag
+    from tasks.flower.job import pretrain_start, vectors_tag
+    from tasks.flower.node import Asked
     from tasks.models.metaem import write_model
     from tasks.models.train import forget, write_curve
 

@@ -22,7 +22,7 @@ def deal(
     A device has one file a domain, named by its user's number there; whoever had one before has
     none now. The same once more leaves devices as they are, and what they keep.
     """
-    from tasks.devices import Node
+    from tasks.flower.node import Node
     from tasks.models.data import read_domain
 
     folder = store.root / FEDERATION

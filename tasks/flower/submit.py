@@ -10,16 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tasks.connection import Connection
-from tasks.dealing import FEDERATION
+from tasks.flower.assign import FEDERATION
+from tasks.flower.connection import Connection
 from tasks.progress import advance
 from tasks.store.artifacts import Draft, Store
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tasks.devices import Asked
-    from tasks.federation import Done, Job
+    from tasks.flower.job import Done, Job
+    from tasks.flower.node import Asked
 
 APP = Path(__file__).with_name("flower_app")
 LINK = "loopback"  # its name in the federation's home
@@ -38,7 +38,7 @@ def hand_out(store: Store, name: str, asked: "Asked", start: "Mapping[str, Tenso
 
     Raises as :func:`run_job`.
     """
-    from tasks.federation import About, Job
+    from tasks.flower.job import About, Job
 
     connection = Connection.read(store.root / FEDERATION)
     if (before := Job(store.scratch / name)).is_done(asked, start):

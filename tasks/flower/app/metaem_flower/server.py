@@ -9,7 +9,7 @@ from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
 from metaem_core.federated.remote import Answer
-from tasks.federation import Job
+from tasks.flower.job import Job
 
 app = ServerApp()
 

@@ -1,6 +1,6 @@
 """A node's devices: a file each and domain, and what each answers from it.
 
-Like :mod:`tasks.federation` this runs where Flower is too: torch, numpy and safetensors alone.
+Like :mod:`tasks.flower.job` this runs where Flower is too: torch, numpy and safetensors alone.
 """
 
 import json

@@ -34,7 +34,7 @@ from metaem_core.methods.transfer_start import SourceView, TargetView, transfer_
 from metaem_core.models.domain import DomainModel, domain_of
 from metaem_core.models.mlp import Parameters
 from metaem_core.ratings import RatingScale
-from tasks.devices import KEPT, Asked, config_of, layout_of, mapping_configs
+from tasks.flower.node import KEPT, Asked, config_of, layout_of, mapping_configs
 from tasks.store.atomic import replace_atomically, write_json
 from tasks.store.checkpoints import Checkpoint
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from metaem_core.federated.secure_aggregation import OutOfTurn
 from metaem_core.federated.wire import BadMessage
-from tasks.devices import Asked, Node
+from tasks.flower.node import Asked, Node
 
 app = ClientApp()
 SILENT = (BadMessage, OSError, SafetensorError, KeyError, ValueError, OutOfTurn)
