@@ -29,7 +29,7 @@ from metaem_core.models.domain import DomainModel
 from metaem_core.ratings import Ratings, RatingScale
 from metaem_core.recommender import Recommender
 from metaem_core.traits import Habits
-from tasks.recommending import Opened, recommend
+from tasks.recommend.top_n import Opened, recommend
 
 SOURCE_ITEMS, RATERS = 50_000, 20_000
 

@@ -50,10 +50,10 @@ def recommend(
             raise ValueError("say for whom: one of --user, --history and --everyone")
         settings = open_settings(context.params)
         opened = open_store(store, config)
-        from tasks.people import everyone_cold, known_users, newcomers
-        from tasks.recommending import open_recommender
-        from tasks.recommending import recommend as recommended
-        from tasks.winner import recommender_of, winner
+        from tasks.recommend.histories import everyone_cold, known_users, newcomers
+        from tasks.recommend.selected_model import recommender_of, winner
+        from tasks.recommend.top_n import open_recommender
+        from tasks.recommend.top_n import recommend as recommended
 
         chosen = winner(opened, task)
         made = open_recommender(opened, recommender_of(opened, chosen))
@@ -98,10 +98,10 @@ def register(
     with plain_errors():
         settings = open_settings(context.params)
         opened = open_store(store, config)
+        from tasks.recommend.selected_model import recommender_of, winner
         from tasks.tracking.mlflow import Tracking
         from tasks.tracking.registry import ALIAS
         from tasks.tracking.registry import register as registered
-        from tasks.winner import recommender_of, winner
 
         chosen = winner(opened, task)
         where = Tracking.chosen(settings.tracking_uri, opened)

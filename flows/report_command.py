@@ -17,7 +17,7 @@ def report(
 ) -> None:
     """Tell where the newest report is: one page that needs no other file."""
     with plain_errors():
-        from tasks.newest import newest_report
+        from tasks.recommend.newest import newest_report
 
         opened = open_store(store, config)
         page = opened.file(newest_report(opened), "report.html")

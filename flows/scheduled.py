@@ -154,12 +154,12 @@ def attempt(label: str, settings: Settings, run: Callable[[Settings], Made]) -> 
 
 def _promote(settings: Settings, report: ArtifactRef) -> None:
     """Register what this report recommends with; the next night does what fails."""
+    from tasks.recommend.selected_model import recommender_of, winner
     from tasks.tracking.registry import (  # MLflow's models cost seconds
         ALIAS,
         RegistryFailed,
         register,
     )
-    from tasks.winner import recommender_of, winner
 
     store, logger = settings.open_store(), get_run_logger()
     where = Tracking.chosen(settings.tracking_uri, store)

@@ -15,8 +15,8 @@ from flows.cold_start import run
 from flows.profiles import PROFILES
 from flows.settings import read_settings
 from metaem_core.methods.trivial import TRIVIAL
-from tasks.newest import newest_report
 from tasks.progress import Finished, Step, listening
+from tasks.recommend.newest import newest_report
 from tasks.store.artifacts import ArtifactRef
 from tasks.tracking.runs import ancestors, experiment_of
 

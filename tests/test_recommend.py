@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 from data_contracts.recommendations import Recommendations
 from flows.cli import app
-from tasks.people import HISTORY, everyone_cold, known_users
-from tasks.recommending import ABOUT, open_recommender, recommend
+from tasks.recommend.histories import HISTORY, everyone_cold, known_users
+from tasks.recommend.selected_model import Winner, recommender_of, winner
+from tasks.recommend.top_n import ABOUT, open_recommender, recommend
 from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
-from tasks.winner import Winner, recommender_of, winner
 from tests.conftest import FinishedRun
 
 REPOSITORY = Path(__file__).parent.parent

@@ -14,7 +14,7 @@ from flows.cli import app
 from flows.cold_start import run
 from flows.compared import scored
 from flows.settings import read_settings
-from tasks.newest import newest_report
+from tasks.recommend.newest import newest_report
 from tasks.report.html import Html, tag
 from tasks.report.html import page as write_page
 from tasks.stages.report import ReportRequest, report
@@ -189,7 +189,7 @@ def test_a_page_that_older_code_made_is_made_again(
     reported: tuple[Store, ArtifactRef], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, ref = reported
-    monkeypatch.setattr("tasks.newest.code_digest", lambda module: "newer")
+    monkeypatch.setattr("tasks.recommend.newest.code_digest", lambda module: "newer")
     shutil.rmtree(store.root / "leases")
     before = (store.folder(ref) / "manifest.json").stat().st_mtime_ns
     assert newest_report(store) == ref  # the same results make the same page

@@ -35,7 +35,7 @@ def recommender(
     from metaem_core.recommender import Recommender
     from metaem_core.traits import Habits
     from tasks.models.metaem import read_mapping, read_model
-    from tasks.recommending import ABOUT, TENSORS, packed
+    from tasks.recommend.top_n import ABOUT, TENSORS, packed
 
     ratings = read_domain(store, source).ratings
     made = Recommender(

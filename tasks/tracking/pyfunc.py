@@ -11,8 +11,8 @@ import polars as pl
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from tasks.people import HISTORY
-from tasks.recommending import open_recommender, recommend
+from tasks.recommend.histories import HISTORY
+from tasks.recommend.top_n import open_recommender, recommend
 from tasks.store.artifacts import Store
 
 STORE = "store"  # the model's artifact: a store of one recommender

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import data_contracts
 import metaem_core
 import tasks
+from tasks.recommend.selected_model import Winner
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.tracking.mlflow import TAG, Tracking, open_experiment, quieten
 from tasks.tracking.timeout import patiently
-from tasks.winner import Winner
 
 if TYPE_CHECKING:  # mlflow costs seconds
     from mlflow import MlflowClient

@@ -15,7 +15,7 @@ HISTORY = {"user_id": pl.String, "item_id": pl.String, "rating": pl.Float32}
 
 
 class People(NamedTuple):
-    """Frames of :func:`tasks.recommending.recommend`."""
+    """Frames of :func:`tasks.recommend.top_n.recommend`."""
 
     histories: pl.DataFrame  # user_id, item_id, rating
     seen: pl.DataFrame  # user_id, item_id
