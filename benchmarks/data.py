@@ -52,7 +52,7 @@ def gunzip(path: Path) -> str:
 
 def ours(path: Path) -> str:
     """Parse, validate, drop duplicates, 5-core, index."""
-    from metaem_core.ratings import RatingScale
+    from metaem_core.data.ratings import RatingScale
     from tasks.sources.amazon_2014 import Amazon2014
     from tasks.sources.read import read_ratings
 

@@ -34,6 +34,7 @@ from flwr.simulation import run_simulation
 from torch import Tensor
 
 from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.data.ratings import Ratings
 from metaem_core.federated.costs import received_contract
 from metaem_core.federated.exchange import MessageLoop, answered
 from metaem_core.federated.payloads import payload_of
@@ -42,7 +43,6 @@ from metaem_core.federated.rounds import run_round
 from metaem_core.federated.simulation import Backend, CohortSimulation
 from metaem_core.federated.wire import decode, encode
 from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.ratings import Ratings
 
 CONFIG = PretrainConfig()
 PRODUCT = payload_of("product", torch.Generator())

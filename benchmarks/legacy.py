@@ -21,11 +21,11 @@ import polars as pl
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from metaem_core.data.filtering import peel
+from metaem_core.data.pair import DomainPair, Queries
+from metaem_core.data.ratings import Ratings
 from metaem_core.federated.training import Errors
-from metaem_core.filtering import peel
 from metaem_core.methods.legacy import legacy_errors, legacy_source
-from metaem_core.pair import DomainPair, Queries
-from metaem_core.ratings import Ratings
 
 COUNTS = tuple[int, int, int]  # users of source and target, shared users
 

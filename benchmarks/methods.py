@@ -21,10 +21,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from metaem_core.config.factor import FactorConfig
+from metaem_core.data.pair import DomainPair, Queries
+from metaem_core.data.ratings import Ratings
 from metaem_core.methods.factor_steps import FactorSteps
 from metaem_core.methods.legacy import legacy_errors, legacy_source
-from metaem_core.pair import DomainPair, Queries
-from metaem_core.ratings import Ratings
 from metaem_core.synthetic_links import link
 from metaem_core.synthetic_size import DomainSize
 

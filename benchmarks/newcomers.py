@@ -17,20 +17,20 @@ import polars as pl
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from metaem_core.bias import fitted_biases
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.data.bias import fitted_biases
+from metaem_core.data.pair import DomainPair
+from metaem_core.data.ratings import Ratings, RatingScale
+from metaem_core.data.splitting import SplitConfig, split_overlap
+from metaem_core.data.user_profile import Habits
 from metaem_core.methods.cold_start import cold_predictor
 from metaem_core.methods.metaem_mapping import MappingTraining
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.methods.trivial import bias_transfer
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
-from metaem_core.pair import DomainPair
-from metaem_core.ratings import Ratings, RatingScale
 from metaem_core.recommender import Recommender
-from metaem_core.splitting import SplitConfig, split_overlap
-from metaem_core.traits import Habits
 from tasks.models.data import Domain, Split, SplitPair
 from tasks.sources.files import Files
 from tasks.sources.read import read_ratings

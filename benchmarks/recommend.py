@@ -19,16 +19,16 @@ import polars as pl
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from metaem_core.bias import fitted_biases
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.data.bias import fitted_biases
+from metaem_core.data.ratings import Ratings, RatingScale
+from metaem_core.data.user_profile import Habits
 from metaem_core.methods.metaem_mapping import fresh_network, mapped_size
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.methods.transfer_start import identity
 from metaem_core.models.domain import DomainModel
-from metaem_core.ratings import Ratings, RatingScale
 from metaem_core.recommender import Recommender
-from metaem_core.traits import Habits
 from tasks.recommend.top_n import Opened, recommend
 
 SOURCE_ITEMS, RATERS = 50_000, 20_000

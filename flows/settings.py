@@ -34,7 +34,7 @@ from metaem_core.config.factor import Base, FactorConfig
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.config.transfer import Method, TransferConfig
-from metaem_core.ratings import RatingScale
+from metaem_core.data.ratings import RatingScale
 from tasks.sources.amazon_2014 import Amazon2014
 from tasks.sources.amazon_2018 import Amazon2018
 from tasks.sources.amazon_2023 import Amazon2023

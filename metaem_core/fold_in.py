@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.bias import USER_DAMPING, damped_mean
+from metaem_core.data.bias import USER_DAMPING, damped_mean
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mlp import mlp
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from metaem_core.ratings import Ints
+from metaem_core.data.ratings import Ints
 
 Reals = NDArray[np.floating]
 Doubles = NDArray[np.float64]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from metaem_core.data.ratings import Ints
 from metaem_core.metrics import Doubles, Reals, require_finite, row_errors
-from metaem_core.ratings import Ints
 
 Marks = NDArray[np.bool_]
 

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metaem_core.data.ratings import Floats, Ints, Ratings
+from metaem_core.data.user_profile import Habits
 from metaem_core.federated.device import BLOCK
 from metaem_core.fold_in import Rated, fold_in, private_view
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
 from metaem_core.models.mlp import Parameters, mlp
-from metaem_core.ratings import Floats, Ints, Ratings
-from metaem_core.traits import Habits
 
 SWEEPS = 4  # a user's private items follow from his vector, and it from them
 AT_ONCE = 1 << 15  # ratings whose private items are held in memory, a kilobyte each

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metaem_core.ratings import Floats, Ints
+from metaem_core.data.ratings import Floats, Ints
 from metaem_core.synthetic_links import link
 from metaem_core.synthetic_size import STARS, Domain, members, population, world_size
 

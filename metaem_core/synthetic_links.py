@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from metaem_core.ratings import Floats, Ints
+from metaem_core.data.ratings import Floats, Ints
 from metaem_core.synthetic_size import DomainSize
 
 CORE = 5  # every user and every item has at least as many ratings

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from metaem_core.ratings import Ints
+from metaem_core.data.ratings import Ints
 
 Domain = Literal["movie", "music", "book"]
 DOMAINS: tuple[Domain, ...] = ("movie", "music", "book")

@@ -371,7 +371,7 @@ BREAKAGES = (
     ),
     Breakage(
         "habits: what all users share is measured in nothing",
-        "metaem_core/traits.py",
+        "metaem_core/data/user_profile.py",
         "np.where(spread > 1e-6, spread, np.inf)",
         "np.maximum(spread, 1e-6)",
         RECOMMENDER,

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from metaem_core.bias import damped_biases, damped_item_bias, damped_mean, damped_user_bias
-from metaem_core.ratings import Ratings
+from metaem_core.data.bias import damped_biases, damped_item_bias, damped_mean, damped_user_bias
+from metaem_core.data.ratings import Ratings
 
 
 def small() -> Ratings:

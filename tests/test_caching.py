@@ -490,7 +490,7 @@ CALCULATING = {"pretrain", "mapping", "evaluate"}
 REACH = {
     "tasks/sources/http.py": {"download"},
     "metaem_core/synthetic.py": {"generated"},
-    "metaem_core/filtering.py": {"filter"},
+    "metaem_core/data/filtering.py": {"filter"},
     "metaem_core/models/domain.py": CALCULATING,
     "metaem_core/evaluation.py": {"evaluate"},
     "metaem_core/significance.py": {"report"},

@@ -11,9 +11,11 @@ import torch
 from safetensors.torch import load, load_file
 from torch import Tensor
 
-from metaem_core.bias import fitted_biases
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.data.bias import fitted_biases
+from metaem_core.data.pair import DomainPair, Queries
+from metaem_core.data.ratings import Ratings
 from metaem_core.federated import carried as carried_module
 from metaem_core.federated import secure_rounds
 from metaem_core.federated.carried import CarriedUser, theta_message
@@ -26,8 +28,6 @@ from metaem_core.methods.metaem_mapping import MappingTraining
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.methods.transfer_start import directions_of, source_view, target_view
 from metaem_core.models.domain import DomainModel
-from metaem_core.pair import DomainPair, Queries
-from metaem_core.ratings import Ratings
 from tasks.flower.job import Job, mapping_start, vectors_tag, views_start
 from tasks.flower.node import Asked, DeviceFolder, Node
 from tests.test_remote import Devices, Spoil, about

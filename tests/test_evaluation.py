@@ -9,9 +9,9 @@ from hypothesis.extra.numpy import arrays
 
 from data_contracts.comparisons import GroupScores
 from metaem_core import evaluation
+from metaem_core.data.pair import Queries
+from metaem_core.data.ratings import Floats, Ints, RatingScale
 from metaem_core.evaluation import EvaluateConfig, ranking_scores, ranking_users, rating_scores
-from metaem_core.pair import Queries
-from metaem_core.ratings import Floats, Ints, RatingScale
 from metaem_core.significance import paired_p_value, t_tails
 from tasks.report.comparison import by_group, compare, fairness, paired_tests, summarise
 from tasks.report.markdown import score_table

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import Linear, ReLU, Sequential
 
 from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.data.ratings import Ratings
 from metaem_core.federated import device
 from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.protocol import tensors_of
@@ -16,7 +17,6 @@ from metaem_core.federated.towers import PersonalTowers
 from metaem_core.methods.cold_start import cold_predictor
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.models.domain import DomainModel
-from metaem_core.ratings import Ratings
 from tests.worlds import random_ratings
 
 RATINGS = random_ratings(n_users=40, n_items=60, mean_count=9, seed=3)

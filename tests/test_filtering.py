@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from metaem_core.filtering import latest, peel
-from metaem_core.ratings import Ints
+from metaem_core.data.filtering import latest, peel
+from metaem_core.data.ratings import Ints
 
 pairs = nps.arrays(np.int64, st.tuples(st.integers(0, 60), st.just(2)), elements=st.integers(0, 7))
 cores = st.integers(0, 4)

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
-from metaem_core.splitting import SplitConfig
+from metaem_core.data.splitting import SplitConfig
 from metaem_core.synthetic import SyntheticConfig
 from tasks.store.artifacts import Store
 from tasks.stages.download import DownloadRequest, download

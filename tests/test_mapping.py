@@ -10,12 +10,12 @@ from torch.nn import Linear, ReLU, Sequential
 
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.federated.server import MappingServer
 from metaem_core.methods.cold_start import cold_predictor
 from metaem_core.methods.metaem_mapping import MappingTraining
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.models.domain import DomainModel
-from metaem_core.pair import DomainPair, Queries
 from tests.worlds import random_ratings
 
 SOURCE = random_ratings(n_users=50, n_items=40, mean_count=8, seed=1)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metaem_core.data.ratings import Floats
 from metaem_core.metrics import mae, rmse, user_errors
 from metaem_core.ranking import heldout_ndcg, hit_rate_at_k, mrr, ndcg_at_k, place
-from metaem_core.ratings import Floats
 
 
 def floats(*values: float) -> Floats:

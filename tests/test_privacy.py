@@ -12,7 +12,8 @@ from hypothesis import given
 from typer.testing import CliRunner
 
 from flows.cli import app
-from metaem_core.bias import fitted_biases
+from metaem_core.data.bias import fitted_biases
+from metaem_core.data.ratings import RatingScale
 from metaem_core.federated.payloads import LiteralPayload, Payload, ProductPayload, RowsPayload
 from metaem_core.privacy.membership import Canaries, inferred
 from metaem_core.privacy.reconstruction import (
@@ -22,7 +23,6 @@ from metaem_core.privacy.reconstruction import (
     popularity_prior,
     read_message,
 )
-from metaem_core.ratings import RatingScale
 from tests.test_federated import RATINGS, pretraining
 from tests.worlds import planted_ratings, random_ratings
 

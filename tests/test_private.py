@@ -15,6 +15,8 @@ from test_trivial import planted
 from worlds import planted_ratings, random_ratings
 
 from metaem_core.config.private import PrivateConfig
+from metaem_core.data.pair import DomainPair, Queries
+from metaem_core.data.ratings import Ratings, RatingScale
 from metaem_core.federated.secure_aggregation import TooFewDevices
 from metaem_core.gaussian import (
     GRID,
@@ -48,9 +50,7 @@ from metaem_core.methods.private_metaem import (
 from metaem_core.methods.trivial import TRIVIAL
 from metaem_core.metrics import rmse
 from metaem_core.models.mapping import map_users
-from metaem_core.pair import DomainPair, Queries
 from metaem_core.privacy.membership import Canaries, inferred
-from metaem_core.ratings import Ratings, RatingScale
 from metaem_core.synthetic import SyntheticConfig
 
 SCALE = RatingScale()

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from metaem_core.ratings import RatingScale
+from metaem_core.data.ratings import RatingScale
 from tasks.sources.amazon_2014 import Amazon2014
 from tasks.sources.base import Source
 from tasks.sources.columns import BadHeader
@@ -379,7 +379,7 @@ def test_the_result_is_the_same_under_any_hash_seed(tmp_path: Path) -> None:
         "".join(f"u{u},i{i},3,{u}\n" for u, i in generator.integers(0, 60, (5_000, 2)).tolist())
     )
     script = (
-        "import sys; from pathlib import Path; from metaem_core.ratings import RatingScale\n"
+        "import sys; from pathlib import Path; from metaem_core.data.ratings import RatingScale\n"
         "from tasks.sources.read import read_ratings; from tasks.sources.amazon_2014 import Amazon2014\n"
         "r = read_ratings(Path(sys.argv[1]), Amazon2014(ratings_only=True), RatingScale())\n"
         "r.ratings.write_parquet(sys.argv[2])"

@@ -10,7 +10,7 @@ from flows.profiles import PROFILES, compared
 from flows.settings import BadSettings, Settings, read_settings
 from metaem_core.config.factor import FactorConfig
 from metaem_core.config.pretrain import PretrainConfig
-from metaem_core.ratings import RatingScale
+from metaem_core.data.ratings import RatingScale
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from metaem_core.ratings import RatingScale
+from metaem_core.data.ratings import RatingScale
 from metaem_core.synthetic import SyntheticConfig, generate
 from tasks.sources.amazon_2014 import Amazon2014
 from tasks.sources.amazon_2018 import Amazon2018

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaem_core.splitting import SplitConfig, UserSplit, digest, split_overlap
+from metaem_core.data.splitting import SplitConfig, UserSplit, digest, split_overlap
 
 ids = st.lists(st.text(min_size=1, max_size=8), min_size=10, max_size=60, unique=True)
 PEOPLE = tuple(f"person-{number}" for number in range(40))
@@ -55,7 +55,7 @@ def test_another_seed_deals_other_users() -> None:
 
 def test_hash_randomisation_does_not_matter() -> None:
     code = (
-        "from metaem_core.splitting import *;"
+        "from metaem_core.data.splitting import *;"
         "print(digest(split_overlap({f'person-{n}' for n in range(40)}, SplitConfig())))"
     )
     digests = {

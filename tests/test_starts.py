@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from metaem_core.bias import damped_user_bias, fitted_biases, without_own
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.data.bias import damped_user_bias, fitted_biases, without_own
+from metaem_core.data.pair import DomainPair, Queries
+from metaem_core.data.ratings import Ratings
+from metaem_core.data.user_profile import user_traits
 from metaem_core.federated.training import Divergence
 from metaem_core.methods.bias_transfer import fit_fitted_bias_transfer, fit_line
 from metaem_core.methods.cold_start import cold_predictor
 from metaem_core.methods.metaem_mapping import MappingTraining
 from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.pair import DomainPair, Queries
-from metaem_core.ratings import Ratings
-from metaem_core.traits import user_traits
 
 CONFIG = PretrainConfig(epochs=1, hidden_size=16)
 

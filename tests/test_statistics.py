@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from metaem_core.ratings import Ratings
-from metaem_core.statistics import domain_statistics, pair_statistics
+from metaem_core.data.ratings import Ratings
+from metaem_core.data.statistics import domain_statistics, pair_statistics
 
 
 def three_ratings() -> Ratings:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaem_core.ratings import Floats
+from metaem_core.data.ratings import Floats
 from metaem_core.synthetic import (
     SyntheticConfig,
     SyntheticDomain,

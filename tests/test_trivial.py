@@ -4,15 +4,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from metaem_core.bias import damped_biases
+from metaem_core.data.bias import damped_biases
+from metaem_core.data.pair import DomainPair, Queries
+from metaem_core.data.ratings import Floats, Ints, Ratings
+from metaem_core.data.splitting import SplitConfig, split_overlap
 from metaem_core.methods import neighbours
 from metaem_core.methods.bias_transfer import fit_bias_transfer
 from metaem_core.methods.neighbours import fit_neighbours, fit_weight
 from metaem_core.methods.trivial import TRIVIAL
 from metaem_core.metrics import rmse
-from metaem_core.pair import DomainPair, Queries
-from metaem_core.ratings import Floats, Ints, Ratings
-from metaem_core.splitting import SplitConfig, split_overlap
 from metaem_core.synthetic import SyntheticConfig, generate
 
 

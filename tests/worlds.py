@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from metaem_core.ratings import Ratings
+from metaem_core.data.ratings import Ratings
 from metaem_core.synthetic import SyntheticConfig, generate
 
 

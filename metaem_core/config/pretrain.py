@@ -5,7 +5,7 @@ from typing import Literal
 
 from metaem_core.config.checks import require_positive
 from metaem_core.config.modes import Mode
-from metaem_core.ratings import RatingScale
+from metaem_core.data.ratings import RatingScale
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from metaem_core.ratings import RatingScale
+from metaem_core.data.ratings import RatingScale
 
 
 @dataclass(frozen=True)

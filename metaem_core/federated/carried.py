@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from metaem_core.data.ratings import RatingScale
 from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.optimizers import NetworkAdam
 from metaem_core.federated.private import Private
@@ -23,7 +24,6 @@ from metaem_core.federated.wire import Message, encode
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
 from metaem_core.models.mlp import Parameters
-from metaem_core.ratings import RatingScale
 
 START, NETWORK, TARGET = "start.", "network.", "target."
 

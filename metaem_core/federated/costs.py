@@ -7,6 +7,8 @@ import torch
 
 from metaem_core.config.modes import Layout, Mode
 from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.data.ratings import Ints
+from metaem_core.data.user_profile import ITEM_TRAITS
 from metaem_core.federated.exchange import ID_BYTES, Traffic
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Download, Upload, tensors_of
@@ -14,8 +16,6 @@ from metaem_core.federated.secure_loop import secure_traffic
 from metaem_core.federated.wire import Contract, contract_of, encode
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mlp import init_mlp
-from metaem_core.ratings import Ints
-from metaem_core.traits import ITEM_TRAITS
 
 Way = Literal[
     "fcf-32", "fcf-8", "literal", "product", "secure", "fcf-32 rows", "fcf-8 rows", "rows"

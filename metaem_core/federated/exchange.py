@@ -5,12 +5,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from metaem_core.data.ratings import Ratings
 from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.payloads import Payload, restricted
 from metaem_core.federated.protocol import Download, Upload, combine
 from metaem_core.federated.simulation import DeviceStore
 from metaem_core.federated.wire import Contract, contract_of, decode, encode
-from metaem_core.ratings import Ratings
 
 ID_BYTES = 4  # of an item that a device asks for by name
 

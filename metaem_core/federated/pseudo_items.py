@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from metaem_core.bias import fitted_biases
-from metaem_core.ratings import Ints, Ratings, RatingScale
+from metaem_core.data.bias import fitted_biases
+from metaem_core.data.ratings import Ints, Ratings, RatingScale
 
 
 def with_pseudo_items(ratings: Ratings, share: float, seed: int, scale: RatingScale) -> Ratings:

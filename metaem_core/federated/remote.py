@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from metaem_core.data.ratings import RatingScale
 from metaem_core.federated.collection import Collection, Read, RoundVoid
 from metaem_core.federated.device import predict
 from metaem_core.federated.payloads import Payload
@@ -16,7 +17,6 @@ from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.server import PretrainServer
 from metaem_core.federated.training import Divergence, Errors
 from metaem_core.federated.wire import BadMessage, Contract, Message, contract_of, decode, encode
-from metaem_core.ratings import RatingScale
 
 OWN = ("round", "trained", "evaluated")  # in a checkpoint, beside what the simulation has
 ATTEMPTS = 3  # at a round

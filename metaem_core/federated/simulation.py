@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metaem_core.data.ratings import Ints, Ratings
 from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.protocol import Download, Upload, combine
 from metaem_core.federated.rounding import Rounding
-from metaem_core.ratings import Ints, Ratings
 
 
 class Backend(Protocol):

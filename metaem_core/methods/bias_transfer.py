@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metaem_core.bias import damped_item_bias, damped_user_bias, fitted_biases
-from metaem_core.pair import DomainPair
-from metaem_core.ratings import Floats, Ints, Ratings
+from metaem_core.data.bias import damped_item_bias, damped_user_bias, fitted_biases
+from metaem_core.data.pair import DomainPair
+from metaem_core.data.ratings import Floats, Ints, Ratings
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.ratings import Ratings, RatingScale
+from metaem_core.data.ratings import Ratings, RatingScale
 
 
 def liked(ratings: Ratings, scale: RatingScale) -> Ratings:

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metaem_core.data.pair import Predict
+from metaem_core.data.ratings import Floats, Ints
 from metaem_core.models.domain import DomainModel
-from metaem_core.pair import Predict
-from metaem_core.ratings import Floats, Ints
 
 
 def cold_predictor(embed: Callable[[Tensor], Tensor], target: DomainModel) -> Predict:

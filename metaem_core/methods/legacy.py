@@ -9,6 +9,8 @@ from dataclasses import replace
 
 from metaem_core.config.factor import FactorConfig
 from metaem_core.config.transfer import TransferConfig
+from metaem_core.data.pair import DomainPair, Queries
+from metaem_core.data.ratings import Ratings, RatingScale
 from metaem_core.federated.training import Errors
 from metaem_core.methods.cmf import cmf
 from metaem_core.methods.emcdr import emcdr
@@ -17,8 +19,6 @@ from metaem_core.methods.method import Fit, Problem
 from metaem_core.methods.ptupcdr import ptupcdr
 from metaem_core.methods.tgt import tgt
 from metaem_core.models.factors import FactorModel
-from metaem_core.pair import DomainPair, Queries
-from metaem_core.ratings import Ratings, RatingScale
 
 UNCLIPPED = RatingScale(3 - 1e6, 3 + 1e6)  # the middle stays: liked is what is rated above 3
 FACTORS = FactorConfig(

@@ -4,8 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.bias import Biases, fitted_biases
 from metaem_core.config.mapping import MappingConfig
+from metaem_core.data.bias import Biases, fitted_biases
+from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.federated.costs import mapping_traffic
 from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.optimizers import NetworkAdam
@@ -27,7 +28,6 @@ from metaem_core.methods.transfer_start import (
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
 from metaem_core.models.mlp import Parameters, init_mlp
-from metaem_core.pair import DomainPair, Queries
 
 
 class MappingTraining:

@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.bias import fitted_biases
 from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.data.bias import fitted_biases
+from metaem_core.data.ratings import Ratings, hold_out
+from metaem_core.data.user_profile import ItemScale, user_traits
 from metaem_core.federated.costs import epoch_traffic
 from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.fedfast import Delegates
@@ -28,8 +30,6 @@ from metaem_core.methods.factor_start import leave_saddle
 from metaem_core.methods.factor_steps import generator
 from metaem_core.models.domain import DomainModel, network
 from metaem_core.models.mlp import Parameters, init_mlp
-from metaem_core.ratings import Ratings, hold_out
-from metaem_core.traits import ItemScale, user_traits
 
 
 class Pretraining:

@@ -14,10 +14,10 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from metaem_core.bias import damped_mean
+from metaem_core.data.bias import damped_mean
+from metaem_core.data.ratings import Ratings, RatingScale
 from metaem_core.gaussian import Releases
 from metaem_core.metrics import Doubles
-from metaem_core.ratings import Ratings, RatingScale
 
 
 class Sum(NamedTuple):

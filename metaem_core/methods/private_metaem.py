@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.private import PrivateConfig
+from metaem_core.data.pair import DomainPair
+from metaem_core.data.ratings import Ratings, RatingScale
 from metaem_core.gaussian import Releases, mu_of
 from metaem_core.methods.bias_transfer import overlap_ratings
 from metaem_core.methods.private_biases import (
@@ -32,8 +34,6 @@ from metaem_core.methods.private_biases import (
 from metaem_core.metrics import Doubles
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mlp import Parameters
-from metaem_core.pair import DomainPair
-from metaem_core.ratings import Ratings, RatingScale
 
 SHARES = {"source": 0.05, "target": 0.8, "mapping": 0.15}  # of a run's budget
 WIDTH = 0.5  # a usual user bias

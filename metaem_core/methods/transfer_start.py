@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.bias import Biases, without_own
 from metaem_core.config.mapping import MappingConfig
+from metaem_core.data.bias import Biases, without_own
+from metaem_core.data.pair import DomainPair
+from metaem_core.data.ratings import Floats, Ints
+from metaem_core.data.user_profile import USER_TRAITS, ItemScale
 from metaem_core.methods.bias_transfer import overlap_ratings
 from metaem_core.metrics import Doubles
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mlp import Parameters
-from metaem_core.pair import DomainPair
-from metaem_core.ratings import Floats, Ints
-from metaem_core.traits import USER_TRAITS, ItemScale
 
 INTERACTION = 2.5  # damping of a habit times an item trait, against that of the habit alone
 TASTE_GAIN = 0.1  # the mapping learns taste this much slower than bias

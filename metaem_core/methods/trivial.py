@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from metaem_core.bias import damped_mean
+from metaem_core.data.bias import damped_mean
+from metaem_core.data.pair import DomainPair, Predict
+from metaem_core.data.ratings import Floats, Ints
 from metaem_core.methods.bias_transfer import fit_bias_transfer, fit_fitted_bias_transfer
-from metaem_core.pair import DomainPair, Predict
-from metaem_core.ratings import Floats, Ints
 
 
 def global_mean(pair: DomainPair) -> Predict:

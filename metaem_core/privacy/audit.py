@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.modes import Layout
+from metaem_core.data.ratings import Ints, Ratings, RatingScale
 from metaem_core.federated.costs import PSEUDO_ITEMS
 from metaem_core.federated.optimizers import NetworkAdam, RowNewton
 from metaem_core.federated.payloads import payload_of
@@ -27,7 +28,6 @@ from metaem_core.privacy.reconstruction import (
     read_masked,
     read_message,
 )
-from metaem_core.ratings import Ints, Ratings, RatingScale
 
 PRIOR = "popularity"
 NOISE = 0.02  # of an AUC over a few hundred devices

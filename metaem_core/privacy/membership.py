@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from metaem_core.data.ratings import Floats, Ints, Ratings, RatingScale
 from metaem_core.privacy.reconstruction import auc
-from metaem_core.ratings import Floats, Ints, Ratings, RatingScale
 
 FALSE_ALARMS = 0.01
 

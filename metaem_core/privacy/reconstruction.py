@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metaem_core.data.ratings import RatingScale
 from metaem_core.federated.device import PrivateRatings, device_step, predict
 from metaem_core.federated.payloads import Payload, restricted
 from metaem_core.federated.protocol import Download
 from metaem_core.federated.secure_aggregation import Words, from_words
-from metaem_core.ratings import RatingScale
 
 
 class Reading(NamedTuple):

@@ -18,6 +18,8 @@ from torch import Tensor
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.modes import Layout
 from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.data.ratings import Ratings, RatingScale, held_chance
+from metaem_core.data.user_profile import USER_TRAITS
 from metaem_core.federated.carried import CarriedUser, theta_message
 from metaem_core.federated.costs import nobody, received_contract
 from metaem_core.federated.exchange import answered
@@ -46,8 +48,6 @@ from metaem_core.methods.remote_start import (
 )
 from metaem_core.methods.transfer_start import directions_of, identity
 from metaem_core.models.mlp import Parameters
-from metaem_core.ratings import Ratings, RatingScale, held_chance
-from metaem_core.traits import USER_TRAITS
 from tasks.store.atomic import exclusive, replace_atomically, write_json
 
 Kind = Literal["pretrain", "carry", "start", "mapping"]

@@ -7,8 +7,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from metaem_core.pair import DomainPair, Queries
-from metaem_core.ratings import Ints, Ratings
+from metaem_core.data.pair import DomainPair, Queries
+from metaem_core.data.ratings import Ints, Ratings
 from tasks.store.artifacts import ArtifactRef, Store
 
 

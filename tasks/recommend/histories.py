@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from metaem_core.ratings import RatingScale
+from metaem_core.data.ratings import RatingScale
 from tasks.sources.files import Files
 from tasks.sources.read import read_ratings
 from tasks.store.artifacts import ArtifactRef, Store

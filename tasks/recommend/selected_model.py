@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from metaem_core.ratings import RatingScale
+from metaem_core.data.ratings import RatingScale
 from tasks.stages.recommender import RecommenderConfig, recommender
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.manifests import MANIFEST

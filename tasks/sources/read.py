@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from metaem_core.filtering import latest, peel
-from metaem_core.ratings import RatingScale
+from metaem_core.data.filtering import latest, peel
+from metaem_core.data.ratings import RatingScale
 from tasks.sources.base import Source
 from tasks.sources.columns import FIELDS, RawBlock, raw_blocks
 from tasks.sources.lines import ReadLimits

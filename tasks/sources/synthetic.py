@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 import polars as pl
 
-from metaem_core.ratings import Ints
+from metaem_core.data.ratings import Ints
 from metaem_core.synthetic import SyntheticConfig, generate
 from metaem_core.synthetic_size import DOMAINS
 from tasks.sources.amazon_2014 import RATINGS

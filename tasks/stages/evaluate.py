@@ -11,6 +11,8 @@ from data_contracts.groups import GROUPINGS, GroupErrors
 from data_contracts.predictions import Predictions
 from data_contracts.scores import Scores, UserErrors
 from metaem_core.breakdown import GROUPS, group_errors, group_of
+from metaem_core.data.pair import DomainPair, Predict, Queries
+from metaem_core.data.ratings import Floats
 from metaem_core.evaluation import (
     EvaluateConfig,
     clip,
@@ -19,8 +21,6 @@ from metaem_core.evaluation import (
     rating_scores,
 )
 from metaem_core.metrics import user_errors
-from metaem_core.pair import DomainPair, Predict, Queries
-from metaem_core.ratings import Floats
 from tasks.models.data import Domain, read_pair
 from tasks.progress import advance
 from tasks.store.artifacts import ArtifactRef, Store

@@ -7,7 +7,7 @@ import polars as pl
 
 from data_contracts.counts import FilterCounts
 from data_contracts.ratings import Items, Users, k_core
-from metaem_core.ratings import RatingScale
+from metaem_core.data.ratings import RatingScale
 from tasks.sources.base import LAYOUT, Columns, Layout, Local, Location
 from tasks.sources.read import read_ratings
 from tasks.store.artifacts import ArtifactRef, Store

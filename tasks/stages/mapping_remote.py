@@ -4,9 +4,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from metaem_core.bias import fitted_biases
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.data.bias import fitted_biases
 from tasks.flower.assign import require_dealt
 from tasks.flower.submit import hand_out, write_job_traffic
 from tasks.models.data import read_pair

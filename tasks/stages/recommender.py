@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import polars as pl
 
 from data_contracts.ratings import Items
-from metaem_core.ratings import RatingScale
+from metaem_core.data.ratings import RatingScale
 from tasks.models.data import read_domain
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
@@ -31,9 +31,9 @@ def recommender(
 ) -> ArtifactRef:
     """Both domains without their users, the source's habits and f_theta."""
     # torch is imported only by runs that need it
-    from metaem_core.bias import fitted_biases
+    from metaem_core.data.bias import fitted_biases
+    from metaem_core.data.user_profile import Habits
     from metaem_core.recommender import Recommender
-    from metaem_core.traits import Habits
     from tasks.models.metaem import read_mapping, read_model
     from tasks.recommend.top_n import ABOUT, TENSORS, packed
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from data_contracts.statistics import DomainStatistics
-from metaem_core.statistics import pair_statistics
+from metaem_core.data.statistics import pair_statistics
 from tasks.models.data import read_domain
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage

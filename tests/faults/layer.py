@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from metaem_core.splitting import SplitConfig
+from metaem_core.data.splitting import SplitConfig
 from tasks.sources.files import Files
 from tasks.stages.download import DownloadRequest, download
 from tasks.stages.filter import FilterConfig, filter_ratings

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from metaem_core.bias import USER_DAMPING, Biases, damped_mean
-from metaem_core.ratings import Floats, Ints, Ratings
+from metaem_core.data.bias import USER_DAMPING, Biases, damped_mean
+from metaem_core.data.ratings import Floats, Ints, Ratings
 
 PARTS = 5  # equal parts of the rating scale whose use is counted
 PRIOR = 5.0  # ratings of an average person that every person's habits are mixed with

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from metaem_core.ratings import Floats, Ints, Ratings
+from metaem_core.data.ratings import Floats, Ints, Ratings
 
 # source user indices (Q,), target item indices (Q,) -> ratings (Q,)
 Predict = Callable[[Ints, Ints], Floats]

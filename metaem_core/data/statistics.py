@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metaem_core.ratings import Ratings
+from metaem_core.data.ratings import Ratings
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from metaem_core.ratings import Ints
+from metaem_core.data.ratings import Ints
 
 Codes = NDArray[np.uint32] | Ints
 

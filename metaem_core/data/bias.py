@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from metaem_core.ratings import Floats, Ints, Ratings
+from metaem_core.data.ratings import Floats, Ints, Ratings
 
 ITEM_DAMPING = 10.0
 USER_DAMPING = 15.0
