@@ -14,7 +14,7 @@ from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.config.private import PrivateConfig
 from metaem_core.config.transfer import Method
 from metaem_core.data.splitting import SplitConfig
-from metaem_core.evaluation import EvaluateConfig
+from metaem_core.evaluation.scores import EvaluateConfig
 from tasks.flower.assign import dealt
 from tasks.report.names import private_name
 from tasks.report.provenance import origin_digest

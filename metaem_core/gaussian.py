@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from metaem_core.metrics import Doubles
+from metaem_core.evaluation.metrics import Doubles
 
 MOST_MU = 1e3
 GRID = 2.0**-30  # of the noise's deviation: what is told are whole multiples

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metaem_core.breakdown import GROUPS, group_errors, group_of
+from metaem_core.evaluation.breakdown import GROUPS, group_errors, group_of
 
 
 def test_every_count_has_its_group() -> None:

@@ -8,11 +8,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from data_contracts.comparisons import GroupScores
-from metaem_core import evaluation
 from metaem_core.data.pair import Queries
 from metaem_core.data.ratings import Floats, Ints, RatingScale
-from metaem_core.evaluation import EvaluateConfig, ranking_scores, ranking_users, rating_scores
-from metaem_core.significance import paired_p_value, t_tails
+from metaem_core.evaluation import scores as evaluation
+from metaem_core.evaluation.scores import (
+    EvaluateConfig,
+    ranking_scores,
+    ranking_users,
+    rating_scores,
+)
+from metaem_core.evaluation.significance import paired_p_value, t_tails
 from tasks.report.comparison import by_group, compare, fairness, paired_tests, summarise
 from tasks.report.markdown import score_table
 

@@ -15,6 +15,7 @@ from metaem_core.config.factor import FactorConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import Ratings, RatingScale, hold_out
+from metaem_core.evaluation.metrics import rmse
 from metaem_core.federated.device import PrivateRatings
 from metaem_core.federated.fcf import FcfServer, ItemUpload, fcf_step, solve_users
 from metaem_core.federated.fedfast import Delegates, k_means, stratified_cohorts
@@ -24,7 +25,6 @@ from metaem_core.federated.pseudo_items import with_pseudo_items
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.methods.factorisation import Factorisation
 from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.metrics import rmse
 from tasks.models.data import Domain
 from tasks.models.metaem import read_model, write_model
 from tasks.store.artifacts import Store

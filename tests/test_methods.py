@@ -14,6 +14,7 @@ from metaem_core.config.factor import Base, FactorConfig
 from metaem_core.config.transfer import Method, TransferConfig
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ints, Ratings, RatingScale
+from metaem_core.evaluation.metrics import rmse
 from metaem_core.methods import legacy, sscdr, tmcdr
 from metaem_core.methods.bias_transfer import fit_fitted_bias_transfer
 from metaem_core.methods.by_user import ByUser, liked
@@ -21,7 +22,6 @@ from metaem_core.methods.dcdcsr import benchmark
 from metaem_core.methods.factorisation import Factorisation
 from metaem_core.methods.method import ColdModel, Problem
 from metaem_core.methods.ptupcdr import attend
-from metaem_core.metrics import rmse
 from tasks.stages.baseline import method
 from tests.worlds import random_ratings
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metaem_core.data.ratings import Floats
-from metaem_core.metrics import mae, rmse, user_errors
-from metaem_core.ranking import heldout_ndcg, hit_rate_at_k, mrr, ndcg_at_k, place
+from metaem_core.evaluation.metrics import mae, rmse, user_errors
+from metaem_core.evaluation.ranking import heldout_ndcg, hit_rate_at_k, mrr, ndcg_at_k, place
 
 
 def floats(*values: float) -> Floats:

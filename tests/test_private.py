@@ -17,6 +17,7 @@ from worlds import planted_ratings, random_ratings
 from metaem_core.config.private import PrivateConfig
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings, RatingScale
+from metaem_core.evaluation.metrics import rmse
 from metaem_core.federated.secure_aggregation import TooFewDevices
 from metaem_core.gaussian import (
     GRID,
@@ -48,7 +49,6 @@ from metaem_core.methods.private_metaem import (
     stage_mu,
 )
 from metaem_core.methods.trivial import TRIVIAL
-from metaem_core.metrics import rmse
 from metaem_core.models.mapping import map_users
 from metaem_core.privacy.membership import Canaries, inferred
 from metaem_core.synthetic import SyntheticConfig

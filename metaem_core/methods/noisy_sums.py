@@ -18,6 +18,7 @@ from torch import Tensor
 from metaem_core.config.private import PrivateConfig
 from metaem_core.data.pair import DomainPair
 from metaem_core.data.ratings import Ratings
+from metaem_core.evaluation.metrics import Doubles
 from metaem_core.federated.private import Private
 from metaem_core.federated.secure_loop import SecureLoop
 from metaem_core.federated.secure_rounds import Closing, Totals
@@ -26,7 +27,6 @@ from metaem_core.federated.wire import Message
 from metaem_core.gaussian import Release, planned
 from metaem_core.methods.private_biases import SUMS, domain_sum
 from metaem_core.methods.private_metaem import line_sum, stage_mu
-from metaem_core.metrics import Doubles
 
 NOTHING = Totals(0.0, 0.0, 0.0)  # exact totals would tell what the noise is to hide
 ENOUGH = 2 / 3  # of the devices

@@ -16,8 +16,8 @@ import numpy as np
 
 from metaem_core.data.bias import damped_mean
 from metaem_core.data.ratings import Ratings, RatingScale
+from metaem_core.evaluation.metrics import Doubles
 from metaem_core.gaussian import Releases
-from metaem_core.metrics import Doubles
 
 
 class Sum(NamedTuple):

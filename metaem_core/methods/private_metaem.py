@@ -17,6 +17,7 @@ from torch import Tensor
 from metaem_core.config.private import PrivateConfig
 from metaem_core.data.pair import DomainPair
 from metaem_core.data.ratings import Ratings, RatingScale
+from metaem_core.evaluation.metrics import Doubles
 from metaem_core.gaussian import Releases, mu_of
 from metaem_core.methods.bias_transfer import overlap_ratings
 from metaem_core.methods.private_biases import (
@@ -31,7 +32,6 @@ from metaem_core.methods.private_biases import (
     unit,
     user_biases,
 )
-from metaem_core.metrics import Doubles
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mlp import Parameters
 

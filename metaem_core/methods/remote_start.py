@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.data.user_profile import ITEM_TRAITS, USER_TRAITS, ItemScale
+from metaem_core.evaluation.metrics import Doubles
 from metaem_core.federated.private import Private
 from metaem_core.federated.remote import Exchange
 from metaem_core.federated.secure_link import linked_round
@@ -20,7 +21,6 @@ from metaem_core.methods.transfer_start import (
     SourceView,
     TargetView,
 )
-from metaem_core.metrics import Doubles
 
 LARGEST = 2.0**16  # number in a device's products; larger ones shrink as a whole
 HABITS, TASTE = 1, 2  # which sum

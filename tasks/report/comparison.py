@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import polars as pl
 
-from metaem_core.significance import paired_p_value
+from metaem_core.evaluation.significance import paired_p_value
 
 LOSSES = {"mae": "mae", "rmse": "mse"}  # a user's mean loss behind each metric
 CELL = ("task", "beta")

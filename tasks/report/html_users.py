@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from metaem_core.breakdown import GROUPS
+from metaem_core.evaluation.breakdown import GROUPS
 from tasks.report.html import Html, columns, join, per_beta, row, table, tag
 from tasks.report.html_tables import ours
 from tasks.report.names import Named, parse

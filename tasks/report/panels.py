@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from metaem_core.breakdown import GROUPS
+from metaem_core.evaluation.breakdown import GROUPS
 from tasks.report.figures import COLUMNS, FAINT, INK, Panel, colour
 from tasks.report.names import Named, Profile, parse
 from tasks.report.paper_tables import TABLE_3, TASKS

@@ -10,17 +10,17 @@ from data_contracts.curves import ExperimentCurves
 from data_contracts.groups import GROUPINGS, GroupErrors
 from data_contracts.predictions import Predictions
 from data_contracts.scores import Scores, UserErrors
-from metaem_core.breakdown import GROUPS, group_errors, group_of
 from metaem_core.data.pair import DomainPair, Predict, Queries
 from metaem_core.data.ratings import Floats
-from metaem_core.evaluation import (
+from metaem_core.evaluation.breakdown import GROUPS, group_errors, group_of
+from metaem_core.evaluation.metrics import user_errors
+from metaem_core.evaluation.scores import (
     EvaluateConfig,
     clip,
     ranking_scores,
     ranking_users,
     rating_scores,
 )
-from metaem_core.metrics import user_errors
 from tasks.models.data import Domain, read_pair
 from tasks.progress import advance
 from tasks.store.artifacts import ArtifactRef, Store

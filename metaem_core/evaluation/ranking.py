@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaem_core.data.ratings import Ints
-from metaem_core.metrics import Doubles, Reals, require_finite, row_errors
+from metaem_core.evaluation.metrics import Doubles, Reals, require_finite, row_errors
 
 Marks = NDArray[np.bool_]
 

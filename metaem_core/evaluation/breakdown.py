@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from metaem_core.data.ratings import Ints
-from metaem_core.metrics import Doubles, Reals, user_errors
+from metaem_core.evaluation.metrics import Doubles, Reals, user_errors
 
 STARTS = (0, 1, 5, 10, 20, 50)  # the fewest ratings of each group
 GROUPS = ("0", "1-4", "5-9", "10-19", "20-49", "50+")

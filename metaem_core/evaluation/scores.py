@@ -6,8 +6,8 @@ import numpy as np
 
 from metaem_core.data.pair import Predict, Queries
 from metaem_core.data.ratings import Floats, Ints, RatingScale
-from metaem_core.metrics import mae, rmse
-from metaem_core.ranking import heldout_ndcg, hit_rate_at_k, mrr, ndcg_at_k, place
+from metaem_core.evaluation.metrics import mae, rmse
+from metaem_core.evaluation.ranking import heldout_ndcg, hit_rate_at_k, mrr, ndcg_at_k, place
 
 PAIRS_AT_ONCE = 1 << 18  # user-item pairs ranked together: bounds memory on large catalogues
 
