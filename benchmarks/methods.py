@@ -25,8 +25,8 @@ from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings
 from metaem_core.methods.factor_steps import FactorSteps
 from metaem_core.methods.legacy import legacy_errors, legacy_source
-from metaem_core.synthetic_links import link
-from metaem_core.synthetic_size import DomainSize
+from metaem_core.synthetic.links import link
+from metaem_core.synthetic.size import DomainSize
 
 SOURCE, TARGET, SHARED = (
     DomainSize(19_986, 10_000, 305_000),

@@ -16,7 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from metaem_core.privacy.reconstruction import auc
-from metaem_core.synthetic import SyntheticConfig, generate
+from metaem_core.synthetic.world import SyntheticConfig, generate
 
 USERS = 100  # that are looked at
 

@@ -16,7 +16,7 @@ def bytes_(
         settings = open_settings(context.params)
         from flows.display import stdout
         from flows.federation_tables import traffic_table
-        from metaem_core.synthetic_size import SCALES
+        from metaem_core.synthetic.size import SCALES
 
         sizes = {str(name): size for name, size in SCALES["table2"].domains.items()}
         if unknown := [domain for domain in settings.domains if domain not in sizes]:

@@ -8,7 +8,7 @@ from rich.table import Table
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated.costs import WAYS, DomainShape, traffic
 from metaem_core.privacy.audit import Audit
-from metaem_core.synthetic_size import DomainSize
+from metaem_core.synthetic.size import DomainSize
 
 
 def traffic_table(domain: str, size: DomainSize, config: PretrainConfig) -> Table:

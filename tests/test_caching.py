@@ -489,7 +489,7 @@ CALCULATING = {"pretrain", "mapping", "evaluate"}
 # which stages an edited file invalidates
 REACH = {
     "tasks/sources/http.py": {"download"},
-    "metaem_core/synthetic.py": {"generated"},
+    "metaem_core/synthetic/world.py": {"generated"},
     "metaem_core/data/filtering.py": {"filter"},
     "metaem_core/models/domain.py": CALCULATING,
     "metaem_core/evaluation/scores.py": {"evaluate"},

@@ -17,7 +17,7 @@ import torch
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.splitting import SplitConfig
-from metaem_core.synthetic import SyntheticConfig
+from metaem_core.synthetic.world import SyntheticConfig
 from tasks.store.artifacts import Store
 from tasks.stages.download import DownloadRequest, download
 from tasks.stages.filter import FilterConfig, filter_ratings

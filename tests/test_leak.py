@@ -15,7 +15,7 @@ from metaem_core.config.private import PrivateConfig
 from metaem_core.config.transfer import Method, TransferConfig
 from metaem_core.data.splitting import SplitConfig
 from metaem_core.evaluation.scores import EvaluateConfig
-from metaem_core.synthetic import SyntheticConfig
+from metaem_core.synthetic.world import SyntheticConfig
 from tasks.sources.base import Source
 from tasks.sources.files import Files
 from tasks.sources.synthetic import Synthetic

@@ -51,7 +51,7 @@ from metaem_core.methods.private_metaem import (
 from metaem_core.methods.trivial import TRIVIAL
 from metaem_core.models.mapping import map_users
 from metaem_core.privacy.membership import Canaries, inferred
-from metaem_core.synthetic import SyntheticConfig
+from metaem_core.synthetic.world import SyntheticConfig
 
 SCALE = RatingScale()
 DELTA = 1e-6

@@ -9,7 +9,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from metaem_core.data.ratings import RatingScale
-from metaem_core.synthetic import SyntheticConfig, generate
+from metaem_core.synthetic.world import SyntheticConfig, generate
 from tasks.sources.amazon_2014 import Amazon2014
 from tasks.sources.amazon_2018 import Amazon2018
 from tasks.sources.amazon_2023 import Amazon2023

@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metaem_core.data.ratings import Floats
-from metaem_core.synthetic import (
+from metaem_core.synthetic.size import DOMAINS, SCALES, STARS, Domain
+from metaem_core.synthetic.world import (
     SyntheticConfig,
     SyntheticDomain,
     generate,
     plant,
     planted_opinion,
 )
-from metaem_core.synthetic_size import DOMAINS, SCALES, STARS, Domain
 
 TABLE_2 = {
     "movie": (123_960, 50_052, 1_697_533),

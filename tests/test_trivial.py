@@ -13,7 +13,7 @@ from metaem_core.methods import neighbours
 from metaem_core.methods.bias_transfer import fit_bias_transfer
 from metaem_core.methods.neighbours import fit_neighbours, fit_weight
 from metaem_core.methods.trivial import TRIVIAL
-from metaem_core.synthetic import SyntheticConfig, generate
+from metaem_core.synthetic.world import SyntheticConfig, generate
 
 
 def from_table(table: NDArray[np.integer] | NDArray[np.floating]) -> Ratings:

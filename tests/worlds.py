@@ -3,7 +3,7 @@
 import numpy as np
 
 from metaem_core.data.ratings import Ratings
-from metaem_core.synthetic import SyntheticConfig, generate
+from metaem_core.synthetic.world import SyntheticConfig, generate
 
 
 def random_ratings(n_users: int, n_items: int, mean_count: float, seed: int) -> Ratings:

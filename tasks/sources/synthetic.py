@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from metaem_core.data.ratings import Ints
-from metaem_core.synthetic import SyntheticConfig, generate
-from metaem_core.synthetic_size import DOMAINS
+from metaem_core.synthetic.size import DOMAINS
+from metaem_core.synthetic.world import SyntheticConfig, generate
 from tasks.sources.amazon_2014 import RATINGS
 from tasks.sources.base import Generated, Layout
 

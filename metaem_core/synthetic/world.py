@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from metaem_core.data.ratings import Floats, Ints
-from metaem_core.synthetic_links import link
-from metaem_core.synthetic_size import STARS, Domain, members, population, world_size
+from metaem_core.synthetic.links import link
+from metaem_core.synthetic.size import STARS, Domain, members, population, world_size
 
 TASTES = 2  # dimensions of taste: few enough to be learned from about 15 ratings a user
 USER_BIAS, ITEM_QUALITY = 0.15, 0.15  # shares of an opinion's variance; noise takes the rest

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaem_core.data.ratings import Floats, Ints
-from metaem_core.synthetic_size import DomainSize
+from metaem_core.synthetic.size import DomainSize
 
 CORE = 5  # every user and every item has at least as many ratings
 USER_TAIL, ITEM_TAIL = 1.3, 1.4  # standard deviations of log(ratings beyond the core)
