@@ -122,7 +122,7 @@ BREAKAGES = (
     ),
     Breakage(
         "resume: checkpoint without the optimisers' moments",
-        "metaem_core/federated/optimizers.py",
+        "metaem_core/training/optimizers.py",
         'return {"flat": self.flat, **vars(self.moments)}',
         'return {"flat": self.flat}',
         RESUME,

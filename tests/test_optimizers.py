@@ -5,14 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaem_core.federated.optimizers import (
+from metaem_core.federated.protocol import Upload
+from metaem_core.training.optimizers import (
     DenseAdam,
     LazyAdam,
     NetworkAdam,
     RowNewton,
     restore,
 )
-from metaem_core.federated.protocol import Upload
 
 
 def visits(steps: int, rows: int, seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:

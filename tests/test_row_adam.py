@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from metaem_core.row_adam import RowAdam
+from metaem_core.training.row_adam import RowAdam
 
 
 def run(

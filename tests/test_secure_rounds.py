@@ -14,7 +14,6 @@ from safetensors.torch import load
 from metaem_core.federated import secure_rounds
 from metaem_core.federated.carried import CarriedUser, SumMappingServer
 from metaem_core.federated.costs import exchanged
-from metaem_core.federated.optimizers import RowNewton
 from metaem_core.federated.rounds import run_round
 from metaem_core.federated.secure_aggregation import OutOfTurn, TooFewDevices, from_words
 from metaem_core.federated.secure_client import SecureClient, degree_of
@@ -35,6 +34,7 @@ from metaem_core.federated.server import MappingServer
 from metaem_core.federated.wire import SUM, BadMessage, contract_of, digest, encode
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.privacy.reconstruction import auc
+from metaem_core.training.optimizers import RowNewton
 from tests.test_federated import RATINGS, pretraining
 from tests.test_mapping import stage
 

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from metaem_core.data.ratings import RatingScale
 from metaem_core.federated.device import PrivateRatings, device_step
-from metaem_core.federated.optimizers import NetworkAdam
 from metaem_core.federated.private import Private
 from metaem_core.federated.remote import Exchange, summed_errors
 from metaem_core.federated.rounds import RoundStats
@@ -24,6 +23,7 @@ from metaem_core.federated.wire import Message, encode
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
 from metaem_core.models.mlp import Parameters
+from metaem_core.training.optimizers import NetworkAdam
 
 START, NETWORK, TARGET = "start.", "network.", "target."
 

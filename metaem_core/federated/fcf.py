@@ -12,7 +12,7 @@ from torch import Tensor
 
 from metaem_core.federated.device import PrivateRatings
 from metaem_core.fold_in import fold_in
-from metaem_core.row_adam import RowAdam
+from metaem_core.training.row_adam import RowAdam
 
 
 @dataclass(frozen=True)

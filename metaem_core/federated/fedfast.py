@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from metaem_core.federated.optimizers import TableOptimizer
 from metaem_core.federated.protocol import Upload
+from metaem_core.training.optimizers import TableOptimizer
 
 ROUNDS = 10  # of Lloyd's algorithm
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metaem_core.federated.device import PrivateRatings, device_step
-from metaem_core.federated.optimizers import NetworkAdam, RowNewton
 from metaem_core.federated.private import Private
 from metaem_core.federated.protocol import Upload
 from metaem_core.federated.rounds import RoundStats
@@ -23,6 +22,7 @@ from metaem_core.federated.secure_aggregation import Words, from_words, to_words
 from metaem_core.federated.server import ChainRule
 from metaem_core.federated.wire import Message
 from metaem_core.models.domain import DomainModel, domain_of
+from metaem_core.training.optimizers import NetworkAdam, RowNewton
 
 LIMIT = 256.0  # largest number that a device's gradient may hold; larger ones shrink as a whole
 MOST = 2**16  # devices whose limbs fit a word

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from metaem_core.federated.fedfast import Delegates
-from metaem_core.federated.optimizers import NetworkAdam, TableOptimizer
 from metaem_core.federated.protocol import Download, Upload
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
 from metaem_core.models.mlp import Parameters, Perceptron
+from metaem_core.training.optimizers import NetworkAdam, TableOptimizer
 
 
 @dataclass(frozen=True)

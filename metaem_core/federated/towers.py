@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from metaem_core.federated.optimizers import LazyAdam
 from metaem_core.federated.protocol import Download, Upload
 from metaem_core.federated.simulation import Backend
 from metaem_core.models.mlp import Parameters
+from metaem_core.training.optimizers import LazyAdam
 
 
 class PersonalTowers:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from metaem_core.data.ratings import Floats, RatingScale
 from metaem_core.evaluation.metrics import mae, rmse
-from metaem_core.federated.optimizers import restore
 from metaem_core.federated.rounds import Draw, Rounds, RoundStats, cohorts
-from metaem_core.federated.stopping import BestEpoch
+from metaem_core.training.optimizers import restore
+from metaem_core.training.stopping import BestEpoch
 
 
 @dataclass(frozen=True)

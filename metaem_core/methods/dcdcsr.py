@@ -14,7 +14,7 @@ from torch import Tensor
 from metaem_core.config.transfer import TransferConfig
 from metaem_core.methods.method import Carry, ColdModel, OnEpoch, Problem, layer
 from metaem_core.models.factors import FactorModel
-from metaem_core.row_adam import RowAdam
+from metaem_core.training.row_adam import RowAdam
 
 
 def dcdcsr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdModel:

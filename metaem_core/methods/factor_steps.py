@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.factor import FactorConfig
-from metaem_core.federated.optimizers import NetworkAdam
 from metaem_core.models.factors import init_head, item_vectors, match, user_vectors
 from metaem_core.models.mlp import Parameters
-from metaem_core.row_adam import RowAdam
+from metaem_core.training.optimizers import NetworkAdam
+from metaem_core.training.row_adam import RowAdam
 
 
 class FactorSteps:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metaem_core.federated.optimizers import restore
-from metaem_core.federated.stopping import BestEpoch
 from metaem_core.federated.training import Divergence, EpochStats, Errors, epoch_seed
+from metaem_core.training.optimizers import restore
+from metaem_core.training.stopping import BestEpoch
 
 NOTHING_HELD_OUT = Errors(math.nan, math.nan)
 

@@ -9,7 +9,6 @@ from metaem_core.data.bias import Biases, fitted_biases
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.federated.costs import mapping_traffic
 from metaem_core.federated.exchange import Traffic
-from metaem_core.federated.optimizers import NetworkAdam
 from metaem_core.federated.rounds import SimulatedRounds
 from metaem_core.federated.server import MappingServer
 from metaem_core.federated.simulation import Backend, CohortSimulation, DistanceTarget
@@ -28,6 +27,7 @@ from metaem_core.methods.transfer_start import (
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
 from metaem_core.models.mlp import Parameters, init_mlp
+from metaem_core.training.optimizers import NetworkAdam
 
 
 class MappingTraining:

@@ -13,13 +13,6 @@ from metaem_core.data.user_profile import ItemScale, user_traits
 from metaem_core.federated.costs import epoch_traffic
 from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.fedfast import Delegates
-from metaem_core.federated.optimizers import (
-    DenseAdam,
-    LazyAdam,
-    NetworkAdam,
-    RowNewton,
-    TableOptimizer,
-)
 from metaem_core.federated.pseudo_items import with_pseudo_items
 from metaem_core.federated.rounds import Draw, SimulatedRounds, cohorts, whole_cohorts
 from metaem_core.federated.server import PretrainServer
@@ -30,6 +23,13 @@ from metaem_core.methods.factor_start import leave_saddle
 from metaem_core.methods.factor_steps import generator
 from metaem_core.models.domain import DomainModel, network
 from metaem_core.models.mlp import Parameters, init_mlp
+from metaem_core.training.optimizers import (
+    DenseAdam,
+    LazyAdam,
+    NetworkAdam,
+    RowNewton,
+    TableOptimizer,
+)
 
 
 class Pretraining:

@@ -12,7 +12,6 @@ from torch import Tensor
 from metaem_core.config.modes import Layout
 from metaem_core.data.ratings import Ints, Ratings, RatingScale
 from metaem_core.federated.costs import PSEUDO_ITEMS
-from metaem_core.federated.optimizers import NetworkAdam, RowNewton
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Download
 from metaem_core.federated.pseudo_items import with_pseudo_items
@@ -28,6 +27,7 @@ from metaem_core.privacy.reconstruction import (
     read_masked,
     read_message,
 )
+from metaem_core.training.optimizers import NetworkAdam, RowNewton
 
 PRIOR = "popularity"
 NOISE = 0.02  # of an AUC over a few hundred devices

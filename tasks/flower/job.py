@@ -19,7 +19,6 @@ from torch import Tensor
 from metaem_core.data.ratings import RatingScale
 from metaem_core.federated.carried import RemoteMapping, SumMappingServer, numbered
 from metaem_core.federated.costs import nobody
-from metaem_core.federated.optimizers import NetworkAdam
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Upload
 from metaem_core.federated.remote import OWN, Exchange, Link, RemoteRounds, Rules
@@ -34,6 +33,7 @@ from metaem_core.methods.remote_start import RemoteStart, views_message, views_o
 from metaem_core.methods.transfer_start import SourceView, TargetView, transfer_lines
 from metaem_core.models.domain import DomainModel, domain_of
 from metaem_core.models.mlp import Parameters
+from metaem_core.training.optimizers import NetworkAdam
 from tasks.flower.node import KEPT, Asked, config_of, layout_of, mapping_configs
 from tasks.store.atomic import replace_atomically, write_json
 from tasks.store.checkpoints import Checkpoint

@@ -9,7 +9,7 @@ from torch.optim.adam import adam
 
 from metaem_core.federated.protocol import Upload
 from metaem_core.models.mlp import Parameters
-from metaem_core.row_adam import BETA1, BETA2, EPSILON
+from metaem_core.training.row_adam import BETA1, BETA2, EPSILON
 
 CURVATURE_BETA = 0.9
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from metaem_core.federated.optimizers import restore
+from metaem_core.training.optimizers import restore
 
 
 class BestEpoch:
