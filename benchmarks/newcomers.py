@@ -30,7 +30,7 @@ from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.methods.trivial import bias_transfer
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
-from metaem_core.recommender import Recommender
+from metaem_core.models.recommender import Recommender
 from tasks.models.data import Domain, Split, SplitPair
 from tasks.sources.files import Files
 from tasks.sources.read import read_ratings

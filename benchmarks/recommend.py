@@ -28,7 +28,7 @@ from metaem_core.methods.metaem_mapping import fresh_network, mapped_size
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.methods.transfer_start import identity
 from metaem_core.models.domain import DomainModel
-from metaem_core.recommender import Recommender
+from metaem_core.models.recommender import Recommender
 from tasks.recommend.top_n import Opened, recommend
 
 SOURCE_ITEMS, RATERS = 50_000, 20_000

@@ -7,9 +7,9 @@ from torch import Tensor
 from worlds import random_ratings
 
 from metaem_core.config.pretrain import PretrainConfig
-from metaem_core.fold_in import Rated, closeness, fold_in, private_view
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.models.domain import DomainModel
+from metaem_core.models.fold_in import Rated, closeness, fold_in, private_view
 
 
 @pytest.fixture(params=[True, False], ids=["calibrated", "paper"])
@@ -54,7 +54,7 @@ def test_blocks_of_ratings_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     draw = torch.Generator().manual_seed(2)
     rated, seen = ratings_of(4, draw), torch.randn(20, 3, generator=draw)
     whole = fold_in(seen, rated.values, rated.owner, 4, damping=1.0)
-    monkeypatch.setattr("metaem_core.fold_in.BLOCK", 3)
+    monkeypatch.setattr("metaem_core.models.fold_in.BLOCK", 3)
     torch.testing.assert_close(fold_in(seen, rated.values, rated.owner, 4, 1.0), whole)
 
 

@@ -8,19 +8,19 @@ import pytest
 import torch
 from hypothesis import given
 
-from metaem_core import recommender as recommender_module
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import Ratings
 from metaem_core.data.user_profile import Habits
-from metaem_core.fold_in import private_view
 from metaem_core.methods.metaem_mapping import fresh_network
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.methods.transfer_start import identity
+from metaem_core.models import recommender as recommender_module
 from metaem_core.models.domain import DomainModel
+from metaem_core.models.fold_in import private_view
 from metaem_core.models.mapping import map_users
-from metaem_core.recommender import Recommender, _best, _rated
+from metaem_core.models.recommender import Recommender, _best, _rated
 from tests.worlds import planted_ratings, random_ratings
 
 SOURCE = planted_ratings(0.1)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.federated.device import PrivateRatings
-from metaem_core.fold_in import fold_in
+from metaem_core.models.fold_in import fold_in
 from metaem_core.training.row_adam import RowAdam
 
 

@@ -8,7 +8,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from metaem_core.fold_in import Rated, fold_in, private_view
+from metaem_core.models.fold_in import Rated, fold_in, private_view
 from metaem_core.models.mapping import map_users
 from tasks.models.data import Domain
 from tasks.models.factors import read_domain_model

@@ -13,7 +13,7 @@ from data_contracts.recommendations import Recommendations
 from metaem_core.data.ratings import Ints, Ratings, RatingScale
 from metaem_core.data.user_profile import Habits
 from metaem_core.models.domain import DomainModel, domain_of, network
-from metaem_core.recommender import Recommender, Top
+from metaem_core.models.recommender import Recommender, Top
 from tasks.store.artifacts import ArtifactRef, Store
 
 TENSORS, ABOUT = "recommender.safetensors", "recommender.json"

@@ -33,7 +33,7 @@ def recommender(
     # torch is imported only by runs that need it
     from metaem_core.data.bias import fitted_biases
     from metaem_core.data.user_profile import Habits
-    from metaem_core.recommender import Recommender
+    from metaem_core.models.recommender import Recommender
     from tasks.models.metaem import read_mapping, read_model
     from tasks.recommend.top_n import ABOUT, TENSORS, packed
 

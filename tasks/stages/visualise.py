@@ -98,7 +98,7 @@ def _compared(
     view: "Views", drawn: "Mapping[str, Drawn]"
 ) -> "Iterator[tuple[str, tuple[Tensor, Tensor], dict[str, object]]]":
     """Sort of users, their target and transformed vectors (B, k), and what Closeness tells."""
-    from metaem_core.fold_in import closeness
+    from metaem_core.models.fold_in import closeness
     from tasks.models.embeddings import in_hindsight
 
     mine, theirs = view(drawn["train"], True), view(drawn["cold"], False)
