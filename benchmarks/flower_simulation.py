@@ -35,7 +35,7 @@ from torch import Tensor
 
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.ratings import Ratings
-from metaem_core.federated.costs import received_contract
+from metaem_core.federated.bytes import received_contract
 from metaem_core.federated.exchange import MessageLoop, answered
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Download, Upload, combine

@@ -16,13 +16,13 @@ from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings
-from metaem_core.federated import carried as carried_module
-from metaem_core.federated import secure_rounds
-from metaem_core.federated.carried import CarriedUser, theta_message
-from metaem_core.federated.collection import RoundVoid
-from metaem_core.federated.remote import Answer
-from metaem_core.federated.secure_aggregation import OutOfTurn
-from metaem_core.federated.secure_link import Passage, RoundSpoilt
+from metaem_core.federated.remote import mapping as carried
+from metaem_core.federated.remote.collection import RoundVoid
+from metaem_core.federated.remote.mapping import CarriedUser, theta_message
+from metaem_core.federated.remote.rounds import Answer
+from metaem_core.federated.secure import rounds as secure_rounds
+from metaem_core.federated.secure.aggregation import OutOfTurn
+from metaem_core.federated.secure.link import Passage, RoundSpoilt
 from metaem_core.federated.wire import SUM, BadMessage, encode
 from metaem_core.methods.metaem_mapping import MappingTraining
 from metaem_core.methods.metaem_pretraining import Pretraining

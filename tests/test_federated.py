@@ -11,9 +11,9 @@ from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.ratings import Ratings
 from metaem_core.federated import device
 from metaem_core.federated.device import PrivateRatings, device_step
+from metaem_core.federated.personal_towers import PersonalTowers
 from metaem_core.federated.protocol import tensors_of
 from metaem_core.federated.simulation import Backend, CohortSimulation, DeviceLoop
-from metaem_core.federated.towers import PersonalTowers
 from metaem_core.methods.cold_start import cold_predictor
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.models.domain import DomainModel

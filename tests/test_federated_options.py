@@ -20,8 +20,8 @@ from metaem_core.federated.device import PrivateRatings
 from metaem_core.federated.fcf import FcfServer, ItemUpload, fcf_step, solve_users
 from metaem_core.federated.fedfast import Delegates, k_means, stratified_cohorts
 from metaem_core.federated.protocol import Download, Upload
-from metaem_core.federated.pseudo_items import with_pseudo_items
 from metaem_core.federated.rounds import RoundStats
+from metaem_core.federated.virtual_ratings import with_pseudo_items
 from metaem_core.methods.factorisation import Factorisation
 from metaem_core.methods.metaem_pretraining import Pretraining
 from metaem_core.training.optimizers import LazyAdam

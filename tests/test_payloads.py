@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from flows.cli import app
 from metaem_core.config.modes import Mode
 from metaem_core.config.pretrain import PretrainConfig
-from metaem_core.federated.costs import WAYS, DomainShape, exchanged, traffic
+from metaem_core.federated.bytes import WAYS, DomainShape, exchanged, traffic
 from metaem_core.federated.exchange import MessageLoop
 from metaem_core.federated.payloads import (
     LiteralPayload,

@@ -18,7 +18,7 @@ from metaem_core.config.private import PrivateConfig
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings, RatingScale
 from metaem_core.evaluation.metrics import rmse
-from metaem_core.federated.secure_aggregation import TooFewDevices
+from metaem_core.federated.secure.aggregation import TooFewDevices
 from metaem_core.gaussian import (
     GRID,
     Release,

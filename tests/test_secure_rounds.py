@@ -11,15 +11,15 @@ import torch
 from hypothesis import given
 from safetensors.torch import load
 
-from metaem_core.federated import secure_rounds
-from metaem_core.federated.carried import CarriedUser, SumMappingServer
-from metaem_core.federated.costs import exchanged
+from metaem_core.federated.bytes import exchanged
+from metaem_core.federated.remote.mapping import CarriedUser, SumMappingServer
 from metaem_core.federated.rounds import run_round
-from metaem_core.federated.secure_aggregation import OutOfTurn, TooFewDevices, from_words
-from metaem_core.federated.secure_client import SecureClient, degree_of
-from metaem_core.federated.secure_loop import SecureLoop
-from metaem_core.federated.secure_messages import closing_message
-from metaem_core.federated.secure_rounds import (
+from metaem_core.federated.secure import rounds as secure_rounds
+from metaem_core.federated.secure.aggregation import OutOfTurn, TooFewDevices, from_words
+from metaem_core.federated.secure.client import SecureClient, degree_of
+from metaem_core.federated.secure.loop import SecureLoop
+from metaem_core.federated.secure.messages import closing_message
+from metaem_core.federated.secure.rounds import (
     LIMIT,
     Closing,
     Coding,
@@ -29,7 +29,7 @@ from metaem_core.federated.secure_rounds import (
     broadcast,
     shapes_of,
 )
-from metaem_core.federated.secure_sum import secure_round
+from metaem_core.federated.secure.sums import secure_round
 from metaem_core.federated.server import MappingServer
 from metaem_core.federated.wire import SUM, BadMessage, contract_of, digest, encode
 from metaem_core.methods.metaem_pretraining import Pretraining

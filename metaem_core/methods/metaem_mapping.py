@@ -7,7 +7,7 @@ from torch import Tensor
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.data.bias import Biases, fitted_biases
 from metaem_core.data.pair import DomainPair, Queries
-from metaem_core.federated.costs import mapping_traffic
+from metaem_core.federated.bytes import mapping_traffic
 from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.rounds import SimulatedRounds
 from metaem_core.federated.server import MappingServer

@@ -10,15 +10,15 @@ from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import Ratings, hold_out
 from metaem_core.data.user_profile import ItemScale, user_traits
-from metaem_core.federated.costs import epoch_traffic
+from metaem_core.federated.bytes import epoch_traffic
 from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.fedfast import Delegates
-from metaem_core.federated.pseudo_items import with_pseudo_items
+from metaem_core.federated.personal_towers import PersonalTowers
 from metaem_core.federated.rounds import Draw, SimulatedRounds, cohorts, whole_cohorts
 from metaem_core.federated.server import PretrainServer
 from metaem_core.federated.simulation import CohortSimulation
-from metaem_core.federated.towers import PersonalTowers
 from metaem_core.federated.training import Errors, Schedule, Training, clipped_errors
+from metaem_core.federated.virtual_ratings import with_pseudo_items
 from metaem_core.methods.factor_start import leave_saddle
 from metaem_core.methods.factor_steps import generator
 from metaem_core.models.domain import DomainModel, network

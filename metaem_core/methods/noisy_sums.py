@@ -20,9 +20,9 @@ from metaem_core.data.pair import DomainPair
 from metaem_core.data.ratings import Ratings
 from metaem_core.evaluation.metrics import Doubles
 from metaem_core.federated.private import Private
-from metaem_core.federated.secure_loop import SecureLoop
-from metaem_core.federated.secure_rounds import Closing, Totals
-from metaem_core.federated.secure_sum import KeptSum
+from metaem_core.federated.secure.loop import SecureLoop
+from metaem_core.federated.secure.rounds import Closing, Totals
+from metaem_core.federated.secure.sums import KeptSum
 from metaem_core.federated.wire import Message
 from metaem_core.gaussian import Release, planned
 from metaem_core.methods.private_biases import SUMS, domain_sum

@@ -10,10 +10,10 @@ from torch import Tensor
 from metaem_core.data.user_profile import ITEM_TRAITS, USER_TRAITS, ItemScale
 from metaem_core.evaluation.metrics import Doubles
 from metaem_core.federated.private import Private
-from metaem_core.federated.remote import Exchange
-from metaem_core.federated.secure_link import linked_round
-from metaem_core.federated.secure_rounds import Closing, Totals, bounded
-from metaem_core.federated.secure_sum import KeptSum
+from metaem_core.federated.remote.rounds import Exchange
+from metaem_core.federated.secure.link import linked_round
+from metaem_core.federated.secure.rounds import Closing, Totals, bounded
+from metaem_core.federated.secure.sums import KeptSum
 from metaem_core.federated.wire import Message
 from metaem_core.methods.transfer_start import (
     OverlapSums,

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from metaem_core.config.modes import Layout
 from metaem_core.data.ratings import Ints, Ratings, RatingScale
-from metaem_core.federated.costs import PSEUDO_ITEMS
+from metaem_core.federated.bytes import PSEUDO_ITEMS
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Download
-from metaem_core.federated.pseudo_items import with_pseudo_items
-from metaem_core.federated.secure_loop import SecureLoop
-from metaem_core.federated.secure_rounds import HeldUser, SecureServer
+from metaem_core.federated.secure.loop import SecureLoop
+from metaem_core.federated.secure.rounds import HeldUser, SecureServer
 from metaem_core.federated.server import ChainRule
 from metaem_core.federated.simulation import DeviceStore
+from metaem_core.federated.virtual_ratings import with_pseudo_items
 from metaem_core.models.domain import DomainModel
 from metaem_core.privacy.reconstruction import (
     Leak,

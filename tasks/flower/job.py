@@ -17,14 +17,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from metaem_core.data.ratings import RatingScale
-from metaem_core.federated.carried import RemoteMapping, SumMappingServer, numbered
-from metaem_core.federated.costs import nobody
+from metaem_core.federated.bytes import nobody
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Upload
-from metaem_core.federated.remote import OWN, Exchange, Link, RemoteRounds, Rules
+from metaem_core.federated.remote.mapping import RemoteMapping, SumMappingServer, numbered
+from metaem_core.federated.remote.rounds import OWN, Exchange, Link, RemoteRounds, Rules
 from metaem_core.federated.rounds import whole_cohorts
-from metaem_core.federated.secure_link import LEAST, RoundSpoilt
-from metaem_core.federated.secure_rounds import broadcast, received
+from metaem_core.federated.secure.link import LEAST, RoundSpoilt
+from metaem_core.federated.secure.rounds import broadcast, received
 from metaem_core.federated.training import Divergence, Schedule, Training
 from metaem_core.federated.wire import contract_of, decode, encode
 from metaem_core.methods.metaem_mapping import MappingTraining

@@ -20,15 +20,15 @@ from metaem_core.config.modes import Layout
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.ratings import Ratings, RatingScale, held_chance
 from metaem_core.data.user_profile import USER_TRAITS
-from metaem_core.federated.carried import CarriedUser, theta_message
-from metaem_core.federated.costs import nobody, received_contract
+from metaem_core.federated.bytes import nobody, received_contract
 from metaem_core.federated.exchange import answered
 from metaem_core.federated.payloads import payload_of
-from metaem_core.federated.remote import StoredUser, told_errors
-from metaem_core.federated.secure_aggregation import OutOfTurn, SecureDevice
-from metaem_core.federated.secure_client import SecureClient, SecureUser, degree_of, threshold_of
-from metaem_core.federated.secure_link import Passage
-from metaem_core.federated.secure_rounds import Coding
+from metaem_core.federated.remote.mapping import CarriedUser, theta_message
+from metaem_core.federated.remote.rounds import StoredUser, told_errors
+from metaem_core.federated.secure.aggregation import OutOfTurn, SecureDevice
+from metaem_core.federated.secure.client import SecureClient, SecureUser, degree_of, threshold_of
+from metaem_core.federated.secure.link import Passage
+from metaem_core.federated.secure.rounds import Coding
 from metaem_core.federated.wire import (
     BadMessage,
     Contract,

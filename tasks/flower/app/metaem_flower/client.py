@@ -9,7 +9,7 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from safetensors import SafetensorError
 
-from metaem_core.federated.secure_aggregation import OutOfTurn
+from metaem_core.federated.secure.aggregation import OutOfTurn
 from metaem_core.federated.wire import BadMessage
 from tasks.flower.node import Asked, Node
 

@@ -18,7 +18,7 @@ from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.private import Private
 from metaem_core.federated.protocol import Upload
 from metaem_core.federated.rounds import RoundStats
-from metaem_core.federated.secure_aggregation import Words, from_words, to_words
+from metaem_core.federated.secure.aggregation import Words, from_words, to_words
 from metaem_core.federated.server import ChainRule
 from metaem_core.federated.wire import Message
 from metaem_core.models.domain import DomainModel, domain_of

@@ -6,8 +6,8 @@ from dataclasses import fields
 import numpy as np
 import torch
 
-from metaem_core.federated.secure_aggregation import PublicKeys, Revealed, Words, usable
-from metaem_core.federated.secure_rounds import Closing
+from metaem_core.federated.secure.aggregation import PublicKeys, Revealed, Words, usable
+from metaem_core.federated.secure.rounds import Closing
 from metaem_core.federated.wire import BadMessage, Contract, Message, contract_of, decode, encode
 
 KEYS, SEALED, SHARE = 64, 82, 34  # bytes: two public keys, two encrypted shares, place and share

@@ -13,10 +13,10 @@ from torch import Tensor
 from metaem_core.data.ratings import RatingScale
 from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.private import Private
-from metaem_core.federated.remote import Exchange, summed_errors
+from metaem_core.federated.remote.rounds import Exchange, summed_errors
 from metaem_core.federated.rounds import RoundStats
-from metaem_core.federated.secure_link import linked_round
-from metaem_core.federated.secure_rounds import LIMIT, Closing, Totals, bounded, broadcast, received
+from metaem_core.federated.secure.link import linked_round
+from metaem_core.federated.secure.rounds import LIMIT, Closing, Totals, bounded, broadcast, received
 from metaem_core.federated.server import MappingRule
 from metaem_core.federated.training import Errors
 from metaem_core.federated.wire import Message, encode

@@ -7,8 +7,8 @@ import numpy as np
 from cryptography.exceptions import InvalidTag
 from torch import Tensor
 
-from metaem_core.federated.secure_aggregation import SecureDevice
-from metaem_core.federated.secure_messages import (
+from metaem_core.federated.secure.aggregation import SecureDevice
+from metaem_core.federated.secure.messages import (
     KEYS,
     SEALED,
     by_place_message,
@@ -20,7 +20,7 @@ from metaem_core.federated.secure_messages import (
     revealed_message,
     words_message,
 )
-from metaem_core.federated.secure_rounds import Closing, Coding, Totals
+from metaem_core.federated.secure.rounds import Closing, Coding, Totals
 from metaem_core.federated.wire import BadMessage, Contract, Message, decode, digest
 
 NEIGHBOURS = 32  # of a device, where the cohort has as many

@@ -7,9 +7,9 @@ import numpy as np
 
 from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.rounds import RoundStats
-from metaem_core.federated.secure_aggregation import Revealed, Words
-from metaem_core.federated.secure_client import SecureClient, SecureUser, degree_of
-from metaem_core.federated.secure_messages import (
+from metaem_core.federated.secure.aggregation import Revealed, Words
+from metaem_core.federated.secure.client import SecureClient, SecureUser, degree_of
+from metaem_core.federated.secure.messages import (
     KEYS,
     SEALED,
     SHARE,
@@ -20,8 +20,8 @@ from metaem_core.federated.secure_messages import (
     revealed_message,
     words_message,
 )
-from metaem_core.federated.secure_rounds import LIMIT, Closing, Coding, broadcast, shapes_of
-from metaem_core.federated.secure_sum import SumServer, secure_round
+from metaem_core.federated.secure.rounds import LIMIT, Closing, Coding, broadcast, shapes_of
+from metaem_core.federated.secure.sums import SumServer, secure_round
 from metaem_core.federated.wire import SUM, Contract, contract_of, encode
 from metaem_core.models.domain import DomainModel
 

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.rounds import RoundStats
-from metaem_core.federated.secure_aggregation import TooFewDevices, Words, opened, ring
-from metaem_core.federated.secure_client import degree_of, threshold_of
-from metaem_core.federated.secure_messages import (
+from metaem_core.federated.secure.aggregation import TooFewDevices, Words, opened, ring
+from metaem_core.federated.secure.client import degree_of, threshold_of
+from metaem_core.federated.secure.messages import (
     KEYS,
     SEALED,
     by_place_message,
@@ -33,7 +33,7 @@ from metaem_core.federated.secure_messages import (
     read_revealed,
     read_words,
 )
-from metaem_core.federated.secure_rounds import LIMIT, Closing, Coding, Totals
+from metaem_core.federated.secure.rounds import LIMIT, Closing, Coding, Totals
 from metaem_core.federated.wire import BadMessage, Message, digest, encode
 
 T = TypeVar("T")

@@ -12,7 +12,7 @@ from metaem_core.data.user_profile import ITEM_TRAITS
 from metaem_core.federated.exchange import ID_BYTES, Traffic
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Download, Upload, tensors_of
-from metaem_core.federated.secure_loop import secure_traffic
+from metaem_core.federated.secure.loop import secure_traffic
 from metaem_core.federated.wire import Contract, contract_of, encode
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mlp import init_mlp

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from metaem_core.federated.collection import RoundVoid
-from metaem_core.federated.remote import ATTEMPTS, Exchange
+from metaem_core.federated.remote.collection import RoundVoid
+from metaem_core.federated.remote.rounds import ATTEMPTS, Exchange
 from metaem_core.federated.rounds import RoundStats
-from metaem_core.federated.secure_aggregation import TooFewDevices
-from metaem_core.federated.secure_sum import SumServer, secure_round
+from metaem_core.federated.secure.aggregation import TooFewDevices
+from metaem_core.federated.secure.sums import SumServer, secure_round
 from metaem_core.federated.wire import BadMessage, decode, encode
 
 LEAST = 3  # devices that hide one among them
