@@ -28,7 +28,7 @@ def simulate(devices: int, rounds: int) -> dict[str, float]:
     from metaem_core.config.pretrain import PretrainConfig
     from metaem_core.data.ratings import Ratings
     from metaem_core.federated.rounds import cohorts, run_round
-    from metaem_core.methods.metaem_pretraining import Pretraining
+    from metaem_core.methods.metaem.pretraining import Pretraining
 
     torch.set_num_threads(2)
     draw = np.random.default_rng(0)

@@ -42,7 +42,7 @@ from metaem_core.federated.protocol import Download, Upload, combine
 from metaem_core.federated.rounds import run_round
 from metaem_core.federated.simulation import Backend, CohortSimulation
 from metaem_core.federated.wire import decode, encode
-from metaem_core.methods.metaem_pretraining import Pretraining
+from metaem_core.methods.metaem.pretraining import Pretraining
 
 CONFIG = PretrainConfig()
 PRODUCT = payload_of("product", torch.Generator())

@@ -78,8 +78,8 @@ def profiled(scale: str, store: Path) -> None:
     from flows import cold_start
     from flows.settings import read_settings
     from metaem_core.federated.rounds import SimulatedRounds
-    from metaem_core.methods.metaem_mapping import MappingTraining
-    from metaem_core.methods.metaem_pretraining import Pretraining
+    from metaem_core.methods.metaem.mapping import MappingTraining
+    from metaem_core.methods.metaem.pretraining import Pretraining
     from tasks.store.artifacts import Draft, Store
     from tasks.store.checkpoints import Checkpoint
     from tasks.store.stage import StagePolicy

@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from metaem_core.config.factor import FactorConfig
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings
-from metaem_core.methods.factor_steps import FactorSteps
-from metaem_core.methods.legacy import legacy_errors, legacy_source
+from metaem_core.methods.baselines.factor_steps import FactorSteps
+from metaem_core.methods.baselines.legacy import legacy_errors, legacy_source
 from metaem_core.synthetic.links import link
 from metaem_core.synthetic.size import DomainSize
 

@@ -24,10 +24,10 @@ from metaem_core.data.pair import DomainPair
 from metaem_core.data.ratings import Ratings, RatingScale
 from metaem_core.data.splitting import SplitConfig, split_overlap
 from metaem_core.data.user_profile import Habits
-from metaem_core.methods.cold_start import cold_predictor
-from metaem_core.methods.metaem_mapping import MappingTraining
-from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.methods.trivial import bias_transfer
+from metaem_core.methods.baselines.trivial import bias_transfer
+from metaem_core.methods.metaem.cold_start import cold_predictor
+from metaem_core.methods.metaem.mapping import MappingTraining
+from metaem_core.methods.metaem.pretraining import Pretraining
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
 from metaem_core.models.recommender import Recommender

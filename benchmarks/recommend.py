@@ -24,9 +24,9 @@ from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import Ratings, RatingScale
 from metaem_core.data.user_profile import Habits
-from metaem_core.methods.metaem_mapping import fresh_network, mapped_size
-from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.methods.transfer_start import identity
+from metaem_core.methods.metaem.mapping import fresh_network, mapped_size
+from metaem_core.methods.metaem.pretraining import Pretraining
+from metaem_core.methods.metaem.transfer_start import identity
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.recommender import Recommender
 from tasks.recommend.top_n import Opened, recommend

@@ -21,8 +21,8 @@ from benchmarks.newcomers import PAIRS, read
 from metaem_core.config.factor import FactorConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.ratings import Ratings
-from metaem_core.methods.factorisation import Factorisation
-from metaem_core.methods.metaem_pretraining import Pretraining
+from metaem_core.methods.baselines.factorisation import Factorisation
+from metaem_core.methods.metaem.pretraining import Pretraining
 from tests.worlds import planted_ratings
 
 PRETRAININGS: dict[str, dict[str, object]] = {

@@ -26,7 +26,7 @@ from benchmarks.history import record
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.ratings import Ratings
 from metaem_core.federated.rounds import cohorts, run_round
-from metaem_core.methods.metaem_pretraining import Pretraining
+from metaem_core.methods.metaem.pretraining import Pretraining
 
 USERS, ITEMS = 123_960, 50_052
 ITEMS_PER_USER = 1_697_533 / USERS

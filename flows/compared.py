@@ -11,7 +11,7 @@ from metaem_core.config.factor import Base
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.config.transfer import Method
-from metaem_core.methods.trivial import TRIVIAL
+from metaem_core.methods.baselines.trivial import TRIVIAL
 from tasks.report.names import private_name
 
 

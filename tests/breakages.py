@@ -115,7 +115,7 @@ BREAKAGES = (
     ),
     Breakage(
         "equality: a trainee's source vector under another one's target index",
-        "metaem_core/methods/metaem_mapping.py",
+        "metaem_core/methods/metaem/mapping.py",
         "source_vectors[torch.from_numpy(pair.train_source)]",
         "source_vectors[torch.from_numpy(np.sort(pair.train_source))]",
         "tests/test_mapping.py",
@@ -143,14 +143,14 @@ BREAKAGES = (
     ),
     Breakage(
         "options: devices never see the pseudo-items",
-        "metaem_core/methods/metaem_pretraining.py",
+        "metaem_core/methods/metaem/pretraining.py",
         "CohortSimulation(seen, dtype, rounded)",
         "CohortSimulation(kept, dtype, rounded)",
         OPTIONS,
     ),
     Breakage(
         "options: made-up ratings dilute the taste that is learnt",
-        "metaem_core/methods/metaem_pretraining.py",
+        "metaem_core/methods/metaem/pretraining.py",
         "dilution = len(seen) / len(kept) if config.centred else 1.0",
         "dilution = 1.0",
         OPTIONS,
@@ -164,7 +164,7 @@ BREAKAGES = (
     ),
     Breakage(
         "options: fcf is trained in one place",
-        "metaem_core/methods/factorisation.py",
+        "metaem_core/methods/baselines/factorisation.py",
         'FcfSteps if config.base == "fcf" else FactorSteps',
         "FactorSteps",
         OPTIONS,

@@ -20,7 +20,7 @@ from metaem_core.data.ratings import Ratings
 from metaem_core.federated.device import PrivateRatings
 from metaem_core.federated.remote.rounds import Answer, StoredUser
 from metaem_core.federated.secure.client import SecureClient
-from metaem_core.methods.metaem_pretraining import Pretraining
+from metaem_core.methods.metaem.pretraining import Pretraining
 from tests import test_remote
 from tests.test_remote import ALL, CONFIG, RATINGS, Devices, job
 from tests.test_secure_rounds import COHORTS, mild, secured

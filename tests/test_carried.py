@@ -16,7 +16,7 @@ from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings
-from metaem_core.federated.remote import mapping as carried
+from metaem_core.federated.remote import mapping as carried_module
 from metaem_core.federated.remote.collection import RoundVoid
 from metaem_core.federated.remote.mapping import CarriedUser, theta_message
 from metaem_core.federated.remote.rounds import Answer
@@ -24,9 +24,9 @@ from metaem_core.federated.secure import rounds as secure_rounds
 from metaem_core.federated.secure.aggregation import OutOfTurn
 from metaem_core.federated.secure.link import Passage, RoundSpoilt
 from metaem_core.federated.wire import SUM, BadMessage, encode
-from metaem_core.methods.metaem_mapping import MappingTraining
-from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.methods.transfer_start import directions_of, source_view, target_view
+from metaem_core.methods.metaem.mapping import MappingTraining
+from metaem_core.methods.metaem.pretraining import Pretraining
+from metaem_core.methods.metaem.transfer_start import directions_of, source_view, target_view
 from metaem_core.models.domain import DomainModel
 from tasks.flower.job import Job, mapping_start, vectors_tag, views_start
 from tasks.flower.node import Asked, DeviceFolder, Node

@@ -14,7 +14,7 @@ from damage import delete, edit, truncate
 from flows.cold_start import run
 from flows.profiles import PROFILES
 from flows.settings import read_settings
-from metaem_core.methods.trivial import TRIVIAL
+from metaem_core.methods.baselines.trivial import TRIVIAL
 from tasks.progress import Finished, Step, listening
 from tasks.recommend.newest import newest_report
 from tasks.store.artifacts import ArtifactRef

@@ -11,7 +11,7 @@ from metaem_core.config.factor import Base, FactorConfig
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import Ratings, hold_out
 from metaem_core.federated.training import epoch_seed
-from metaem_core.methods.factorisation import Factorisation
+from metaem_core.methods.baselines.factorisation import Factorisation
 from metaem_core.models.factors import FactorModel
 from tests.worlds import random_ratings
 

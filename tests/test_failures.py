@@ -15,9 +15,9 @@ from flows.settings import read_settings
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.transfer import TransferConfig
 from metaem_core.federated.training import Divergence
-from metaem_core.methods.emcdr import emcdr
-from metaem_core.methods.metaem_mapping import MappingTraining
-from metaem_core.methods.method import ColdModel, OnEpoch, Problem
+from metaem_core.methods.baselines.emcdr import emcdr
+from metaem_core.methods.metaem.mapping import MappingTraining
+from metaem_core.methods.problem import ColdModel, OnEpoch, Problem
 from tasks.progress import Finished, Step, listening
 
 DIVERGING = [*SMALL, "transfer.epochs=1", "factors.epochs=1", "transfer.learning_rate=1e30"]
@@ -64,8 +64,8 @@ def test_a_rerun_computes_what_failed_and_what_depends_on_it(
             super().__init__(config, *rest)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("metaem_core.methods.emcdr.emcdr", diverging)
-        patch.setattr("metaem_core.methods.metaem_mapping.MappingTraining", Failing)
+        patch.setattr("metaem_core.methods.baselines.emcdr.emcdr", diverging)
+        patch.setattr("metaem_core.methods.metaem.mapping.MappingTraining", Failing)
         partly = run(settings)
     cell = "movie-music beta 0.5 seed"
     assert partly.missing == (

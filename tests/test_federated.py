@@ -14,8 +14,8 @@ from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.personal_towers import PersonalTowers
 from metaem_core.federated.protocol import tensors_of
 from metaem_core.federated.simulation import Backend, CohortSimulation, DeviceLoop
-from metaem_core.methods.cold_start import cold_predictor
-from metaem_core.methods.metaem_pretraining import Pretraining
+from metaem_core.methods.metaem.cold_start import cold_predictor
+from metaem_core.methods.metaem.pretraining import Pretraining
 from metaem_core.models.domain import DomainModel
 from tests.worlds import random_ratings
 

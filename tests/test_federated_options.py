@@ -22,8 +22,8 @@ from metaem_core.federated.fedfast import Delegates, k_means, stratified_cohorts
 from metaem_core.federated.protocol import Download, Upload
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.virtual_ratings import with_pseudo_items
-from metaem_core.methods.factorisation import Factorisation
-from metaem_core.methods.metaem_pretraining import Pretraining
+from metaem_core.methods.baselines.factorisation import Factorisation
+from metaem_core.methods.metaem.pretraining import Pretraining
 from metaem_core.training.optimizers import LazyAdam
 from tasks.models.data import Domain
 from tasks.models.metaem import read_model, write_model

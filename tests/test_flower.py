@@ -9,7 +9,7 @@ import pytest
 
 from flows.certificates import issue_node_key
 from flows.loopback import Loopback
-from metaem_core.methods.metaem_pretraining import Pretraining
+from metaem_core.methods.metaem.pretraining import Pretraining
 from tasks.flower.job import Job, pretrain_start, vectors_tag
 from tasks.flower.node import DeviceFolder, Node
 from tasks.flower.submit import run_job

@@ -7,7 +7,7 @@ from torch import Tensor
 from worlds import random_ratings
 
 from metaem_core.config.pretrain import PretrainConfig
-from metaem_core.methods.metaem_pretraining import Pretraining
+from metaem_core.methods.metaem.pretraining import Pretraining
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.fold_in import Rated, closeness, fold_in, private_view
 

@@ -15,13 +15,13 @@ from metaem_core.config.transfer import Method, TransferConfig
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ints, Ratings, RatingScale
 from metaem_core.evaluation.metrics import rmse
-from metaem_core.methods import legacy, sscdr, tmcdr
-from metaem_core.methods.bias_transfer import fit_fitted_bias_transfer
-from metaem_core.methods.by_user import ByUser, liked
-from metaem_core.methods.dcdcsr import benchmark
-from metaem_core.methods.factorisation import Factorisation
-from metaem_core.methods.method import ColdModel, Problem
-from metaem_core.methods.ptupcdr import attend
+from metaem_core.methods.baselines import legacy, sscdr, tmcdr
+from metaem_core.methods.baselines.bias_transfer import fit_fitted_bias_transfer
+from metaem_core.methods.baselines.by_user import ByUser, liked
+from metaem_core.methods.baselines.dcdcsr import benchmark
+from metaem_core.methods.baselines.factorisation import Factorisation
+from metaem_core.methods.baselines.ptupcdr import attend
+from metaem_core.methods.problem import ColdModel, Problem
 from tasks.stages.baseline import method
 from tests.worlds import random_ratings
 

@@ -22,7 +22,7 @@ from metaem_core.federated.payloads import (
 from metaem_core.federated.rounding import LEVELS, from_int8, to_int8
 from metaem_core.federated.simulation import CohortSimulation
 from metaem_core.federated.wire import BadMessage, contract_of, decode, digest, encode
-from metaem_core.methods.metaem_pretraining import Pretraining
+from metaem_core.methods.metaem.pretraining import Pretraining
 from tasks.models.metaem import read_model
 from tasks.tracking.runs import described
 from tests.test_federated import RATINGS, pretraining, round_gradients, worst_error

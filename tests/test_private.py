@@ -28,7 +28,8 @@ from metaem_core.gaussian import (
     epsilon_of,
     mu_of,
 )
-from metaem_core.methods.cold_start import cold_predictor
+from metaem_core.methods.baselines.trivial import TRIVIAL
+from metaem_core.methods.metaem.cold_start import cold_predictor
 from metaem_core.methods.noisy_sums import NAMES, Agreed, AskedTwice, NoisyDevice, SecureSums
 from metaem_core.methods.private_biases import (
     COUNT,
@@ -48,7 +49,6 @@ from metaem_core.methods.private_metaem import (
     releases,
     stage_mu,
 )
-from metaem_core.methods.trivial import TRIVIAL
 from metaem_core.models.mapping import map_users
 from metaem_core.privacy.membership import Canaries, inferred
 from metaem_core.synthetic.world import SyntheticConfig

@@ -13,9 +13,9 @@ from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import Ratings
 from metaem_core.data.user_profile import Habits
-from metaem_core.methods.metaem_mapping import fresh_network
-from metaem_core.methods.metaem_pretraining import Pretraining
-from metaem_core.methods.transfer_start import identity
+from metaem_core.methods.metaem.mapping import fresh_network
+from metaem_core.methods.metaem.pretraining import Pretraining
+from metaem_core.methods.metaem.transfer_start import identity
 from metaem_core.models import recommender as recommender_module
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.fold_in import private_view

@@ -18,7 +18,7 @@ from metaem_core.federated.remote.collection import RoundVoid
 from metaem_core.federated.remote.rounds import Answer
 from metaem_core.federated.secure.aggregation import OutOfTurn
 from metaem_core.federated.wire import SUM, digest, encode
-from metaem_core.methods.metaem_pretraining import Pretraining
+from metaem_core.methods.metaem.pretraining import Pretraining
 from tasks.flower.job import About, Job, Superseded, pretrain_start
 from tasks.flower.node import Asked, Node
 from tests.damage import DAMAGES

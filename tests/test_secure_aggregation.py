@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
-from metaem_core.federated.secure import aggregation as secure_aggregation
+from metaem_core.federated.secure import aggregation as secure
 from metaem_core.federated.secure.aggregation import (
     OutOfTurn,
     SecureDevice,

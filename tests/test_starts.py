@@ -14,10 +14,10 @@ from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings
 from metaem_core.data.user_profile import user_traits
 from metaem_core.federated.training import Divergence
-from metaem_core.methods.bias_transfer import fit_fitted_bias_transfer, fit_line
-from metaem_core.methods.cold_start import cold_predictor
-from metaem_core.methods.metaem_mapping import MappingTraining
-from metaem_core.methods.metaem_pretraining import Pretraining
+from metaem_core.methods.baselines.bias_transfer import fit_fitted_bias_transfer, fit_line
+from metaem_core.methods.metaem.cold_start import cold_predictor
+from metaem_core.methods.metaem.mapping import MappingTraining
+from metaem_core.methods.metaem.pretraining import Pretraining
 
 CONFIG = PretrainConfig(epochs=1, hidden_size=16)
 

@@ -12,9 +12,9 @@ from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings
 from metaem_core.federated.training import Divergence, EpochStats, Training
-from metaem_core.methods.cold_start import cold_predictor
-from metaem_core.methods.metaem_mapping import MappingTraining
-from metaem_core.methods.metaem_pretraining import Pretraining
+from metaem_core.methods.metaem.cold_start import cold_predictor
+from metaem_core.methods.metaem.mapping import MappingTraining
+from metaem_core.methods.metaem.pretraining import Pretraining
 from metaem_core.models.mapping import map_users
 from tests.worlds import random_ratings
 

@@ -9,10 +9,10 @@ from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Floats, Ints, Ratings
 from metaem_core.data.splitting import SplitConfig, split_overlap
 from metaem_core.evaluation.metrics import rmse
-from metaem_core.methods import neighbours
-from metaem_core.methods.bias_transfer import fit_bias_transfer
-from metaem_core.methods.neighbours import fit_neighbours, fit_weight
-from metaem_core.methods.trivial import TRIVIAL
+from metaem_core.methods.baselines import neighbours
+from metaem_core.methods.baselines.bias_transfer import fit_bias_transfer
+from metaem_core.methods.baselines.neighbours import fit_neighbours, fit_weight
+from metaem_core.methods.baselines.trivial import TRIVIAL
 from metaem_core.synthetic.world import SyntheticConfig, generate
 
 

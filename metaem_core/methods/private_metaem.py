@@ -19,7 +19,7 @@ from metaem_core.data.pair import DomainPair
 from metaem_core.data.ratings import Ratings, RatingScale
 from metaem_core.evaluation.metrics import Doubles
 from metaem_core.gaussian import Releases, mu_of
-from metaem_core.methods.bias_transfer import overlap_ratings
+from metaem_core.methods.baselines.bias_transfer import overlap_ratings
 from metaem_core.methods.private_biases import (
     LARGEST,
     SUMS,

@@ -27,10 +27,10 @@ from metaem_core.federated.secure.link import LEAST, RoundSpoilt
 from metaem_core.federated.secure.rounds import broadcast, received
 from metaem_core.federated.training import Divergence, Schedule, Training
 from metaem_core.federated.wire import contract_of, decode, encode
-from metaem_core.methods.metaem_mapping import MappingTraining
-from metaem_core.methods.metaem_pretraining import live_tensors, pretrain_server
-from metaem_core.methods.remote_start import RemoteStart, views_message, views_of
-from metaem_core.methods.transfer_start import SourceView, TargetView, transfer_lines
+from metaem_core.methods.metaem.mapping import MappingTraining
+from metaem_core.methods.metaem.pretraining import live_tensors, pretrain_server
+from metaem_core.methods.metaem.remote_start import RemoteStart, views_message, views_of
+from metaem_core.methods.metaem.transfer_start import SourceView, TargetView, transfer_lines
 from metaem_core.models.domain import DomainModel, domain_of
 from metaem_core.models.mlp import Parameters
 from metaem_core.training.optimizers import NetworkAdam

@@ -38,15 +38,15 @@ from metaem_core.federated.wire import (
     digest,
     encode,
 )
-from metaem_core.methods.metaem_mapping import fresh_network, mapped_size
-from metaem_core.methods.remote_start import (
+from metaem_core.methods.metaem.mapping import fresh_network, mapped_size
+from metaem_core.methods.metaem.remote_start import (
     TASTE,
     WIDTH,
     StartUser,
     example_views,
     products_shapes,
 )
-from metaem_core.methods.transfer_start import directions_of, identity
+from metaem_core.methods.metaem.transfer_start import directions_of, identity
 from metaem_core.models.mlp import Parameters
 from tasks.store.atomic import exclusive, replace_atomically, write_json
 

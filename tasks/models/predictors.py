@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from metaem_core.methods.cold_start import cold_predictor
+from metaem_core.methods.metaem.cold_start import cold_predictor
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
 from tasks.models.budget import account_of

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from metaem_core.methods.trivial import TRIVIAL
+from metaem_core.methods.baselines.trivial import TRIVIAL
 
 Profile = Literal["", "calibrated", "private", "paper"]  # trivial predictors have none
 

@@ -44,7 +44,7 @@ def evaluate(
 ) -> ArtifactRef:
     """Predict the cold users' target ratings with every method and score the predictions."""
     # torch is imported only by runs that predict
-    from metaem_core.methods.trivial import TRIVIAL
+    from metaem_core.methods.baselines.trivial import TRIVIAL
     from tasks.models.predictors import metaem, rival_methods
 
     known = read_pair(store, source, target, split)

@@ -20,7 +20,7 @@ def mapping(
     # torch is imported only by runs that train
     import torch
 
-    from metaem_core.methods.metaem_mapping import MappingTraining
+    from metaem_core.methods.metaem.mapping import MappingTraining
     from tasks.models.metaem import read_model, read_user_vectors, write_mapping
     from tasks.models.train import forget, train_best, write_curve, write_traffic
 

@@ -14,7 +14,7 @@ from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
 
 if TYPE_CHECKING:
-    from metaem_core.methods.metaem_mapping import MappingTraining
+    from metaem_core.methods.metaem.mapping import MappingTraining
     from metaem_core.models.mlp import Parameters
     from tasks.flower.job import Done, Job
 
@@ -44,7 +44,7 @@ def mapping_remote(
     # torch is imported only by runs that train
     import torch
 
-    from metaem_core.methods.metaem_mapping import MappingTraining, start_views
+    from metaem_core.methods.metaem.mapping import MappingTraining, start_views
     from tasks.flower.job import mapping_start, vectors_tag, views_start
     from tasks.flower.node import Asked
     from tasks.models.metaem import read_model, read_user_vectors, write_mapping

@@ -12,7 +12,7 @@ def pretrain(
 ) -> ArtifactRef:
     """Train a domain; ``split`` removes the held-out users' ratings from a target domain."""
     # torch is imported only by runs that train
-    from metaem_core.methods.metaem_pretraining import Pretraining
+    from metaem_core.methods.metaem.pretraining import Pretraining
     from tasks.models.metaem import write_model
     from tasks.models.train import forget, train, write_curve, write_traffic
 

@@ -30,7 +30,7 @@ def pretrain_remote(
     """
     import torch
 
-    from metaem_core.methods.metaem_pretraining import Pretraining
+    from metaem_core.methods.metaem.pretraining import Pretraining
     from tasks.flower.job import pretrain_start, vectors_tag
     from tasks.flower.node import Asked
     from tasks.models.metaem import write_model

@@ -12,12 +12,12 @@ from metaem_core.config.transfer import TransferConfig
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings, RatingScale
 from metaem_core.federated.training import Errors
-from metaem_core.methods.cmf import cmf
-from metaem_core.methods.emcdr import emcdr
-from metaem_core.methods.factorisation import Factorisation
-from metaem_core.methods.method import Fit, Problem
-from metaem_core.methods.ptupcdr import ptupcdr
-from metaem_core.methods.tgt import tgt
+from metaem_core.methods.baselines.cmf import cmf
+from metaem_core.methods.baselines.emcdr import emcdr
+from metaem_core.methods.baselines.factorisation import Factorisation
+from metaem_core.methods.baselines.ptupcdr import ptupcdr
+from metaem_core.methods.baselines.tgt import tgt
+from metaem_core.methods.problem import Fit, Problem
 from metaem_core.models.factors import FactorModel
 
 UNCLIPPED = RatingScale(3 - 1e6, 3 + 1e6)  # the middle stays: liked is what is rated above 3

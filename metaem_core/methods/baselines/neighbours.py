@@ -10,7 +10,7 @@ from torch.nn.functional import embedding_bag
 from metaem_core.data.bias import damped_biases
 from metaem_core.data.pair import DomainPair
 from metaem_core.data.ratings import Floats, Ints, Ratings
-from metaem_core.methods.bias_transfer import BiasTransfer, overlap_ratings
+from metaem_core.methods.baselines.bias_transfer import BiasTransfer, overlap_ratings
 
 BLOCK = 128  # users scored at once: bounds the dense (items, users) blocks
 SIMILARITY_DAMPING = 50.0  # added to squared norms: a short history resembles nobody much

@@ -6,8 +6,8 @@ from torch import Tensor
 from metaem_core.config.factor import Base, FactorConfig
 from metaem_core.federated.device import PrivateRatings
 from metaem_core.federated.fcf import FcfServer, ItemDownload, fcf_step, solve_users
-from metaem_core.methods.by_user import ByUser
-from metaem_core.methods.factor_steps import generator
+from metaem_core.methods.baselines.by_user import ByUser
+from metaem_core.methods.baselines.factor_steps import generator
 from metaem_core.models.mlp import Parameters
 
 

@@ -13,8 +13,8 @@ from metaem_core.federated.rounds import SimulatedRounds
 from metaem_core.federated.server import MappingServer
 from metaem_core.federated.simulation import Backend, CohortSimulation, DistanceTarget
 from metaem_core.federated.training import Errors, Schedule, Training, clipped_errors
-from metaem_core.methods.cold_start import cold_predictor
-from metaem_core.methods.transfer_start import (
+from metaem_core.methods.metaem.cold_start import cold_predictor
+from metaem_core.methods.metaem.transfer_start import (
     SourceView,
     TargetView,
     directions_of,

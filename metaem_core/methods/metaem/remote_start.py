@@ -15,7 +15,7 @@ from metaem_core.federated.secure.link import linked_round
 from metaem_core.federated.secure.rounds import Closing, Totals, bounded
 from metaem_core.federated.secure.sums import KeptSum
 from metaem_core.federated.wire import Message
-from metaem_core.methods.transfer_start import (
+from metaem_core.methods.metaem.transfer_start import (
     OverlapSums,
     Products,
     SourceView,

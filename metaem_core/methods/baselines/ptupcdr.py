@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.transfer import TransferConfig
-from metaem_core.methods.by_user import ByUser, liked
-from metaem_core.methods.method import ColdModel, OnEpoch, Problem, last_layer, layer
+from metaem_core.methods.baselines.by_user import ByUser, liked
+from metaem_core.methods.problem import ColdModel, OnEpoch, Problem, last_layer, layer
 from metaem_core.models.mlp import Parameters, mlp
 
 HISTORY, HIDDEN = 20, 50

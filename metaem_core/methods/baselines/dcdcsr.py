@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.transfer import TransferConfig
-from metaem_core.methods.method import Carry, ColdModel, OnEpoch, Problem, layer
+from metaem_core.methods.problem import Carry, ColdModel, OnEpoch, Problem, layer
 from metaem_core.models.factors import FactorModel
 from metaem_core.training.row_adam import RowAdam
 

@@ -18,7 +18,7 @@ from metaem_core.data.pair import DomainPair
 from metaem_core.data.ratings import Floats, Ints
 from metaem_core.data.user_profile import USER_TRAITS, ItemScale
 from metaem_core.evaluation.metrics import Doubles
-from metaem_core.methods.bias_transfer import overlap_ratings
+from metaem_core.methods.baselines.bias_transfer import overlap_ratings
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mlp import Parameters
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.transfer import TransferConfig
-from metaem_core.methods.by_user import ByUser, liked
-from metaem_core.methods.method import ColdModel, OnEpoch, Problem, last_layer
+from metaem_core.methods.baselines.by_user import ByUser, liked
+from metaem_core.methods.problem import ColdModel, OnEpoch, Problem, last_layer
 
 MARGIN, UNSUPERVISED = 1.0, 1.0  # m and lambda
 

@@ -7,7 +7,7 @@ import numpy as np
 from metaem_core.data.bias import damped_mean
 from metaem_core.data.pair import DomainPair, Predict
 from metaem_core.data.ratings import Floats, Ints
-from metaem_core.methods.bias_transfer import fit_bias_transfer, fit_fitted_bias_transfer
+from metaem_core.methods.baselines.bias_transfer import fit_bias_transfer, fit_fitted_bias_transfer
 
 
 def global_mean(pair: DomainPair) -> Predict:
@@ -41,7 +41,7 @@ def bias_transfer_fitted(pair: DomainPair) -> Predict:
 def user_knn(pair: DomainPair) -> Predict:
     """Bias transfer plus what it leaves of the ratings of training users alike in the source."""
     # torch is imported only by runs that score; others need the names alone
-    from metaem_core.methods.neighbours import fit_neighbours, fit_weight
+    from metaem_core.methods.baselines.neighbours import fit_neighbours, fit_weight
 
     base = fit_bias_transfer(pair)
     neighbours = fit_neighbours(pair, base)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.transfer import TransferConfig
-from metaem_core.methods.method import ColdModel, OnEpoch, Problem, last_layer
+from metaem_core.methods.problem import ColdModel, OnEpoch, Problem, last_layer
 
 
 def emcdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdModel:

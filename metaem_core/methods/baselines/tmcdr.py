@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.transfer import TransferConfig
-from metaem_core.methods.bias_transfer import overlap_ratings
-from metaem_core.methods.by_user import ByUser
-from metaem_core.methods.method import ColdModel, OnEpoch, Problem, last_layer
+from metaem_core.methods.baselines.bias_transfer import overlap_ratings
+from metaem_core.methods.baselines.by_user import ByUser
+from metaem_core.methods.problem import ColdModel, OnEpoch, Problem, last_layer
 
 ADAPTATION = 0.01  # learning rate of the inner step: ten times more makes the published start worse
 
