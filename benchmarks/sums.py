@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from metaem_core.privacy.reconstruction import auc
+from metaem_core.privacy.attacks.reconstruction import auc
 from metaem_core.synthetic.world import SyntheticConfig, generate
 
 USERS = 100  # that are looked at

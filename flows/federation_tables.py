@@ -7,7 +7,7 @@ from rich.table import Table
 
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated.bytes import WAYS, DomainShape, traffic
-from metaem_core.privacy.audit import Audit
+from metaem_core.privacy.attacks.audit import Audit
 from metaem_core.synthetic.size import DomainSize
 
 

@@ -8,10 +8,10 @@ from flows.compared import metaem_named, named, other_metaems, rivals
 from flows.profiles import compared
 from flows.runs import Run, finished
 from flows.settings import ProfileName, Settings
+from metaem_core.config.dp import PrivateConfig
 from metaem_core.config.factor import Base, FactorConfig
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
-from metaem_core.config.private import PrivateConfig
 from metaem_core.config.transfer import Method
 from metaem_core.data.splitting import SplitConfig
 from metaem_core.evaluation.scores import EvaluateConfig

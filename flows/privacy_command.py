@@ -56,8 +56,8 @@ def privacy_audit(
 
 def _memberships(settings: "Settings", domain: "ArtifactRef") -> Iterator[str]:
     """How many made-up users published item biases name, without privacy and by epsilon."""
-    from metaem_core.config.private import PrivateConfig
-    from metaem_core.privacy.membership import FALSE_ALARMS
+    from metaem_core.config.dp import PrivateConfig
+    from metaem_core.privacy.attacks.membership import FALSE_ALARMS
     from tasks.models.audit import membership
 
     seed = settings.seeds[0]

@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 
 from flows.profiles import profiled
+from metaem_core.config.dp import PrivateConfig
 from metaem_core.config.factor import FactorConfig
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
-from metaem_core.config.private import PrivateConfig
 from metaem_core.config.transfer import Method, TransferConfig
 from metaem_core.data.splitting import SplitConfig
 from metaem_core.evaluation.scores import EvaluateConfig

@@ -15,8 +15,8 @@ from flows.cli import app
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import RatingScale
 from metaem_core.federated.payloads import LiteralPayload, Payload, ProductPayload, RowsPayload
-from metaem_core.privacy.membership import Canaries, inferred
-from metaem_core.privacy.reconstruction import (
+from metaem_core.privacy.attacks.membership import Canaries, inferred
+from metaem_core.privacy.attacks.reconstruction import (
     Leak,
     Reading,
     auc,

@@ -14,24 +14,25 @@ from numpy.typing import NDArray
 from test_trivial import planted
 from worlds import planted_ratings, random_ratings
 
-from metaem_core.config.private import PrivateConfig
+from metaem_core.config.dp import PrivateConfig
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings, RatingScale
 from metaem_core.evaluation.metrics import rmse
 from metaem_core.federated.secure.aggregation import TooFewDevices
-from metaem_core.gaussian import (
-    GRID,
-    Release,
-    Releases,
-    delta_of,
-    epsilon_by_losses,
-    epsilon_of,
-    mu_of,
-)
 from metaem_core.methods.baselines.trivial import TRIVIAL
 from metaem_core.methods.metaem.cold_start import cold_predictor
-from metaem_core.methods.noisy_sums import NAMES, Agreed, AskedTwice, NoisyDevice, SecureSums
-from metaem_core.methods.private_biases import (
+from metaem_core.models.mapping import map_users
+from metaem_core.privacy.attacks.membership import Canaries, inferred
+from metaem_core.privacy.dp.bias_transfer import SHARES as STAGES
+from metaem_core.privacy.dp.bias_transfer import (
+    line_sum,
+    private_domain,
+    private_line,
+    private_mapping,
+    releases,
+    stage_mu,
+)
+from metaem_core.privacy.dp.biases import (
     COUNT,
     SUMS,
     SimulatedSums,
@@ -40,17 +41,16 @@ from metaem_core.methods.private_biases import (
     item_sums,
     private_levels,
 )
-from metaem_core.methods.private_metaem import SHARES as STAGES
-from metaem_core.methods.private_metaem import (
-    line_sum,
-    private_domain,
-    private_line,
-    private_mapping,
-    releases,
-    stage_mu,
+from metaem_core.privacy.dp.gaussian import (
+    GRID,
+    Release,
+    Releases,
+    delta_of,
+    epsilon_by_losses,
+    epsilon_of,
+    mu_of,
 )
-from metaem_core.models.mapping import map_users
-from metaem_core.privacy.membership import Canaries, inferred
+from metaem_core.privacy.dp.noisy_sums import NAMES, Agreed, AskedTwice, NoisyDevice, SecureSums
 from metaem_core.synthetic.world import SyntheticConfig
 
 SCALE = RatingScale()

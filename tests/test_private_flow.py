@@ -8,8 +8,8 @@ from conftest import SMALL, FinishedRun
 from data_contracts.releases import NoisyReleases
 from flows.cold_start import run
 from flows.settings import BadSettings, read_settings
-from metaem_core.config.private import PrivateConfig
-from metaem_core.gaussian import mu_of
+from metaem_core.config.dp import PrivateConfig
+from metaem_core.privacy.dp.gaussian import mu_of
 from tasks.models.budget import account_of
 from tasks.stages.dp import mapping_private
 from tasks.store.artifacts import ArtifactRef

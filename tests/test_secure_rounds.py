@@ -33,7 +33,7 @@ from metaem_core.federated.secure.sums import secure_round
 from metaem_core.federated.server import MappingServer
 from metaem_core.federated.wire import SUM, BadMessage, contract_of, digest, encode
 from metaem_core.methods.metaem.pretraining import Pretraining
-from metaem_core.privacy.reconstruction import auc
+from metaem_core.privacy.attacks.reconstruction import auc
 from metaem_core.training.optimizers import RowNewton
 from tests.test_federated import RATINGS, pretraining
 from tests.test_mapping import stage

@@ -4,13 +4,13 @@ from functools import partial
 
 import numpy as np
 
-from metaem_core.config.private import PrivateConfig
+from metaem_core.config.dp import PrivateConfig
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import RatingScale
-from metaem_core.methods.private_biases import SimulatedSums, domain_sum, private_levels
-from metaem_core.methods.private_metaem import releases
-from metaem_core.privacy.audit import Attacks, Audit
-from metaem_core.privacy.membership import Canaries, Membership, inferred
+from metaem_core.privacy.attacks.audit import Attacks, Audit
+from metaem_core.privacy.attacks.membership import Canaries, Membership, inferred
+from metaem_core.privacy.dp.bias_transfer import releases
+from metaem_core.privacy.dp.biases import SimulatedSums, domain_sum, private_levels
 from tasks.models.data import read_domain
 from tasks.models.metaem import read_model
 from tasks.store.artifacts import ArtifactRef, Store

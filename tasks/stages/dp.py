@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from data_contracts.releases import NoisyReleases
-from metaem_core.config.private import PrivateConfig
+from metaem_core.config.dp import PrivateConfig
 from tasks.models.budget import ACCOUNT, Account
 from tasks.models.data import read_domain, read_pair, training_ratings
 from tasks.store.artifacts import ArtifactRef, Draft, Store
 from tasks.store.stage import stage
 
 if TYPE_CHECKING:
-    from metaem_core.gaussian import Release
+    from metaem_core.privacy.dp.gaussian import Release
 
 RELEASES = "releases.parquet"
 LOSSES = 0.1, 100.0  # epsilons for which privacy loss distributions are exact enough and quick
@@ -25,7 +25,7 @@ def pretrain_private(
 ) -> ArtifactRef:
     """The biases of a domain; ``split`` removes the held-out users' ratings from a target."""
     # torch is imported only by runs that train
-    from metaem_core.methods.private_metaem import private_domain, releases
+    from metaem_core.privacy.dp.bias_transfer import private_domain, releases
     from tasks.models.metaem import write_model
 
     known = read_domain(store, domain)
@@ -56,8 +56,8 @@ def mapping_private(
     # torch is imported only by runs that train
     import torch
 
-    from metaem_core.methods.private_metaem import private_mapping, releases
     from metaem_core.models.mapping import map_users
+    from metaem_core.privacy.dp.bias_transfer import private_mapping, releases
     from tasks.models.metaem import read_model, read_user_vectors, write_mapping
     from tasks.models.train import write_curve
 
@@ -78,7 +78,7 @@ def mapping_private(
 
 
 def _account(config: PrivateConfig, made: "Sequence[Release]") -> Account:
-    from metaem_core.gaussian import epsilon_by_losses, epsilon_of, mu_of, mu_of_releases
+    from metaem_core.privacy.dp.gaussian import epsilon_by_losses, epsilon_of, mu_of, mu_of_releases
 
     if config.unlimited:
         return Account(epsilon=None, delta=config.delta, spent=None, spent_by_losses=None)
@@ -109,6 +109,6 @@ def _write_releases(draft: Draft, made: "Sequence[Release]") -> None:
 
 
 def _read_releases(store: Store, ref: ArtifactRef) -> "list[Release]":
-    from metaem_core.gaussian import Release
+    from metaem_core.privacy.dp.gaussian import Release
 
     return [Release(*row) for row in store.read_frame(ref, RELEASES).iter_rows()]

@@ -20,7 +20,7 @@ from metaem_core.federated.server import ChainRule
 from metaem_core.federated.simulation import DeviceStore
 from metaem_core.federated.virtual_ratings import with_pseudo_items
 from metaem_core.models.domain import DomainModel
-from metaem_core.privacy.reconstruction import (
+from metaem_core.privacy.attacks.reconstruction import (
     Leak,
     Reading,
     popularity_prior,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.config.private import PrivateConfig
+from metaem_core.config.dp import PrivateConfig
 from metaem_core.data.pair import DomainPair
 from metaem_core.data.ratings import Ratings
 from metaem_core.evaluation.metrics import Doubles
@@ -24,9 +24,9 @@ from metaem_core.federated.secure.loop import SecureLoop
 from metaem_core.federated.secure.rounds import Closing, Totals
 from metaem_core.federated.secure.sums import KeptSum
 from metaem_core.federated.wire import Message
-from metaem_core.gaussian import Release, planned
-from metaem_core.methods.private_biases import SUMS, domain_sum
-from metaem_core.methods.private_metaem import line_sum, stage_mu
+from metaem_core.privacy.dp.bias_transfer import line_sum, stage_mu
+from metaem_core.privacy.dp.biases import SUMS, domain_sum
+from metaem_core.privacy.dp.gaussian import Release, planned
 
 NOTHING = Totals(0.0, 0.0, 0.0)  # exact totals would tell what the noise is to hide
 ENOUGH = 2 / 3  # of the devices

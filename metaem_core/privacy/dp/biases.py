@@ -17,7 +17,7 @@ import numpy as np
 from metaem_core.data.bias import damped_mean
 from metaem_core.data.ratings import Ratings, RatingScale
 from metaem_core.evaluation.metrics import Doubles
-from metaem_core.gaussian import Releases
+from metaem_core.privacy.dp.gaussian import Releases
 
 
 class Sum(NamedTuple):

@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.config.private import PrivateConfig
+from metaem_core.config.dp import PrivateConfig
 from metaem_core.data.pair import DomainPair
 from metaem_core.data.ratings import Ratings, RatingScale
 from metaem_core.evaluation.metrics import Doubles
-from metaem_core.gaussian import Releases, mu_of
 from metaem_core.methods.baselines.bias_transfer import overlap_ratings
-from metaem_core.methods.private_biases import (
+from metaem_core.models.domain import DomainModel
+from metaem_core.models.mlp import Parameters
+from metaem_core.privacy.dp.biases import (
     LARGEST,
     SUMS,
     SimulatedSums,
@@ -32,8 +33,7 @@ from metaem_core.methods.private_biases import (
     unit,
     user_biases,
 )
-from metaem_core.models.domain import DomainModel
-from metaem_core.models.mlp import Parameters
+from metaem_core.privacy.dp.gaussian import Releases, mu_of
 
 SHARES = {"source": 0.05, "target": 0.8, "mapping": 0.15}  # of a run's budget
 WIDTH = 0.5  # a usual user bias

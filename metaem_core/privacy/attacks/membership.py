@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaem_core.data.ratings import Floats, Ints, Ratings, RatingScale
-from metaem_core.privacy.reconstruction import auc
+from metaem_core.privacy.attacks.reconstruction import auc
 
 FALSE_ALARMS = 0.01
 
