@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from benchmarks.history import record
-from flows.cli import ENVIRONMENT
+from flows.cli.main import ENVIRONMENT
 
 P = ParamSpec("P")
 R = TypeVar("R")

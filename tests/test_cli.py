@@ -15,8 +15,8 @@ from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
-from flows.cli import app
-from flows.options import plain_errors
+from flows.cli.main import app
+from flows.cli.options import plain_errors
 from flows.settings import Settings
 
 
@@ -36,7 +36,7 @@ def root(finished_run: FinishedRun) -> Path:
 def test_help_is_instant_and_imports_nothing_heavy() -> None:
     code = (
         "import sys; sys.argv = ['metaem', '--help']\n"
-        "from flows.cli import main\n"
+        "from flows.cli.main import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "heavy = {'torch', 'mlflow', 'prefect', 'polars', 'pydantic'} & {*sys.modules}\n"
@@ -170,7 +170,7 @@ def test_most_bad_input_is_told_before_anything_is_started(tmp_path: Path) -> No
     code = (
         "import sys\n"
         "from typer.testing import CliRunner\n"
-        "from flows.cli import app\n"
+        "from flows.cli.main import app\n"
         "for arguments in map(str.split, sys.argv[1:]):\n"
         "    done = CliRunner().invoke(app, arguments)\n"
         "    assert done.exit_code == 2, (arguments, done.output)\n"

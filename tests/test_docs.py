@@ -14,7 +14,7 @@ import yaml
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from flows.cli import app
+from flows.cli.main import app
 from flows.settings import Settings, read_settings
 from tests.documents import DOCS, PAGES, ROOT, blocks, page
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import SMALL
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.main import app
 from flows.cold_start import run
 from flows.runs import Failure
 from flows.settings import read_settings

@@ -18,7 +18,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 def metaem(tmp_path: Path, *arguments: str) -> list[str]:
     store = ["--store", str(tmp_path / "store")]
-    return [sys.executable, "-m", "flows.cli", *arguments, *store]
+    return [sys.executable, "-m", "flows.cli.main", *arguments, *store]
 
 
 ENDS = {

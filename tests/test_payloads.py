@@ -7,7 +7,7 @@ from conftest import FinishedRun
 from hypothesis import given
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.main import app
 from metaem_core.config.modes import Mode
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated.bytes import WAYS, DomainShape, exchanged, traffic

@@ -11,7 +11,7 @@ from conftest import SMALL, FinishedRun
 from hypothesis import given
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.main import app
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import RatingScale
 from metaem_core.federated.payloads import LiteralPayload, Payload, ProductPayload, RowsPayload

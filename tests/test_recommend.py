@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from data_contracts.recommendations import Recommendations
-from flows.cli import app
+from flows.cli.main import app
 from tasks.recommend.histories import HISTORY, everyone_cold, known_users
 from tasks.recommend.selected_model import Winner, recommender_of, winner
 from tasks.recommend.top_n import ABOUT, open_recommender, recommend

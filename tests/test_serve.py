@@ -36,7 +36,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner
 
 from flows import scheduled
-from flows.cli import app
+from flows.cli.main import app
 from flows.deployments import SILENCE, deployment
 from flows.notice import notice
 from flows.settings import BadSettings
@@ -124,7 +124,7 @@ def served(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
         "PREFECT_RUNNER_POLL_FREQUENCY": "2",
         "METAEM_TRACKING_URI": "http://127.0.0.1:9",  # nobody is there
     }
-    command = [sys.executable, "-m", "flows.cli", "serve", "--schedules", "often.yaml"]
+    command = [sys.executable, "-m", "flows.cli.main", "serve", "--schedules", "often.yaml"]
     with (folder / "serve.log").open("wb") as log:
         environment["PYTHONPATH"] = str(ROOT)
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from flows.cli import ENVIRONMENT
+from flows.cli.main import ENVIRONMENT
 from tests.faults.prefect import prefect_server
 from tests.faults.tally import Injection, table, write
 

@@ -30,7 +30,7 @@ def arguments(store: Path, *more: str) -> list[str]:
 
 def metaem(words: Sequence[str]) -> None:
     """The command, as if it had been typed."""
-    from flows.cli import main
+    from flows.cli.main import main
 
     sys.argv = ["metaem", *words]
     main()

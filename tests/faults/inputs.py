@@ -240,7 +240,7 @@ def other_circumstances(suite: Suite) -> Iterator[Injection]:
     store, elsewhere = product.empty(), product.empty_folder()
     changed = {"PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT), "TZ": "Asia/Tokyo"}
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments(store)],
+        [sys.executable, "-m", "flows.cli.main", *arguments(store)],
         cwd=elsewhere,
         env=os.environ | changed,
         capture_output=True,

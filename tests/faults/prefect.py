@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.cli import ENVIRONMENT
+from flows.cli.main import ENVIRONMENT
 
 
 def free_port() -> int:

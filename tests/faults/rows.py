@@ -8,8 +8,8 @@ import mlflow  # imported here once, not by every child
 import sklearn.manifold
 import torch
 
+import flows.cli.display
 import flows.cold_start
-import flows.display
 import tasks.tracking.mlflow
 from tests.faults import covered, damaging, inputs, killing, servers, sharing, skew
 from tests.faults.command import Product
@@ -21,7 +21,7 @@ PRELOADED = (
     sklearn.manifold,
     torch,
     flows.cold_start,
-    flows.display,
+    flows.cli.display,
     tasks.tracking.mlflow,
 )
 

@@ -51,7 +51,7 @@ def started(product: Product, store: Path, url: str) -> "subprocess.Popen[bytes]
     }
     with (product.folder / "log").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "flows.cli", *arguments(store)],
+            [sys.executable, "-m", "flows.cli.main", *arguments(store)],
             cwd=ROOT,
             env=environment,
             stdout=log,

@@ -38,7 +38,7 @@ def wrong_clocks(suite: Suite) -> Iterator[Injection]:
 def off(product: Product, store: Path, ahead: int) -> Child:
     """The command in a process of its own, with its clock wrong."""
     environment = os.environ | wrong_clock(product.folder, ahead) | {"PYTHONPATH": str(ROOT)}
-    words = [sys.executable, "-m", "flows.cli", *arguments(store)]
+    words = [sys.executable, "-m", "flows.cli.main", *arguments(store)]
     return Child.start(lambda: os.execve(words[0], words, environment), product.folder / "log-off")
 
 

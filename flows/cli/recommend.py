@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.options import (
+from flows.cli.options import (
     Assignments,
     Config,
     StoreFolder,
@@ -82,7 +82,7 @@ def _tell(task: str, found: "pl.DataFrame", out: Path | None) -> None:
         Recommendations.validate(found).write_parquet(out)
         typer.echo(f"{found['user_id'].n_unique()} users, {found.height} rows: {out}")
         return
-    from flows.display import recommendation_tables, stdout
+    from flows.cli.display import recommendation_tables, stdout
 
     for table in recommendation_tables(task, found):
         stdout().print(table)

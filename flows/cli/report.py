@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.options import Config, StoreFolder, open_store, plain_errors
+from flows.cli.options import Config, StoreFolder, open_store, plain_errors
 
 Out = Annotated[Path | None, typer.Option(help="Copy the page to this file.")]
 Open = Annotated[bool, typer.Option("--open", help="Show it in the browser.")]

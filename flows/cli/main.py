@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.artifact_commands import artifacts
-from flows.bytes_command import bytes_
-from flows.federation_command import federation
-from flows.options import (
+from flows.cli.artifacts import artifacts
+from flows.cli.bytes import bytes_
+from flows.cli.federation import federation
+from flows.cli.options import (
     Address,
     Assignments,
     Backend,
@@ -30,10 +30,10 @@ from flows.options import (
     open_store,
     plain_errors,
 )
-from flows.privacy_command import privacy_audit
-from flows.recommend_command import recommend, register
-from flows.report_command import report
-from flows.serve_command import serve
+from flows.cli.privacy_audit import privacy_audit
+from flows.cli.recommend import recommend, register
+from flows.cli.report import report
+from flows.cli.serve import serve
 
 if TYPE_CHECKING:
     from flows.grid import Outcome
@@ -120,7 +120,7 @@ def table3(
     with plain_errors():
         numbers = ",".join(str(seed) for seed in range(1, seeds + 1)) if seeds else None
         settings = open_settings({**context.params, "seeds": numbers})
-        from flows.display import shown
+        from flows.cli.display import shown
         from flows.table3 import Sweep, completed, run
 
         settings = completed(settings)
@@ -171,7 +171,7 @@ def stats(
     with plain_errors():
         settings = open_settings(context.params)
         outcome = _run(settings, until="statistics")
-        from flows.display import statistics_table, stdout
+        from flows.cli.display import statistics_table, stdout
 
         assert outcome.statistics is not None, "the statistics stage left no artifact"
         frame = settings.open_store().read_frame(outcome.statistics, "statistics.parquet")
@@ -197,8 +197,8 @@ def ui(
 def _run(
     settings: "Settings", refresh: frozenset[str] = frozenset(), until: str = "report"
 ) -> "Outcome":
+    from flows.cli.display import shown
     from flows.cold_start import run as run_flow
-    from flows.display import shown
 
     with shown():
         outcome = run_flow(settings, refresh, until)
@@ -207,15 +207,15 @@ def _run(
 
 
 def _show_notes(settings: "Settings", outcome: "Outcome", where: str = "") -> None:
-    from flows.display import stdout
-    from flows.notes import notes
+    from flows.cli.display import stdout
+    from flows.cli.notes import notes
 
     for note in notes(settings.open_store(), outcome):
         stdout().print(where + note, soft_wrap=True, highlight=False, markup=False)
 
 
 def _show_scores(settings: "Settings", reported: "ArtifactRef | None") -> None:
-    from flows.display import score_tables, stdout
+    from flows.cli.display import score_tables, stdout
 
     assert reported is not None, "a full run ends in a report"
     store = settings.open_store()
@@ -237,7 +237,7 @@ def _show_missing(*outcomes: "Outcome") -> None:
 
 
 def _show_artifacts(settings: "Settings", stage: str, outcome: "Outcome") -> None:
-    from flows.display import stdout
+    from flows.cli.display import stdout
 
     store = settings.open_store()
     for name, ref in outcome.made:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.options import (
+from flows.cli.options import (
     Assignments,
     Config,
     From,
@@ -38,9 +38,9 @@ def privacy_audit(
         settings = open_settings(context.params)
         one = {"betas": settings.betas[:1], "seeds": settings.seeds[:1]}
         settings = settings.model_copy(update=one)
+        from flows.cli.display import shown, stdout
+        from flows.cli.traffic_tables import audit_table
         from flows.cold_start import run
-        from flows.display import shown, stdout
-        from flows.federation_tables import audit_table
         from tasks.models.audit import audit
 
         domain, seed = settings.domains[0], settings.seeds[0]

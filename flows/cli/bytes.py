@@ -2,7 +2,7 @@
 
 import typer
 
-from flows.options import Assignments, Config, Task, open_settings, plain_errors
+from flows.cli.options import Assignments, Config, Task, open_settings, plain_errors
 
 
 def bytes_(
@@ -14,8 +14,8 @@ def bytes_(
     """Count the bytes of a pretraining round at the paper's sizes, from encoded messages."""
     with plain_errors():
         settings = open_settings(context.params)
-        from flows.display import stdout
-        from flows.federation_tables import traffic_table
+        from flows.cli.display import stdout
+        from flows.cli.traffic_tables import traffic_table
         from metaem_core.synthetic.size import SCALES
 
         sizes = {str(name): size for name, size in SCALES["table2"].domains.items()}

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.options import Config, StoreFolder, open_settings, plain_errors
+from flows.cli.options import Config, StoreFolder, open_settings, plain_errors
 
 Schedules = Annotated[Path, typer.Option(help="What runs when, in the form of prefect.yaml.")]
 

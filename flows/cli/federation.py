@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flows.options import (
+from flows.cli.options import (
     Assignments,
     Config,
     From,
@@ -47,8 +47,8 @@ def up(
     """Give users of both domains a device each, start a SuperLink and its nodes; until Ctrl-C."""
     with plain_errors():
         settings = open_settings(context.params)
+        from flows.cli.display import shown
         from flows.cold_start import run
-        from flows.display import shown
         from flows.loopback import Loopback, leave_on_signals, serve
         from tasks.flower.assign import FEDERATION, deal
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from flows.options import Config, StoreFolder, open_store, plain_errors
+from flows.cli.options import Config, StoreFolder, open_store, plain_errors
 
 artifacts = typer.Typer(no_args_is_help=True, help="Look at the store, check it, sweep it out.")
 
@@ -15,7 +15,7 @@ Prefix = Annotated[str, typer.Argument(help="Stage, stage/digest, or a beginning
 def list_artifacts(prefix: Prefix = "", store: StoreFolder = None, config: Config = None) -> None:
     """Every artifact, the latest used first."""
     with plain_errors():
-        from flows.display import artifact_table, stdout
+        from flows.cli.display import artifact_table, stdout
         from tasks.store.lookup import select
 
         opened = open_store(store, config)
@@ -26,7 +26,7 @@ def list_artifacts(prefix: Prefix = "", store: StoreFolder = None, config: Confi
 def show(prefix: Prefix, store: StoreFolder = None, config: Config = None) -> None:
     """One artifact's manifest: inputs, settings, code, rows, seconds, versions."""
     with plain_errors():
-        from flows.display import stdout
+        from flows.cli.display import stdout
         from tasks.store.lookup import manifest_text, select_one
 
         opened = open_store(store, config)
@@ -37,7 +37,7 @@ def show(prefix: Prefix, store: StoreFolder = None, config: Config = None) -> No
 def verify(prefix: Prefix = "", store: StoreFolder = None, config: Config = None) -> None:
     """Compare every byte with what was recorded; exit code 1 if anything is damaged."""
     with plain_errors():
-        from flows.display import stdout
+        from flows.cli.display import stdout
         from tasks.store.lookup import damages, select
 
         opened = open_store(store, config)
@@ -59,7 +59,7 @@ def gc(
 ) -> None:
     """Delete what no recently used artifact was made from; downloaded files are kept."""
     with plain_errors():
-        from flows.display import stdout
+        from flows.cli.display import stdout
         from tasks.store.gc import plan_sweep
 
         opened = open_store(store, config)
