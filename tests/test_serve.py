@@ -35,10 +35,10 @@ from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner
 
-from flows import scheduled
 from flows.cli.main import app
-from flows.deployments import SILENCE, deployment
-from flows.notice import notice
+from flows.schedule import flows as scheduled
+from flows.schedule.deployments import SILENCE, deployment
+from flows.schedule.notice import notice
 from flows.settings import BadSettings
 from tests.faults.clock import can_be_wrong, wrong_clock
 
@@ -321,7 +321,7 @@ def test_on_a_machine_whose_clock_is_wrong_a_run_says_so(
     server: str, tmp_path: Path, ahead: int, told: str
 ) -> None:
     """The server would take its heartbeats for missing, and the run for dead."""
-    command = "from flows.clock import require_right_clock; require_right_clock()"
+    command = "from flows.schedule.clock import require_right_clock; require_right_clock()"
     clock = {"PREFECT_API_URL": server, **wrong_clock(tmp_path, ahead)}
     done = subprocess.run(
         [sys.executable, "-c", command],

@@ -22,7 +22,7 @@ def serve(
         os.environ["METAEM_STORE"] = str(settings.store.resolve())
         if config is not None:
             os.environ["METAEM_CONFIG"] = str(config.resolve())
-        from flows.deployments import deployment, reach_server, run, watch_runs
+        from flows.schedule.deployments import deployment, reach_server, run, watch_runs
 
         url = reach_server()
         deployments = [deployment(each) for each in told]

@@ -1,6 +1,6 @@
 """What prefect.yaml schedules, as Prefect's objects, and the watch over what it started.
 
-``python -m flows.deployments`` sets up the watch alone, beside ``prefect deploy --all``.
+``python -m flows.schedule.deployments`` sets up the watch alone, beside ``prefect deploy --all``.
 """
 
 import asyncio

@@ -18,8 +18,8 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from flows import cold_start, table3
 from flows.cli.notes import notes
-from flows.clock import require_right_clock
 from flows.grid import Outcome
+from flows.schedule.clock import require_right_clock
 from flows.settings import BadSettings, Settings, SourceName, read_settings
 from flows.table3 import Sweep, completed
 from metaem_core.config.factor import Base
