@@ -28,7 +28,7 @@ from prefect import flow
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.testing.utilities import prefect_test_harness
 
-from flows.runners import task_runner
+from flows.runtime.runners import task_runner
 from metaem_core.config.pretrain import PretrainConfig
 from tasks.sources.synthetic import Synthetic
 from tasks.stages.download import DownloadRequest, download

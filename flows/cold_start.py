@@ -5,7 +5,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.checks import check
 from flows.grid import STEPS, Grid, Outcome
-from flows.interrupt import leave_no_server, stoppable
+from flows.runtime.interrupt import leave_no_server, stoppable
 from flows.settings import Settings
 from tasks.store.artifacts import ArtifactRef
 from tasks.store.stage import ArtifactSerializer

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from flows.compared import metaem_named, named, other_metaems, rivals
 from flows.profiles import compared
-from flows.runs import Run, finished
+from flows.runtime.runs import Run, finished
 from flows.settings import ProfileName, Settings
 from metaem_core.config.dp import PrivateConfig
 from metaem_core.config.factor import Base, FactorConfig

@@ -8,9 +8,9 @@ from prefect import flow
 
 from flows.checks import check
 from flows.grid import STEPS, Grid, Outcome, reported
-from flows.interrupt import leave_no_server, stoppable
-from flows.runners import Runner, task_runner
-from flows.runs import Run
+from flows.runtime.interrupt import leave_no_server, stoppable
+from flows.runtime.runners import Runner, task_runner
+from flows.runtime.runs import Run
 from flows.settings import BadSettings, Settings
 from metaem_core.config.transfer import Method
 from tasks.store.artifacts import ArtifactRef

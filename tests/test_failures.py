@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from flows.cli.main import app
 from flows.cold_start import run
-from flows.runs import Failure
+from flows.runtime.runs import Failure
 from flows.settings import read_settings
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.transfer import TransferConfig

@@ -20,7 +20,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
-from flows.runners import Runner, WorkerLost, task_runner
+from flows.runtime.runners import Runner, WorkerLost, task_runner
 from tasks.progress import Finished, Step, listening
 from tasks.sources.read import BadRatings
 from tasks.store.artifacts import ArtifactRef, Store
@@ -34,7 +34,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from naps import naps
-from flows.runners import task_runner
+from flows.runtime.runners import task_runner
 from tasks.store.artifacts import Store
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def live() -> Iterator[Listener]:
 @contextmanager
 def shown() -> Iterator[None]:
     """Progress on the terminal, and an end at the first signal."""
-    from flows.interrupt import stoppable  # Prefect costs seconds
+    from flows.runtime.interrupt import stoppable  # Prefect costs seconds
 
     with stoppable(), live() as listener, listening(listener):
         yield

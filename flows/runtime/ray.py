@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import RunInput, State
 from prefect_ray import RayTaskRunner
 from prefect_ray.task_runners import PrefectRayFuture
 
-from flows.runners import AnyStage, Begin, same_server
+from flows.runtime.runners import AnyStage, Begin, same_server
 from tasks.progress import finished
 from tasks.store.artifacts import ArtifactRef
 

@@ -65,7 +65,7 @@ def task_runner(kind: Runner, workers: int, address: str | None = None) -> TaskR
     if kind == "dask":
         return Workers(address=_answering(address))
     try:
-        from flows.ray_runner import RayWorkers
+        from flows.runtime.ray import RayWorkers
     except ModuleNotFoundError as error:
         raise ValueError("the runner 'ray' needs: pip install 'metaem[cluster]'") from error
     return RayWorkers(address=_answering(address), init_kwargs={"log_to_driver": False})

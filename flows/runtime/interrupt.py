@@ -34,6 +34,6 @@ def _leave(number: int, frame: FrameType | None) -> None:
 def leave_no_server() -> None:
     """Prefect ends a server that it started at a regular exit only; make it end at any."""
     if not PREFECT_API_URL.value():  # importing servers takes seconds
-        from flows.temporary_server import TemporaryServer
+        from flows.runtime.temporary_server import TemporaryServer
 
         TemporaryServer()
