@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.loopback import free_port, listens
+from flows.federation.loopback import free_port, listens
 from tasks.tracking.mlflow import QUIET
 
 

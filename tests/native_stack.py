@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from flows.certificates import issue_certificates
+from flows.federation.certificates import issue_certificates
 
 ROOT = Path(__file__).parent.parent
 COMPOSE = ROOT / "docker" / "compose.yaml"

@@ -22,8 +22,8 @@ from urllib.request import Request, urlopen
 import pytest
 from native_stack import FLOWER, PROGRAMS, Stack, log_tails, wait_until
 
-from flows.certificates import issue_node_key
-from flows.loopback import Loopback, free_port
+from flows.federation.certificates import issue_node_key
+from flows.federation.loopback import Loopback, free_port
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -15,8 +15,8 @@ from socket import create_server
 
 import pytest
 
-from flows.certificates import issue_certificates, issue_node_key
-from flows.loopback import Loopback, free_port
+from flows.federation.certificates import issue_certificates, issue_node_key
+from flows.federation.loopback import Loopback, free_port
 from tests.faults.clock import can_be_wrong, wrong_clock
 
 ROOT = Path(__file__).parent.parent
@@ -24,7 +24,7 @@ FLOWER = ROOT / ".venv-flower" / "bin"
 HOUR, DAY = 3600, 86_400
 JOINED = "SuperNode ID"  # says a node that was let in
 ISSUE = (
-    "import sys; from pathlib import Path; from flows.certificates import issue_certificates;"
+    "import sys; from pathlib import Path; from flows.federation.certificates import issue_certificates;"
     "issue_certificates(Path(sys.argv[1]))"
 )
 FORGER = """

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.certificates import issue_node_key
-from flows.loopback import Loopback
+from flows.federation.certificates import issue_node_key
+from flows.federation.loopback import Loopback
 from metaem_core.methods.metaem.pretraining import Pretraining
 from tasks.flower.job import Job, pretrain_start, vectors_tag
 from tasks.flower.node import DeviceFolder, Node

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from flows.loopback import free_port
+from flows.federation.loopback import free_port
 from tests.documents import ROOT, agrees, page, steps
 
 TUTORIAL = page("docs/tutorial.md")

@@ -16,7 +16,7 @@ import pytest
 from mlflow import MlflowClient
 from page import Page, has
 
-from flows.loopback import free_port
+from flows.federation.loopback import free_port
 from tests.conftest import FinishedRun
 
 

@@ -49,7 +49,7 @@ def up(
         settings = open_settings(context.params)
         from flows.cli.display import shown
         from flows.cold_start import run
-        from flows.loopback import Loopback, leave_on_signals, serve
+        from flows.federation.loopback import Loopback, leave_on_signals, serve
         from tasks.flower.assign import FEDERATION, deal
 
         with shown():

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from flows.certificates import issue_certificates, issue_node_key
+from flows.federation.certificates import issue_certificates, issue_node_key
 from tasks.flower.connection import Connection
 
 PATIENCE = 120.0  # seconds to come up
