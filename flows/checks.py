@@ -1,7 +1,7 @@
 """What can be known to fail before anything is started."""
 
-from flows.compared import scored
 from flows.grid import STEPS
+from flows.methods import scored
 from flows.settings import Settings
 from tasks.flower.assign import dealt
 from tasks.stages.download import DownloadRequest

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from flows.compared import metaem_named, named, other_metaems, rivals
+from flows.methods import metaem_named, named, other_metaems, rivals
 from flows.profiles import compared
 from flows.runtime.runs import Run, finished
 from flows.settings import ProfileName, Settings

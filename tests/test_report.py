@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from flows.cli.main import app
 from flows.cold_start import run
-from flows.compared import scored
+from flows.methods import scored
 from flows.settings import read_settings
 from tasks.recommend.newest import newest_report
 from tasks.report.html import Html, tag

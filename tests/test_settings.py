@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.compared import other_metaems
+from flows.methods import other_metaems
 from flows.profiles import PROFILES, compared
 from flows.settings import BadSettings, Settings, read_settings
 from metaem_core.config.factor import FactorConfig
