@@ -3,8 +3,9 @@
     METAEM_REAL_DATA=folder python benchmarks/legacy.py [--seeds 1,2,3]
 
 ``folder`` holds ``epinions/{movies,music}.parquet`` and ``amazon_dense/{books,movies}.parquet``
-with columns user_id, item_id, rating. The protocol (``metaem_core/methods/baselines/legacy.py``) picks the
-best epoch on the test users; nothing else is measured so. For every method and cell: our mean over
+with columns user_id, item_id, rating. The protocol is in
+``metaem_core/methods/baselines/legacy.py``: it picks the best epoch on the
+test users; nothing else is measured so. For every method and cell: our mean over
 the seeds, their mean over three, and how far ours is from it in their deviations, and in those of
 both together (z).
 """
@@ -24,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from metaem_core.data.filtering import peel
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings
-from metaem_core.federated.training import Errors
 from metaem_core.methods.baselines.legacy import legacy_errors, legacy_source
+from metaem_core.training.epochs import Errors
 
 COUNTS = tuple[int, int, int]  # users of source and target, shared users
 

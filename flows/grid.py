@@ -16,7 +16,7 @@ from metaem_core.config.transfer import Method
 from metaem_core.data.splitting import SplitConfig
 from metaem_core.evaluation.scores import EvaluateConfig
 from tasks.flower.assign import dealt
-from tasks.report.names import private_name
+from tasks.models.method_id import private_name
 from tasks.report.provenance import origin_digest
 from tasks.stages.baseline import TransferRequest, transfer
 from tasks.stages.download import DownloadRequest, download

@@ -12,7 +12,7 @@ from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.config.transfer import Method
 from metaem_core.methods.baselines.trivial import TRIVIAL
-from tasks.report.names import private_name
+from tasks.models.method_id import private_name
 
 
 def scored(settings: Settings) -> list[str]:

@@ -38,13 +38,14 @@ from metaem_core.data.ratings import RatingScale
 from tasks.sources.amazon_2014 import Amazon2014
 from tasks.sources.amazon_2018 import Amazon2018
 from tasks.sources.amazon_2023 import Amazon2023
-from tasks.sources.base import Source, without_login
+from tasks.sources.base import Source
 from tasks.sources.files import Files
 from tasks.sources.synthetic import Synthetic
 from tasks.stages.report import ReportConfig
 from tasks.store.artifacts import Store
 from tasks.store.format import require_format
 from tasks.store.remote import Shared
+from tasks.store.urls import without_login
 
 LEAST_EPSILON, MOST_EPSILON = 1e-3, 1e3
 CONFIG_FILE = Path("metaem.toml")

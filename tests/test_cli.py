@@ -16,7 +16,7 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from flows.cli.main import app
-from flows.cli.options import plain_errors
+from flows.errors import plain_errors
 from flows.settings import Settings
 
 

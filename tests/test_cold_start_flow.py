@@ -11,14 +11,15 @@ import pytest
 from conftest import SMALL, FinishedRun
 from damage import delete, edit, truncate
 
+from flows.cli.report import newest_report
 from flows.cold_start import run
 from flows.profiles import PROFILES
 from flows.settings import read_settings
 from metaem_core.methods.baselines.trivial import TRIVIAL
+from tasks.models.experiment import experiment_of
 from tasks.progress import Finished, Step, listening
-from tasks.recommend.newest import newest_report
 from tasks.store.artifacts import ArtifactRef
-from tasks.tracking.runs import ancestors, experiment_of
+from tasks.store.lookup import ancestors
 
 
 def states(done: FinishedRun, **changes: object) -> tuple[Counter[str], Counter[str]]:

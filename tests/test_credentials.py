@@ -24,7 +24,8 @@ FLOWER = ROOT / ".venv-flower" / "bin"
 HOUR, DAY = 3600, 86_400
 JOINED = "SuperNode ID"  # says a node that was let in
 ISSUE = (
-    "import sys; from pathlib import Path; from flows.federation.certificates import issue_certificates;"
+    "import sys; from pathlib import Path;"
+    "from flows.federation.certificates import issue_certificates;"
     "issue_certificates(Path(sys.argv[1]))"
 )
 FORGER = """

@@ -14,10 +14,10 @@ from flows.runtime.runs import Failure
 from flows.settings import read_settings
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.transfer import TransferConfig
-from metaem_core.federated.training import Divergence
 from metaem_core.methods.baselines.emcdr import emcdr
 from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.problem import ColdModel, OnEpoch, Problem
+from metaem_core.training.epochs import Divergence
 from tasks.progress import Finished, Step, listening
 
 DIVERGING = [*SMALL, "transfer.epochs=1", "factors.epochs=1", "transfer.learning_rate=1e30"]

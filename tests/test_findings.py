@@ -9,9 +9,9 @@ import pytest
 from data_contracts.comparisons import GroupScores
 from data_contracts.curves import ExperimentCurves
 from data_contracts.pictures import Closeness, Points
+from tasks.models.method_id import parse
 from tasks.report.findings import Tally, findings, tally
 from tasks.report.html_report import write_page
-from tasks.report.names import parse
 from tasks.report.paper_tables import TABLE_2
 from tasks.report.provenance import Origin
 from tasks.report.results import Results

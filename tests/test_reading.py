@@ -380,7 +380,8 @@ def test_the_result_is_the_same_under_any_hash_seed(tmp_path: Path) -> None:
     )
     script = (
         "import sys; from pathlib import Path; from metaem_core.data.ratings import RatingScale\n"
-        "from tasks.sources.read import read_ratings; from tasks.sources.amazon_2014 import Amazon2014\n"
+        "from tasks.sources.read import read_ratings\n"
+        "from tasks.sources.amazon_2014 import Amazon2014\n"
         "r = read_ratings(Path(sys.argv[1]), Amazon2014(ratings_only=True), RatingScale())\n"
         "r.ratings.write_parquet(sys.argv[2])"
     )

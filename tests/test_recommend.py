@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 from data_contracts.recommendations import Recommendations
 from flows.cli.main import app
 from tasks.recommend.histories import HISTORY, everyone_cold, known_users
-from tasks.recommend.selected_model import Winner, recommender_of, winner
+from tasks.recommend.selected_model import Winner, winner
 from tasks.recommend.top_n import ABOUT, open_recommender, recommend
+from tasks.stages.recommender import recommender_of
 from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
 from tests.conftest import FinishedRun
 

@@ -11,10 +11,10 @@ from conftest import SMALL
 from typer.testing import CliRunner
 
 from flows.cli.main import app
+from flows.cli.report import newest_report
 from flows.cold_start import run
 from flows.methods import scored
 from flows.settings import read_settings
-from tasks.recommend.newest import newest_report
 from tasks.report.html import Html, tag
 from tasks.report.html import page as write_page
 from tasks.stages.report import ReportRequest, report

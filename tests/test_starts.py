@@ -13,11 +13,11 @@ from metaem_core.data.bias import damped_user_bias, fitted_biases, without_own
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings
 from metaem_core.data.user_profile import user_traits
-from metaem_core.federated.training import Divergence
 from metaem_core.methods.baselines.bias_transfer import fit_fitted_bias_transfer, fit_line
 from metaem_core.methods.metaem.cold_start import cold_predictor
 from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.metaem.pretraining import Pretraining
+from metaem_core.training.epochs import Divergence
 
 CONFIG = PretrainConfig(epochs=1, hidden_size=16)
 

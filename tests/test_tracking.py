@@ -11,8 +11,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tasks.store.artifacts import Store
+from tasks.store.lookup import ancestors
 from tasks.tracking.mlflow import MAX_DIGEST, Tracking, serve, track
-from tasks.tracking.runs import ancestors
 from tests.mlflow_server import mlflow_server
 from tests.unruly import MANNERS, unruly
 

@@ -11,11 +11,12 @@ from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings
-from metaem_core.federated.training import Divergence, EpochStats, Training
+from metaem_core.federated.training import Training
 from metaem_core.methods.metaem.cold_start import cold_predictor
 from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.metaem.pretraining import Pretraining
 from metaem_core.models.mapping import map_users
+from metaem_core.training.epochs import Divergence, EpochStats
 from tests.worlds import random_ratings
 
 SOURCE = random_ratings(n_users=50, n_items=40, mean_count=8, seed=1)

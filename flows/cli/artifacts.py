@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.options import Config, StoreFolder, open_store, plain_errors
+from flows.cli.options import Config, StoreFolder, open_store
+from flows.errors import plain_errors
 
 artifacts = typer.Typer(no_args_is_help=True, help="Look at the store, check it, sweep it out.")
 

@@ -2,7 +2,8 @@
 
 import typer
 
-from flows.cli.options import Assignments, Config, Task, open_settings, plain_errors
+from flows.cli.options import Assignments, Config, Task, open_settings
+from flows.errors import plain_errors
 
 
 def bytes_(

@@ -14,8 +14,8 @@ from flows.cli.options import (
     StoreFolder,
     Task,
     open_settings,
-    plain_errors,
 )
+from flows.errors import plain_errors
 
 federation = typer.Typer(no_args_is_help=True, help="Real devices on this machine.")
 

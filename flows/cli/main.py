@@ -28,12 +28,12 @@ from flows.cli.options import (
     Workers,
     open_settings,
     open_store,
-    plain_errors,
 )
 from flows.cli.privacy_audit import privacy_audit
 from flows.cli.recommend import recommend, register
 from flows.cli.report import report
 from flows.cli.serve import serve
+from flows.errors import plain_errors
 
 if TYPE_CHECKING:
     from flows.grid import Outcome
@@ -208,7 +208,7 @@ def _run(
 
 def _show_notes(settings: "Settings", outcome: "Outcome", where: str = "") -> None:
     from flows.cli.display import stdout
-    from flows.cli.notes import notes
+    from flows.notes import notes
 
     for note in notes(settings.open_store(), outcome):
         stdout().print(where + note, soft_wrap=True, highlight=False, markup=False)

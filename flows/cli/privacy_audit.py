@@ -14,8 +14,8 @@ from flows.cli.options import (
     StoreFolder,
     Task,
     open_settings,
-    plain_errors,
 )
+from flows.errors import plain_errors
 
 if TYPE_CHECKING:
     from flows.settings import Settings

@@ -5,15 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import (
-    Assignments,
-    Config,
-    StoreFolder,
-    Task,
-    open_settings,
-    open_store,
-    plain_errors,
-)
+from flows.cli.options import Assignments, Config, StoreFolder, Task, open_settings, open_store
+from flows.errors import plain_errors
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,9 +44,10 @@ def recommend(
         settings = open_settings(context.params)
         opened = open_store(store, config)
         from tasks.recommend.histories import everyone_cold, known_users, newcomers
-        from tasks.recommend.selected_model import recommender_of, winner
+        from tasks.recommend.selected_model import winner
         from tasks.recommend.top_n import open_recommender
         from tasks.recommend.top_n import recommend as recommended
+        from tasks.stages.recommender import recommender_of
 
         chosen = winner(opened, task)
         made = open_recommender(opened, recommender_of(opened, chosen))
@@ -98,7 +92,8 @@ def register(
     with plain_errors():
         settings = open_settings(context.params)
         opened = open_store(store, config)
-        from tasks.recommend.selected_model import recommender_of, winner
+        from tasks.recommend.selected_model import winner
+        from tasks.stages.recommender import recommender_of
         from tasks.tracking.mlflow import Tracking
         from tasks.tracking.registry import ALIAS
         from tasks.tracking.registry import register as registered

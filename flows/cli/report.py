@@ -2,11 +2,16 @@
 
 import shutil
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import Config, StoreFolder, open_store, plain_errors
+from flows.cli.options import Config, StoreFolder, open_store
+from flows.errors import plain_errors
+
+if TYPE_CHECKING:
+    from tasks.store.artifacts import ArtifactRef, Store
+    from tasks.store.manifests import Manifest
 
 Out = Annotated[Path | None, typer.Option(help="Copy the page to this file.")]
 Open = Annotated[bool, typer.Option("--open", help="Show it in the browser.")]
@@ -17,8 +22,6 @@ def report(
 ) -> None:
     """Tell where the newest report is: one page that needs no other file."""
     with plain_errors():
-        from tasks.recommend.newest import newest_report
-
         opened = open_store(store, config)
         page = opened.file(newest_report(opened), "report.html")
         if out is not None:
@@ -26,3 +29,34 @@ def report(
         typer.echo(page.resolve())
         if show:
             typer.launch(page.resolve().as_uri())
+
+
+def newest_report(store: "Store") -> "ArtifactRef":
+    """The report made or used last; one that older code made is made again, of the same inputs."""
+    from tasks.stages.report import report as stage
+    from tasks.store.lookup import select
+    from tasks.store.manifests import MANIFEST
+    from tasks.store.source_digest import code_digest
+
+    reports = select(store, "report/")
+    if not reports:
+        raise ValueError(f"no report in {str(store.root)!r}: `metaem run` makes one")
+    newest = max(reports, key=lambda ref: (store.folder(ref) / MANIFEST).stat().st_mtime)
+    store.verify(newest)
+    manifest = store.manifest(newest)
+    if manifest.provenance.code == code_digest(stage.fn.__module__):
+        return newest
+    return _again(store, manifest)
+
+
+def _again(store: "Store", manifest: "Manifest") -> "ArtifactRef":
+    from tasks.stages.report import ReportRequest
+    from tasks.stages.report import report as stage
+
+    inputs = {name: [*refs] for name, refs in manifest.provenance.inputs.items()}
+    for ref in inputs["evaluations"]:
+        if "groups.parquet" not in store.manifest(ref).files:
+            raise ValueError(f"{ref} was evaluated by an older version: repeat `metaem run`")
+    request = ReportRequest(**manifest.provenance.config)  # type: ignore[arg-type]  # our own
+    parts = {name: inputs.get(name, []) for name in ("evaluations", "statistics", "pictures")}
+    return stage.fn(store, request, **parts)

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.cli.options import Config, StoreFolder, open_settings, plain_errors
+from flows.cli.options import Config, StoreFolder, open_settings
+from flows.errors import plain_errors
 
 Schedules = Annotated[Path, typer.Option(help="What runs when, in the form of prefect.yaml.")]
 

@@ -20,7 +20,7 @@ from prefect.runner import Runner
 from prefect.schedules import Schedule
 from prefect.settings import PREFECT_API_URL
 
-from flows.cli.options import plain_errors
+from flows.errors import plain_errors
 
 SILENCE = timedelta(seconds=120)  # four heartbeats, as prefect.yaml sets them
 WATCH = "MetaEM: mark silent runs as Crashed"

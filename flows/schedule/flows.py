@@ -17,17 +17,17 @@ from prefect.tasks import Task, exponential_backoff
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from flows import cold_start, table3
-from flows.cli.notes import notes
 from flows.grid import Outcome
+from flows.notes import notes
 from flows.schedule.clock import require_right_clock
 from flows.settings import BadSettings, Settings, SourceName, read_settings
 from flows.table3 import Sweep, completed
 from metaem_core.config.factor import Base
 from metaem_core.config.transfer import Method
 from tasks.progress import Finished, Step, listening
-from tasks.sources.base import without_login
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import ArtifactSerializer
+from tasks.store.urls import without_login
 from tasks.tracking.mlflow import Tracking
 
 FIRST_PAUSE = 60  # seconds before a second attempt, doubled for each further one
@@ -154,7 +154,8 @@ def attempt(label: str, settings: Settings, run: Callable[[Settings], Made]) -> 
 
 def _promote(settings: Settings, report: ArtifactRef) -> None:
     """Register what this report recommends with; the next night does what fails."""
-    from tasks.recommend.selected_model import recommender_of, winner
+    from tasks.recommend.selected_model import winner
+    from tasks.stages.recommender import recommender_of
     from tasks.tracking.registry import (  # MLflow's models cost seconds
         ALIAS,
         RegistryFailed,

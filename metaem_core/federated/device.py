@@ -1,8 +1,7 @@
-"""The device half of both stages: prediction module, loss and gradient."""
+"""The device half of both stages: the loss and its gradient, by the forward pass of models."""
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
@@ -10,10 +9,8 @@ from torch.nn.functional import embedding_bag
 from metaem_core.federated.private import Private
 from metaem_core.federated.protocol import Download, Upload
 from metaem_core.federated.rounding import Rounding
-from metaem_core.models.mlp import Parameters, Perceptron, mlp, stacked_mlp
-
-GROUP = 8  # ratings a row of the padded grid; short users waste at most 7 slots
-BLOCK = 1280  # ratings at a time and thread in MLP_item: its layers stay in a core's cache
+from metaem_core.models.forward import BLOCK, factors, offsets, own_vectors, pack
+from metaem_core.models.mlp import Parameters, Perceptron
 
 
 @dataclass(frozen=True, repr=False)
@@ -25,25 +22,6 @@ class PrivateRatings(Private):
     values: Tensor  # (R,)
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """Ratings packed in groups of at most GROUP = L that share a device."""
-
-    owner: Tensor  # (G,) device of each group
-    slots: Tensor  # (R,) place of each rating in the flat (G * L) grid
-    groups: Tensor  # (S,) groups of each device
-    ratings: Tensor  # (S,) ratings of each device
-
-    def spread(self, values: Tensor) -> Tensor:
-        """One row a rating (R, k) to the grid (G, L, k), zero where a slot is empty."""
-        flat = values.new_zeros(len(self.owner) * GROUP, values.shape[1])
-        return flat.index_copy(0, self.slots, values).view(-1, GROUP, values.shape[1])
-
-    def collect(self, values: Tensor) -> Tensor:
-        """The grid (G, L, k) to one row a rating (R, k)."""
-        return values.flatten(0, 1).index_select(0, self.slots)
-
-
 @torch.inference_mode()
 def device_step(
     download: Download, ratings: PrivateRatings, rounding: Rounding | None = None
@@ -53,13 +31,13 @@ def device_step(
     The loss is ``sum (r - r_hat)^2`` over the cohort's ratings (Eqs. 8 and 14). ``rounding`` is
     what happens on the way to each device's rows of ``V^c V^p`` and to their gradients.
     """
-    grid = _pack(ratings.owner, len(download.user_vectors))
-    slots, common, private = _factors(download, ratings.rows, grid)
+    grid = pack(ratings.owner, len(download.user_vectors))
+    slots, common, private = factors(download, ratings.rows, grid)
     items = grid.collect(torch.bmm(common, private))  # Eq. 2
     if rounding is not None:
         items = rounding(items)
     traits = download.item_traits.index_select(0, ratings.rows)
-    error = ratings.values - _offsets(download, traits, ratings.owner, ratings.rows)
+    error = ratings.values - offsets(download, traits, ratings.owner, ratings.rows)
     vectors, d_items, d_tower = _fit(download, ratings.owner, items, error)
     pull = -2 * error  # the loss's derivative by r_hat
     d_users = _sums(torch.cat([vectors, traits], 1), grid.ratings, pull)  # of Eq. 7
@@ -78,41 +56,6 @@ def device_step(
         gradients["common_items"] = (table.index_add_(0, slots, d_common),)
     gradients = {name: gradients[name] for name in sorted(download.trained)}
     return Upload(gradients, float(torch.dot(error, error)), len(error))
-
-
-def predict(download: Download, owner: Tensor, rows: Tensor) -> Tensor:
-    """Eqs. 2, 6 and 7: ``r_hat = offset_j + w_i . traits_j + u_hat_i . MLP_item(V^c_j V^p_i)``.
-
-    Owners ascend.
-
-    Returns:
-        Predicted ratings (R,).
-    """
-    grid = _pack(owner, len(download.user_vectors))
-    _, common, private = _factors(download, rows, grid)
-    items = grid.collect(torch.bmm(common, private))  # Eq. 2
-    if download.personal_tower:
-        vectors = _own_vectors(download.item_tower, items, grid, download.relu_last)
-    else:
-        vectors = mlp(download.item_tower, items, download.relu_last)  # (R, k_u)
-    taste = download.user_vectors[:, : vectors.shape[1]].index_select(0, owner)
-    traits = download.item_traits.index_select(0, rows)
-    return _offsets(download, traits, owner, rows) + (taste * vectors).sum(1)
-
-
-def _factors(download: Download, rows: Tensor, grid: _Grid) -> tuple[Tensor, Tensor, Tensor]:
-    """Item row of each slot (G * L,), its V^c_j (G, L, k_c), V^p_i of each group (G, k_c, k_p)."""
-    slots = rows.new_zeros(len(grid.owner) * GROUP).index_copy_(0, grid.slots, rows)
-    table = download.common_items
-    common = table.index_select(0, slots).view(len(grid.owner), GROUP, table.shape[1])
-    return slots, common, download.private_items.index_select(0, grid.owner)
-
-
-def _offsets(download: Download, traits: Tensor, owner: Tensor, rows: Tensor) -> Tensor:
-    """The part of Eq. 7 without networks: ``offset_j + w_i . traits_j`` (R,), of traits (R, t)."""
-    weights = download.user_vectors[:, download.user_vectors.shape[1] - traits.shape[1] :]
-    known = (weights.index_select(0, owner) * traits).sum(1)
-    return known.add_(download.item_offsets.index_select(0, rows))
 
 
 def _fit(
@@ -151,12 +94,12 @@ class _OwnTowers:
         self.gradients: Parameters = ()
         with torch.inference_mode(False):
             self.parameters = tuple(p.detach().requires_grad_() for p in download.item_tower)
-            self.grid = _pack(owner, len(self.parameters[0]))
+            self.grid = pack(owner, len(self.parameters[0]))
 
     def forward(self, items: Tensor, out: Tensor) -> Tensor:
         with torch.inference_mode(False), torch.enable_grad():
             self._items = items.clone().requires_grad_()
-            self._vectors = _own_vectors(self.parameters, self._items, self.grid, self.relu_last)
+            self._vectors = own_vectors(self.parameters, self._items, self.grid, self.relu_last)
         return out.copy_(self._vectors)
 
     def backward(self, pull: Tensor) -> Tensor:
@@ -166,22 +109,7 @@ class _OwnTowers:
         return items
 
 
-def _own_vectors(towers: Parameters, items: Tensor, grid: _Grid, relu_last: bool) -> Tensor:
-    """Each device's MLP_item for its private item embeddings (R, k_p)."""
-    own = tuple(p.index_select(0, grid.owner) for p in towers)
-    return grid.collect(stacked_mlp(own, grid.spread(items), relu_last))
-
-
 def _sums(values: Tensor, counts: Tensor, weights: Tensor | None = None) -> Tensor:
     """Sums (S, k) of each ``counts`` (S,) successive rows of ``values`` (B, k), times weights."""
     rows, start = torch.arange(len(values)), counts.cumsum(0) - counts
     return embedding_bag(rows, values, start, mode="sum", per_sample_weights=weights)
-
-
-def _pack(owner: Tensor, devices: int) -> _Grid:
-    counts = np.bincount(owner.numpy(), minlength=devices)
-    groups = -(-counts // GROUP)
-    shift = (np.cumsum(groups) - groups) * GROUP - (np.cumsum(counts) - counts)
-    slots = np.arange(len(owner)) + np.repeat(shift, counts)
-    parts = np.repeat(np.arange(devices), groups), slots, groups, counts
-    return _Grid(*(torch.from_numpy(part) for part in parts))

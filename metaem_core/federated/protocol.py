@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metaem_core.models.domain import DomainModel
+from metaem_core.models.forward import PredictionInputs
 from metaem_core.models.mlp import Parameters
 
 TENSOR_FIELDS = (
@@ -23,21 +25,17 @@ TENSOR_FIELDS = (
 
 
 @dataclass(frozen=True)
-class Download:
+class Download(PredictionInputs):
     """What a cohort of |S| devices receives; a single phone is |S| = 1."""
 
-    user_vectors: Tensor  # u_hat, and in a centred domain a weight for each trait (S, k_u + t)
-    private_items: Tensor  # V^p (S, k_c, k_p)
-    common_items: Tensor  # rows of V^c (n, k_c)
-    item_offsets: Tensor  # mean rating + item bias (n,)
-    item_traits: Tensor  # one, bias, popularity (n, t)
-    item_tower: Parameters  # MLP_item, shared, or personal with a leading axis S
-    relu_last: bool
     trained: frozenset[str]  # the fields whose gradient the server asks for
 
-    @property
-    def personal_tower(self) -> bool:
-        return self.item_tower[0].dim() == 3
+    @classmethod
+    def of(
+        cls, model: DomainModel, vectors: Tensor, trained: frozenset[str], items: Tensor
+    ) -> "Download":
+        """What devices with these user ``vectors`` (S, k_u) need to rate ``items`` (n,)."""
+        return cls(**vars(model.inputs(vectors, items)), trained=trained)
 
     @property
     def per_device(self) -> frozenset[str]:

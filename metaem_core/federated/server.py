@@ -137,7 +137,7 @@ class MappingRule:
         """``u_hat^t = f(MLP_user(u^s))`` (Eq. 11) and the private items made from it."""
         mapping = (*self.start, *self.network)
         vectors = map_users(mapping, self.sources.index_select(0, cohort))
-        return self.target.download(vectors, self.trained, rows)
+        return Download.of(self.target, vectors, self.trained, rows)
 
     def gradients(self, download: Download, upload: Upload) -> Parameters:
         """Finish the chain rule to theta: gradients of the round's mean loss (Eqs. 12 and 14)."""

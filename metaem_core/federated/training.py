@@ -3,15 +3,12 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.data.ratings import Floats, RatingScale
-from metaem_core.evaluation.metrics import mae, rmse
 from metaem_core.federated.rounds import Draw, Rounds, RoundStats, cohorts
+from metaem_core.training.epochs import Divergence, EpochStats, Errors, epoch_seed
 from metaem_core.training.optimizers import restore
 from metaem_core.training.stopping import BestEpoch
 
@@ -24,27 +21,6 @@ class Schedule:
     epochs: int
     patience: int  # epochs without a better validation RMSE before stopping
     seed: int
-
-
-class Errors(NamedTuple):
-    """Errors on ratings that training does not see, predictions clipped to the scale."""
-
-    mae: float
-    rmse: float
-
-
-class EpochStats(NamedTuple):
-    """One epoch of a stage."""
-
-    epoch: int
-    loss: float  # mean squared error of the rounds, before their steps
-    validation_mae: float
-    validation_rmse: float
-    n_ratings: int
-
-
-class Divergence(ValueError):
-    """Training left the finite numbers."""
 
 
 class Training:
@@ -113,21 +89,9 @@ class Training:
         return self.best.best
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """A seed for one epoch's order, so that resuming needs no generator state."""
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-
-
 def _require_finite(stats: EpochStats) -> None:
     if not all(map(math.isfinite, stats)):
         raise Divergence(
             f"training diverged in epoch {stats.epoch}: mean squared error {stats.loss}, "
             f"validation RMSE {stats.validation_rmse}; lower the learning rate"
         )
-
-
-def clipped_errors(predicted: Tensor, values: Floats, scale: RatingScale) -> Errors:
-    if not bool(predicted.isfinite().all()):
-        return Errors(math.nan, math.nan)
-    clipped = predicted.clamp(scale.low, scale.high).numpy()
-    return Errors(mae(clipped, values), rmse(clipped, values))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metaem_core.federated.training import Divergence, EpochStats, Errors, epoch_seed
+from metaem_core.training.epochs import Divergence, EpochStats, Errors, epoch_seed
 from metaem_core.training.optimizers import restore
 from metaem_core.training.stopping import BestEpoch
 

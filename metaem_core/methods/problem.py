@@ -10,11 +10,11 @@ from metaem_core.config.factor import FactorConfig
 from metaem_core.config.transfer import TransferConfig
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import RatingScale
-from metaem_core.federated.training import EpochStats, Errors, clipped_errors
 from metaem_core.methods.baselines.bias_transfer import fit_line, overlap_ratings
 from metaem_core.methods.fitting import Schedule, fit
 from metaem_core.models.factors import FactorModel
 from metaem_core.models.mlp import Parameters
+from metaem_core.training.epochs import EpochStats, Errors, clipped_errors
 from metaem_core.training.optimizers import NetworkAdam
 
 Carry = Callable[[Tensor], Tensor]  # source users (B,) -> their taste in the target (B, k)

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from metaem_core.federated.device import predict
-from metaem_core.federated.protocol import Download
+from metaem_core.models.forward import PredictionInputs, predict
 from metaem_core.models.mlp import Parameters, mlp
 
 NETWORKS = ("meta_network", "user_tower", "item_tower", "gmf_weights")
@@ -68,9 +67,9 @@ class DomainModel:
         items = self.common_items @ self.private_items(nobody)[0]
         return self.weighed(mlp(self.item_tower, items, self.relu_last))
 
-    def download(self, vectors: Tensor, trained: frozenset[str], items: Tensor) -> Download:
-        """What devices with these user vectors need to rate the given ``items`` rows."""
-        return Download(
+    def inputs(self, vectors: Tensor, items: Tensor) -> PredictionInputs:
+        """What rates the ``items`` (n,) for users with these ``vectors`` (S, k_u or more)."""
+        return PredictionInputs(
             self.weighed(vectors),
             self.private_items(vectors),
             self.common_items.index_select(0, items),
@@ -78,7 +77,6 @@ class DomainModel:
             self.item_traits.index_select(0, items),
             self.item_tower,
             self.relu_last,
-            trained,
         )
 
     def rate(self, vectors: Tensor, owner: Tensor, items: Tensor) -> Tensor:
@@ -93,16 +91,16 @@ class DomainModel:
             Ratings (B,).
         """
         rows, inverse = torch.unique(items, return_inverse=True)
-        return predict(self.download(vectors, frozenset(), rows), owner, inverse)
+        return predict(self.inputs(vectors, rows), owner, inverse)
 
     def rate_own(self, users: Tensor, owner: Tensor, items: Tensor) -> Tensor:
         """:meth:`rate` for users of this domain (S,), with the meta-network's own input (Eq. 7)."""
         rows, inverse = torch.unique(items, return_inverse=True)
-        download = self.download(self.embed_users(users), frozenset(), rows)
+        inputs = self.inputs(self.embed_users(users), rows)
         if self.meta_reads_raw:
             own = self.private_items(self.user_embeddings[users])
-            download = replace(download, private_items=own)
-        return predict(download, owner, inverse)
+            inputs = replace(inputs, private_items=own)
+        return predict(inputs, owner, inverse)
 
     @property
     def networks(self) -> Parameters:

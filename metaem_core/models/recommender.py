@@ -13,9 +13,9 @@ from torch import Tensor
 
 from metaem_core.data.ratings import Floats, Ints, Ratings
 from metaem_core.data.user_profile import Habits
-from metaem_core.federated.device import BLOCK
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.fold_in import Rated, fold_in, private_view
+from metaem_core.models.forward import BLOCK
 from metaem_core.models.mapping import map_users
 from metaem_core.models.mlp import Parameters, mlp
 

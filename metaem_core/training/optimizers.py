@@ -2,16 +2,25 @@
 
 from copy import copy
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from metaem_core.federated.protocol import Upload
 from metaem_core.models.mlp import Parameters
 from metaem_core.training.row_adam import BETA1, BETA2, EPSILON
 
 CURVATURE_BETA = 0.9
+
+
+class Totals(Protocol):
+    """A round's totals over its cohort, such as an upload has."""
+
+    @property
+    def squared_error(self) -> float: ...
+    @property
+    def n_ratings(self) -> int: ...
 
 
 @dataclass
@@ -73,7 +82,7 @@ class LazyAdam:
         steps = torch.zeros(count, dtype=table.dtype)
         self.moments = _Moments(torch.zeros_like(table), torch.zeros_like(table), steps)
 
-    def update(self, rows: Tensor, gradient: Tensor, upload: Upload | None = None) -> None:
+    def update(self, rows: Tensor, gradient: Tensor, totals: Totals | None = None) -> None:
         """One Adam step on distinct ``rows`` (B,) with ``gradient`` (B, ...)."""
         stores = (self.table, self.moments.mean, self.moments.square, self.moments.steps)
         values, *moments = (store.index_select(0, rows) for store in stores)
@@ -119,7 +128,7 @@ class DenseAdam:
         self.table, self.learning_rate, self.l2 = table, learning_rate, l2
         self.moments = _fused_moments(table)
 
-    def update(self, rows: Tensor, gradient: Tensor, upload: Upload | None = None) -> None:
+    def update(self, rows: Tensor, gradient: Tensor, totals: Totals | None = None) -> None:
         """One step with ``gradient`` (B, ...) on ``rows`` (B,) and zero elsewhere."""
         everywhere = torch.zeros_like(self.table).index_copy_(0, rows, gradient)
         self.moments.step_(self.table, everywhere, self.learning_rate, self.l2)
@@ -151,11 +160,11 @@ class RowNewton:
         self._of_rows = torch.stack([counts, damping, decay], 1)  # (m, 3)
         self.curvature, self.rounds = table.new_zeros(()), table.new_zeros(())
 
-    def update(self, rows: Tensor, gradient: Tensor, upload: Upload) -> None:
+    def update(self, rows: Tensor, gradient: Tensor, totals: Totals) -> None:
         """One step of distinct ``rows`` (B,) with the mean squared error's ``gradient`` (B, k)."""
         flat = gradient.flatten()
-        squares = upload.n_ratings**2 * float(torch.dot(flat, flat))
-        self.step(rows, gradient, upload.n_ratings, self.observe(squares, upload.squared_error))
+        squares = totals.n_ratings**2 * float(torch.dot(flat, flat))
+        self.step(rows, gradient, totals.n_ratings, self.observe(squares, totals.squared_error))
 
     def observe(self, squares: float, squared_error: float) -> float:
         """The curvature, of a round whose summed squared error's gradient has these ``squares``."""

@@ -25,7 +25,7 @@ from metaem_core.federated.remote.rounds import OWN, Exchange, Link, RemoteRound
 from metaem_core.federated.rounds import whole_cohorts
 from metaem_core.federated.secure.link import LEAST, RoundSpoilt
 from metaem_core.federated.secure.rounds import broadcast, received
-from metaem_core.federated.training import Divergence, Schedule, Training
+from metaem_core.federated.training import Schedule, Training
 from metaem_core.federated.wire import contract_of, decode, encode
 from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.metaem.pretraining import live_tensors, pretrain_server
@@ -33,6 +33,7 @@ from metaem_core.methods.metaem.remote_start import RemoteStart, views_message, 
 from metaem_core.methods.metaem.transfer_start import SourceView, TargetView, transfer_lines
 from metaem_core.models.domain import DomainModel, domain_of
 from metaem_core.models.mlp import Parameters
+from metaem_core.training.epochs import Divergence
 from metaem_core.training.optimizers import NetworkAdam
 from tasks.flower.node import KEPT, Asked, config_of, layout_of, mapping_configs
 from tasks.store.atomic import replace_atomically, write_json

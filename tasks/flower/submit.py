@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tasks.flower.job import Done, Job
     from tasks.flower.node import Asked
 
-APP = Path(__file__).with_name("flower_app")
+APP = Path(__file__).with_name("app")
 LINK = "loopback"  # its name in the federation's home
 POLL = 1.0  # seconds between looks at the job
 QUORUM = 0.8  # share of a cohort that must answer

@@ -9,7 +9,7 @@ from tasks.models.budget import account_of
 from tasks.models.data import Domain
 from tasks.models.factors import ColdRatings, read_cold
 from tasks.models.metaem import read_mapping, read_model, read_user_vectors
-from tasks.report.names import private_name
+from tasks.models.method_id import private_name
 from tasks.store.artifacts import ArtifactRef, Store
 
 

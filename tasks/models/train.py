@@ -10,7 +10,8 @@ from data_contracts.curves import LearningCurve
 from data_contracts.traffic import SPANS, TrainingTraffic
 from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.rounds import RoundStats
-from metaem_core.federated.training import Divergence, EpochStats, Training
+from metaem_core.federated.training import Training
+from metaem_core.training.epochs import Divergence, EpochStats
 from tasks.progress import advance
 from tasks.store.artifacts import Draft, Store
 from tasks.store.checkpoints import Checkpoint

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from metaem_core.data.ratings import RatingScale
-from tasks.stages.recommender import RecommenderConfig, recommender
+from tasks.models.experiment import CURVE, Experiment, experiment_of
 from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.lookup import ancestors
 from tasks.store.manifests import MANIFEST
-from tasks.tracking.runs import CURVE, Experiment, ancestors, experiment_of
 
 
 class Winner(NamedTuple):
@@ -36,21 +35,6 @@ def winner(store: Store, task: str | None = None, report: ArtifactRef | None = N
             return min(found, key=lambda cell: cell.validation_rmse)
     what = f" on {task}" if task else ""
     raise ValueError(f"no report{what} in {str(store.root)!r}: `metaem run` makes one")
-
-
-def recommender_of(store: Store, chosen: Winner) -> ArtifactRef:
-    """The recommender of a cell; made once."""
-    parts = chosen.parts
-    config = store.manifest(parts["source_model"]).provenance.config
-    trained = config.get("pretrain", config)  # on real devices it is a part of what was asked
-    scale = store.manifest(parts["source"]).provenance.config["scale"]
-    assert isinstance(trained, dict), "a pretraining says how it trained"
-    assert isinstance(scale, dict), "a filter says which scale it kept to"
-    if trained["tables"] != "newton":
-        raise ValueError("a new user's vector is known with pretrain.tables=newton alone")
-    wanted = RecommenderConfig(chosen.cell["task"], RatingScale(**scale), trained["table_l2"])
-    names = ("source", "source_model", "target_model", "mapping")
-    return recommender.fn(store, wanted, *(parts[name] for name in names))
 
 
 def _reports(store: Store) -> Iterator[ArtifactRef]:

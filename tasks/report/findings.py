@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from tasks.report.names import Named, Profile, parse
+from tasks.models.method_id import Named, Profile, parse
 from tasks.report.paper_tables import BETAS, METHODS, TABLE_3
 from tasks.report.results import Results
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from importlib.metadata import version
 
+from tasks.models.method_id import Profile
 from tasks.report import html_origin, html_users
 from tasks.report import html_tables as tables
 from tasks.report.findings import findings
 from tasks.report.html import Html, anchor, details, page, pictures, section, tag
-from tasks.report.names import Profile
 from tasks.report.panels import (
     base_panels,
     curve_panels,

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from tasks.models.method_id import Named, Profile, parse
 from tasks.report.findings import REFERENCES, Tally, tally
 from tasks.report.html import Html, columns, details, heading, join, per_beta, row, table, tag
-from tasks.report.names import Named, Profile, parse
 from tasks.report.panels import titled
 from tasks.report.paper_tables import DOUBTED, TABLE_2, TABLE_3, TASKS
 from tasks.report.results import Results, Score, errors_of

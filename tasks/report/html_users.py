@@ -3,9 +3,9 @@
 import polars as pl
 
 from metaem_core.evaluation.breakdown import GROUPS
+from tasks.models.method_id import Named, parse
 from tasks.report.html import Html, columns, join, per_beta, row, table, tag
 from tasks.report.html_tables import ours
-from tasks.report.names import Named, parse
 from tasks.report.panels import titled
 from tasks.report.results import Results
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from metaem_core.evaluation.breakdown import GROUPS
+from tasks.models.method_id import Named, Profile, parse
 from tasks.report.figures import COLUMNS, FAINT, INK, Panel, colour
-from tasks.report.names import Named, Profile, parse
 from tasks.report.paper_tables import TABLE_3, TASKS
 from tasks.report.results import Results, errors_of
 

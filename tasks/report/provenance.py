@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
-from tasks.report.names import parse
+from tasks.models.experiment import experiment_of
+from tasks.models.method_id import parse
 from tasks.store.artifacts import ArtifactRef, Store
-from tasks.tracking.runs import ancestors, experiment_of
+from tasks.store.lookup import ancestors
 
 SETTLED = ("filter", "split", "pretrain", "mapping", "factorise", "transfer", "evaluate")
 # the run's, or told elsewhere

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import polars as pl
 
-from tasks.report.names import Named, Profile, parse
+from tasks.models.method_id import Named, Profile, parse
 from tasks.report.paper_tables import TABLE_2
 from tasks.report.provenance import Origin
 

@@ -1,18 +1,12 @@
 """What a source of ratings has to say: where a domain's file is and how to read it."""
 
 import hashlib
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal, Protocol
 
 LAYOUT = "layout.json"  # beside a fetched file: its name and how to read it
-
-
-def without_login(url: str) -> str:
-    """The URL, fit for a log: a user name and password in it are blotted out."""
-    return re.sub("//[^/@]*@", "//***@", url)
 
 
 def _check_name(name: str) -> None:

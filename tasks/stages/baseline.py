@@ -13,8 +13,8 @@ from tasks.store.source_digest import code_digest, load
 from tasks.store.stage import stage
 
 if TYPE_CHECKING:
-    from metaem_core.federated.training import EpochStats
     from metaem_core.methods.problem import Fit
+    from metaem_core.training.epochs import EpochStats
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ def transfer(
 
 
 def method(name: str) -> "Fit":
-    """The method's function: ``metaem_core.methods.<name>.<name>``."""
+    """The method's function: ``metaem_core.methods.baselines.<name>.<name>``."""
     load(_module(name))
     return cast("Fit", getattr(import_module(_module(name)), name))
 
 
 def _module(name: str) -> str:
-    return f"metaem_core.methods.{name}"
+    return f"metaem_core.methods.baselines.{name}"

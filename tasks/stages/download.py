@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tasks.progress import advance
-from tasks.sources.base import LAYOUT, Generated, Local, Remote, Source, without_login
+from tasks.sources.base import LAYOUT, Generated, Local, Remote, Source
 from tasks.sources.fetch import fetch, require_file
 from tasks.sources.http import DownloadLimits
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.atomic import sha256_of
 from tasks.store.source_digest import code_digest
 from tasks.store.stage import stage
+from tasks.store.urls import without_login
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import polars as pl
 from data_contracts.ratings import Items
 from metaem_core.data.ratings import RatingScale
 from tasks.models.data import read_domain
+from tasks.recommend.selected_model import Winner
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
 
@@ -53,3 +54,18 @@ def recommender(
             ids = store.read_frame(model, "items.parquet")["item_id"]
             draft.write_frame(f"{side}_items.parquet", pl.DataFrame({"item_id": ids}), Items)
     return draft.ref
+
+
+def recommender_of(store: Store, chosen: Winner) -> ArtifactRef:
+    """The recommender of a cell; made once."""
+    parts = chosen.parts
+    config = store.manifest(parts["source_model"]).provenance.config
+    trained = config.get("pretrain", config)  # on real devices it is a part of what was asked
+    scale = store.manifest(parts["source"]).provenance.config["scale"]
+    assert isinstance(trained, dict), "a pretraining says how it trained"
+    assert isinstance(scale, dict), "a filter says which scale it kept to"
+    if trained["tables"] != "newton":
+        raise ValueError("a new user's vector is known with pretrain.tables=newton alone")
+    wanted = RecommenderConfig(chosen.cell["task"], RatingScale(**scale), trained["table_l2"])
+    names = ("source", "source_model", "target_model", "mapping")
+    return recommender.fn(store, wanted, *(parts[name] for name in names))

@@ -9,6 +9,7 @@ import polars as pl
 from data_contracts.comparisons import Comparisons, Fairness, GroupScores
 from data_contracts.pictures import Closeness, Points
 from data_contracts.scores import Summary
+from tasks.models.experiment import experiment_of
 from tasks.report.comparison import by_group, compare, fairness, paired_tests, summarise
 from tasks.report.figures import Panel, write_png
 from tasks.report.findings import REFERENCES
@@ -25,7 +26,6 @@ from tasks.report.provenance import origin
 from tasks.report.results import Results
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
-from tasks.tracking.runs import experiment_of
 
 
 @dataclass(frozen=True)

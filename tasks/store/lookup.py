@@ -24,6 +24,25 @@ def select_one(store: Store, prefix: str) -> ArtifactRef:
     return found[0]
 
 
+def ancestors(store: Store, ref: ArtifactRef) -> dict[str, ArtifactRef]:
+    """What an artifact was made from, directly or not, by the name it had as an input.
+
+    One of several inputs of a name is numbered.
+    """
+    found: dict[str, ArtifactRef] = {}
+    waiting = [("", ref)]
+    while waiting:
+        parent, current = waiting.pop(0)
+        for several, inputs in store.manifest(current).provenance.inputs.items():
+            for number, each in enumerate(inputs, 1):
+                name = f"{several}_{number}" if len(inputs) > 1 else several
+                if each not in found.values():
+                    unique = f"{parent}_{name}" if name in found else name
+                    found[unique] = each
+                    waiting.append((unique, each))
+    return found
+
+
 def manifest_text(store: Store, ref: ArtifactRef) -> str:
     """The manifest as JSON."""
     return json.dumps(asdict(store.manifest(ref)))

@@ -11,10 +11,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from tasks.sources.base import without_login
 from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
 from tasks.store.atomic import sync_file
 from tasks.store.manifests import MANIFEST, seal
+from tasks.store.urls import without_login
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem  # type: ignore[import-untyped]

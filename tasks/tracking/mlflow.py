@@ -17,15 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from tasks.models.experiment import experiment_of
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.atomic import exclusive, replace_atomically
-from tasks.tracking.runs import (
-    RunContent,
-    described,
-    described_methods,
-    described_report,
-    experiment_of,
-)
+from tasks.tracking.runs import RunContent, described, described_methods, described_report
 from tasks.tracking.timeout import patiently
 
 if TYPE_CHECKING:  # mlflow costs seconds

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # mlflow costs seconds
 
 ALIAS = "champion"
 PATIENCE = 300.0  # seconds for the registry to take a model
-CODE = (metaem_core, data_contracts, tasks)  # what registered_model.py imports
+CODE = (metaem_core, data_contracts, tasks)  # what pyfunc.py imports
 LIBRARIES = ("mlflow", "torch", "numpy", "polars", "pyarrow", "dataframely", "safetensors")
 
 
@@ -88,7 +88,7 @@ def _logged(where: Tracking, experiment: str, name: str, ref: ArtifactRef, only:
     with mlflow.start_run(None, experiment, "recommender", tags={"kind": "recommender"}):
         made = mlflow.pyfunc.log_model(
             name="recommender",
-            python_model=str(Path(tasks.__file__).with_name("registered_model.py")),
+            python_model=str(Path(__file__).with_name("pyfunc.py")),
             code_paths=[str(Path(package.__path__[0])) for package in CODE],
             artifacts={"store": str(only)},
             signature=_signature(),

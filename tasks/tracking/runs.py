@@ -3,27 +3,18 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypedDict, cast
 
 import polars as pl
 
 from tasks.models.budget import account_of
+from tasks.models.experiment import CURVE, TRAFFIC, experiment_of
+from tasks.models.method_id import private_name
 from tasks.report.markdown import experiment_note
-from tasks.report.names import private_name
 from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.lookup import ancestors
 
-CURVE = "curve.parquet"  # in the artifact of every stage that trains
-TRAFFIC = "traffic.parquet"  # in that of a pretraining
 COMPARED = ("mae", "rmse", "hr_at_10", "ndcg_at_10", "mrr")  # of a report's methods
 CURVE_METRICS = ("loss", "validation_mae", "validation_rmse")
-
-
-class Experiment(TypedDict):
-    """``experiment.json`` of an evaluation."""
-
-    task: str
-    beta: float
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -46,11 +37,6 @@ class RunContent:
     points: tuple[Point, ...] = ()
     params: Mapping[str, str] = field(default_factory=dict)
     datasets: Mapping[str, ArtifactRef] = field(default_factory=dict)
-
-
-def experiment_of(store: Store, evaluation: ArtifactRef) -> Experiment:
-    """Which task, cold fraction and seed were evaluated."""
-    return cast(Experiment, store.read_json(evaluation, "experiment.json"))
 
 
 def described(store: Store, evaluation: ArtifactRef) -> RunContent:
@@ -113,25 +99,6 @@ def described_methods(store: Store, report: ArtifactRef) -> Iterator[RunContent]
                 ),
             ),
         )
-
-
-def ancestors(store: Store, ref: ArtifactRef) -> dict[str, ArtifactRef]:
-    """What an artifact was made from, directly or not, by the name it had as an input.
-
-    One of several inputs of a name is numbered.
-    """
-    found: dict[str, ArtifactRef] = {}
-    waiting = [("", ref)]
-    while waiting:
-        parent, current = waiting.pop(0)
-        for several, inputs in store.manifest(current).provenance.inputs.items():
-            for number, each in enumerate(inputs, 1):
-                name = f"{several}_{number}" if len(inputs) > 1 else several
-                if each not in found.values():
-                    unique = f"{parent}_{name}" if name in found else name
-                    found[unique] = each
-                    waiting.append((unique, each))
-    return found
 
 
 def _curves(store: Store, origin: Mapping[str, ArtifactRef]) -> Iterator[Point]:

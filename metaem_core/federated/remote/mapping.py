@@ -18,11 +18,11 @@ from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.secure.link import linked_round
 from metaem_core.federated.secure.rounds import LIMIT, Closing, Totals, bounded, broadcast, received
 from metaem_core.federated.server import MappingRule
-from metaem_core.federated.training import Errors
 from metaem_core.federated.wire import Message, encode
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
 from metaem_core.models.mlp import Parameters
+from metaem_core.training.epochs import Errors
 from metaem_core.training.optimizers import NetworkAdam
 
 START, NETWORK, TARGET = "start.", "network.", "target."

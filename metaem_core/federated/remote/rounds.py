@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from metaem_core.data.ratings import RatingScale
-from metaem_core.federated.device import predict
 from metaem_core.federated.payloads import Payload
 from metaem_core.federated.private import Private
 from metaem_core.federated.protocol import Download, Upload, combine
 from metaem_core.federated.remote.collection import Collection, Read, RoundVoid
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.server import PretrainServer
-from metaem_core.federated.training import Divergence, Errors
 from metaem_core.federated.wire import BadMessage, Contract, Message, contract_of, decode, encode
+from metaem_core.models.forward import predict
+from metaem_core.training.epochs import Divergence, Errors
 
 OWN = ("round", "trained", "evaluated")  # in a checkpoint, beside what the simulation has
 ATTEMPTS = 3  # at a round

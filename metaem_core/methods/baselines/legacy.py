@@ -11,7 +11,6 @@ from metaem_core.config.factor import FactorConfig
 from metaem_core.config.transfer import TransferConfig
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings, RatingScale
-from metaem_core.federated.training import Errors
 from metaem_core.methods.baselines.cmf import cmf
 from metaem_core.methods.baselines.emcdr import emcdr
 from metaem_core.methods.baselines.factorisation import Factorisation
@@ -19,6 +18,7 @@ from metaem_core.methods.baselines.ptupcdr import ptupcdr
 from metaem_core.methods.baselines.tgt import tgt
 from metaem_core.methods.problem import Fit, Problem
 from metaem_core.models.factors import FactorModel
+from metaem_core.training.epochs import Errors
 
 UNCLIPPED = RatingScale(3 - 1e6, 3 + 1e6)  # the middle stays: liked is what is rated above 3
 FACTORS = FactorConfig(

@@ -12,7 +12,7 @@ from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.rounds import SimulatedRounds
 from metaem_core.federated.server import MappingServer
 from metaem_core.federated.simulation import Backend, CohortSimulation, DistanceTarget
-from metaem_core.federated.training import Errors, Schedule, Training, clipped_errors
+from metaem_core.federated.training import Schedule, Training
 from metaem_core.methods.metaem.cold_start import cold_predictor
 from metaem_core.methods.metaem.transfer_start import (
     SourceView,
@@ -27,6 +27,7 @@ from metaem_core.methods.metaem.transfer_start import (
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
 from metaem_core.models.mlp import Parameters, init_mlp
+from metaem_core.training.epochs import Errors, clipped_errors
 from metaem_core.training.optimizers import NetworkAdam
 
 

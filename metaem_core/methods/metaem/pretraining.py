@@ -17,12 +17,13 @@ from metaem_core.federated.personal_towers import PersonalTowers
 from metaem_core.federated.rounds import Draw, SimulatedRounds, cohorts, whole_cohorts
 from metaem_core.federated.server import PretrainServer
 from metaem_core.federated.simulation import CohortSimulation
-from metaem_core.federated.training import Errors, Schedule, Training, clipped_errors
+from metaem_core.federated.training import Schedule, Training
 from metaem_core.federated.virtual_ratings import with_pseudo_items
 from metaem_core.methods.baselines.factor_steps import generator
 from metaem_core.methods.metaem.factor_start import leave_saddle
 from metaem_core.models.domain import DomainModel, network
 from metaem_core.models.mlp import Parameters, init_mlp
+from metaem_core.training.epochs import Errors, clipped_errors
 from metaem_core.training.optimizers import (
     DenseAdam,
     LazyAdam,

@@ -129,7 +129,7 @@ class Attacks:
         with torch.no_grad():
             vectors = self.model.embed_users(torch.tensor(self.devices))
             return [
-                self.model.download(vector[None], ChainRule.trained, everything)
+                Download.of(self.model, vector[None], ChainRule.trained, everything)
                 for vector in vectors
             ]
 

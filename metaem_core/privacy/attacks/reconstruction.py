@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metaem_core.data.ratings import RatingScale
-from metaem_core.federated.device import PrivateRatings, device_step, predict
+from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.payloads import Payload, restricted
 from metaem_core.federated.protocol import Download
 from metaem_core.federated.secure.aggregation import Words, from_words
+from metaem_core.models.forward import predict
 
 
 class Reading(NamedTuple):
