@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from tests.breakages import COPIED
 from tests.documents import PAGES, ROOT, blocks, page
 
+COPIED = ("flows", "tasks", "metaem_core", "data_contracts", "tests", "pyproject.toml")
 EXTENDING = page("docs/extending.md")
 NEW = re.compile(r"^`([\w/]+\.py)`:\n\n```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
