@@ -1,26 +1,39 @@
-# make run    install into .venv, then the whole experiment on the embedded ratings
-# make test   install into .venv, then lint, format, types, import rules and tests
-# make flower install Flower into .venv-flower, for training on devices of their own
-# make audit  compare what is installed with the advisories on PyPI (needs PyPI's own JSON service)
-# make stack  a night on docker/compose.yaml's services without containers; needs PostgreSQL
-# make bench  training, the whole job and reading, timed; benchmarks/history.jsonl keeps the figures
-# make faults the faults of docs/reliability.md in real runs, one after the other
+# make run        install into .venv, then the whole experiment on the embedded ratings
+# make test       the checks and the quick tests: what every commit must pass, in 4 minutes
+# make test-all   the checks and all tests
+# make check      format, lint, import rules and types, in seconds
+# make docs-check links, commands, settings and examples of the documentation
+# make flower     install Flower into .venv-flower, for training on devices of their own
+# make audit      compare what is installed with the advisories on PyPI (needs its JSON service)
+# make stack      a night on docker/compose.yaml's services without containers; needs PostgreSQL
+# make bench      training, the whole job and reading, timed; kept in benchmarks/history.jsonl
+# make faults     the faults of docs/reliability.md in real runs, one after the other
 
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test flower audit stack bench faults clean
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: run check test test-all docs-check flower audit stack bench faults clean
 
 run: $(READY)
 	$(BIN)/metaem run
 
-test: $(READY)
+check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test: check
+	$(PYTEST) -n 2 --dist loadfile -m "not night"
+
+test-all: check
+	$(PYTEST) -n 2 --dist loadfile
+
+docs-check: $(READY)
+	$(PYTEST) tests/test_docs.py tests/test_extending.py tests/test_tutorial.py
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.training
