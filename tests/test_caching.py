@@ -493,7 +493,7 @@ REACH = {
     "metaem_core/data/filtering.py": {"filter"},
     "metaem_core/models/domain.py": CALCULATING,
     "metaem_core/evaluation/scores.py": {"evaluate"},
-    "metaem_core/evaluation/significance.py": {"report"},
+    "tasks/report/comparison.py": {"report"},
     "data_contracts/scores.py": {"evaluate", "report"},
     "tasks/store/atomic.py": {*STAGES},
     "tasks/progress.py": set[str](),

@@ -17,8 +17,14 @@ from metaem_core.evaluation.scores import (
     ranking_users,
     rating_scores,
 )
-from metaem_core.evaluation.significance import paired_p_value, t_tails
-from tasks.report.comparison import by_group, compare, fairness, paired_tests, summarise
+from tasks.report.comparison import (
+    by_group,
+    compare,
+    fairness,
+    paired_p_value,
+    paired_tests,
+    summarise,
+)
 from tasks.report.markdown import score_table
 
 QUERIES = Queries(
@@ -72,6 +78,7 @@ def test_p_is_a_probability_and_does_not_depend_on_order_or_sign(
     differences: "np.typing.NDArray[np.float64]",
 ) -> None:
     p = paired_p_value(differences)
+    assert p is not None
     assert 0 <= p <= 1
     assert paired_p_value(-differences) == pytest.approx(p)
     assert paired_p_value(np.sort(differences)) == pytest.approx(p)
@@ -79,12 +86,14 @@ def test_p_is_a_probability_and_does_not_depend_on_order_or_sign(
 
 def test_p_is_uniform_where_nothing_differs() -> None:
     draw = np.random.default_rng(0)
-    p = np.array([paired_p_value(draw.exponential(size=400) - 1.0) for _ in range(2000)])
+    p = np.array(
+        [paired_p_value(draw.exponential(size=400) - 1.0) for _ in range(2000)], np.float64
+    )
     for level in (0.05, 0.2, 0.5):
         assert np.mean(p < level) == pytest.approx(level, abs=0.03)
 
 
-# two-sided points of Student's t from printed tables
+# two-sided points of Student's t from printed tables; the last two by integration in 50 digits
 TABLE = [
     (1, 1.0, 0.5),
     (1, 12.706, 0.05),
@@ -98,13 +107,26 @@ TABLE = [
     (30, 2.750, 0.01),
     (120, 1.980, 0.05),
     (100_000, 1.960, 0.05),
+    (37_387, 8.0, 1.27979e-15),
+    (37_387, 20.0, 1.60178e-88),
 ]
 
 
 @pytest.mark.parametrize(("freedom", "t", "p"), TABLE)
 def test_tails_are_those_of_the_printed_tables(freedom: int, t: float, p: float) -> None:
-    assert t_tails(t, freedom) == pytest.approx(p, rel=2e-3)
-    assert t_tails(0.0, freedom) == 1.0
+    users = freedom + 1
+    spread = np.resize([1.0, -1.0], users)
+    if users % 2:
+        spread[-1] = 0.0
+    shift = t / (users if users % 2 else freedom) ** 0.5  # makes the statistic t
+    assert paired_p_value(spread + shift) == pytest.approx(p, rel=2e-3, abs=0)
+    assert paired_p_value(spread) == 1.0
+
+
+def test_differences_that_are_all_equal_need_no_spread() -> None:
+    assert paired_p_value(np.zeros(5)) == 1.0
+    assert paired_p_value(np.full(5, 0.5)) == 0.0
+    assert paired_p_value(np.ones(1)) is None
 
 
 def test_p_by_hand() -> None:

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import polars as pl
-
-from metaem_core.evaluation.significance import paired_p_value
+from numpy.typing import NDArray
 
 LOSSES = {"mae": "mae", "rmse": "mse"}  # a user's mean loss behind each metric
 CELL = ("task", "beta")
@@ -70,8 +70,26 @@ def _tested(
         for method in losses.columns:
             if method != reference:
                 differences = (losses[method] - losses[reference]).to_numpy()
-                p = paired_p_value(differences) if len(losses) > 1 else None
+                p = paired_p_value(differences)
                 yield reference, method, float(differences.mean()), p
+
+
+def paired_p_value(differences: NDArray[np.float64]) -> float | None:
+    """Two-sided p of Student's paired t test on one difference a user.
+
+    Returns:
+        1 where nothing differs; None for a single user, of whom no test is possible.
+    """
+    from scipy.special import stdtr  # costs a second
+
+    freedom = len(differences) - 1
+    if freedom < 1:
+        return None
+    if not differences.any():
+        return 1.0
+    with np.errstate(divide="ignore"):  # equal differences: t is infinite, p is 0
+        t = differences.mean() / differences.std(ddof=1) * np.sqrt(len(differences))
+    return float(2 * stdtr(freedom, -abs(t)))  # ttest_1samp warns where differences are equal
 
 
 def by_group(groups: pl.DataFrame) -> pl.DataFrame:

@@ -44,7 +44,7 @@ class ReportRequest:
     made: str = ""  # digest of the origin: equal evaluations may have several
 
 
-@stage("report", "matplotlib")
+@stage("report", "matplotlib", "scipy")
 def report(
     store: Store,
     request: ReportRequest,
