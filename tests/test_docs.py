@@ -116,7 +116,9 @@ def test_links_lead_somewhere(name: str) -> None:
 
 
 def test_a_broken_link_is_found() -> None:
-    text = "[a](methods.md) [b](methods.md#adding-one) [c](nowhere.md) [d](data.md#nowhere) [e](#x)"
+    text = (
+        "[a](methods.md) [b](methods.md#the-methods) [c](nowhere.md) [d](data.md#nowhere) [e](#x)"
+    )
     assert broken_links("docs/README.md", text) == ["nowhere.md", "data.md#nowhere", "#x"]
 
 
