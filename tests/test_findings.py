@@ -11,7 +11,7 @@ from data_contracts.curves import ExperimentCurves
 from data_contracts.pictures import Closeness, Points
 from tasks.models.method_id import parse
 from tasks.report.findings import Tally, findings, tally
-from tasks.report.html_report import write_page
+from tasks.report.page import write_page
 from tasks.report.paper_tables import TABLE_2
 from tasks.report.provenance import Origin
 from tasks.report.results import Results
@@ -172,6 +172,11 @@ def test_it_is_said_what_counts_as_a_user() -> None:
     assert "(9 users, summed over seeds)" in write_page(several)
     one = several.summary.with_columns(seeds=1, sd=None)
     assert "(9 users)" in write_page(replace(several, summary=one))
+
+
+def test_text_is_escaped() -> None:
+    page = write_page(replace(results(), missing=["1 < 2 & <script>"]))
+    assert "<li>1 &lt; 2 &amp; &lt;script&gt;</li>" in page
 
 
 @pytest.mark.parametrize("methods", [("metaem",), ("emcdr",), ("metaem-paper",), ()])

@@ -15,8 +15,6 @@ from flows.cli.report import newest_report
 from flows.cold_start import run
 from flows.methods import scored
 from flows.settings import read_settings
-from tasks.report.html import Html, tag
-from tasks.report.html import page as write_page
 from tasks.stages.report import ReportRequest, report
 from tasks.store.artifacts import ArtifactRef, Store
 
@@ -127,10 +125,6 @@ def test_vectors_are_drawn_for_both_methods_in_both_profiles(
     assert (closeness["others"] > 0).all()
 
 
-def test_text_is_escaped() -> None:
-    assert tag("td", "1 < 2", title='"') == '<td title="&quot;">1 &lt; 2</td>'
-
-
 @pytest.fixture(scope="module")
 def chromium() -> str:
     found = browser.find()
@@ -152,13 +146,14 @@ def test_a_browser_shows_all_of_it(chromium: str, page: str, width: int) -> None
     assert seen.overflow <= 0
 
 
-def test_a_browser_would_notice_what_is_wrong(chromium: str) -> None:
-    broken = Html('<img src="data:image/png;base64,AAAA"><a href="#nowhere">x</a>')
-    foreign = Html('<img alt="x" src="http://127.0.0.1:9/x.png"><div style="width: 3000px">x</div>')
-    seen = browser.look(chromium, write_page("t", broken, foreign), width=800)
-    assert seen.images == [0, 0]
+def test_a_browser_would_notice_what_is_wrong(chromium: str, page: str) -> None:
+    broken = '<img src="data:image/png;base64,AAAA"><a href="#nowhere">x</a>'
+    foreign = '<img alt="x" src="http://127.0.0.1:9/x.png"><div style="width: 3000px">x</div>'
+    faulty = page.replace("</main>", f"{broken}{foreign}</main>")
+    seen = browser.look(chromium, faulty, width=800)
+    assert seen.images[-2:] == [0, 0]
     assert seen.unnamed == 1
-    assert seen.links == [False]
+    assert not seen.links[-1]
     assert seen.overflow > 0
     assert any("Content Security Policy" in line for line in seen.console)
 
@@ -169,7 +164,7 @@ def test_the_markdown_says_the_same(reported: tuple[Store, ArtifactRef], page: s
     sentences = re.findall(r"^- \*\*(.*?):\*\* (.*)$", text, re.MULTILINE)
     assert len(sentences) > 4
     for about, said in sentences:
-        assert f"<b>{about}</b>: {said}".replace("'", "&#x27;") in page
+        assert f"<b>{about}</b>: {said}".replace("'", "&#39;") in page
 
 
 def test_the_newest_page_is_told_and_copied(
@@ -189,7 +184,7 @@ def test_a_page_that_older_code_made_is_made_again(
     reported: tuple[Store, ArtifactRef], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, ref = reported
-    monkeypatch.setattr("tasks.recommend.newest.code_digest", lambda module: "newer")
+    monkeypatch.setattr("tasks.store.source_digest.code_digest", lambda module: "newer")
     shutil.rmtree(store.root / "leases")
     before = (store.folder(ref) / "manifest.json").stat().st_mtime_ns
     assert newest_report(store) == ref  # the same results make the same page

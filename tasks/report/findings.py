@@ -49,6 +49,12 @@ def tally(results: Results, method: str, reference: str) -> Tally:
     return Tally(rows.height, int(better.sum()), int((sure < 0).sum()), int((sure > 0).sum()))
 
 
+def metaem_tallies(results: Results) -> list[tuple[str, Tally]]:
+    """MetaEM against each reference that it was scored with."""
+    tallies = [(reference, tally(results, "metaem", reference)) for reference in REFERENCES]
+    return [(reference, count) for reference, count in tallies if count.cells]
+
+
 def findings(results: Results) -> list[Finding]:
     """The most important first."""
     parts = (

@@ -18,7 +18,7 @@ def score_table(scores: pl.DataFrame) -> str:
         cells = [_cell(row["mean"], row["sd"]) for row in rows.iter_rows(named=True)]
         p = rows.filter(pl.col("metric") == "rmse")["p_value"].to_list()
         lines.append(f"| {method} | {' | '.join(cells)} | {_p(p[0] if p else None)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def _cell(mean: float, sd: float | None) -> str:

@@ -39,6 +39,11 @@ def titled(task: str) -> str:
     return f"{source.replace('_', ' ').title()} → {target.replace('_', ' ').title()}"
 
 
+def score_panels(results: Results, profile: Profile) -> list[Panel]:
+    """A panel of errors for each task."""
+    return [score_panel(results, task, profile) for task in results.tasks]
+
+
 def score_panel(results: Results, task: str, profile: Profile) -> Panel:
     """RMSE of every method on plain MF, and of the trivial predictors, best on top."""
     shown = [*results.of_profile(""), *results.of_profile(profile)]

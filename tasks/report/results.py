@@ -72,8 +72,35 @@ class Results:
         return sorted(named, key=lambda each: (not each.is_trivial, not each.is_metaem))
 
     def of_profile(self, profile: Profile) -> list[Named]:
-        """The trained methods of a profile, or the trivial predictors."""
+        """The methods of a profile in every cell; the trivial predictors are of none."""
         return [each for each in self.methods if each.profile == profile]
+
+    @property
+    def trivial(self) -> list[Named]:
+        """The predictors that learn nothing of a user's taste."""
+        return self.of_profile("")
+
+    def on_mf(self, profile: Profile) -> list[Named]:
+        """A profile's methods on plain MF, with MetaEM."""
+        return [each for each in self.of_profile(profile) if each.base in ("", "mf")]
+
+    def on_other_bases(self, profile: Profile) -> list[Named]:
+        """A profile's methods on other base models than plain MF."""
+        return [each for each in self.of_profile(profile) if each.base not in ("", "mf")]
+
+    @property
+    def comparable(self) -> list[Named]:
+        """The trivial predictors, MetaEM and the calibrated methods on plain MF."""
+        return [*self.trivial, *self.on_mf("calibrated")]
+
+    def of_cell(self, task: str, beta: float) -> pl.DataFrame:
+        """The summary of one task and cold fraction."""
+        return self.summary.filter((pl.col("task") == task) & (pl.col("beta") == beta))
+
+    @property
+    def drawn_tasks(self) -> list[str]:
+        """The tasks of which there are pictures of vectors."""
+        return self.points["task"].unique(maintain_order=True).to_list()
 
     @property
     def profiles(self) -> list[Profile]:

@@ -13,8 +13,7 @@ from tasks.models.experiment import experiment_of
 from tasks.report.comparison import by_group, compare, fairness, paired_tests, summarise
 from tasks.report.figures import Panel, write_png
 from tasks.report.findings import REFERENCES
-from tasks.report.html_report import write_page
-from tasks.report.markdown_report import write_report
+from tasks.report.page import write_page, write_report
 from tasks.report.panels import (
     base_panels,
     curve_panels,

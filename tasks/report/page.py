@@ -1,0 +1,60 @@
+"""The report as one self-contained HTML page and as Markdown; the words are in ``templates/``."""
+
+from importlib.metadata import version
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from tasks.models.method_id import parse
+from tasks.report import panels, tables
+from tasks.report.figures import data_uri
+from tasks.report.findings import findings, metaem_tallies
+from tasks.report.markdown import score_table
+from tasks.report.panels import titled
+from tasks.report.results import Results
+
+
+def write_page(results: Results) -> str:
+    """The whole report as HTML."""
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            results=results,
+            findings=findings(results),
+            tiles=[(parse(name).label, count) for name, count in metaem_tallies(results)],
+            base_panels=[each for p in results.profiles for each in panels.base_panels(results, p)],
+            tables=tables,
+            panels=panels,
+            version=version("metaem"),
+        )
+    )
+
+
+def write_report(results: Results) -> str:
+    """The findings and a table for each task and cold fraction, as Markdown."""
+    template = _environment().get_template("report.md")
+    return template.render(results=results, findings=findings(results))
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tasks.report"),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.do"],
+    )
+    environment.filters |= {
+        "anchor": _anchor,
+        "data_uri": data_uri,
+        "label": lambda name: parse(name).label,
+        "score_table": score_table,
+        "titled": titled,
+    }
+    return environment
+
+
+def _anchor(title: str) -> str:
+    """The id of a section."""
+    return "-".join("".join(c if c.isalnum() else " " for c in title.lower()).split())

@@ -1,0 +1,245 @@
+"""The report's tables as plain data, which the templates turn into HTML."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from metaem_core.evaluation.breakdown import GROUPS
+from tasks.models.method_id import Named, Profile, parse
+from tasks.report.findings import REFERENCES, Tally, tally
+from tasks.report.panels import titled
+from tasks.report.paper_tables import DOUBTED, TABLE_2, TABLE_3, TASKS
+from tasks.report.provenance import Origin
+from tasks.report.results import Results, Score, errors_of
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number or a text, what stands small below it, and the paper's value."""
+
+    text: str
+    kind: str = ""  # its class in the style sheet
+    notes: Sequence[str] = ()
+    paper: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Cells named by their first column; without cells a heading of the rows below."""
+
+    name: str
+    cells: Sequence[Cell] = ()
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; with ``betas``, its columns after the first are as many for each of them."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Row]
+    betas: Sequence[float] = ()
+
+
+def beats(results: Results, profile: Profile, methods: Sequence[Named]) -> Table:
+    """In how many cells each method's RMSE is below each reference's."""
+    names = [f"vs {parse(name).label}" for name in REFERENCES]
+    rows = [_of_method(each, [*_tallies(results, each)]) for each in methods]
+    caption = (
+        f"Profile {profile}: in how many of {len(results.cells)} cells the RMSE is lower, and in "
+        "how many it is significantly lower or higher"
+    )
+    return Table(caption, ["method", "mean RMSE", *names], rows)
+
+
+def _of_method(method: Named, cells: Sequence[Cell]) -> Row:
+    return Row(method.label, cells, "ours" if method.is_metaem else "")
+
+
+def _tallies(results: Results, method: Named) -> Iterator[Cell]:
+    yield Cell(f"{results.mean(method.name):.4f}")
+    for reference in REFERENCES:
+        if reference == method.name:
+            yield Cell("")
+        else:
+            yield _tally(tally(results, method.name, reference))
+
+
+def _tally(count: Tally) -> Cell:
+    sure = f"{count.surely_better} lower · {count.surely_worse} higher"
+    kind = "sure" if count.surely_better > count.surely_worse else ""
+    kind = "worse" if count.surely_worse > count.surely_better else kind
+    return Cell(f"{count.better} of {count.cells}", kind, [sure])
+
+
+def errors(results: Results, task: str, profile: Profile, methods: Sequence[Named]) -> Table:
+    """Table 3 of a task: the trivial predictors and some methods of a profile."""
+    betas, shown = results.betas(task), [*results.trivial, *methods]
+    best = {
+        (beta, metric): min(results.scores[task, beta, each.name, metric].mean for each in shown)
+        for beta in betas
+        for metric in errors_of(profile)
+    }
+
+    def row(method: Named) -> Row:
+        cells = []
+        for beta in betas:
+            for metric in errors_of(profile):
+                cells.append(_error(results, (task, beta, method.name, metric), best[beta, metric]))
+            cells.append(Cell(_p_value(results.scores[task, beta, method.name, "rmse"])))
+        return _of_method(method, cells)
+
+    rows = [Row("Predictors that know nothing of the paper"), *map(row, results.trivial)]
+    if methods:
+        rows += [Row(f"Methods, profile {profile}"), *map(row, methods)]
+    number = f", {TASKS[task]} of the paper" if task in TASKS else ""
+    seeds = f"; mean ± standard deviation over {results.seeds} seeds" if results.seeds > 1 else ""
+    columns = ["method", *(("MAE", "RMSE", "p") * len(betas))]
+    return Table(f"{titled(task)}{number}{seeds}", columns, rows, betas)
+
+
+def _error(results: Results, key: tuple[str, float, str, str], best: float) -> Cell:
+    task, beta, name, metric = key
+    score = results.scores[key]
+    kind = "worse" if score.mean > results.scores[task, beta, "global_mean", metric].mean else ""
+    kind = "best" if f"{score.mean:.4f}" == f"{best:.4f}" else kind
+    notes = [] if score.sd is None else [f"± {score.sd:.4f}"]
+    clipped = metric.removesuffix("_raw")
+    within = results.scores[task, beta, name, clipped].mean
+    if abs(within - score.mean) >= 5e-5:
+        notes.append(f"clipped {within:.4f}")
+    return Cell(f"{score.mean:.4f}", kind, notes, _printed(task, beta, name, clipped))
+
+
+def _printed(task: str, beta: float, name: str, metric: str) -> str:
+    """The paper's value for a method on plain MF."""
+    method = parse(name)
+    key = (task, beta, method.method, metric)
+    published = "" if method.method == "metaem" else "mf"
+    if key not in TABLE_3 or method.base != published:
+        return ""
+    return f"{TABLE_3[key]:.4f}{' (?)' if key in DOUBTED else ''}"
+
+
+def _p_value(score: Score) -> str:
+    if score.p_value is None:
+        return ""
+    return "<.0001" if score.p_value < 1e-4 else f"{score.p_value:.4f}".removeprefix("0")
+
+
+def data(results: Results) -> Table:
+    """Table 2: ours beside the paper's."""
+    columns = ("domain", "users", "items", "ratings", "shared users", "density", "mean rating")
+    rows = []
+    for task, frame in results.statistics.items():
+        rows.append(Row(titled(task)))
+        printed = TABLE_2.get(task)
+        sides = (printed.source, printed.target) if printed else (None, None)
+        for ours, theirs in zip(frame.iter_rows(named=True), sides, strict=True):
+            paper = (
+                [f"{n:,}" for n in (theirs.users, theirs.items, theirs.ratings)] if theirs else []
+            )
+            paper += [f"{printed.overlap:,}"] if printed else []
+            rows.append(Row(ours["domain"], _counts(ours, paper or [""] * 4)))
+    caption = "Ratings after filtering; the paper's Table 2 in italics"
+    if "movie-music" in results.statistics:
+        caption += (
+            ". It prints 76,258 music users for Task 1 and 75,258 for Task 3, the file's number"
+        )
+    return Table(caption, columns, rows)
+
+
+def _counts(ours: dict[str, float], paper: Sequence[str]) -> list[Cell]:
+    names = ("users", "items", "ratings", "overlap")
+    counts = [Cell(f"{ours[n]:,}", paper=p) for n, p in zip(names, paper, strict=True)]
+    return [*counts, Cell(f"{ours['density']:.4%}"), Cell(f"{ours['mean_rating']:.3f}")]
+
+
+def ranking(results: Results, task: str) -> Table:
+    """How well the catalogue is ranked for cold users."""
+    betas, methods = results.betas(task), results.comparable
+    known = results.summary["metric"].unique(maintain_order=True)
+    metrics = [name for name in known if name.startswith(("ndcg_at", "hr_at", "mrr"))]
+
+    def score(method: Named, beta: float, metric: str) -> str:
+        return f"{results.scores[task, beta, method.name, metric].mean:.4f}"
+
+    columns = [(beta, metric) for beta in betas for metric in metrics]
+    best = {column: max(score(each, *column) for each in methods) for column in columns}
+    rows = []
+    for each in methods:
+        shown = {column: score(each, *column) for column in columns}
+        cells = [Cell(text, "best" if text == best[c] else "") for c, text in shown.items()]
+        rows.append(_of_method(each, cells))
+    names = [name.replace("_at_", "@").upper() for name in metrics]
+    caption = f"{titled(task)}; higher is better"
+    return Table(caption, ["method", *(names * len(betas))], rows, betas)
+
+
+def fairness(results: Results, task: str, beta: float) -> Table:
+    """Mean error by user in each group of activity, the gap between them, the worst tenth."""
+    cell = (pl.col("task") == task) & (pl.col("beta") == beta)
+    served = results.groups.filter(cell & (pl.col("grouping") == "history"))
+    whole = {each["method"]: each for each in results.fairness.filter(cell).iter_rows(named=True)}
+    sizes = dict(served.select("group", "users").unique("group").iter_rows())
+    present = [name for name in GROUPS if name in sizes]
+    by_group = {(m, g): e for m, g, e in served.select("method", "group", "user_mae").iter_rows()}
+    rows = []
+    for each in results.comparable:
+        mine = whole[each.name]
+        gap = None if mine["worst_group"] is None else mine["worst_group"] - mine["best_group"]
+        values = [*(by_group[each.name, name] for name in present), gap, mine["worst_tenth"]]
+        rows.append(_of_method(each, [Cell("" if v is None else f"{v:.4f}") for v in values]))
+    users = "users, summed over seeds" if results.seeds > 1 else "users"
+    groups = [f"{name} ({sizes[name]:,} {users})" for name in present]
+    caption = f"{titled(task)}, {beta:.0%} cold: mean over users of each user's MAE"
+    return Table(caption, ["method", *groups, "worst less best", "worst tenth"], rows)
+
+
+def closeness(results: Results) -> Table:
+    """How far transformed vectors are from the target's, in numbers."""
+    names = ("users", "count", "own", "other users'", "ratio", "fold-in misses by", "ridge")
+    rows = []
+    for each in results.closeness.iter_rows(named=True):
+        method = parse(each["method"])
+        ratio = each["own"] / each["others"] if each["others"] else 1.0
+        missed = "" if each["fold_in"] is None else f"{each['fold_in']:.3f}"
+        cells = [each["users"], f"{each['count']:,}", f"{each['own']:.3f}"]
+        cells += [f"{each['others']:.3f}", f"{ratio:.3f}", missed, f"{each['damping']:g}"]
+        name = f"{titled(each['task'])}: {method.label}, {method.profile}"
+        rows.append(Row(name, [*map(Cell, cells)], "ours" if method.is_metaem else ""))
+    caption = "Mean distance from target to transformed vectors; ratio 1: no better than anyone's"
+    return Table(caption, ["method", *names], rows)
+
+
+def settings(origin: Origin) -> Table:
+    """The settings that every stage ran with."""
+    rows = [
+        Row(
+            f"{used.stage}, {used.profile}" if used.profile else used.stage,
+            [Cell("; ".join(f"{k} = {v}" for k, v in used.settings.items()), "code text")],
+        )
+        for used in origin.used
+    ]
+    caption = "Of the first cell; the others differ in seed and cold share alone"
+    return Table(caption, ["stage", "settings"], rows)
+
+
+def domains(origin: Origin) -> Table:
+    """The filtered ratings' addresses."""
+    rows = [Row(name, [Cell(str(ref), "code")]) for name, ref in origin.domains.items()]
+    return Table("Filtered ratings", ["domain", "artifact"], rows)
+
+
+def cells(origin: Origin) -> Table:
+    """Each cell's split and evaluation."""
+    rows = [
+        Row(
+            f"{titled(cell.task)}, {cell.beta:.0%} cold, seed {cell.seed}",
+            [Cell(ref.digest[:16], "code") for ref in (cell.split, cell.evaluation)],
+        )
+        for cell in origin.cells
+    ]
+    return Table("Digests, shortened", ["cell", "split", "evaluation"], rows)
