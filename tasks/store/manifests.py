@@ -16,7 +16,7 @@ LEASES = "leases"  # the folder of what runs, or ran last, under each key
 RECORDS = "results"  # the folder of Prefect's result records below the store
 SERIALIZER = "metaem-artifact"  # what those records name as their serializer
 _CALCULATING = ("numpy", "polars", "torch", "dataframely")
-_NOTED = (*_CALCULATING, "scikit-learn", "matplotlib", "prefect", "mlflow")
+_NOTED = (*_CALCULATING, "scikit-learn", "scipy", "matplotlib", "prefect", "mlflow")
 _STAGE = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
