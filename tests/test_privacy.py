@@ -97,7 +97,7 @@ def test_the_audit_holds_every_mode_against_popularity(finished_run: FinishedRun
     assert "1.000" not in lines["secure"]
     assert any(line.startswith("secure, one sum of ") for line in lines)
     assert "the guess without an upload" in lines["popularity"]
-    assert re.search(r"name \d+% of made-up users", " ".join(done.output.split()))
+    assert re.search(r"name \d+% of synthetic users", " ".join(done.output.split()))
 
 
 def test_item_biases_tell_who_was_trained_on() -> None:

@@ -1,76 +1,72 @@
 """``metaem artifacts``: look at the store, check it, sweep it out."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import Config, StoreFolder, open_store
-from flows.errors import plain_errors
+from flows.cli.options import STORE, command
+
+if TYPE_CHECKING:
+    from tasks.store.artifacts import Store
 
 artifacts = typer.Typer(no_args_is_help=True, help="Look at the store, check it, sweep it out.")
 
 Prefix = Annotated[str, typer.Argument(help="Stage, stage/digest, or a beginning of either.")]
+KeepDays = Annotated[float, typer.Option(min=0, help="Keep what was used since.")]
+DryRun = Annotated[bool, typer.Option(help="Only say what would go.")]
 
 
 @artifacts.command("list")
-def list_artifacts(prefix: Prefix = "", store: StoreFolder = None, config: Config = None) -> None:
+@command(*STORE)
+def list_artifacts(store: "Store", prefix: Prefix = "") -> None:
     """Every artifact, the latest used first."""
-    with plain_errors():
-        from flows.cli.display import artifact_table, stdout
-        from tasks.store.lookup import select
+    from flows.cli.display import stdout
+    from flows.cli.tables import artifact_table
+    from tasks.store.lookup import select
 
-        opened = open_store(store, config)
-        stdout().print(artifact_table(opened, select(opened, prefix)))
+    stdout().print(artifact_table(store, select(store, prefix)))
 
 
 @artifacts.command()
-def show(prefix: Prefix, store: StoreFolder = None, config: Config = None) -> None:
+@command(*STORE)
+def show(store: "Store", prefix: Prefix) -> None:
     """One artifact's manifest: inputs, settings, code, rows, seconds, versions."""
-    with plain_errors():
-        from flows.cli.display import stdout
-        from tasks.store.lookup import manifest_text, select_one
+    from flows.cli.display import stdout
+    from tasks.store.lookup import manifest_text, select_one
 
-        opened = open_store(store, config)
-        stdout().print_json(manifest_text(opened, select_one(opened, prefix)))
+    stdout().print_json(manifest_text(store, select_one(store, prefix)))
 
 
 @artifacts.command()
-def verify(prefix: Prefix = "", store: StoreFolder = None, config: Config = None) -> None:
+@command(*STORE)
+def verify(store: "Store", prefix: Prefix = "") -> None:
     """Compare every byte with what was recorded; exit code 1 if anything is damaged."""
-    with plain_errors():
-        from flows.cli.display import stdout
-        from tasks.store.lookup import damages, select
+    from flows.cli.display import say
+    from tasks.store.lookup import damages, select
 
-        opened = open_store(store, config)
-        checked = select(opened, prefix)
-        found = list(damages(opened, checked))
-        for damage in found:
-            stdout().print(damage, style="red", markup=False)
-        stdout().print(f"{len(checked)} artifacts, {len(found)} damaged")
-        if found:
-            raise typer.Exit(1)
+    checked = select(store, prefix)
+    damaged = list(damages(store, checked))
+    for damage in damaged:
+        say(damage, style="red")
+    say(f"{len(checked)} artifacts, {len(damaged)} damaged")
+    if damaged:
+        raise typer.Exit(1)
 
 
 @artifacts.command()
-def gc(
-    store: StoreFolder = None,
-    config: Config = None,
-    keep_days: Annotated[float, typer.Option(min=0, help="Keep what was used since.")] = 30.0,
-    dry_run: Annotated[bool, typer.Option(help="Only say what would go.")] = False,
-) -> None:
+@command(*STORE)
+def gc(store: "Store", keep_days: KeepDays = 30.0, dry_run: DryRun = False) -> None:
     """Delete what no recently used artifact was made from; downloaded files are kept."""
-    with plain_errors():
-        from flows.cli.display import stdout
-        from tasks.store.gc import plan_sweep
+    from flows.cli.display import say
+    from tasks.store.gc import plan_sweep
 
-        opened = open_store(store, config)
-        sweep = plan_sweep(opened, keep_days)
-        for folder in sweep.folders:
-            stdout().print(str(folder.relative_to(opened.root)), highlight=False)
-        if not dry_run:
-            sweep.carry_out()
-        verb = "would free" if dry_run else "freed"
-        stdout().print(f"{verb} {sweep.size / 1e6:.1f} MB in {len(sweep.folders)} folders")
-        kept = opened.root / "downloads"
-        if kept.is_dir():
-            stdout().print(f"kept what was downloaded: {kept}", soft_wrap=True, highlight=False)
+    sweep = plan_sweep(store, keep_days)
+    for folder in sweep.folders:
+        say(str(folder.relative_to(store.root)))
+    if not dry_run:
+        sweep.carry_out()
+    verb = "would free" if dry_run else "freed"
+    say(f"{verb} {sweep.size / 1e6:.1f} MB in {len(sweep.folders)} folders")
+    downloads = store.root / "downloads"
+    if downloads.is_dir():
+        say(f"kept what was downloaded: {downloads}")

@@ -1,48 +1,40 @@
-"""Tables and progress on a terminal."""
+"""What a terminal shows: results on stdout, progress on stderr."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from functools import cache
 from threading import Lock
 
-import polars as pl
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from tasks.progress import Finished, Listener, Step, listening
-from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
-from tasks.store.manifests import MANIFEST
+from tasks.progress import Finished, Step, listening
 
 
 @cache
 def stdout() -> Console:
-    """Where results go; progress goes to stderr."""
+    """The console of results."""
     return Console()
 
 
+def say(line: str, style: str | None = None) -> None:
+    """A line of results as it is, however long."""
+    stdout().print(line, style=style, soft_wrap=True, highlight=False, markup=False)
+
+
 @contextmanager
-def live() -> Iterator[Listener]:
-    """Bars for running stages, a line for every finished one."""
-    console = Console(stderr=True)
+def progress() -> Iterator[None]:
+    """Bars for running stages, a line for every finished one, and an end at the first signal."""
+    from flows.runtime.interrupt import stoppable  # Prefect costs seconds
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield _Bars(progress).show
-
-
-@contextmanager
-def shown() -> Iterator[None]:
-    """Progress on the terminal, and an end at the first signal."""
-    from flows.runtime.interrupt import stoppable  # Prefect costs seconds
-
-    with stoppable(), live() as listener, listening(listener):
+    display = Progress(*columns, console=Console(stderr=True), transient=True)
+    with stoppable(), display, listening(_Bars(display).show):
         yield
 
 
@@ -52,12 +44,12 @@ class _Bars:
     def __init__(self, progress: Progress) -> None:
         self.progress, self.bars, self.lock = progress, dict[str, TaskID](), Lock()
 
-    def show(self, news: Step | Finished) -> None:
+    def show(self, event: Step | Finished) -> None:
         with self.lock:
-            if isinstance(news, Finished):
-                self._end(news)
+            if isinstance(event, Finished):
+                self._end(event)
             else:
-                self._advance(news)
+                self._advance(event)
 
     def _advance(self, step: Step) -> None:
         if step.label not in self.bars:
@@ -72,86 +64,6 @@ class _Bars:
             self.progress.remove_task(self.bars.pop(run.label))
         how = "reused  " if run.reused else "computed"
         self.progress.console.print(f"{how} {run.label}", highlight=False)
-
-
-def score_tables(summary: pl.DataFrame) -> Iterator[Table]:
-    """One table a cold fraction: mean and standard deviation over seeds."""
-    for (task, beta), scores in summary.group_by("task", "beta", maintain_order=True):
-        seeds = scores["seeds"].item(0)
-        table = Table(title=f"{task}, beta {beta:g}, {seeds} seed(s)", title_justify="left")
-        metrics = [name for name in scores["metric"].unique(maintain_order=True) if _fits(name)]
-        table.add_column("method", no_wrap=True)
-        for metric in metrics:
-            table.add_column(metric, justify="right")
-        for (method,), rows in scores.group_by("method", maintain_order=True):
-            values = {row["metric"]: row for row in rows.iter_rows(named=True)}
-            table.add_row(str(method), *(_score(values[name]) for name in metrics))
-        yield table
-
-
-def statistics_table(task: str, frame: pl.DataFrame) -> Table:
-    """Table 2's row of a task."""
-    return _plain(
-        task,
-        ["domain", "users", "items", "ratings", "overlap users", "density", "mean rating"],
-        (
-            (domain, f"{u:,}", f"{i:,}", f"{r:,}", f"{overlap:,}", f"{density:.3%}", f"{mean:.3f}")
-            for domain, u, i, r, overlap, density, mean in frame.iter_rows()
-        ),
-    )
-
-
-def recommendation_tables(task: str, found: pl.DataFrame) -> Iterator[Table]:
-    """A table a user."""
-    explained = found["because"].is_not_null().any()
-    columns = ["", task.partition("-")[2], "predicted", *(["because of"] if explained else [])]
-    for (user,), own in found.group_by("user_id", maintain_order=True):
-        rows = (
-            (str(rank), item, f"{stars:.2f}", *([", ".join(why)] if explained else []))
-            for _, rank, item, stars, why in own.iter_rows()
-        )
-        yield _plain(f"for {user}", columns, rows)
-
-
-def artifact_table(store: Store, refs: Iterable[ArtifactRef]) -> Table:
-    """Address, size, rows and times."""
-    rows = [_artifact_row(store, ref) for ref in refs]
-    rows.sort(key=lambda row: row[-1], reverse=True)
-    return _plain("", ["artifact", "size", "rows", "took", "last used"], rows)
-
-
-def _artifact_row(store: Store, ref: ArtifactRef) -> tuple[str, ...]:
-    name = f"{ref.stage}/{ref.digest[:12]}"
-    try:
-        manifest = store.manifest(ref)
-    except CorruptArtifact:
-        return name, "damaged", "", "", ""
-    used = datetime.fromtimestamp((store.folder(ref) / MANIFEST).stat().st_mtime)
-    return (
-        name,
-        f"{ref.size / 1e6:.2f} MB",
-        f"{sum(manifest.rows.values()):,}",
-        f"{manifest.seconds:.1f} s",
-        used.isoformat(" ", "seconds"),
-    )
-
-
-def _plain(title: str, columns: list[str], rows: Iterable[tuple[str, ...]]) -> Table:
-    table = Table(title=escape(title) or None, title_justify="left")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*map(escape, row))
-    return table
-
-
-def _fits(metric: str) -> bool:
-    return not metric.endswith("_raw") and not metric.startswith("heldout")
-
-
-def _score(row: dict[str, float | None]) -> str:
-    spread = "" if row["sd"] is None else f" ± {row['sd']:.4f}"
-    return f"{row['mean']:.4f}{spread}"
 
 
 def _amount(step: Step) -> str:

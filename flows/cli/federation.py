@@ -1,23 +1,23 @@
 """``metaem federation``: real devices on this machine, for trying out what runs on them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import (
-    Assignments,
-    Config,
-    From,
-    Mirror,
-    Offline,
-    StoreFolder,
-    Task,
-    open_settings,
-)
-from flows.errors import plain_errors
+from flows.cli.options import STAGES, command
+
+if TYPE_CHECKING:
+    from flows.settings import Settings
 
 federation = typer.Typer(no_args_is_help=True, help="Real devices on this machine.")
+
+Devices = Annotated[int, typer.Option(min=1, help="Users that get a device.")]
+Nodes = Annotated[int, typer.Option(min=1, help="SuperNodes, which hold them.")]
+Timeout = Annotated[
+    float, typer.Option("--patience", min=1, help="Seconds that a silent node is waited for.")
+]
+Flower = Annotated[Path, typer.Option(help="Programs of the environment that has Flower.")]
 
 
 @federation.callback()
@@ -26,43 +26,31 @@ def common() -> None:
 
 
 @federation.command()
+@command("task", *STAGES)
 def up(
-    context: typer.Context,
-    devices: Annotated[int, typer.Option(min=1, help="Users that get a device.")] = 30,
-    nodes: Annotated[int, typer.Option(min=1, help="SuperNodes, which hold them.")] = 3,
-    patience: Annotated[
-        float, typer.Option(min=1, help="Seconds that a silent node is waited for.")
-    ] = 60.0,
-    flower: Annotated[
-        Path, typer.Option(help="Programs of the environment that has Flower.")
-    ] = Path(".venv-flower/bin"),
-    task: Task = None,
-    source: From = None,
-    mirror: Mirror = None,
-    offline: Offline = None,
-    store: StoreFolder = None,
-    config: Config = None,
-    assignments: Assignments = None,
+    settings: "Settings",
+    devices: Devices = 30,
+    nodes: Nodes = 3,
+    timeout: Timeout = 60.0,
+    flower: Flower = Path(".venv-flower/bin"),
 ) -> None:
     """Give users of both domains a device each, start a SuperLink and its nodes; until Ctrl-C."""
-    with plain_errors():
-        settings = open_settings(context.params)
-        from flows.cli.display import shown
-        from flows.cold_start import run
-        from flows.federation.loopback import Loopback, leave_on_signals, serve
-        from tasks.flower.assign import FEDERATION, deal
+    from flows.cli.display import progress
+    from flows.cold_start import run
+    from flows.federation.loopback import Loopback, leave_on_signals, serve
+    from tasks.flower.assign import FEDERATION, deal
 
-        with shown():
-            domains = dict(run(settings, until="filter").domains)
-        refs = [domains[name] for name in settings.domains]
-        loopback = Loopback(settings.store.resolve() / FEDERATION, flower.absolute())
-        loopback.claim()
-        leave_on_signals()
-        try:
-            count = deal(settings.open_store(), refs, settings.domains, devices, nodes)
-            loopback.start(nodes, patience)
-            typer.echo(f"{count} devices on {nodes} nodes, at {loopback.address}")
-            typer.echo("train on them: metaem run --backend flower; Ctrl-C ends the federation")
-            serve(loopback)
-        finally:
-            loopback.stop()
+    with progress():
+        domains = dict(run(settings, until="filter").domains)
+    refs = [domains[name] for name in settings.domains]
+    loopback = Loopback(settings.store.resolve() / FEDERATION, flower.absolute())
+    loopback.claim()
+    leave_on_signals()
+    try:
+        count = deal(settings.open_store(), refs, settings.domains, devices, nodes)
+        loopback.start(nodes, timeout)
+        typer.echo(f"{count} devices on {nodes} nodes, at {loopback.address}")
+        typer.echo("train on them: metaem run --backend flower; Ctrl-C ends the federation")
+        serve(loopback)
+    finally:
+        loopback.stop()

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.options import Config, StoreFolder, open_store
-from flows.errors import plain_errors
+from flows.cli.options import STORE, command
 
 if TYPE_CHECKING:
     from tasks.store.artifacts import ArtifactRef, Store
@@ -17,18 +16,15 @@ Out = Annotated[Path | None, typer.Option(help="Copy the page to this file.")]
 Open = Annotated[bool, typer.Option("--open", help="Show it in the browser.")]
 
 
-def report(
-    store: StoreFolder = None, config: Config = None, out: Out = None, show: Open = False
-) -> None:
+@command(*STORE)
+def report(store: "Store", out: Out = None, show: Open = False) -> None:
     """Tell where the newest report is: one page that needs no other file."""
-    with plain_errors():
-        opened = open_store(store, config)
-        page = opened.file(newest_report(opened), "report.html")
-        if out is not None:
-            page = Path(shutil.copyfile(page, out))
-        typer.echo(page.resolve())
-        if show:
-            typer.launch(page.resolve().as_uri())
+    page = store.file(newest_report(store), "report.html")
+    if out is not None:
+        page = Path(shutil.copyfile(page, out))
+    typer.echo(page.resolve())
+    if show:
+        typer.launch(page.resolve().as_uri())
 
 
 def newest_report(store: "Store") -> "ArtifactRef":

@@ -1,0 +1,33 @@
+"""``metaem register``: the recommender in MLflow's model registry."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from flows.cli.options import STORE, command
+
+if TYPE_CHECKING:
+    from flows.settings import Settings
+    from tasks.store.artifacts import Store
+
+
+@command("task", *STORE)
+def register(settings: "Settings", store: "Store", task: str | None) -> None:
+    """Make what `recommend` recommends with the champion of MLflow's model registry."""
+    from tasks.recommend.selected_model import winner
+    from tasks.stages.recommender import recommender_of
+    from tasks.tracking.mlflow import Tracking
+    from tasks.tracking.registry import ALIAS
+    from tasks.tracking.registry import register as register_version
+
+    selected = winner(store, task)
+    where = Tracking.chosen(settings.tracking_uri, store)
+    version = register_version(store, where, recommender_of(store, selected), selected)
+    cell = f"beta {selected.cell['beta']:g}, seed {selected.cell['seed']}"
+    state = "now" if version.new else "already"
+    typer.echo(
+        f"{version.name} version {version.version} is {state} {ALIAS} in {where}: {cell}, "
+        f"RMSE of validation users {selected.validation_rmse:.4f}"
+    )
+    typer.echo(f"load it:  mlflow.set_tracking_uri('{where}')")
+    typer.echo(f"          mlflow.pyfunc.load_model('models:/{version.name}@{ALIAS}')")
