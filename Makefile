@@ -52,7 +52,7 @@ faults: $(READY)
 
 stack: $(READY) .venv-flower/.ready
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[servers]'
-	$(BIN)/python tests/stack.py
+	$(BIN)/python -m tests.stack
 
 flower: .venv-flower/.ready
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from html import unescape
 from pathlib import Path
 
+from tests.waiting import deadline
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 OPTIONS = (
     "--headless",
@@ -74,5 +76,7 @@ def _run(browser: str, page: str, width: int) -> tuple[str, list[str]]:
         path.write_text(page)
         command = [browser, *OPTIONS, f"--user-data-dir={folder}/profile"]
         command += [f"--window-size={width},900", "--dump-dom", path.as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=deadline(), check=True
+        )
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]

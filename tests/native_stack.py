@@ -8,8 +8,7 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import yaml
 
 from flows.federation.certificates import issue_certificates
+from tests.waiting import deadline, wait_until
 
 ROOT = Path(__file__).parent.parent
 COMPOSE = ROOT / "docker" / "compose.yaml"
@@ -41,14 +41,6 @@ def baked_in(dockerfile: str) -> dict[str, str]:
     text = (ROOT / dockerfile).read_text().replace("\\\n", " ")
     lines = [line for line in text.splitlines() if line.startswith("ENV ")]
     return dict(pair.split("=", 1) for line in lines for pair in line.split()[1:])
-
-
-def wait_until(there: Callable[[], bool], what: str, seconds: float = 180) -> None:
-    end = time.monotonic() + seconds
-    while not there():
-        if time.monotonic() > end:
-            raise RuntimeError(f"{what}: not within {seconds:g} s")
-        time.sleep(0.5)
 
 
 @dataclass
@@ -96,7 +88,7 @@ class Stack:
         if process.poll() is None:
             process.send_signal(signal.Signals[told.get("stop_signal", "SIGTERM")])
         try:
-            process.wait(60)
+            process.wait(deadline(60))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

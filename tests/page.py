@@ -2,9 +2,7 @@
 
 import json
 import re
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +12,9 @@ from urllib.request import urlopen
 import browser
 from websockets.sync.client import ClientConnection, connect
 
+from tests.waiting import ProcessTree, deadline, wait_until
+
 OPTIONS = [option for option in browser.OPTIONS if "virtual-time" not in option]
-PATIENCE = 120.0  # seconds
 
 
 class Page:
@@ -34,20 +33,23 @@ class Page:
 
     def wait(self, expression: str) -> Any:  # noqa: ANN401
         """The value of a JavaScript expression, once it is there and true."""
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
-            told = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
-            if value := told["result"].get("value"):
-                return value
-            time.sleep(0.2)
-        text = self.call("Runtime.evaluate", expression="document.body.innerText.slice(0, 2000)")
-        raise AssertionError(f"not there: {expression}\n{text['result'].get('value')}")
+        try:
+            wait_until(lambda: self.value(expression), expression)
+        except AssertionError as error:
+            text = self.value("document.body.innerText.slice(0, 2000)")
+            raise AssertionError(f"{error}\n{text}") from None
+        return self.value(expression)
+
+    def value(self, expression: str) -> Any:  # noqa: ANN401
+        """Of a JavaScript expression now; None of one that fails."""
+        told = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        return told["result"].get("value")
 
     def call(self, method: str, **parameters: object) -> dict[str, dict[str, object]]:
         self.calls += 1
         self.socket.send(json.dumps({"id": self.calls, "method": method, "params": parameters}))
         while True:
-            answer = json.loads(self.socket.recv(timeout=PATIENCE))
+            answer = json.loads(self.socket.recv(timeout=deadline()))
             if answer.get("method") == "Runtime.exceptionThrown":
                 self.errors.append(json.dumps(answer["params"]["exceptionDetails"])[:500])
             if answer.get("id") == self.calls:
@@ -67,21 +69,17 @@ def opened(path: str) -> Iterator[Page]:
         command = [path, *OPTIONS, f"--user-data-dir={folder}/profile", "--window-size=1500,1000"]
         command += ["--disable-quic", "--remote-debugging-port=0", "about:blank"]
         log = Path(folder) / "log"
-        with log.open("w") as sink, subprocess.Popen(command, stdout=sink, stderr=sink) as process:
-            try:
-                with connect(_tab(log), max_size=2**26) as socket:
-                    yield Page(socket)
-            finally:
-                process.kill()
+        with log.open("w") as sink, ProcessTree(command, stdout=sink, stderr=sink):
+            wait_until(lambda: _tabs(log), "a tab of the browser")
+            with connect(_tabs(log)[0], max_size=2**26) as socket:
+                yield Page(socket)
 
 
-def _tab(log: Path) -> str:
-    until = time.monotonic() + PATIENCE
-    while time.monotonic() < until:
-        if found := re.search(r"DevTools listening on ws://([^/]+)/", log.read_text()):
-            with urlopen(f"http://{found[1]}/json/list") as answer:
-                tabs = [tab for tab in json.load(answer) if tab["type"] == "page"]
-            if tabs:
-                return str(tabs[0]["webSocketDebuggerUrl"])
-        time.sleep(0.1)
-    raise AssertionError(f"the browser did not start: {log.read_text()[-2000:]}")
+def _tabs(log: Path) -> list[str]:
+    """The addresses of the browser's tabs, once it has told its own."""
+    told = re.search(r"DevTools listening on ws://([^/]+)/", log.read_text())
+    if not told:
+        return []
+    with urlopen(f"http://{told[1]}/json/list") as answer:
+        tabs = json.load(answer)
+    return [str(tab["webSocketDebuggerUrl"]) for tab in tabs if tab["type"] == "page"]

@@ -20,10 +20,11 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
-from native_stack import FLOWER, PROGRAMS, Stack, log_tails, wait_until
 
 from flows.federation.certificates import issue_node_key
 from flows.federation.loopback import Loopback, free_port
+from tests.native_stack import FLOWER, PROGRAMS, Stack, log_tails
+from tests.waiting import deadline, wait_until
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -73,12 +74,12 @@ def read(run: "FlowRun") -> "FlowRun":
         return client.read_flow_run(run.id)
 
 
-def ends(run: "FlowRun", state: str, seconds: float = 240) -> "FlowRun":
+def ends(run: "FlowRun", state: str) -> "FlowRun":
     def ended() -> bool:
         now = read(run).state
         return now is not None and now.is_final()
 
-    wait_until(ended, f"{run.name} to end", seconds)
+    wait_until(ended, f"{run.name} to end")
     found = read(run)
     assert found.state is not None
     assert found.state.name == state, f"{found.name}: {found.state.name}: {found.state.message}"
@@ -284,15 +285,21 @@ def a_node_needs_a_key_that_is_registered(stack: Stack) -> None:
         wait_until(lambda: stack.healthy("superlink"), "the SuperLink")
         federation.start_node(0, known, federation.address)
         federation.start_node(1, stranger, federation.address)
-        assert federation.processes.pop("supernode-1").wait(60) != 0
+        assert federation.processes.pop("supernode-1").wait(deadline()) != 0
         log = federation.folder / "supernode-0.log"
-        wait_until(lambda: "SuperNode ID:" in log.read_text(), "the registered node", 60)
+        wait_until(lambda: "SuperNode ID:" in log.read_text(), "the registered node")
         federation.check()
         home = ["env", f"FLWR_HOME={federation.connection.home}"]
         listed = ["flwr", "supernode", "list", "loopback", "--format", "json"]
         (node,) = json.loads(stack.run("superlink", *home, *listed))["nodes"]
         assert node["status"] == "online", node
-        keyless = ["timeout", "60", "flower-supernode", "--superlink", federation.address]
+        keyless = [
+            "timeout",
+            str(deadline(60)),
+            "flower-supernode",
+            "--superlink",
+            federation.address,
+        ]
         trusted = [
             "--root-certificates",
             str(federation.folder / "ca.crt"),

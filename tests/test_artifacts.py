@@ -21,6 +21,7 @@ from tasks.store.artifacts import ArtifactRef, ContractBroken, CorruptArtifact, 
 from tasks.store.gc import plan_sweep
 from tasks.store.lookup import damages
 from tasks.store.manifests import MANIFEST, FileEntry, Provenance, content_digest, seal
+from tests.waiting import deadline
 
 ROOT = Path(__file__).parent.parent
 
@@ -228,7 +229,7 @@ def test_addresses_cannot_leave_the_store(stage: str, digest: str) -> None:
 def publish_often(root: Path, gate: "multiprocessing.synchronize.Barrier") -> None:
     store = Store(root, Provenance("made"))
     for number in range(10):
-        gate.wait(30)
+        gate.wait(deadline())
         store.verify(make(store, number))
 
 
@@ -239,7 +240,7 @@ def test_processes_publishing_the_same_content_all_succeed(store: Store) -> None
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(deadline())
     assert [worker.exitcode for worker in workers] == [0, 0]
     assert len([*store.refs()]) == 10
     assert [*damages(store, store.refs())] == []

@@ -29,6 +29,7 @@ from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
 from tasks.store.manifests import LEASES, MANIFEST, RECORDS
 from tasks.store.source_digest import EditedMeanwhile, code_digest, forget
 from tasks.store.stage import ChangedMeanwhile, Stage, StagePolicy, bind, provenance
+from tests.waiting import ProcessTree, deadline, wait_until
 
 ROOT = Path(__file__).parent.parent
 CHAIN = {
@@ -396,9 +397,8 @@ def start(planted: Planted, tmp_path: Path) -> Iterator[Callable[[], subprocess.
     with ExitStack() as running:
 
         def start() -> subprocess.Popen[str]:
-            work = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+            work = ProcessTree(command, environment, stdout=subprocess.PIPE, text=True)
             running.enter_context(work)
-            running.callback(work.kill)
             assert work.stdout is not None
             assert work.stdout.readline() == "ready\n"
             return work
@@ -406,22 +406,14 @@ def start(planted: Planted, tmp_path: Path) -> Iterator[Callable[[], subprocess.
         yield start
 
 
-def wait_for(path: Path, content: str) -> None:
-    for _ in range(1000):
-        if path.read_text() == content:
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"{path.read_text()!r} instead of {content!r}")
-
-
 def test_of_two_processes_with_the_same_work_one_does_it(
     start: Callable[[], subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     one, other = start(), start()
-    wait_for(tmp_path / "log", "began ")
+    wait_until(lambda: (tmp_path / "log").read_text() == "began ", "the work")
     time.sleep(0.3)
     (tmp_path / "go").touch()
-    found = {work.communicate(timeout=60)[0] for work in (one, other)}
+    found = {work.communicate(timeout=deadline())[0] for work in (one, other)}
     assert (one.returncode, other.returncode) == (0, 0)
     assert [ref[:5] for ref in found] == ["slow/"]
     assert (tmp_path / "log").read_text() == "began "
@@ -431,12 +423,12 @@ def test_work_of_a_killed_process_is_taken_over(
     start: Callable[[], subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     one = start()
-    wait_for(tmp_path / "log", "began ")
+    wait_until(lambda: (tmp_path / "log").read_text() == "began ", "the work")
     other = start()
     one.kill()
-    wait_for(tmp_path / "log", "began began ")
+    wait_until(lambda: (tmp_path / "log").read_text() == "began began ", "the other")
     (tmp_path / "go").touch()
-    assert other.communicate(timeout=60)[0].startswith("slow/")
+    assert other.communicate(timeout=deadline())[0].startswith("slow/")
     assert other.returncode == 0
 
 

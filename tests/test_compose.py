@@ -4,7 +4,8 @@ import re
 from typing import Any
 
 import pytest
-from native_stack import COMPOSE, compose
+
+from tests.native_stack import COMPOSE, compose
 
 SERVICES: dict[str, dict[str, Any]] = compose()["services"]
 SECRET = re.compile("PASSWORD|SECRET|AUTH_STRING|TOKEN")

@@ -18,6 +18,7 @@ import pytest
 from flows.federation.certificates import issue_certificates, issue_node_key
 from flows.federation.loopback import Loopback, free_port
 from tests.faults.clock import can_be_wrong, wrong_clock
+from tests.waiting import ProcessTree, deadline, wait_until
 
 ROOT = Path(__file__).parent.parent
 FLOWER = ROOT / ".venv-flower" / "bin"
@@ -50,7 +51,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
     loopback = Loopback(tmp_path_factory.mktemp("federation"), FLOWER)
     try:
         loopback.claim()
-        loopback.start_link(1, patience=60)
+        loopback.start_link(1, patience=deadline(60))
         issue_node_key(loopback.folder / "known.key")
         loopback.register(loopback.folder / "known.key")
         yield loopback
@@ -71,12 +72,8 @@ def told(federation: Loopback, *program: str, **changed: str) -> str:
     log = federation.folder / f"node-{options['--port']}.log"
     with log.open("wb") as file:
         environment = federation.environment | changed
-        node = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
-    try:
-        federation.wait_until(lambda: node.poll() is not None or JOINED in log.read_text())
-    finally:
-        node.terminate()
-        node.wait(30)
+        with ProcessTree(command, environment, stdout=file, stderr=file) as node:
+            wait_until(lambda: node.poll() is not None or JOINED in log.read_text(), "a verdict")
     return log.read_text()
 
 
@@ -147,7 +144,7 @@ def test_a_superlink_with_a_bad_certificate_hears_nothing_of_a_node(
     subprocess.run(command, env=os.environ | clock, cwd=ROOT, check=True)
     node = Loopback(tmp_path, FLOWER)
     with superlink(tmp_path) as (address, heard):
-        node.find(address, 1, patience=60)
+        node.find(address, 1, patience=deadline(60))
         issue_node_key(tmp_path / "known.key")
         if issued is None:
             (tmp_path / "others").mkdir()

@@ -17,6 +17,7 @@ from tests import test_carried as carried
 from tests.counting_proxy import CountingProxy, counting_proxy
 from tests.test_carried import CONFIG as CARRIED
 from tests.test_remote import ALL, CONFIG, RATINGS, about, asked_of, same, simulated, trained
+from tests.waiting import deadline
 
 FLOWER = Path(__file__).parent.parent / ".venv-flower" / "bin"
 NODES = 3
@@ -32,7 +33,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loopback
     loopback = Loopback(folder, FLOWER)
     try:
         loopback.claim()
-        loopback.start_link(NODES, patience=60)
+        loopback.start_link(NODES, patience=deadline(60))
         with counting_proxy(loopback.address) as proxy:
             loopback.start_nodes(proxy.address)
             yield loopback, proxy
@@ -107,7 +108,7 @@ def test_an_unregistered_key_is_refused(watched: tuple[Loopback, CountingProxy])
     issue_node_key(stranger)
     federation.start_node(9, stranger, federation.address)
     process = federation.processes.pop("supernode-9")
-    assert process.wait(60) != 0
+    assert process.wait(deadline()) != 0
     assert "Failed to activate SuperNode" in (federation.folder / "supernode-9.log").read_text()
 
 
@@ -118,7 +119,7 @@ def test_a_node_killed_in_a_round_is_done_without(tmp_path: Path) -> None:
     federation = Loopback(tmp_path, FLOWER)
     try:
         federation.claim()
-        federation.start(NODES, patience=15)
+        federation.start(NODES, patience=deadline(60))
         work = job(federation, tmp_path, quorum=0.2, epochs=2)
         with ThreadPoolExecutor() as pool:
             running = pool.submit(run_job, work, federation.connection)
@@ -126,7 +127,7 @@ def test_a_node_killed_in_a_round_is_done_without(tmp_path: Path) -> None:
             lost = federation.processes.pop("supernode-1")
             lost.kill()
             lost.wait()
-            running.result(timeout=180)
+            running.result(timeout=deadline())
     finally:
         federation.stop()
     ours = trained(work)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import ProcessTree, deadline, wait_until
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -32,36 +34,27 @@ ENDS = {
 def test_a_signal_ends_a_run_at_once_and_prefects_server_with_it(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    work = subprocess.Popen(
-        metaem(tmp_path, "run", "--betas", "0.5"),
-        cwd=ROOT,
-        env=environment(tmp_path),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "store").glob("checkpoints/**/*.safetensors")):
-        assert time.monotonic() < deadline, "no training began"
-        assert work.poll() is None
-        time.sleep(0.05)
-    signalled = time.monotonic()
-    work.send_signal(number)
-    _, told = work.communicate(timeout=30)
-    assert time.monotonic() - signalled < 5
-    code, last = ENDS[number]
-    assert work.returncode == code
-    assert last in told
-    assert "Traceback" not in told
-    left = subprocess.run(["pgrep", "-f", "prefect.server.api.server"], capture_output=True)
-    mine = [pid for pid in left.stdout.split() if is_of(int(pid), tmp_path)]
-    assert not mine, "the temporary server is still running"
+    words = metaem(tmp_path, "run", "--betas", "0.5", "--set", "pretrain.epochs=100000")
+    began = time.monotonic()
+    with ProcessTree(
+        words, cwd=ROOT, env=environment(tmp_path), stderr=subprocess.PIPE, text=True
+    ) as work:
+        wait_until(lambda: training(tmp_path) or work.poll() is not None, "training")
+        assert work.poll() is None, work.communicate()
+        assert len(work.members()) > 1, "no server"
+        signalled = time.monotonic()
+        work.send_signal(number)
+        _, told = work.communicate(timeout=deadline())
+        assert time.monotonic() - signalled < signalled - began, "slower to end than to begin"
+        code, last = ENDS[number]
+        assert work.returncode == code
+        assert last in told
+        assert "Traceback" not in told
+        wait_until(lambda: not work.members(), "the end of Prefect's server")
 
 
-def is_of(process: int, tmp_path: Path) -> bool:
-    try:
-        return str(tmp_path).encode() in Path(f"/proc/{process}/environ").read_bytes()
-    except OSError:
-        return False
+def training(tmp_path: Path) -> bool:
+    return any((tmp_path / "store").glob("checkpoints/**/*.safetensors"))
 
 
 def test_a_refused_file_is_quoted_on_the_terminal_and_nowhere_else(tmp_path: Path) -> None:

@@ -7,9 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from tasks.sources.read import BadRatings
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.remote import Shared
 from tasks.store.stage import bind
+from tests.waiting import ProcessTree, alive, wait_until
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
@@ -48,20 +48,6 @@ def begun(log: Path) -> list[tuple[int, int]]:
     """Which naps began, in which process."""
     lines = log.read_text().splitlines() if log.exists() else []
     return [(int(number), int(pid)) for number, pid in map(str.split, lines)]
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.02)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]
-    except OSError:
-        return False
 
 
 @flow(validate_parameters=False)
@@ -102,7 +88,7 @@ def test_a_killed_worker_costs_the_stage_it_ran(
     killed: list[tuple[int, int]] = []
 
     def kill() -> None:
-        wait_until(lambda: len(begun(log)) >= 4)
+        wait_until(lambda: len(begun(log)) >= 4, "the fourth nap")
         killed.append(begun(log)[-1])
         os.kill(killed[0][1], signal.SIGKILL)
 
@@ -131,12 +117,12 @@ def test_a_killed_flow_goes_on_where_it_stopped(
     program.write_text(PROGRAM)
     command = [sys.executable, str(program), str(tmp_path)]
     environment = ENVIRONMENT | {"PREFECT_API_URL": PREFECT_API_URL.value()}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as work:
-        wait_until(lambda: len(begun(log)) >= 5)
+    with ProcessTree(command, environment, stdout=subprocess.PIPE) as work:
+        wait_until(lambda: len(begun(log)) >= 5, "the fifth nap")
         work.kill()
-    workers = {pid for _, pid in begun(log)}
-    assert len(workers) == 2
-    wait_until(lambda: not any(map(alive, workers)), seconds=20)
+        workers = {pid for _, pid in begun(log)}
+        assert len(workers) == 2
+        wait_until(lambda: not any(map(alive, workers)), "the end of the workers")
     running = {number for number, _ in begun(log)[-2:]}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     finished = {number for number, _ in begun(log)[:5]} - running
@@ -177,16 +163,13 @@ def cluster(tmp_path: Path, prefect_server: None) -> Iterator[str]:
         def start(*words: str, folder: str) -> None:
             (tmp_path / folder).mkdir()
             command = [sys.executable, "-m", "dask", *words, "--scheduler-file", str(address_file)]
-            process = subprocess.Popen(
-                command, cwd=tmp_path / folder, env=environment, stderr=subprocess.DEVNULL
-            )
-            running.enter_context(process)
-            running.callback(process.terminate)
+            where, silent = tmp_path / folder, subprocess.DEVNULL
+            running.enter_context(ProcessTree(command, environment, cwd=where, stderr=silent))
 
         start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", folder="s")
         for name in ("one", "two"):
             start("worker", "--nthreads", "1", "--no-nanny", "--no-dashboard", folder=name)
-        wait_until(address_file.exists)
+        wait_until(address_file.exists, "the scheduler")
         yield json.loads(address_file.read_text())["address"]
 
 

@@ -4,11 +4,9 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,8 +15,6 @@ from pathlib import Path
 from traceback import format_exception
 from typing import Any
 from unittest.mock import patch
-from urllib.error import URLError
-from urllib.request import urlopen
 from uuid import UUID
 
 import pytest
@@ -36,11 +32,13 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner
 
 from flows.cli.main import app
+from flows.federation.loopback import free_port
 from flows.schedule import flows as scheduled
 from flows.schedule.deployments import SILENCE, deployment
 from flows.schedule.notice import notice
 from flows.settings import BadSettings
 from tests.faults.clock import can_be_wrong, wrong_clock
+from tests.waiting import ProcessTree, answers, deadline, wait_until
 
 ROOT = Path(__file__).parent.parent
 NIGHTLY = "nightly/movie-music"
@@ -51,19 +49,12 @@ def schedules() -> list[dict[str, Any]]:
     return list(told["deployments"])
 
 
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 240) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, f"{what}: it did not come to pass"
-        time.sleep(1)
-
-
 @dataclass(frozen=True)
 class Served:
     """Where the served process and the server have their files."""
 
     folder: Path
-    process: "subprocess.Popen[bytes]"
+    process: ProcessTree
 
     @property
     def said(self) -> str:
@@ -74,9 +65,7 @@ class Served:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of its own: the one that other tests share neither plans runs nor hears events."""
     home = tmp_path_factory.mktemp("prefect")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT_API")},
         "PREFECT_HOME": str(home),
@@ -85,26 +74,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),  # it is written for this address
     }
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
-    with (home / "log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    url = f"http://127.0.0.1:{port}/api"
-
-    def ready() -> bool:
-        assert process.poll() is None, (home / "log").read_text()
-        try:
-            urlopen(f"{url}/ready", timeout=5).close()
-        except URLError:
-            return False
-        return True
-
-    try:
-        wait_until(ready, "the server")
+    url, log = f"http://127.0.0.1:{port}/api", home / "log"
+    with log.open("wb") as sink, ProcessTree(command, environment, stdout=sink, stderr=sink) as it:
+        wait_until(lambda: answers(f"{url}/ready") or it.poll() is not None, "the server")
+        assert it.poll() is None, log.read_text()
         with temporary_settings({PREFECT_API_URL: url}):
             yield url
             EventsWorker.drain_all()  # what waits for a server that is gone waits for ever
-    finally:
-        process.terminate()
-        process.wait(30)
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +103,8 @@ def served(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     command = [sys.executable, "-m", "flows.cli.main", "serve", "--schedules", "often.yaml"]
     with (folder / "serve.log").open("wb") as log:
         environment["PYTHONPATH"] = str(ROOT)
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
-    yield Served(folder, process)
-    process.kill()
-    process.wait()
+        with ProcessTree(command, environment, cwd=folder, stdout=log, stderr=log) as process:
+            yield Served(folder, process)
 
 
 @pytest.fixture
@@ -195,9 +169,7 @@ def test_a_planned_run_leaves_its_scores_in_prefect(
     assert page.is_file()
     (inner,) = runs_of(client, "cold-start")
     for line in ("computed mapping movie-music", "the results are complete in"):
-        wait_until(
-            partial(logged, client, [run.id, inner.id], line), f"a line {line!r} in its log", 30
-        )
+        wait_until(partial(logged, client, [run.id, inner.id], line), f"a line {line!r} in its log")
     stages = client.read_task_runs(
         flow_run_filter=FlowRunFilter(id={"any_": [inner.id]})  # type: ignore[arg-type]
     )
@@ -253,7 +225,7 @@ def test_it_ends_when_it_is_asked_to_and_its_run_with_it(
     wait_until(lambda: bool([*store.glob("checkpoints/**/*.safetensors")]), "training")
     before = served.said
     served.process.send_signal(signal.SIGTERM)
-    assert served.process.wait(60) == 0, served.said
+    assert served.process.wait(deadline()) == 0, served.said
     assert "Traceback" not in served.said.removeprefix(before)
     assert client.read_flow_run(run.id).state_name == "Cancelled"
     assert not alive(run.id)

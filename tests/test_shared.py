@@ -17,6 +17,7 @@ from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
 from tasks.store.manifests import MANIFEST, seal
 from tasks.store.remote import Shared, SharedUnusable
 from tasks.store.stage import bind, stage
+from tests.waiting import deadline
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
 PLACE = {"AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true"}
@@ -241,7 +242,7 @@ def test_machines_that_publish_at_once_do_no_harm(machine: Machine, remote: Remo
 
     def work(store: Store) -> None:
         for value in range(3):
-            gate.wait(60)
+            gate.wait(deadline())
             number.fn(store, Start(value))
 
     threads = [threading.Thread(target=work, args=(store,)) for store in stores]

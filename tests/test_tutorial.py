@@ -2,20 +2,17 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import pytest
 from prefect.settings import PREFECT_API_URL
 
 from flows.federation.loopback import free_port
 from tests.documents import ROOT, agrees, page, steps
+from tests.waiting import ProcessTree, answers, wait_until
 
 TUTORIAL = page("docs/tutorial.md")
 INSTALL = "make .venv/.ready\n. .venv/bin/activate\n"
@@ -48,34 +45,14 @@ def served(commands: str, folder: Path, variables: Mapping[str, str]) -> str:
     """The first line of a command that serves a page, once the page is there."""
     port, told = str(free_port()), commands.split("--port ")[1].strip()
     command = commands.replace(told, port).split()
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
+    out, silent = subprocess.PIPE, subprocess.DEVNULL
+    with ProcessTree(
+        command, variables, cwd=folder, stdout=out, stderr=silent, text=True
     ) as server:
-        try:
-            assert server.stdout is not None
-            line = server.stdout.readline()
-            wait_for(line.split()[0])
-        finally:
-            os.killpg(server.pid, signal.SIGTERM)
+        assert server.stdout is not None
+        line = str(server.stdout.readline())
+        wait_until(lambda: answers(line.split()[0]), f"an answer from {line}")
     return line.replace(port, told)
-
-
-def wait_for(url: str, patience: float = 120.0) -> None:
-    until = time.monotonic() + patience
-    while time.monotonic() < until:
-        try:
-            urlopen(url, timeout=5).close()
-        except (URLError, OSError):
-            time.sleep(0.2)
-        else:
-            return
-    raise AssertionError(f"{url} did not answer")
 
 
 def test_every_command_does_what_is_shown(prefect_server: None, tmp_path: Path) -> None:

@@ -3,14 +3,11 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
-from urllib.error import URLError
 from urllib.parse import urlsplit
-from urllib.request import urlopen
 
 import pytest
 from mlflow import MlflowClient
@@ -18,6 +15,7 @@ from page import Page, has
 
 from flows.federation.loopback import free_port
 from tests.conftest import FinishedRun
+from tests.waiting import ProcessTree, answers, deadline, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -27,23 +25,11 @@ def address(finished_run: FinishedRun) -> Iterator[str]:
     command = [str(Path(sys.executable).with_name("metaem")), "ui", "--port", str(port)]
     command += ["--store", str(finished_run.store.root)]
     quiet = subprocess.DEVNULL
-    with subprocess.Popen(command, stdout=quiet, stderr=quiet) as ui:
-        try:
-            yield answered(f"http://127.0.0.1:{port}")
-        finally:
-            ui.terminate()
-
-
-def answered(url: str) -> str:
-    until = time.monotonic() + 120
-    while time.monotonic() < until:
-        try:
-            urlopen(f"{url}/health", timeout=5).close()
-        except (URLError, OSError):
-            time.sleep(0.3)
-        else:
-            return url
-    raise AssertionError(f"{url} did not answer")
+    with ProcessTree(command, stdout=quiet, stderr=quiet) as ui:
+        address = f"http://127.0.0.1:{port}"
+        wait_until(lambda: answers(f"{address}/health") or ui.poll() is not None, "its page")
+        assert ui.poll() is None
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +82,8 @@ def test_methods_are_compared_in_one_chart(page: Page, runs: dict[str, str]) -> 
 def test_a_foreign_name_for_this_machine_is_refused(address: str, host: str, status: int) -> None:
     """Or a page of another site could read the experiments through the user's browser."""
     path = "/api/2.0/mlflow/experiments/search?max_results=1"
-    with closing(HTTPConnection("127.0.0.1", urlsplit(address).port, timeout=60)) as connection:
+    with closing(
+        HTTPConnection("127.0.0.1", urlsplit(address).port, timeout=deadline())
+    ) as connection:
         connection.request("GET", path, headers={"Host": f"{host}:{connection.port}"})
         assert connection.getresponse().status == status

@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
+from uuid import uuid4
 
 SLOWNESS = float(os.environ.get("TEST_SLOWNESS", "1"))
 
@@ -39,20 +40,38 @@ def answers(url: str) -> bool:
     return True
 
 
-@contextmanager
-def started(command: list[str], **options: Any) -> Iterator["subprocess.Popen[Any]"]:  # noqa: ANN401
-    """A process in a group of its own, which has ended with all of its group after the block."""
-    with subprocess.Popen(command, start_new_session=True, **options) as process:
-        try:
-            yield process
-        finally:
-            end_group(process.pid)
+class ProcessTree(subprocess.Popen[Any]):
+    """A process whose block ends it and all that it started, whatever their sessions.
 
+    They are known by a mark in the environment, which they inherit.
+    """
 
-def end_group(leader: int) -> None:
-    """Kill a process and those of its children that are still in its group."""
-    with suppress(ProcessLookupError):
-        os.killpg(leader, signal.SIGKILL)
+    def __init__(
+        self,
+        command: Sequence[object],
+        env: Mapping[str, str] = os.environ,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        mark = uuid4().hex
+        self.mark = f"TEST_PROCESS_TREE={mark}".encode()
+        super().__init__([*map(str, command)], env={**env, "TEST_PROCESS_TREE": mark}, **options)
+
+    def members(self) -> list[int]:
+        """Those that run."""
+        found = []
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):  # it has ended, or is not ours
+                if self.mark in environment.read_bytes().split(b"\0"):
+                    found.append(int(environment.parent.name))
+        return found
+
+    def __exit__(self, *error: Any) -> None:  # noqa: ANN401
+        while members := self.members():
+            for pid in members:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self.poll()
+        super().__exit__(*error)
 
 
 def alive(pid: int) -> bool:

@@ -6,7 +6,6 @@ A process is forked from one that has imported everything, and runs the command 
 import re
 import shutil
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -149,11 +148,3 @@ class Product:
             duplicates=len(twice),
             partial=len(partial),
         )
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
-    """Look again and again."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.02)

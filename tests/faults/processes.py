@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.waiting import deadline
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -44,9 +46,9 @@ class Child:
     def kill(self, number: int = signal.SIGKILL) -> None:
         os.kill(self.pid, number)
 
-    def wait(self, limit: float = 300) -> Ended:
-        """Its end; one that outlives ``limit`` seconds is killed and so has failed."""
-        killer = threading.Timer(limit, self.kill)
+    def wait(self) -> Ended:
+        """Its end; one that does not end is killed and so has failed."""
+        killer = threading.Timer(deadline(600), self.kill)
         killer.start()
         try:
             _, status, used = os.wait4(self.pid, 0)

@@ -1,15 +1,15 @@
 """F03, F04, F14: servers that are killed or misbehave, and ports that are taken."""
 
 import os
+import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.faults.command import ROOT, Product, arguments, metaem, wait_until
+from tests.faults.command import ROOT, Product, arguments, metaem
 from tests.faults.prefect import prefect_server
 from tests.faults.processes import Ended, run
 from tests.faults.sharing import logged_once
@@ -17,8 +17,7 @@ from tests.faults.suite import Suite, refusal
 from tests.faults.tally import Injection
 from tests.mlflow_server import mlflow_server
 from tests.unruly import MANNERS, unruly
-
-LIMIT = 300.0  # seconds for a command without its server to end
+from tests.waiting import ProcessTree, deadline, wait_until
 
 
 def killed_servers(suite: Suite) -> Iterator[Injection]:
@@ -32,36 +31,31 @@ def killed_servers(suite: Suite) -> Iterator[Injection]:
                 url, server = stack.enter_context(prefect_server(home))
             store = product.empty()
             work = started(product, store, url)
-            wait_until(lambda s=store: bool(list(s.glob("checkpoints/**/*.safetensors"))), LIMIT)
-            if server is not None:
-                server.kill()
-            else:
-                for pid in servers_of(work.pid):
-                    os.kill(pid, 9)
+            wait_until(lambda s=store: any(s.glob("checkpoints/**/*.safetensors")), "training")
+            pids = [server.pid] if server is not None else servers_of(work.pid)
+            assert pids, "no server"
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
             first = ended(product, work)
         wrong = refusal(first)
         yield product.mend("F03", f"{kind} server killed", store, first, wrong, whole=True)
 
 
-def started(product: Product, store: Path, url: str) -> "subprocess.Popen[bytes]":
+def started(product: Product, store: Path, url: str) -> ProcessTree:
     """The command in an interpreter of its own."""
     environment = os.environ | {
         "PREFECT_API_URL": url,
         "PREFECT_HOME": str(product.folder / "home"),
     }
     with (product.folder / "log").open("wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "flows.cli.main", *arguments(store)],
-            cwd=ROOT,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
+        words = [sys.executable, "-m", "flows.cli.main", *arguments(store)]
+        return ProcessTree(words, environment, cwd=ROOT, stdout=log, stderr=log)
 
 
-def ended(product: Product, work: "subprocess.Popen[bytes]") -> Ended:
+def ended(product: Product, work: ProcessTree) -> Ended:
     began = time.monotonic()
-    code = work.wait(LIMIT)
+    with work:
+        code = work.wait(deadline(600))
     return Ended(code, time.monotonic() - began, (product.folder / "log").read_text())
 
 
@@ -97,7 +91,7 @@ def badly_tracked(product: Product, real: str, manner: str, spare: int) -> Injec
         first = product.run(store, *words)
         wrong = "" if first.code == 0 else f"it ended with {first.code}: {first.told[-500:]}"
         waited = first.seconds - product.reused
-        if waited > 45:  # 30 of waiting, the import of mlflow, and a busy machine
+        if waited > deadline(45):  # 30 of waiting, the import of mlflow, and a busy machine
             wrong = f"it waited for {waited:.0f} s"
         server.be("behave")
         again = product.run(store, *words)

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.store.artifacts import Store
-from tests.faults.command import Product, computed, wait_until
+from tests.faults.command import Product, computed
 from tests.faults.processes import Ended, run
 from tests.faults.stores import broken, contents, held
 from tests.faults.suite import Suite
 from tests.faults.tally import Injection
+from tests.waiting import wait_until
 
 
 def together(suite: Suite) -> Iterator[Injection]:
@@ -18,13 +19,13 @@ def together(suite: Suite) -> Iterator[Injection]:
     for count in (2, 8):
         store = product.empty()
         children = [product.start(store, name=str(number)) for number in range(count)]
-        yield agreed(product, store, f"{count} at once", [child.wait(600) for child in children])
+        yield agreed(product, store, f"{count} at once", [child.wait() for child in children])
     store = product.empty()
     one = product.start(store, name="one")
-    wait_until(lambda: bool(list(store.glob("checkpoints/**/*.safetensors"))))
+    wait_until(lambda: bool(list(store.glob("checkpoints/**/*.safetensors"))), "training")
     other = product.start(store, name="other")
     one.kill()
-    yield agreed(product, store, "the owner killed in a training", [one.wait(), other.wait(600)])
+    yield agreed(product, store, "the owner killed in a training", [one.wait(), other.wait()])
 
 
 def agreed(

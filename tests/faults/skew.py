@@ -26,7 +26,7 @@ def wrong_clocks(suite: Suite) -> Iterator[Injection]:
         yield product.mend("F26", way, store, ended, failed, whole=True)
         store = product.empty()
         both = product.start(store, name="right"), off(product, store, ahead)
-        ends = [child.wait(600) for child in both]
+        ends = [child.wait() for child in both]
         yield agreed(product, store, f"{way}, beside a right one", ends, "F26")
         store = product.copy()
         date(store, ahead)
