@@ -293,13 +293,8 @@ def a_node_needs_a_key_that_is_registered(stack: Stack) -> None:
         listed = ["flwr", "supernode", "list", "loopback", "--format", "json"]
         (node,) = json.loads(stack.run("superlink", *home, *listed))["nodes"]
         assert node["status"] == "online", node
-        keyless = [
-            "timeout",
-            str(deadline(60)),
-            "flower-supernode",
-            "--superlink",
-            federation.address,
-        ]
+        limit, address = str(deadline(60)), federation.address
+        keyless = ["timeout", limit, "flower-supernode", "--superlink", address]
         trusted = [
             "--root-certificates",
             str(federation.folder / "ca.crt"),

@@ -1,6 +1,5 @@
 """kill -9 in the middle of a training costs at most one epoch and changes no bit of the result."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -8,6 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import ProcessTree
 
 ROOT = Path(__file__).parent.parent
 WORK = """
@@ -60,14 +61,13 @@ def finished(store: Path, stage: str) -> list[str]:
 
 
 def kill_after_epoch(store: Path, stage: str, epoch: int) -> None:
-    work = subprocess.Popen(command(store, stage), cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert work.stdout is not None
-    with work.stdout as output:
-        for line in output:
+    with ProcessTree(command(store, stage), cwd=ROOT, stdout=subprocess.PIPE, text=True) as work:
+        assert work.stdout is not None
+        for line in work.stdout:
             if float(line) > epoch + 0.3:
                 break
-        os.kill(work.pid, signal.SIGKILL)
-    assert work.wait() == -signal.SIGKILL
+        work.kill()
+        assert work.wait() == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("stage", ["pretrain", "mapping"])

@@ -91,7 +91,7 @@ def badly_tracked(product: Product, real: str, manner: str, spare: int) -> Injec
         first = product.run(store, *words)
         wrong = "" if first.code == 0 else f"it ended with {first.code}: {first.told[-500:]}"
         waited = first.seconds - product.reused
-        if waited > deadline(45):  # 30 of waiting, the import of mlflow, and a busy machine
+        if waited > deadline(90):  # 30 of waiting, the import of mlflow, and a busy machine
             wrong = f"it waited for {waited:.0f} s"
         server.be("behave")
         again = product.run(store, *words)
