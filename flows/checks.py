@@ -16,7 +16,7 @@ def check(settings: Settings, *stages: str) -> None:
         for name in ("pretrain", "factors"):
             if not getattr(settings, name).centred:
                 raise ValueError(f"{name}.centred=false is the profile 'paper': use that instead")
-    reference, known = settings.report.reference, scored(settings)
+    reference, known = settings.report.reference, [each.name for each in scored(settings)]
     if reference not in known:
         raise ValueError(f"report.reference={reference!r} is not scored: use {', '.join(known)}")
     for domain in settings.domains:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from flows.methods import metaem_named, named, other_metaems, rivals
+from flows.methods import other_metaems, rivals
 from flows.profiles import compared
 from flows.runtime.runs import Run, finished
 from flows.settings import ProfileName, Settings
@@ -16,15 +16,16 @@ from metaem_core.config.transfer import Method
 from metaem_core.data.splitting import SplitConfig
 from metaem_core.evaluation.scores import EvaluateConfig
 from tasks.flower.assign import dealt
-from tasks.models.method_id import private_name
+from tasks.models.method_id import MethodId, bias_transfer_dp, metaem_id
 from tasks.report.provenance import origin_digest
 from tasks.stages.baseline import TransferRequest, transfer
 from tasks.stages.download import DownloadRequest, download
-from tasks.stages.dp import mapping_private, pretrain_private
+from tasks.stages.dp_biases import dp_biases
+from tasks.stages.dp_transfer import dp_transfer
 from tasks.stages.evaluate import evaluate
 from tasks.stages.factorise import factorise
 from tasks.stages.filter import FilterConfig, filter_ratings
-from tasks.stages.mapping import mapping
+from tasks.stages.mapping import MappingRequest, mapping
 from tasks.stages.mapping_remote import RemoteMappingConfig, mapping_remote
 from tasks.stages.pretrain import pretrain
 from tasks.stages.pretrain_remote import RemoteConfig, pretrain_remote
@@ -162,9 +163,12 @@ class Grid:
         where = f"{how}{self.settings.task} {told(*cell)}"
         parts = source, target, *self.pair, self.splits[cell]
         if self.settings.backend == "simulation":
-            return self.submit(mapping, where, config, *parts)
+            request = MappingRequest(metaem_id(pretrained), config)
+            return self.submit(mapping, where, request, *parts)
         both = replace(pretrained, scale=self.settings.scale, seed=cell[1])
-        remote = RemoteMappingConfig(config, both, *self.settings.domains, dealt(self.store.root))
+        remote = RemoteMappingConfig(
+            metaem_id(pretrained), config, both, *self.settings.domains, dealt(self.store.root)
+        )
         return self.submit(mapping_remote, where, remote, *parts)
 
     def compare(self) -> None:
@@ -174,24 +178,25 @@ class Grid:
 
     def _rivals(self, cell: Cell) -> Iterator[tuple[str, Run]]:
         for method, base, profile in rivals(self.settings):
-            yield named(method, base, profile), self._transferred(cell, method, base, profile)
+            name = MethodId(method, base, profile).name
+            yield name, self._transferred(cell, method, base, profile)
         for stage_1, stage_2 in other_metaems(self.settings):
-            name = metaem_named(stage_1)
+            name = metaem_id(stage_1).name
             models = [self.pretrained(stage_1, cell[1], of, f"{name} ") for of in (None, cell)]
             yield name, self.mapped(stage_2, stage_1, cell, *models, how=f"{name} ")
         for epsilon in self.settings.epsilons:
-            yield private_name(epsilon), self._private(cell, epsilon)
+            yield bias_transfer_dp(epsilon).name, self._private(cell, epsilon)
 
     def _private(self, cell: Cell, epsilon: float) -> Run:
-        """Both stages under differential privacy."""
-        settings, name = self.settings, f"{private_name(epsilon)} "
+        """Bias transfer under differential privacy: its biases, then the line between them."""
+        settings, name = self.settings, f"{bias_transfer_dp(epsilon).name} "
         config = PrivateConfig(epsilon, settings.delta, settings.scale, cell[1])
         models = [
-            self.submit(pretrain_private, *self._of_domain(name, config, cell[1], of))
+            self.submit(dp_biases, *self._of_domain(name, config, cell[1], of))
             for of in (None, cell)
         ]
         where = f"{name}{settings.task} {told(*cell)}"
-        return self.submit(mapping_private, where, config, *models, *self.pair, self.splits[cell])
+        return self.submit(dp_transfer, where, config, *models, *self.pair, self.splits[cell])
 
     def _transferred(self, cell: Cell, method: Method, base: Base, profile: ProfileName) -> Run:
         settings = self.settings
@@ -200,8 +205,8 @@ class Grid:
         models = [self.factorised(factors, cell[1], of) for of in (None, cell)]
         config = compared(settings.transfer, own, profile, "transfer")
         config = replace(config, method=method, scale=settings.scale, seed=cell[1])
-        request = TransferRequest(named(method, base, profile), config, factors)
-        where = f"{request.name} {settings.task} {told(*cell)}"
+        request = TransferRequest(MethodId(method, base, profile), config, factors)
+        where = f"{request.method.name} {settings.task} {told(*cell)}"
         return self.submit(transfer, where, request, *models, *self.pair, self.splits[cell])
 
     def evaluate(self) -> None:

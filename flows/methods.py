@@ -1,4 +1,4 @@
-"""Which methods a run scores, and their names in its tables."""
+"""Which methods a run scores."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,15 +12,15 @@ from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.config.transfer import Method
 from metaem_core.methods.baselines.trivial import TRIVIAL
-from tasks.models.method_id import private_name
+from tasks.models.method_id import MethodId, bias_transfer_dp, metaem_id
 
 
-def scored(settings: Settings) -> list[str]:
+def scored(settings: Settings) -> list[MethodId]:
     """Every method of the run's tables."""
-    others = [named(*each) for each in rivals(settings)]
+    others = [MethodId(*each) for each in rivals(settings)]
     ours = [settings.pretrain, *(stage_1 for stage_1, _ in other_metaems(settings))]
-    private = map(private_name, settings.epsilons)
-    return [*TRIVIAL, *others, *map(metaem_named, ours), *private]
+    private = map(bias_transfer_dp, settings.epsilons)
+    return [*map(MethodId, TRIVIAL), *others, *map(metaem_id, ours), *private]
 
 
 def rivals(settings: Settings) -> Iterator[tuple[Method, Base, ProfileName]]:
@@ -48,15 +48,3 @@ def other_metaems(settings: Settings) -> Iterator[tuple[PretrainConfig, MappingC
             compared(settings.pretrain, settings.profile, "paper", "pretrain"),
             compared(settings.mapping, settings.profile, "paper", "mapping"),
         )
-
-
-def named(method: str, base: str, profile: str) -> str:
-    """A method's name in tables: base model and profile are told where they are not the default."""
-    parts = [method, *([base] if base != "mf" else []), *([profile] if profile == "paper" else [])]
-    return "-".join(parts)
-
-
-def metaem_named(config: PretrainConfig) -> str:
-    """MetaEM's name in tables, as scoring reads it from the trained parts."""
-    base = "" if config.base == "dnn" else f"-{config.base}"
-    return f"metaem{base}" if config.centred else f"metaem{base}-paper"

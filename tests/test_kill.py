@@ -22,7 +22,8 @@ from metaem_core.synthetic.world import SyntheticConfig
 from tasks.store.artifacts import Store
 from tasks.stages.download import DownloadRequest, download
 from tasks.stages.filter import FilterConfig, filter_ratings
-from tasks.stages.mapping import mapping
+from tasks.models.method_id import metaem_id
+from tasks.stages.mapping import MappingRequest, mapping
 from tasks.stages.pretrain import pretrain
 from tasks.progress import listening
 from tasks.sources.synthetic import Synthetic
@@ -44,7 +45,8 @@ with listening(lambda step: print(f"{step.done:.3f}", flush=True)):
         ref = pretrain.fn(store, long, movie, None)
     else:
         long = MappingConfig(epochs=30, patience=30, cohort_size=8, learning_rates=(1e-3, 1e-2))
-        ref = mapping.fn(store, long, *models, movie, music, split)
+        request = MappingRequest(metaem_id(short), long)
+        ref = mapping.fn(store, request, *models, movie, music, split)
 print("artifact", ref.digest)
 """
 

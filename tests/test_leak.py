@@ -16,22 +16,24 @@ from metaem_core.config.transfer import Method, TransferConfig
 from metaem_core.data.splitting import SplitConfig
 from metaem_core.evaluation.scores import EvaluateConfig
 from metaem_core.synthetic.world import SyntheticConfig
+from tasks.models.method_id import MethodId, Profile, metaem_id
 from tasks.sources.base import Source
 from tasks.sources.files import Files
 from tasks.sources.synthetic import Synthetic
 from tasks.stages.baseline import TransferRequest, transfer
 from tasks.stages.download import DownloadRequest, download
-from tasks.stages.dp import mapping_private, pretrain_private
+from tasks.stages.dp_biases import dp_biases
+from tasks.stages.dp_transfer import dp_transfer
 from tasks.stages.evaluate import evaluate
 from tasks.stages.factorise import factorise
 from tasks.stages.filter import FilterConfig, filter_ratings
-from tasks.stages.mapping import mapping
+from tasks.stages.mapping import MappingRequest, mapping
 from tasks.stages.pretrain import pretrain
 from tasks.stages.split import split_users
 from tasks.store.artifacts import ArtifactRef, Store
 
 METHODS = get_args(Method)
-PROFILES = {
+PROFILES: dict[Profile, tuple[FactorConfig, TransferConfig]] = {
     "calibrated": (FactorConfig(epochs=2), TransferConfig(epochs=2)),
     "paper": (
         profiled(FactorConfig(), "paper", "factors"),
@@ -61,13 +63,15 @@ def run(store: Store, source: Source) -> Run:
     )
     split = split_users.fn(store, SplitConfig(0.5), movie, music)
     models = pretrain.fn(store, PRETRAIN, movie, None), pretrain.fn(store, PRETRAIN, music, split)
-    mapped = mapping.fn(store, MAPPING, *models, movie, music, split)
+    mapped = mapping.fn(
+        store, MappingRequest(metaem_id(PRETRAIN), MAPPING), *models, movie, music, split
+    )
     learnt = {"source": models[0], "target": models[1], "mapping": mapped}
     noisy = (
-        pretrain_private.fn(store, PRIVATE, movie, None),
-        pretrain_private.fn(store, PRIVATE, music, split),
+        dp_biases.fn(store, PRIVATE, movie, None),
+        dp_biases.fn(store, PRIVATE, music, split),
     )
-    line = mapping_private.fn(store, PRIVATE, *noisy, movie, music, split)
+    line = dp_transfer.fn(store, PRIVATE, *noisy, movie, music, split)
     learnt |= {"source private": noisy[0], "target private": noisy[1], "line": line}
     for profile, (factors, how) in PROFILES.items():
         parts = (
@@ -76,8 +80,9 @@ def run(store: Store, source: Source) -> Run:
         )
         learnt |= dict(zip((f"source {profile}", f"target {profile}"), parts, strict=True))
         for method in METHODS:
-            request = TransferRequest(f"{method}-{profile}", replace(how, method=method), factors)
-            learnt[request.name] = transfer.fn(store, request, *parts, movie, music, split)
+            ours = MethodId(method, "mf", profile)
+            request = TransferRequest(ours, replace(how, method=method), factors)
+            learnt[f"{method}-{profile}"] = transfer.fn(store, request, *parts, movie, music, split)
     config = EvaluateConfig("movie-music", ranking_users=2)
     rivals = [line, *(ref for ref in learnt.values() if ref.stage == "transfer")]
     evaluation = evaluate.fn(store, config, movie, music, split, *models, mapped, rivals)

@@ -10,8 +10,8 @@ from flows.cold_start import run
 from flows.settings import BadSettings, read_settings
 from metaem_core.config.dp import PrivateConfig
 from metaem_core.privacy.dp.gaussian import mu_of
-from tasks.models.budget import account_of
-from tasks.stages.dp import mapping_private
+from tasks.models.budget import read_budget
+from tasks.stages.dp_transfer import dp_transfer
 from tasks.store.artifacts import ArtifactRef
 from tasks.tracking.runs import described
 
@@ -24,32 +24,31 @@ def private_run(finished_run: FinishedRun) -> FinishedRun:
     return FinishedRun(settings, finished_run.store, run(settings), [])
 
 
-def private_mappings(done: FinishedRun) -> list[ArtifactRef]:
+def private_transfers(done: FinishedRun) -> list[ArtifactRef]:
     made = dict(done.outcome.made)
-    return [made[f"mapping metaem_dp{name} movie-music beta 0.3 seed 1"] for name in ("8", "inf")]
+    names = (f"bias_transfer_dp{epsilon}" for epsilon in ("8", "inf"))
+    return [made[f"dp_transfer {name} movie-music beta 0.3 seed 1"] for name in names]
 
 
 def test_every_epsilon_is_a_row_beside_the_trivial_predictors(private_run: FinishedRun) -> None:
     store, (evaluation,) = private_run.store, private_run.outcome.evaluations
     scores = store.read_frame(evaluation, "scores.parquet").filter(metric="rmse")
     rmse = dict(scores.select("method", "value").iter_rows())
-    assert rmse["metaem_dpinf"] < rmse["metaem_dp8"] < rmse["global_mean"] * 1.1
+    assert rmse["bias_transfer_dpinf"] < rmse["bias_transfer_dp8"] < rmse["global_mean"] * 1.1
     report = private_run.outcome.report
     assert report is not None
     page = store.file(report, "report.html").read_text()
     assert "Errors: private" in page
-    assert "MetaEM, ε 8" in page
+    assert "bias transfer, DP ε 8" in page
 
 
 def test_the_account_is_of_all_releases_of_the_run(private_run: FinishedRun) -> None:
-    store, (noisy, silent) = private_run.store, private_mappings(private_run)
-    account = account_of(store, noisy)
-    assert account is not None
+    store, (noisy, silent) = private_run.store, private_transfers(private_run)
+    account = read_budget(store, noisy)
     assert account["spent"] == pytest.approx(8, rel=1e-4)
     assert account["spent_by_losses"] == pytest.approx(8, rel=1e-4)
     assert (account["epsilon"], account["delta"]) == (8.0, 1e-5)
-    free = account_of(store, silent)
-    assert free is not None
+    free = read_budget(store, silent)
     assert (free["epsilon"], free["spent"]) == (None, None)
     inputs = store.manifest(noisy).provenance.inputs
     parts = [*inputs["source_model"], *inputs["target_model"], noisy]
@@ -59,17 +58,17 @@ def test_the_account_is_of_all_releases_of_the_run(private_run: FinishedRun) -> 
     assert told == pytest.approx(mu_of(8.0, 1e-5) ** 2)
     (evaluation,) = private_run.outcome.evaluations
     logged = {p.metric: p.value for p in described(store, evaluation).points}
-    assert logged["epsilon/metaem_dp8"] == pytest.approx(8, rel=1e-4)
-    assert "epsilon/metaem_dpinf" not in logged
+    assert logged["epsilon/bias_transfer_dp8"] == pytest.approx(8, rel=1e-4)
+    assert "epsilon/bias_transfer_dpinf" not in logged
 
 
 def test_models_that_told_more_than_the_run_may_are_refused(private_run: FinishedRun) -> None:
-    store, (noisy, _) = private_run.store, private_mappings(private_run)
+    store, (noisy, _) = private_run.store, private_transfers(private_run)
     inputs = store.manifest(noisy).provenance.inputs
     names = ("source_model", "target_model", "source", "target", "split")
     parts = [inputs[name][0] for name in names]
     with pytest.raises(ValueError, match="was allowed 4"):
-        mapping_private.fn(store, PrivateConfig(4.0, 1e-5, seed=1), *parts)
+        dp_transfer.fn(store, PrivateConfig(4.0, 1e-5, seed=1), *parts)
 
 
 @pytest.mark.parametrize(

@@ -46,12 +46,13 @@ def newest_report(store: "Store") -> "ArtifactRef":
 
 
 def _again(store: "Store", manifest: "Manifest") -> "ArtifactRef":
+    from tasks.models.method_id import METHODS
     from tasks.stages.report import ReportRequest
     from tasks.stages.report import report as stage
 
     inputs = {name: [*refs] for name, refs in manifest.provenance.inputs.items()}
     for ref in inputs["evaluations"]:
-        if "groups.parquet" not in store.manifest(ref).files:
+        if METHODS not in store.manifest(ref).files:
             raise ValueError(f"{ref} was evaluated by an older version: repeat `metaem run`")
     request = ReportRequest(**manifest.provenance.config)  # type: ignore[arg-type]  # our own
     parts = {name: inputs.get(name, []) for name in ("evaluations", "statistics", "pictures")}

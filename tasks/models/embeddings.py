@@ -13,7 +13,6 @@ from metaem_core.models.mapping import map_users
 from tasks.models.data import Domain
 from tasks.models.factors import read_domain_model
 from tasks.models.metaem import from_lists, read_mapping, read_model, read_user_vectors
-from tasks.models.predictors import metaem_name
 from tasks.store.artifacts import ArtifactRef, Store
 
 
@@ -55,8 +54,8 @@ def draw(source: Domain, target: Domain, ids: pl.Series, users: int, seed: int) 
 
 def metaem_views(
     store: Store, source_model: ArtifactRef, target_model: ArtifactRef, mapping: ArtifactRef
-) -> tuple[str, Views]:
-    """A MetaEM's name, and its views: every user is given items of his own, from his vector."""
+) -> Views:
+    """MetaEM's: every user is given private items, made from their own vector."""
     trained = read_mapping(store, mapping)
     vectors, model = read_user_vectors(store, source_model), read_model(store, target_model)
     k = model.user_embeddings.shape[1]
@@ -71,7 +70,7 @@ def metaem_views(
         seen = private_view(model, private, drawn.rated)
         return View(mapped[:, :k], own, seen, drawn.rated.left(model.item_offsets, centred))
 
-    return metaem_name(store, mapping, model), view
+    return view
 
 
 def factor_views(store: Store, transfer: ArtifactRef) -> Views:

@@ -16,6 +16,7 @@ from metaem_core.methods.problem import ColdModel
 from metaem_core.models.factors import FactorModel
 from tasks.models.data import Domain
 from tasks.models.metaem import from_lists, to_lists
+from tasks.models.method_id import MethodId, read_method
 from tasks.store.artifacts import ArtifactRef, Draft, Store
 
 HEAD = "head.safetensors"
@@ -24,7 +25,6 @@ HEAD = "head.safetensors"
 class _About(TypedDict):
     """``model.json``: what is neither a table nor a network."""
 
-    name: str  # of the method, as tables show it; of a domain: its base model
     base: Base
     centred: bool
     mean_rating: float
@@ -40,7 +40,7 @@ def write_domain(draft: Draft, model: FactorModel, domain: Domain) -> None:
         "bias": bias.numpy(),
     }
     draft.write_frame("users.parquet", pl.DataFrame(users), factor_users(size))
-    _write_items(draft, model, domain, model.base)
+    _write_items(draft, model, domain)
 
 
 def read_domain_model(store: Store, ref: ArtifactRef) -> FactorModel:
@@ -53,21 +53,21 @@ def read_domain_model(store: Store, ref: ArtifactRef) -> FactorModel:
 
 
 def write_cold(
-    draft: Draft, name: str, cold: ColdModel, users: pl.Series, indices: Ints, target: Domain
+    draft: Draft, cold: ColdModel, users: pl.Series, indices: Ints, target: Domain
 ) -> None:
     """The target vectors of the shared ``users`` (B,) at source ``indices`` (B,), and the items."""
     with torch.no_grad():
         vectors = cold.embed(torch.from_numpy(indices))
     frame = pl.DataFrame({"user_id": users, "vector": to_lists(vectors)})
     draft.write_frame("users.parquet", frame, mapped_users(vectors.shape[1]))
-    _write_items(draft, cold.target, target, name)
+    _write_items(draft, cold.target, target)
 
 
 @dataclass(frozen=True)
 class ColdRatings:
-    """A transfer artifact, ready to rate."""
+    """A trained method, ready to rate."""
 
-    name: str
+    method: MethodId
     predict: Predict  # by source index
 
 
@@ -86,10 +86,10 @@ def read_cold(store: Store, ref: ArtifactRef, source: Domain) -> ColdRatings:
             rated: Floats = model.rate(asked, torch.from_numpy(items)).numpy()
         return rated
 
-    return ColdRatings(_about(store, ref)["name"], predict)
+    return ColdRatings(read_method(store, ref), predict)
 
 
-def _write_items(draft: Draft, model: FactorModel, domain: Domain, name: str) -> None:
+def _write_items(draft: Draft, model: FactorModel, domain: Domain) -> None:
     mean = float(model.offsets.mean())
     items = {
         "item_id": domain.item_ids,
@@ -98,7 +98,7 @@ def _write_items(draft: Draft, model: FactorModel, domain: Domain, name: str) ->
     }
     draft.write_frame("items.parquet", pl.DataFrame(items), item_embeddings(model.items.shape[1]))
     draft.write_tensors(HEAD, {str(i): p.detach() for i, p in enumerate(model.head)})
-    about = _About(name=name, base=model.base, centred=model.centred, mean_rating=mean)
+    about = _About(base=model.base, centred=model.centred, mean_rating=mean)
     draft.write_json("model.json", about)
 
 

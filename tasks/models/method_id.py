@@ -1,13 +1,18 @@
-"""Methods' names in tables, taken apart, and as a reader knows them."""
+"""Which method a row of the tables is about: composed once, carried by every artifact."""
 
-import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from typing import Literal
 
-from metaem_core.methods.baselines.trivial import TRIVIAL
+from pydantic import TypeAdapter
+
+from metaem_core.config.factor import Base
+from metaem_core.config.pretrain import PretrainConfig
+from tasks.store.artifacts import ArtifactRef, Draft, Store
 
 Profile = Literal["", "calibrated", "private", "paper"]  # trivial predictors have none
 
+METHOD, METHODS = "method.json", "methods.json"  # of a trained method; of what compares several
 LABELS = {
     "global_mean": "global mean",
     "item_mean": "item mean",
@@ -19,26 +24,34 @@ LABELS = {
 }
 
 
-PRIVATE = "metaem_dp"  # and epsilon
-
-
 @dataclass(frozen=True)
-class Named:
-    """``<method>[-<base>][-paper]``."""
+class MethodId:
+    """A method on a base model, in a profile, with or without differential privacy."""
 
-    name: str  # as tables have it
     method: str
-    base: str  # mf, fcf, gmf, dnn; none for trivial predictors and for MetaEM's own
-    profile: Profile
+    base: Base | Literal[""] = ""  # none for trivial predictors and for MetaEM's own towers
+    profile: Profile = ""
+    epsilon: float | None = None  # of differential privacy; inf: the same sums without noise
+
+    @property
+    def name(self) -> str:
+        """As tables have it: ``<method>[_dp<epsilon>][-<base>][-paper]``."""
+        private = "" if self.epsilon is None else f"_dp{self.epsilon:g}"
+        paper = "paper" if self.profile == "paper" else ""
+        return "-".join(filter(None, (f"{self.method}{private}", self._unusual_base, paper)))
+
+    @property
+    def title(self) -> str:
+        """The method alone, as readers know it."""
+        return LABELS.get(self.method, self.method.replace("_", " ").upper())
 
     @property
     def label(self) -> str:
         """Without the profile: the two are never shown in one table."""
-        if self.method.startswith(PRIVATE):
-            return f"MetaEM, ε {self.method.removeprefix(PRIVATE).replace('inf', '∞')}"
-        told = LABELS.get(self.method, self.method.replace("_", " ").upper())
-        usual = "" if self.method == "metaem" else "mf"
-        return f"{told} ({self.base.upper()})" if self.base not in ("", usual) else told
+        if self.epsilon is not None:
+            return f"{self.title}, DP ε {f'{self.epsilon:g}'.replace('inf', '∞')}"
+        base = self._unusual_base.upper()
+        return f"{self.title} ({base})" if base else self.title
 
     @property
     def is_trivial(self) -> bool:
@@ -49,19 +62,39 @@ class Named:
         """With its own towers; on other base models it is one of the others."""
         return self.method == "metaem" and not self.base
 
+    @property
+    def _unusual_base(self) -> str:
+        return "" if self.base == ("" if self.method == "metaem" else "mf") else self.base
 
-def private_name(epsilon: float | None) -> str:
-    """MetaEM under differential privacy; None: its sums without noise."""
-    return f"{PRIVATE}{math.inf if epsilon is None else epsilon:g}"
+
+def metaem_id(config: PretrainConfig) -> MethodId:
+    """MetaEM between domains that were pretrained so."""
+    base = config.base if config.base != "dnn" else ""
+    return MethodId("metaem", base, "calibrated" if config.centred else "paper")
 
 
-def parse(name: str) -> Named:
-    """A name as the run gave it."""
-    if name in TRIVIAL:
-        return Named(name, name, "", "")
-    if name.startswith(PRIVATE):
-        return Named(name, name, "", "private")
-    rest = name.removesuffix("-paper")
-    profile: Profile = "calibrated" if rest == name else "paper"
-    method, _, base = rest.partition("-")
-    return Named(name, method, base or ("" if method == "metaem" else "mf"), profile)
+def bias_transfer_dp(epsilon: float) -> MethodId:
+    """Bias transfer under differential privacy."""
+    return MethodId("bias_transfer", profile="private", epsilon=epsilon)
+
+
+def write_method(draft: Draft, method: MethodId) -> None:
+    """What the artifact of a trained method is about."""
+    draft.write_json(METHOD, asdict(method))
+
+
+def read_method(store: Store, ref: ArtifactRef) -> MethodId:
+    """Of a mapping, dp_transfer or baseline artifact."""
+    return TypeAdapter(MethodId).validate_python(store.read_json(ref, METHOD))
+
+
+def write_methods(draft: Draft, methods: Iterable[MethodId]) -> None:
+    """What the rows of an artifact's tables are about."""
+    draft.write_json(METHODS, [asdict(method) for method in methods])
+
+
+def read_methods(store: Store, refs: Iterable[ArtifactRef]) -> dict[str, MethodId]:
+    """By name, the methods in the tables of evaluations and pictures."""
+    rows = TypeAdapter(list[MethodId])
+    read = [rows.validate_python(store.read_json(ref, METHODS)) for ref in refs]
+    return {method.name: method for methods in read for method in methods}

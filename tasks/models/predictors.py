@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 
 from metaem_core.methods.metaem.cold_start import cold_predictor
-from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
-from tasks.models.budget import account_of
 from tasks.models.data import Domain
 from tasks.models.factors import ColdRatings, read_cold
 from tasks.models.metaem import read_mapping, read_model, read_user_vectors
-from tasks.models.method_id import private_name
+from tasks.models.method_id import read_method
 from tasks.store.artifacts import ArtifactRef, Store
 
 
@@ -20,22 +18,13 @@ def metaem(
     trained = read_mapping(store, mapping)
     vectors, target = read_user_vectors(store, source_model), read_model(store, target_model)
     predict = cold_predictor(lambda users: map_users(trained, vectors[users]), target)
-    return ColdRatings(metaem_name(store, mapping, target), predict)
-
-
-def metaem_name(store: Store, mapping: ArtifactRef, target: DomainModel) -> str:
-    """As tables show it: uncentred it is MetaEM as printed; so towers of one layer, and epsilon."""
-    if (account := account_of(store, mapping)) is not None:
-        return private_name(account["epsilon"])
-    linear = "-gmf" if target.gmf_weights else "-mf"
-    base = "" if len(target.user_tower) > 2 else linear
-    return f"metaem{base}" if target.user_traits.shape[1] else f"metaem{base}-paper"
+    return ColdRatings(read_method(store, mapping), predict)
 
 
 def rival_methods(store: Store, rivals: Sequence[ArtifactRef], source: Domain) -> list[ColdRatings]:
-    """A method for each transfer artifact, or mapping artifact of another MetaEM."""
+    """A method for each baseline artifact, or mapping artifact of another MetaEM or of DP."""
     return [
-        metaem_of(store, ref) if ref.stage == "mapping" else read_cold(store, ref, source)
+        read_cold(store, ref, source) if ref.stage == "transfer" else metaem_of(store, ref)
         for ref in rivals
     ]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from tasks.models.method_id import Named, Profile, parse
+from tasks.models.method_id import MethodId, Profile
 from tasks.report.paper_tables import BETAS, METHODS, TABLE_3
 from tasks.report.results import Results
 
@@ -74,7 +74,7 @@ def findings(results: Results) -> list[Finding]:
 def _metaem(results: Results) -> Iterator[Finding]:
     for mine in (each for each in results.of_profile("calibrated") if each.is_metaem):
         against = [
-            f"{told(parse(reference))} in {tally(results, mine.name, reference)}"
+            f"{told(results.ids[reference])} in {tally(results, mine.name, reference)}"
             for reference in REFERENCES
         ]
         yield Finding("MetaEM", f"its RMSE is lower than that of {_listed(against)}.")
@@ -94,7 +94,7 @@ def _best(results: Results) -> Iterator[Finding]:
     yield Finding("The lowest mean RMSE", f"{place}.")
 
 
-def _gap(results: Results, second: Named, first: Named) -> str:
+def _gap(results: Results, second: MethodId, first: MethodId) -> str:
     more, least = results.mean(second.name), results.mean(first.name)
     if not least:  # where nothing is left to predict
         return f"{more:.4f} behind" if more else "level with it"
@@ -119,7 +119,8 @@ def _private(results: Results) -> Iterator[Finding]:
     if methods := results.of_profile("private"):
         each = _listed([f"{results.mean(m.name):.4f} ({m.label})" for m in methods])
         without = [m for m in results.of_profile("calibrated") if m.is_metaem]
-        beside = [f"MetaEM without it {results.mean(m.name):.4f}" for m in without]
+        beside = [f"bias transfer without it {results.mean('bias_transfer'):.4f}"]
+        beside += [f"MetaEM {results.mean(m.name):.4f}" for m in without]
         beside.append(f"the global mean {results.mean('global_mean'):.4f}")
         yield Finding("Under differential privacy", f"mean RMSE {each}; {_listed(beside)}.")
 
@@ -131,7 +132,7 @@ def _published(results: Results) -> Iterator[Finding]:
         yield Finding("Methods as published", clipped + _against_constant(results, methods))
 
 
-def _against_constant(results: Results, methods: Sequence[Named]) -> str:
+def _against_constant(results: Results, methods: Sequence[MethodId]) -> str:
     tallies = [tally(results, each.name, "global_mean") for each in methods]
     if len(methods) == 1:
         return f"{methods[0].label} has a lower RMSE than the global mean in {tallies[0]}."
@@ -206,7 +207,9 @@ def _vectors(results: Results) -> Iterator[Finding]:
         ratios = cold.group_by("method", maintain_order=True).agg(
             (pl.col("own") / pl.col("others")).mean()
         )
-        each = _listed([f"{ratio:.2f} for {_full(parse(m))}" for m, ratio in ratios.iter_rows()])
+        each = _listed(
+            [f"{ratio:.2f} for {_full(results.ids[m])}" for m, ratio in ratios.iter_rows()]
+        )
         yield Finding(
             "Vectors of cold users",
             "how far they are from what the user's own ratings ask for, relative to any other "
@@ -214,17 +217,17 @@ def _vectors(results: Results) -> Iterator[Finding]:
         )
 
 
-def _fair(results: Results) -> list[Named]:
+def _fair(results: Results) -> list[MethodId]:
     return [*results.of_profile(""), *results.of_profile("calibrated")]
 
 
-def told(method: Named) -> str:
+def told(method: MethodId) -> str:
     """The method in the middle of a sentence."""
     article = "the " if method.method.endswith("_mean") else ""
     return f"{article}{method.label}"
 
 
-def _full(method: Named) -> str:
+def _full(method: MethodId) -> str:
     how: dict[Profile, str] = {"paper": " as published"}
     return f"{method.label}{how.get(method.profile, '')}"
 

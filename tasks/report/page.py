@@ -4,7 +4,6 @@ from importlib.metadata import version
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from tasks.models.method_id import parse
 from tasks.report import panels, tables
 from tasks.report.figures import data_uri
 from tasks.report.findings import findings, metaem_tallies
@@ -21,7 +20,7 @@ def write_page(results: Results) -> str:
         .render(
             results=results,
             findings=findings(results),
-            tiles=[(parse(name).label, count) for name, count in metaem_tallies(results)],
+            tiles=[(results.ids[name].label, count) for name, count in metaem_tallies(results)],
             base_panels=[each for p in results.profiles for each in panels.base_panels(results, p)],
             tables=tables,
             panels=panels,
@@ -48,7 +47,6 @@ def _environment() -> Environment:
     environment.filters |= {
         "anchor": _anchor,
         "data_uri": data_uri,
-        "label": lambda name: parse(name).label,
         "score_table": score_table,
         "titled": titled,
     }

@@ -1,13 +1,13 @@
 """The report's pictures, drawn from its results."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from metaem_core.evaluation.breakdown import GROUPS
-from tasks.models.method_id import Named, Profile, parse
+from tasks.models.method_id import MethodId, Profile
 from tasks.report.figures import COLUMNS, FAINT, INK, Panel, colour
 from tasks.report.paper_tables import TABLE_3, TASKS
 from tasks.report.results import Results, errors_of
@@ -62,7 +62,7 @@ def score_panel(results: Results, task: str, profile: Profile) -> Panel:
     def draw(axis: "Axes") -> None:
         for place, each in enumerate(rows):
             _score_row(axis, results, (task, each, metric), place)
-        axis.axvline(mean[parse("global_mean")], color=INK, lw=0.8, ls="--", zorder=0)
+        axis.axvline(mean[results.ids["global_mean"]], color=INK, lw=0.8, ls="--", zorder=0)
         axis.set_yticks(range(len(rows)), [each.label for each in rows])
         axis.grid(axis="y", color=FAINT, lw=0.5)
         if mean[rows[0]] > 2 * mean[rows[-1]]:
@@ -76,7 +76,7 @@ def score_panel(results: Results, task: str, profile: Profile) -> Panel:
     return Panel(f"{titled(task)}, {profile}", alt, draw, height=0.9 + 0.22 * len(rows))
 
 
-def _score_row(axis: "Axes", results: Results, row: tuple[str, Named, str], place: int) -> None:
+def _score_row(axis: "Axes", results: Results, row: tuple[str, MethodId, str], place: int) -> None:
     task, method, metric = row
     tint = colour(method.method) if method.is_metaem else "#748ffc"
     if method.is_trivial:
@@ -107,12 +107,18 @@ def group_panels(results: Results, task: str, beta: float) -> Iterator[Panel]:
         yield Panel(
             f"{titled(task)}, {beta:.0%} cold: by {grouping}",
             f"RMSE of the main methods by {counted}",
-            partial(_group_lines, groups=groups, present=present, counted=counted),
+            partial(_group_lines, ids=results.ids, groups=groups, present=present, counted=counted),
             height=3.6,
         )
 
 
-def _group_lines(axis: "Axes", groups: pl.DataFrame, present: Sequence[str], counted: str) -> None:
+def _group_lines(
+    axis: "Axes",
+    ids: Mapping[str, MethodId],
+    groups: pl.DataFrame,
+    present: Sequence[str],
+    counted: str,
+) -> None:
     for method in LINES:
         line = groups.filter(pl.col("method") == method)
         known = dict(line.select("group", "rmse").iter_rows())
@@ -120,7 +126,7 @@ def _group_lines(axis: "Axes", groups: pl.DataFrame, present: Sequence[str], cou
             width = 2.2 if method == "metaem" else 1.2
             points = [known.get(name, float("nan")) for name in present]
             axis.plot(
-                points, marker="o", ms=3, lw=width, color=colour(method), label=parse(method).label
+                points, marker="o", ms=3, lw=width, color=colour(method), label=ids[method].label
             )
     sizes = dict(groups.select("group", "ratings").unique("group").iter_rows())
     axis.set_xticks(range(len(present)), [f"{name}\n({sizes[name]:,})" for name in present])
@@ -144,7 +150,9 @@ def base_panels(results: Results, profile: Profile) -> Iterator[Panel]:
             )
 
 
-def _bars(axis: "Axes", results: Results, task: str, metric: str, methods: Sequence[Named]) -> None:
+def _bars(
+    axis: "Axes", results: Results, task: str, metric: str, methods: Sequence[MethodId]
+) -> None:
     beta = results.betas(task)[0]
     order = ("mf", "fcf", "gmf", "dnn", "")
     ordered = sorted(methods, key=lambda m: (GENERALISED.index(m.method), order.index(m.base)))
@@ -158,7 +166,7 @@ def _bars(axis: "Axes", results: Results, task: str, metric: str, methods: Seque
             color=colour(each.method),
             ecolor=INK,
             width=0.7,
-            label=parse(each.method).label if first else None,
+            label=each.title if first else None,
         )
         axis.text(
             place, score.mean / 2, f"{score.mean:.3f}", ha="center", color="white", size="x-small"
@@ -190,7 +198,7 @@ def embedding_panels(results: Results, task: str) -> Iterator[Panel]:
     """Figure 2: target and transformed vectors of the same users."""
     mine = results.points.filter(pl.col("task") == task)
     for (name, users), points in mine.group_by("method", "users", maintain_order=True):
-        method = parse(str(name))
+        method = results.ids[str(name)]
         yield Panel(
             f"{titled(task)}: {method.label} ({method.profile}), {_users(str(users))}",
             f"t-SNE of target and transformed vectors of {points.height // 2} {_users(str(users))}",

@@ -7,13 +7,23 @@ from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
 from tasks.models.experiment import experiment_of
-from tasks.models.method_id import parse
+from tasks.models.method_id import METHOD, read_method
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.lookup import ancestors
 
-SETTLED = ("filter", "split", "pretrain", "mapping", "factorise", "transfer", "evaluate")
+SETTLED = (
+    "filter",
+    "split",
+    "pretrain",
+    "mapping",
+    "dp_biases",
+    "dp_transfer",
+    "factorise",
+    "transfer",
+    "evaluate",
+)
 # the run's, or told elsewhere
-LEFT_OUT = {"seed", "code", "name", "method", "base", "factors", "cold_fraction", "task"}
+LEFT_OUT = {"seed", "code", "method", "base", "factors", "cold_fraction", "task"}
 
 
 @dataclass(frozen=True)
@@ -97,10 +107,8 @@ def _used(store: Store, evaluation: ArtifactRef) -> Iterator[Used]:
 
 def _profile(store: Store, ref: ArtifactRef) -> str:
     origin = store.manifest(ref).provenance
-    if ref.stage == "mapping":
-        return _profile(store, origin.inputs["target_model"][0])
-    if "name" in origin.config:
-        return parse(str(origin.config["name"])).profile
+    if METHOD in store.manifest(ref).files:
+        return read_method(store, ref).profile
     if "centred" in origin.config:
         return "calibrated" if origin.config["centred"] else "paper"
     return ""

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import polars as pl
 
-from tasks.models.method_id import Named, Profile, parse
+from tasks.models.method_id import MethodId, Profile
 from tasks.report.paper_tables import TABLE_2
 from tasks.report.provenance import Origin
 
@@ -25,6 +25,7 @@ class Results:
     """What was measured, and how it came about."""
 
     reference: str
+    ids: Mapping[str, MethodId]  # by name, of all that is in the tables
     summary: pl.DataFrame  # Summary
     comparisons: pl.DataFrame  # Comparisons
     groups: pl.DataFrame  # GroupScores
@@ -63,33 +64,33 @@ class Results:
         return min(int(seeds) for seeds in self.summary["seeds"])
 
     @cached_property
-    def methods(self) -> list[Named]:
+    def methods(self) -> list[MethodId]:
         """Those scored in every cell: trivial predictors, MetaEM, others as they first appear."""
         scored = self.summary.group_by("method", maintain_order=True).agg(
             pl.struct("task", "beta").n_unique().alias("cells")
         )
-        named = [parse(name) for name, cells in scored.iter_rows() if cells == len(self.cells)]
+        named = [self.ids[name] for name, cells in scored.iter_rows() if cells == len(self.cells)]
         return sorted(named, key=lambda each: (not each.is_trivial, not each.is_metaem))
 
-    def of_profile(self, profile: Profile) -> list[Named]:
+    def of_profile(self, profile: Profile) -> list[MethodId]:
         """The methods of a profile in every cell; the trivial predictors are of none."""
         return [each for each in self.methods if each.profile == profile]
 
     @property
-    def trivial(self) -> list[Named]:
+    def trivial(self) -> list[MethodId]:
         """The predictors that learn nothing of a user's taste."""
         return self.of_profile("")
 
-    def on_mf(self, profile: Profile) -> list[Named]:
+    def on_mf(self, profile: Profile) -> list[MethodId]:
         """A profile's methods on plain MF, with MetaEM."""
         return [each for each in self.of_profile(profile) if each.base in ("", "mf")]
 
-    def on_other_bases(self, profile: Profile) -> list[Named]:
+    def on_other_bases(self, profile: Profile) -> list[MethodId]:
         """A profile's methods on other base models than plain MF."""
         return [each for each in self.of_profile(profile) if each.base not in ("", "mf")]
 
     @property
-    def comparable(self) -> list[Named]:
+    def comparable(self) -> list[MethodId]:
         """The trivial predictors, MetaEM and the calibrated methods on plain MF."""
         return [*self.trivial, *self.on_mf("calibrated")]
 

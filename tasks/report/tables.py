@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from metaem_core.evaluation.breakdown import GROUPS
-from tasks.models.method_id import Named, Profile, parse
+from tasks.models.method_id import MethodId, Profile
 from tasks.report.findings import REFERENCES, Tally, tally
 from tasks.report.panels import titled
 from tasks.report.paper_tables import DOUBTED, TABLE_2, TABLE_3, TASKS
@@ -43,9 +43,9 @@ class Table:
     betas: Sequence[float] = ()
 
 
-def beats(results: Results, profile: Profile, methods: Sequence[Named]) -> Table:
+def beats(results: Results, profile: Profile, methods: Sequence[MethodId]) -> Table:
     """In how many cells each method's RMSE is below each reference's."""
-    names = [f"vs {parse(name).label}" for name in REFERENCES]
+    names = [f"vs {results.ids[name].label}" for name in REFERENCES]
     rows = [_of_method(each, [*_tallies(results, each)]) for each in methods]
     caption = (
         f"Profile {profile}: in how many of {len(results.cells)} cells the RMSE is lower, and in "
@@ -54,11 +54,11 @@ def beats(results: Results, profile: Profile, methods: Sequence[Named]) -> Table
     return Table(caption, ["method", "mean RMSE", *names], rows)
 
 
-def _of_method(method: Named, cells: Sequence[Cell]) -> Row:
+def _of_method(method: MethodId, cells: Sequence[Cell]) -> Row:
     return Row(method.label, cells, "ours" if method.is_metaem else "")
 
 
-def _tallies(results: Results, method: Named) -> Iterator[Cell]:
+def _tallies(results: Results, method: MethodId) -> Iterator[Cell]:
     yield Cell(f"{results.mean(method.name):.4f}")
     for reference in REFERENCES:
         if reference == method.name:
@@ -74,7 +74,7 @@ def _tally(count: Tally) -> Cell:
     return Cell(f"{count.better} of {count.cells}", kind, [sure])
 
 
-def errors(results: Results, task: str, profile: Profile, methods: Sequence[Named]) -> Table:
+def errors(results: Results, task: str, profile: Profile, methods: Sequence[MethodId]) -> Table:
     """Table 3 of a task: the trivial predictors and some methods of a profile."""
     betas, shown = results.betas(task), [*results.trivial, *methods]
     best = {
@@ -83,7 +83,7 @@ def errors(results: Results, task: str, profile: Profile, methods: Sequence[Name
         for metric in errors_of(profile)
     }
 
-    def row(method: Named) -> Row:
+    def row(method: MethodId) -> Row:
         cells = []
         for beta in betas:
             for metric in errors_of(profile):
@@ -110,12 +110,11 @@ def _error(results: Results, key: tuple[str, float, str, str], best: float) -> C
     within = results.scores[task, beta, name, clipped].mean
     if abs(within - score.mean) >= 5e-5:
         notes.append(f"clipped {within:.4f}")
-    return Cell(f"{score.mean:.4f}", kind, notes, _printed(task, beta, name, clipped))
+    return Cell(f"{score.mean:.4f}", kind, notes, _printed(results.ids[name], task, beta, clipped))
 
 
-def _printed(task: str, beta: float, name: str, metric: str) -> str:
+def _printed(method: MethodId, task: str, beta: float, metric: str) -> str:
     """The paper's value for a method on plain MF."""
-    method = parse(name)
     key = (task, beta, method.method, metric)
     published = "" if method.method == "metaem" else "mf"
     if key not in TABLE_3 or method.base != published:
@@ -163,7 +162,7 @@ def ranking(results: Results, task: str) -> Table:
     known = results.summary["metric"].unique(maintain_order=True)
     metrics = [name for name in known if name.startswith(("ndcg_at", "hr_at", "mrr"))]
 
-    def score(method: Named, beta: float, metric: str) -> str:
+    def score(method: MethodId, beta: float, metric: str) -> str:
         return f"{results.scores[task, beta, method.name, metric].mean:.4f}"
 
     columns = [(beta, metric) for beta in betas for metric in metrics]
@@ -203,7 +202,7 @@ def closeness(results: Results) -> Table:
     names = ("users", "count", "own", "other users'", "ratio", "fold-in misses by", "ridge")
     rows = []
     for each in results.closeness.iter_rows(named=True):
-        method = parse(each["method"])
+        method = results.ids[each["method"]]
         ratio = each["own"] / each["others"] if each["others"] else 1.0
         missed = "" if each["fold_in"] is None else f"{each['fold_in']:.3f}"
         cells = [each["users"], f"{each['count']:,}", f"{each['own']:.3f}"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from metaem_core.config.factor import FactorConfig
 from metaem_core.config.transfer import TransferConfig
 from tasks.models.data import read_pair
+from tasks.models.method_id import MethodId, write_method
 from tasks.progress import advance
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.source_digest import code_digest, load
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class TransferRequest:
     """Which method is trained, and how its domains were."""
 
-    name: str  # as tables show it
+    method: MethodId
     config: TransferConfig
     factors: FactorConfig
 
@@ -62,7 +63,8 @@ def transfer(
     cold = method(config.method)(problem, config, on_epoch)
     shared = known.roles.shared
     with store.draft() as draft:
-        write_cold(draft, request.name, cold, shared, known.source.users(shared), known.target)
+        write_cold(draft, cold, shared, known.source.users(shared), known.target)
+        write_method(draft, request.method)
         write_curve(draft, cold.curve)
     return draft.ref
 

@@ -22,6 +22,7 @@ from metaem_core.evaluation.scores import (
     rating_scores,
 )
 from tasks.models.data import Domain, read_pair
+from tasks.models.method_id import MethodId, write_methods
 from tasks.progress import advance
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
@@ -52,6 +53,7 @@ def evaluate(
     pair, queries = known.pair, known.held_out(roles.cold)
     others = rival_methods(store, rivals, source_domain)
     trained = [metaem(store, source_model, target_model, mapping), *others]
+    methods = [*map(MethodId, TRIVIAL), *(each.method for each in trained)]
     predictors = {name: fit(pair) for name, fit in TRIVIAL.items()} | _named(trained)
     asked = {name: rate(queries.users, queries.items) for name, rate in predictors.items()}
     with store.draft() as draft:
@@ -64,19 +66,20 @@ def evaluate(
         groups = _group_errors(config, asked, queries, pair)
         draft.write_frame("groups.parquet", GroupErrors.cast(groups), GroupErrors)
         models = {"source": source_model, "target": target_model, "mapping": mapping}
-        models |= {each.name: ref for each, ref in zip(others, rivals, strict=True)}
+        models |= {each.method.name: ref for each, ref in zip(others, rivals, strict=True)}
         draft.write_frame("curves.parquet", _curves(store, models), ExperimentCurves)
         draft.write_json("experiment.json", _experiment(store, config, split))
+        write_methods(draft, methods)
     return draft.ref
 
 
 def _named(trained: "Iterable[ColdRatings]") -> dict[str, Predict]:
-    found: dict[str, Predict] = {}
+    by_name: dict[str, Predict] = {}
     for each in trained:
-        if each.name in found:
-            raise ValueError(f"two models are called {each.name!r}")
-        found[each.name] = each.predict
-    return found
+        if (name := each.method.name) in by_name:
+            raise ValueError(f"two models are called {name!r}")
+        by_name[name] = each.predict
+    return by_name
 
 
 def _predictions(

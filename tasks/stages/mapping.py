@@ -1,15 +1,30 @@
 """Stage 2: the mapping of user vectors from source to target (Algorithm 2)."""
 
+from dataclasses import asdict, dataclass
+
 from metaem_core.config.mapping import MappingConfig
 from tasks.models.data import read_pair
+from tasks.models.method_id import MethodId, write_method
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
+
+
+@dataclass(frozen=True)
+class MappingRequest:
+    """How f_theta is trained, and which row of the tables it is for."""
+
+    method: MethodId
+    config: MappingConfig
+
+    def identity(self) -> dict[str, object]:
+        """The settings by their own names."""
+        return {**asdict(self.config), "method": asdict(self.method)}
 
 
 @stage("mapping")
 def mapping(
     store: Store,
-    config: MappingConfig,
+    request: MappingRequest,
     source_model: ArtifactRef,
     target_model: ArtifactRef,
     source: ArtifactRef,
@@ -24,7 +39,7 @@ def mapping(
     from tasks.models.metaem import read_model, read_user_vectors, write_mapping
     from tasks.models.train import forget, train_best, write_curve, write_traffic
 
-    known = read_pair(store, source, target, split)
+    config, known = request.config, read_pair(store, source, target, split)
     pair, roles, validation = known.pair, known.roles, known.held_out(known.roles.validation)
     vectors, model = read_user_vectors(store, source_model), read_model(store, target_model)
     rates = config.learning_rates
@@ -33,6 +48,7 @@ def mapping(
     mapped = work.map_users(torch.from_numpy(known.source.users(roles.shared)))
     with store.draft() as draft:
         write_mapping(draft, work.mapping(), roles.shared, mapped)
+        write_method(draft, request.method)
         write_curve(draft, work.training.curve())
         write_traffic(draft, [t.training for t in tried], *work.traffic())
     forget(store)

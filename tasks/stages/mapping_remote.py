@@ -10,6 +10,7 @@ from metaem_core.data.bias import fitted_biases
 from tasks.flower.assign import require_dealt
 from tasks.flower.submit import hand_out, write_job_traffic
 from tasks.models.data import read_pair
+from tasks.models.method_id import MethodId, write_method
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 class RemoteMappingConfig:
     """What is trained, and on which devices."""
 
+    method: MethodId
     mapping: MappingConfig
     pretrain: PretrainConfig  # of both domains
     source: str
@@ -75,6 +77,7 @@ def mapping_remote(
     mapped = work.map_users(torch.from_numpy(known.source.users(roles.shared)))
     with store.draft() as draft:
         write_mapping(draft, work.mapping(), roles.shared, mapped)
+        write_method(draft, config.method)
         write_curve(draft, work.training.curve())
         write_job_traffic(draft, done, config.mapping.cohort_size)
     forget(store)

@@ -1,6 +1,6 @@
 """All experiments of a run in one table, with figures and a readable account."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import dataframely as dy
@@ -10,6 +10,7 @@ from data_contracts.comparisons import Comparisons, Fairness, GroupScores
 from data_contracts.pictures import Closeness, Points
 from data_contracts.scores import Summary
 from tasks.models.experiment import experiment_of
+from tasks.models.method_id import MethodId, read_methods
 from tasks.report.comparison import by_group, compare, fairness, paired_tests, summarise
 from tasks.report.figures import Panel, write_png
 from tasks.report.findings import REFERENCES
@@ -89,16 +90,18 @@ def gather(
     cells = [_Cell.of(store, refs, references) for refs in _by_cell(store, evaluations)]
     tests = pl.concat(cell.tests for cell in cells)
     summary = summarise(scores, tests, request.reference)
+    ids = read_methods(store, [*evaluations, *pictures])
     return Results(
         reference=request.reference,
+        ids=ids,
         summary=summary,
         comparisons=compare(summary, tests),
         groups=pl.concat(cell.groups for cell in cells),
         fairness=pl.concat(cell.fairness for cell in cells),
         curves=pl.concat(_labelled(store, ref, "curves.parquet") for ref in evaluations),
         statistics=dict(_counted(store, ref) for ref in statistics),
-        points=_of_pictures(store, pictures, "tsne.parquet", Points),
-        closeness=_of_pictures(store, pictures, "closeness.parquet", Closeness),
+        points=_of_pictures(store, pictures, ids, "tsne.parquet", Points),
+        closeness=_of_pictures(store, pictures, ids, "closeness.parquet", Closeness),
         origin=origin(store, evaluations),
         missing=request.missing,
     )
@@ -143,15 +146,20 @@ def _counted(store: Store, ref: ArtifactRef) -> tuple[str, pl.DataFrame]:
 
 
 def _of_pictures(
-    store: Store, pictures: Sequence[ArtifactRef], name: str, schema: type[dy.Schema]
+    store: Store,
+    pictures: Sequence[ArtifactRef],
+    ids: Mapping[str, MethodId],
+    name: str,
+    schema: type[dy.Schema],
 ) -> pl.DataFrame:
+    as_published = [each.name for each in ids.values() if each.profile == "paper"]
     nothing = schema.create_empty().with_columns(task=pl.lit("", pl.String))
     told = [
         store.read_frame(ref, name).with_columns(task=pl.lit(experiment_of(store, ref)["task"]))
         for ref in pictures
     ]
     return pl.concat([nothing, *told]).sort(
-        pl.col("task"), pl.col("method").str.ends_with("-paper"), maintain_order=True
+        pl.col("task"), pl.col("method").is_in(as_published), maintain_order=True
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from data_contracts.pictures import Closeness, Points
 from tasks.models.data import read_domain, read_split
+from tasks.models.method_id import MethodId, read_method, write_methods
 from tasks.progress import advance
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
@@ -63,35 +64,34 @@ def visualise(
         for users, ids in (("train", roles.train), ("cold", roles.cold))
     }
     parts = source_model, target_model, mapping
-    views = dict([metaem_views(store, *parts), *_rivals(store, rivals)])
+    views = {read_method(store, mapping): metaem_views(store, *parts), **_rivals(store, rivals)}
     points, closeness = [], []
-    for done, (name, view) in enumerate(views.items()):
-        advance(done, len(views), unit="method", note=name)
+    for done, (method, view) in enumerate(views.items()):
+        advance(done, len(views), unit="method", note=method.name)
         for users, vectors, row in _compared(view, drawn):
-            points.append(_points(name, users, vectors, config.seed))
-            closeness.append({"method": name, "users": users, **row})
+            points.append(_points(method.name, users, vectors, config.seed))
+            closeness.append({"method": method.name, "users": users, **row})
     with store.draft() as draft:
         draft.write_frame("tsne.parquet", pl.concat(points), Points)
         draft.write_frame("closeness.parquet", Closeness.cast(pl.DataFrame(closeness)), Closeness)
         cell = {"task": config.task, "beta": config.beta, "seed": config.seed}
         draft.write_json("experiment.json", cell)
+        write_methods(draft, views)
     return draft.ref
 
 
-def _rivals(store: Store, rivals: list[ArtifactRef]) -> "Iterator[tuple[str, Views]]":
+def _rivals(store: Store, rivals: list[ArtifactRef]) -> "dict[MethodId, Views]":
     from tasks.models.embeddings import factor_views, metaem_views
     from tasks.models.predictors import models_of
 
-    for ref in rivals:
-        if ref.stage == "mapping":
-            name, views = metaem_views(store, *models_of(store, ref), ref)
-            if name in SHOWN:
-                yield name, views
-        else:
-            about = store.read_json(ref, "model.json")
-            assert isinstance(about, dict)
-            if (name := about["name"]) in SHOWN:
-                yield name, factor_views(store, ref)
+    methods = {read_method(store, ref): ref for ref in rivals}
+    return {
+        method: metaem_views(store, *models_of(store, ref), ref)
+        if ref.stage == "mapping"
+        else factor_views(store, ref)
+        for method, ref in methods.items()
+        if method.name in SHOWN
+    }
 
 
 def _compared(

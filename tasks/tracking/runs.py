@@ -6,9 +6,9 @@ from pathlib import Path
 
 import polars as pl
 
-from tasks.models.budget import account_of
+from tasks.models.budget import read_budget
 from tasks.models.experiment import CURVE, TRAFFIC, experiment_of
-from tasks.models.method_id import private_name
+from tasks.models.method_id import read_method
 from tasks.report.markdown import experiment_note
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.lookup import ancestors
@@ -119,12 +119,12 @@ def _traffic(store: Store, origin: Mapping[str, ArtifactRef]) -> Iterator[Point]
 
 
 def _privacy(store: Store, origin: Mapping[str, ArtifactRef]) -> Iterator[Point]:
-    """What private rivals told of a user, by the larger of two accounts."""
-    for ref in origin.values():
-        account = account_of(store, ref) if ref.stage == "mapping" else None
-        if account is not None and account["spent"] is not None:
-            spent = max(account["spent"], account["spent_by_losses"] or 0.0)
-            yield Point(f"epsilon/{private_name(account['epsilon'])}", spent)
+    """The privacy budget that methods with DP spent, by the larger of two accounts."""
+    for ref in (each for each in origin.values() if each.stage == "dp_transfer"):
+        budget = read_budget(store, ref)
+        if budget["spent"] is not None:
+            spent = max(budget["spent"], budget["spent_by_losses"] or 0.0)
+            yield Point(f"epsilon/{read_method(store, ref).name}", spent)
 
 
 def _params(store: Store, artifacts: Mapping[str, ArtifactRef]) -> Iterator[tuple[str, str]]:
