@@ -9,7 +9,8 @@ from flows.runtime.interrupt import leave_no_server, stoppable
 from flows.settings import Settings
 from tasks.store.artifacts import ArtifactRef
 from tasks.store.stage import ArtifactSerializer
-from tasks.tracking.mlflow import Tracking, track
+from tasks.tracking.mlflow import track
+from tasks.tracking.server import Tracking
 
 
 # with its own serializer Prefect would pickle what a failed flow raised

@@ -15,7 +15,8 @@ from flows.settings import BadSettings, Settings
 from metaem_core.config.transfer import Method
 from tasks.store.artifacts import ArtifactRef
 from tasks.store.stage import ArtifactSerializer
-from tasks.tracking.mlflow import Tracking, track
+from tasks.tracking.mlflow import track
+from tasks.tracking.server import Tracking
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from flows.federation.loopback import free_port, listens
-from tasks.tracking.mlflow import QUIET
+from tasks.tracking.server import QUIET
 from tests.waiting import ProcessTree, wait_until
 
 

@@ -12,7 +12,8 @@ from mlflow.entities import Run
 
 from tasks.store.artifacts import Store
 from tasks.store.lookup import ancestors
-from tasks.tracking.mlflow import MAX_DIGEST, Tracking, serve, track
+from tasks.tracking.mlflow import MAX_DIGEST, track
+from tasks.tracking.server import Tracking, serve
 from tests.mlflow_server import mlflow_server
 from tests.unruly import MANNERS, unruly
 
@@ -172,7 +173,7 @@ def test_what_a_bad_server_did_not_take_is_there_once_when_it_is_good_again(
         server.be(manner, spare=12)  # in the middle of the first run
         with monkeypatch.context() as hurry, caplog.at_level(logging.WARNING):
             if manner == "trickle":
-                hurry.setattr("tasks.tracking.mlflow.PATIENCE", 3.0)
+                hurry.setattr("tasks.tracking.mlflow.TIMEOUT", 3.0)
             track(store, where, outcome.evaluations, outcome.report)
         assert ("results are complete" in caplog.text) == (manner != "forget")
         assert server.requests > 12

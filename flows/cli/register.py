@@ -16,9 +16,9 @@ def register(settings: "Settings", store: "Store", task: str | None) -> None:
     """Make what `recommend` recommends with the champion of MLflow's model registry."""
     from tasks.recommend.selected_model import winner
     from tasks.stages.recommender import recommender_of
-    from tasks.tracking.mlflow import Tracking
     from tasks.tracking.registry import ALIAS
     from tasks.tracking.registry import register as register_version
+    from tasks.tracking.server import Tracking
 
     selected = winner(store, task)
     where = Tracking.chosen(settings.tracking_uri, store)

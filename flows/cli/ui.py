@@ -16,7 +16,7 @@ Port = Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")]
 @command(*STORE)
 def ui(settings: "Settings", store: "Store", port: Port = 5000) -> None:
     """Show the experiments in a browser (MLflow on this machine only)."""
-    from tasks.tracking.mlflow import Tracking, serve
+    from tasks.tracking.server import Tracking, serve
 
     where = Tracking.chosen(settings.tracking_uri, store)
     typer.echo(f"http://127.0.0.1:{port} shows {where}; stop with Ctrl-C")

@@ -28,7 +28,7 @@ from tasks.progress import Finished, Step, listening
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import ArtifactSerializer
 from tasks.store.urls import without_login
-from tasks.tracking.mlflow import Tracking
+from tasks.tracking.server import Tracking
 
 FIRST_PAUSE = 60  # seconds before a second attempt, doubled for each further one
 

@@ -36,12 +36,13 @@ class RegisteredRecommender(PythonModel):
         """Recommendations to the users of a frame of user_id, item_id and rating.
 
         Args:
-            params: ``top``, how many items each, and ``why``, whether to name reasons.
+            params: ``top``, the number of items for each user, and ``why``, whether to name
+                reasons.
         """
-        asked = {"top": 10, "why": False, **(params or {})}
+        options = {"top": 10, "why": False, **(params or {})}
         histories = pl.DataFrame({name: model_input[name].to_numpy() for name in HISTORY}, HISTORY)
         nothing = pl.DataFrame(schema=HISTORY)
-        top, why = cast(int, asked["top"]), bool(asked["why"])
+        top, why = cast(int, options["top"]), bool(options["why"])
         return recommend(self.opened, histories, nothing, top, why).to_pandas()
 
 

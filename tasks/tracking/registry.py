@@ -14,15 +14,16 @@ import metaem_core
 import tasks
 from tasks.recommend.selected_model import Winner
 from tasks.store.artifacts import ArtifactRef, Store
-from tasks.tracking.mlflow import TAG, Tracking, open_experiment, quieten
-from tasks.tracking.timeout import patiently
+from tasks.tracking.mlflow import TAG
+from tasks.tracking.server import Tracking, open_experiment, quieten
+from tasks.tracking.timeout import run_with_timeout
 
 if TYPE_CHECKING:  # mlflow costs seconds
     from mlflow import MlflowClient
     from mlflow.models import ModelSignature
 
 ALIAS = "champion"
-PATIENCE = 300.0  # seconds for the registry to take a model
+TIMEOUT = 300.0  # seconds for the registry to take a model
 CODE = (metaem_core, data_contracts, tasks)  # what pyfunc.py imports
 LIBRARIES = ("mlflow", "torch", "numpy", "polars", "pyarrow", "dataframely", "safetensors")
 
@@ -32,65 +33,68 @@ class RegistryFailed(RuntimeError):
 
 
 class Registered(NamedTuple):
-    """A version of a registered model; ``new``: it was not the champion before."""
+    """A version of a registered model."""
 
     name: str
     version: str
-    new: bool
+    new: bool  # whether it was not the champion before
 
 
-def register(store: Store, where: Tracking, ref: ArtifactRef, chosen: Winner) -> Registered:
-    """Make a recommender the champion of its task in MLflow's registry; done once.
+def register(store: Store, tracking: Tracking, ref: ArtifactRef, model: Winner) -> Registered:
+    """Make a recommender the champion of its task in MLflow's registry, unless it is.
 
     Raises:
-        RegistryFailed: it did not answer, or refused.
+        RegistryFailed: MLflow did not answer, or refused.
     """
     store.verify(ref)
     quieten()
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    made: list[Registered] = []
+    result: list[Registered] = []
 
     def step() -> Iterator[None]:
-        made.append(_registered(where, ref, chosen, store))
+        result.append(_registered(tracking, ref, model, store))
         yield
 
     try:
-        patiently(step(), PATIENCE)
+        run_with_timeout(step(), TIMEOUT)
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        said = where.without_password(str(error).splitlines()[0])[:200]
-        raise RegistryFailed(f"not registered with MLflow at {where}: {said}") from error
-    return made[0]
+        raise RegistryFailed(
+            f"not registered with MLflow at {tracking}: {tracking.reason(error)}"
+        ) from error
+    return result[0]
 
 
-def _registered(where: Tracking, ref: ArtifactRef, chosen: Winner, store: Store) -> Registered:
-    client, experiment = open_experiment(where, chosen.cell["task"])
-    name = f"metaem-{chosen.cell['task']}"
+def _registered(tracking: Tracking, ref: ArtifactRef, model: Winner, store: Store) -> Registered:
+    client, experiment = open_experiment(tracking, model.cell["task"])
+    name = f"metaem-{model.cell['task']}"
     if (champion := _champion(client, name, ref)) is not None:
         return Registered(name, champion, new=False)
-    # it warns of types of its own, and of an example that is no one's to give
-    with warnings.catch_warnings(action="ignore", category=UserWarning), _alone(store, ref) as only:
-        number = _logged(where, experiment, name, ref, only)
-    told = {TAG: str(ref), "validation_rmse": f"{chosen.validation_rmse:.4f}"}
-    told |= {key: str(value) for key, value in chosen.cell.items()}
-    for key, value in told.items():
+    # MLflow warns of its own types, and of an example, which would be a user's
+    with warnings.catch_warnings(action="ignore", category=UserWarning), _copy(store, ref) as copy:
+        number = _new_version(tracking, experiment, name, ref, copy)
+    tags = {TAG: str(ref), "validation_rmse": f"{model.validation_rmse:.4f}"}
+    tags |= {key: str(value) for key, value in model.cell.items()}
+    for key, value in tags.items():
         client.set_model_version_tag(name, number, key, value)
     client.set_registered_model_alias(name, ALIAS, number)
     return Registered(name, number, new=True)
 
 
-def _logged(where: Tracking, experiment: str, name: str, ref: ArtifactRef, only: Path) -> str:
-    """The number of a new version, of the recommender that is alone in the store ``only``."""
+def _new_version(
+    tracking: Tracking, experiment: str, name: str, ref: ArtifactRef, store: Path
+) -> str:
+    """The number of a new version, of the only artifact in ``store``."""
     import mlflow.pyfunc
 
-    mlflow.set_tracking_uri(where.uri)
+    mlflow.set_tracking_uri(tracking.uri)
     with mlflow.start_run(None, experiment, "recommender", tags={"kind": "recommender"}):
-        made = mlflow.pyfunc.log_model(
+        logged = mlflow.pyfunc.log_model(
             name="recommender",
             python_model=str(Path(__file__).with_name("pyfunc.py")),
             code_paths=[str(Path(package.__path__[0])) for package in CODE],
-            artifacts={"store": str(only)},
+            artifacts={"store": str(store)},
             signature=_signature(),
             pip_requirements=[
                 f"{library}=={version(library).partition('+')[0]}" for library in LIBRARIES
@@ -98,21 +102,21 @@ def _logged(where: Tracking, experiment: str, name: str, ref: ArtifactRef, only:
             registered_model_name=name,
             tags={TAG: str(ref)},
         )
-    return str(made.registered_model_version)
+    return str(logged.registered_model_version)
 
 
 def _champion(client: "MlflowClient", name: str, ref: ArtifactRef) -> str | None:
-    """The champion's version, if it is this very recommender."""
+    """The champion's version, if it is this recommender."""
     from mlflow.exceptions import MlflowException
 
     with suppress(MlflowException):
-        found = client.get_model_version_by_alias(name, ALIAS)
-        return str(found.version) if found.tags.get(TAG) == str(ref) else None
+        champion = client.get_model_version_by_alias(name, ALIAS)
+        return str(champion.version) if champion.tags.get(TAG) == str(ref) else None
     return None
 
 
 @contextmanager
-def _alone(store: Store, ref: ArtifactRef) -> Iterator[Path]:
+def _copy(store: Store, ref: ArtifactRef) -> Iterator[Path]:
     """A store of this one artifact."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Store(Path(folder) / "store")
@@ -129,5 +133,5 @@ def _signature() -> "ModelSignature":
 
     rated = columns(user_id="string", item_id="string", rating="double")
     best = columns(user_id="string", rank="long", item_id="string", prediction="float")
-    asked = ParamSchema([ParamSpec("top", "long", 10), ParamSpec("why", "boolean", False)])
-    return ModelSignature(rated, best, asked)
+    options = ParamSchema([ParamSpec("top", "long", 10), ParamSpec("why", "boolean", False)])
+    return ModelSignature(rated, best, options)

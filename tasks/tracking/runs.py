@@ -1,4 +1,4 @@
-"""What a tracking server is told about an experiment, read from its artifacts."""
+"""The content of MLflow's runs, read from artifacts."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

@@ -1,32 +1,40 @@
-"""Waiting for something that may hang."""
+"""A time limit for steps that may hang."""
 
 from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
 
-def patiently(steps: Iterator[None], seconds: float) -> None:
-    """Take the steps on a thread; TimeoutError once one is not done within ``seconds``."""
-    news: SimpleQueue[Exception | bool] = SimpleQueue()
-    given_up = Event()
+def run_with_timeout(steps: Iterator[None], seconds: float) -> None:
+    """Run the steps on a thread.
 
-    def take() -> None:
+    Args:
+        seconds: for each step.
+
+    Raises:
+        TimeoutError: a step took longer.
+        Exception: what a step raised.
+    """
+    progress: SimpleQueue[Exception | bool] = SimpleQueue()  # whether more steps follow
+    abandoned = Event()
+
+    def run() -> None:
         try:
             for _ in steps:
-                if given_up.is_set():
+                if abandoned.is_set():
                     return
-                news.put(True)
-            news.put(False)
-        except Exception as error:  # of any kind: it is raised where it is waited for
-            news.put(error)
+                progress.put(True)
+            progress.put(False)
+        except Exception as error:  # of any kind: it is raised by the waiting thread
+            progress.put(error)
 
-    Thread(target=take, daemon=True).start()  # one that hangs must not keep the process
-    goes_on: Exception | bool = True
-    while goes_on:
+    Thread(target=run, daemon=True).start()  # one that hangs must not keep the process
+    more: Exception | bool = True
+    while more:
         try:
-            goes_on = news.get(timeout=seconds)
+            more = progress.get(timeout=seconds)
         except Empty:
-            given_up.set()
+            abandoned.set()
             raise TimeoutError(f"not done within {seconds:g} s") from None
-        if isinstance(goes_on, Exception):
-            raise goes_on
+        if isinstance(more, Exception):
+            raise more
