@@ -48,7 +48,7 @@ def beats(results: Results, profile: Profile, methods: Sequence[MethodId]) -> Ta
     names = [f"vs {results.ids[name].label}" for name in REFERENCES]
     rows = [_of_method(each, [*_tallies(results, each)]) for each in methods]
     caption = (
-        f"Profile {profile}: in how many of {len(results.cells)} cells the RMSE is lower, and in "
+        f"Profile {profile}: in how many of {len(results.cells)} cells the RMSE is lower; below, in "
         "how many it is significantly lower or higher"
     )
     return Table(caption, ["method", "mean RMSE", *names], rows)
@@ -91,7 +91,7 @@ def errors(results: Results, task: str, profile: Profile, methods: Sequence[Meth
             cells.append(Cell(_p_value(results.scores[task, beta, method.name, "rmse"])))
         return _of_method(method, cells)
 
-    rows = [Row("Predictors that know nothing of the paper"), *map(row, results.trivial)]
+    rows = [Row("Trivial predictors"), *map(row, results.trivial)]
     if methods:
         rows += [Row(f"Methods, profile {profile}"), *map(row, methods)]
     number = f", {TASKS[task]} of the paper" if task in TASKS else ""
@@ -145,7 +145,7 @@ def data(results: Results) -> Table:
     caption = "Ratings after filtering; the paper's Table 2 in italics"
     if "movie-music" in results.statistics:
         caption += (
-            ". It prints 76,258 music users for Task 1 and 75,258 for Task 3, the file's number"
+            ". It prints 76,258 music users for Task 1, and 75,258, as in the file, for Task 3"
         )
     return Table(caption, columns, rows)
 
@@ -194,12 +194,12 @@ def fairness(results: Results, task: str, beta: float) -> Table:
     users = "users, summed over seeds" if results.seeds > 1 else "users"
     groups = [f"{name} ({sizes[name]:,} {users})" for name in present]
     caption = f"{titled(task)}, {beta:.0%} cold: mean over users of each user's MAE"
-    return Table(caption, ["method", *groups, "worst less best", "worst tenth"], rows)
+    return Table(caption, ["method", *groups, "worst minus best", "worst tenth"], rows)
 
 
 def closeness(results: Results) -> Table:
     """How far transformed vectors are from the target's, in numbers."""
-    names = ("users", "count", "own", "other users'", "ratio", "fold-in misses by", "ridge")
+    names = ("users", "count", "own", "other users'", "ratio", "fold-in error", "ridge")
     rows = []
     for each in results.closeness.iter_rows(named=True):
         method = results.ids[each["method"]]
@@ -209,7 +209,7 @@ def closeness(results: Results) -> Table:
         cells += [f"{each['others']:.3f}", f"{ratio:.3f}", missed, f"{each['damping']:g}"]
         name = f"{titled(each['task'])}: {method.label}, {method.profile}"
         rows.append(Row(name, [*map(Cell, cells)], "ours" if method.is_metaem else ""))
-    caption = "Mean distance from target to transformed vectors; ratio 1: no better than anyone's"
+    caption = "Mean distance from target to transformed vectors; at ratio 1 another user's would do as well"
     return Table(caption, ["method", *names], rows)
 
 
@@ -222,7 +222,7 @@ def settings(origin: Origin) -> Table:
         )
         for used in origin.used
     ]
-    caption = "Of the first cell; the others differ in seed and cold share alone"
+    caption = "Settings of the first cell; the others differ only in seed and cold share"
     return Table(caption, ["stage", "settings"], rows)
 
 
