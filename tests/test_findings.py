@@ -134,40 +134,38 @@ def test_significance_has_the_sign_of_what_was_tested() -> None:
     assert str(tally(turned, "emcdr", "bias_transfer_fitted")) == "0 of 2 cells (2 significantly)"
 
 
-def test_who_is_best_is_told_with_the_distance() -> None:
-    first = said(results())["The lowest mean RMSE"]
-    assert first == "MetaEM's, 0.9150; the next is fitted bias transfer, 0.5% behind."
-    worse = said(results({**RMSE, "metaem": (0.93, 0.95)}))["The lowest mean RMSE"]
-    assert worse == "fitted bias transfer's, 0.9200; MetaEM is 3rd of 6, 2.2% behind."
-    equal = said(results({**RMSE, "emcdr-dnn": RMSE["metaem"]}))["The lowest mean RMSE"]
-    assert equal.endswith("the next is EMCDR (DNN), level with it.")
+def test_the_lowest_rmse_is_given_with_the_distance_of_the_next() -> None:
+    first = said(results())["Lowest mean RMSE"]
+    assert first == "MetaEM has 0.9150; fitted bias transfer is next with a 0.5% higher RMSE."
+    worse = said(results({**RMSE, "metaem": (0.93, 0.95)}))["Lowest mean RMSE"]
+    assert worse == "fitted bias transfer has 0.9200; MetaEM is 3rd of 6 with a 2.2% higher RMSE."
+    equal = said(results({**RMSE, "emcdr-dnn": RMSE["metaem"]}))["Lowest mean RMSE"]
+    assert equal.endswith("EMCDR (DNN) is next with the same RMSE.")
 
 
-def test_where_nothing_is_left_to_predict_a_distance_is_told_in_stars() -> None:
+def test_where_nothing_is_left_to_predict_the_distance_is_in_stars() -> None:
     exact = dict.fromkeys(RMSE, (0.0, 0.0))
     first = said(results(exact))
-    assert first["The lowest mean RMSE"].endswith("level with it.")
+    assert first["Lowest mean RMSE"].endswith("with the same RMSE.")
     assert "has 0.0000" in first["Methods as published"]
-    worse = said(results({**exact, "metaem": (0.25, 0.25)}))["The lowest mean RMSE"]
-    assert worse.endswith("MetaEM is 6th of 6, 0.2500 behind.")
+    worse = said(results({**exact, "metaem": (0.25, 0.25)}))["Lowest mean RMSE"]
+    assert worse.endswith("MetaEM is 6th of 6 with 0.2500.")
 
 
 def test_published_methods_are_set_against_a_constant() -> None:
-    told = said(results())["Methods as published"]
-    assert "of 2, 0 with a lower RMSE" in told
-    assert "1 in none" in told
-    assert "MetaEM, has 1.15 times" in told
-    others = said(results())["The other methods on the same ground"]
-    assert others.endswith("in at least one cell: none.")
+    published = said(results())["Methods as published"]
+    assert "0 of 2 have a lower RMSE than the global mean in every cell, and 1 in none" in published
+    assert "MetaEM, has 1.15 times" in published
+    others = said(results())["Other calibrated methods"]
+    assert "None of them is significantly better than fitted bias transfer" in others
 
 
-def test_private_rows_are_told_apart_from_methods_that_promise_nothing() -> None:
-    told = said(results())["Under differential privacy"]
-    assert told == (
-        "mean RMSE 0.9800 (bias transfer, DP ε 4) and 0.9350 (bias transfer, DP ε ∞); bias "
-        "transfer without it 0.9500, MetaEM 0.9150 and the global mean 1.0000."
+def test_rows_with_dp_stand_apart_from_methods_without() -> None:
+    assert said(results())["Differential privacy"] == (
+        "mean RMSE 0.9800 (bias transfer, DP ε 4), 0.9350 (bias transfer, DP ε ∞), "
+        "0.9500 (bias transfer), 0.9150 (MetaEM) and 1.0000 (global mean)."
     )
-    assert "ε" not in said(results())["The other methods on the same ground"]
+    assert "ε" not in said(results())["Other calibrated methods"]
 
 
 def test_the_papers_numbers_are_used_only_where_the_data_are_its_own() -> None:
@@ -201,7 +199,7 @@ def test_text_is_escaped() -> None:
 @pytest.mark.parametrize("methods", [("metaem",), ("emcdr",), ("metaem-paper",), ()])
 def test_a_report_on_few_methods_leaves_out_what_it_cannot_say(methods: tuple[str, ...]) -> None:
     found = results({name: RMSE[name] for name in (*REFERENCES, *methods)})
-    assert "The lowest mean RMSE" in said(found)
+    assert "Lowest mean RMSE" in said(found)
     assert ("MetaEM" in said(found)) == ("metaem" in methods)
     assert ("Methods as published" in said(found)) == ("metaem-paper" in methods)
     page = write_page(found)

@@ -1,4 +1,4 @@
-"""What beats what, in words that follow from the numbers."""
+"""Which method is better and by how much: sentences that follow from the numbers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from tasks.report.results import Results
 
 REFERENCES = ("global_mean", "bias_transfer", "bias_transfer_fitted")
 LEVEL = 0.05
-LEVELLED = 0.0005  # a smaller relative difference is told as none
+SMALLEST_GAP = 0.0005  # relative; a smaller one counts as none
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What it is about, and what there is to say."""
+    """A sentence and its subject."""
 
     about: str
     text: str
@@ -24,34 +24,37 @@ class Finding:
 
 @dataclass(frozen=True)
 class Tally:
-    """In how many cells a method's RMSE is lower than a reference's, and not by chance."""
+    """In how many cells a method's RMSE is lower than a reference's, and how significantly."""
 
     cells: int
     better: int
-    surely_better: int
-    surely_worse: int
+    significantly_better: int
+    significantly_worse: int
 
     def __str__(self) -> str:
-        sure = [f"{self.surely_better} significantly"] if self.better or self.surely_better else []
-        sure += [f"{self.surely_worse} significantly worse"] if self.surely_worse else []
-        return f"{self.better} of {self.cells} cells" + (f" ({', '.join(sure)})" if sure else "")
+        parts = []
+        if self.better or self.significantly_better:
+            parts.append(f"{self.significantly_better} significantly")
+        if self.significantly_worse:
+            parts.append(f"{self.significantly_worse} significantly worse")
+        return f"{self.better} of {self.cells} cells" + (f" ({', '.join(parts)})" if parts else "")
 
 
 def tally(results: Results, method: str, reference: str) -> Tally:
-    """Over all cells; the paired test over users decides what is sure."""
+    """Over all cells; significance is that of the paired test over users."""
     rows = results.comparisons.filter(
         (pl.col("metric") == "rmse")
         & (pl.col("method") == method)
         & (pl.col("reference") == reference)
     )
     better = rows["difference"] < 0
-    sure = rows.filter(pl.col("p_value") < LEVEL)["paired"]
-    return Tally(rows.height, int(better.sum()), int((sure < 0).sum()), int((sure > 0).sum()))
+    paired = rows.filter(pl.col("p_value") < LEVEL)["paired"]
+    return Tally(rows.height, int(better.sum()), int((paired < 0).sum()), int((paired > 0).sum()))
 
 
-def metaem_tallies(results: Results) -> list[tuple[str, Tally]]:
+def metaem_tallies(results: Results) -> list[tuple[MethodId, Tally]]:
     """MetaEM against each reference that it was scored with."""
-    tallies = [(reference, tally(results, "metaem", reference)) for reference in REFERENCES]
+    tallies = [(results.ids[name], tally(results, "metaem", name)) for name in REFERENCES]
     return [(reference, count) for reference, count in tallies if count.cells]
 
 
@@ -59,103 +62,103 @@ def findings(results: Results) -> list[Finding]:
     """The most important first."""
     parts = (
         _metaem,
-        _best,
+        _lowest_rmse,
         _calibrated,
-        _private,
+        _differential_privacy,
         _published,
         _printed,
         _ranking,
-        _people,
+        _fairness,
         _vectors,
     )
     return [finding for part in parts for finding in part(results)]
 
 
 def _metaem(results: Results) -> Iterator[Finding]:
-    for mine in (each for each in results.of_profile("calibrated") if each.is_metaem):
-        against = [
-            f"{told(results.ids[reference])} in {tally(results, mine.name, reference)}"
-            for reference in REFERENCES
+    if any(each.is_metaem for each in results.of_profile("calibrated")):
+        wins = [
+            f"{in_sentence(reference)} in {count}" for reference, count in metaem_tallies(results)
         ]
-        yield Finding("MetaEM", f"its RMSE is lower than that of {_listed(against)}.")
+        yield Finding("MetaEM", f"its RMSE is lower than that of {_listed(wins)}.")
 
 
-def _best(results: Results) -> Iterator[Finding]:
-    """Who has the lowest mean RMSE, and where MetaEM stands."""
-    ranked = sorted(_fair(results), key=lambda each: results.mean(each.name))
+def _lowest_rmse(results: Results) -> Iterator[Finding]:
+    """Which method has the lowest mean RMSE, and where MetaEM stands."""
+    ranked = sorted(_comparable(results), key=lambda each: results.mean(each.name))
     first = ranked[0]
-    place = f"{told(first)}'s, {results.mean(first.name):.4f}"
+    text = f"{in_sentence(first)} has {results.mean(first.name):.4f}"
     places = [place for place, each in enumerate(ranked, 1) if each.is_metaem]
     if places == [1]:
-        place += f"; the next is {told(ranked[1])}, {_gap(results, ranked[1], first)}"
+        text += f"; {in_sentence(ranked[1])} is next with {_gap(results, ranked[1], first)}"
     elif places:
-        mine = ranked[places[0] - 1]
-        place += f"; MetaEM is {_ordinal(places[0])} of {len(ranked)}, {_gap(results, mine, first)}"
-    yield Finding("The lowest mean RMSE", f"{place}.")
+        gap = _gap(results, ranked[places[0] - 1], first)
+        text += f"; MetaEM is {_ordinal(places[0])} of {len(ranked)} with {gap}"
+    yield Finding("Lowest mean RMSE", f"{text}.")
 
 
 def _gap(results: Results, second: MethodId, first: MethodId) -> str:
-    more, least = results.mean(second.name), results.mean(first.name)
-    if not least:  # where nothing is left to predict
-        return f"{more:.4f} behind" if more else "level with it"
-    gap = more / least - 1
-    return f"{gap:.1%} behind" if gap >= LEVELLED else "level with it"
+    higher, lowest = results.mean(second.name), results.mean(first.name)
+    if not lowest:  # a ratio says nothing
+        return f"{higher:.4f}" if higher else "the same RMSE"
+    gap = higher / lowest - 1
+    return f"a {gap:.1%} higher RMSE" if gap >= SMALLEST_GAP else "the same RMSE"
 
 
 def _calibrated(results: Results) -> Iterator[Finding]:
     others = [each for each in results.of_profile("calibrated") if each.method != "metaem"]
     if others:
-        fitted = [tally(results, each.name, "bias_transfer_fitted") for each in others]
-        surely = sum(each.surely_better > 0 for each in fitted)
+        tallies = [tally(results, each.name, "bias_transfer_fitted") for each in others]
+        better = sum(each.significantly_better > 0 for each in tallies)
+        verb = "are" if better > 1 else "is"
         yield Finding(
-            "The other methods on the same ground",
-            f"{_against_constant(results, others)} Significantly below fitted bias transfer, which "
-            f"knows no taste, in at least one cell: {surely or 'none'}.",
+            "Other calibrated methods",
+            f"{_against_global_mean(results, others)} {better or 'None'} of them {verb} "
+            "significantly better than fitted bias transfer, which uses biases only, in any cell.",
         )
 
 
-def _private(results: Results) -> Iterator[Finding]:
+def _differential_privacy(results: Results) -> Iterator[Finding]:
     """What differential privacy costs."""
     if methods := results.of_profile("private"):
-        each = _listed([f"{results.mean(m.name):.4f} ({m.label})" for m in methods])
-        without = [m for m in results.of_profile("calibrated") if m.is_metaem]
-        beside = [f"bias transfer without it {results.mean('bias_transfer'):.4f}"]
-        beside += [f"MetaEM {results.mean(m.name):.4f}" for m in without]
-        beside.append(f"the global mean {results.mean('global_mean'):.4f}")
-        yield Finding("Under differential privacy", f"mean RMSE {each}; {_listed(beside)}.")
+        others = [each for each in results.of_profile("calibrated") if each.is_metaem]
+        shown = [*methods, results.ids["bias_transfer"], *others, results.ids["global_mean"]]
+        means = [f"{results.mean(each.name):.4f} ({each.label})" for each in shown]
+        yield Finding("Differential privacy", f"mean RMSE {_listed(means)}.")
 
 
 def _published(results: Results) -> Iterator[Finding]:
-    """Methods without centring; what Table 3 is about."""
+    """Methods without centring, as in Table 3."""
     if methods := results.of_profile("paper"):
-        clipped = "even with their predictions clipped to the scale: "
-        yield Finding("Methods as published", clipped + _against_constant(results, methods))
+        verdict = _against_global_mean(results, methods)
+        yield Finding("Methods as published", f"with predictions clipped to the scale, {verdict}")
 
 
-def _against_constant(results: Results, methods: Sequence[MethodId]) -> str:
+def _against_global_mean(results: Results, methods: Sequence[MethodId]) -> str:
     tallies = [tally(results, each.name, "global_mean") for each in methods]
+    lower = "a lower RMSE than the global mean"
     if len(methods) == 1:
-        return f"{methods[0].label} has a lower RMSE than the global mean in {tallies[0]}."
+        return f"{methods[0].label} has {lower} in {tallies[0]}."
     always = sum(each.better == each.cells for each in tallies)
     never = sum(each.better == 0 for each in tallies)
-    constant = "a lower RMSE than the global mean, a constant,"
-    said = f"of {len(methods)}, {always} with {constant} in every cell, {never} in none."
+    text = f"{always} of {len(methods)} have {lower} in every cell, and {never} in none."
     if always == len(methods):
-        said = f"all {always} have {constant} in every cell."
+        text = f"all {always} have {lower} in every cell."
     elif never == len(methods):
-        said = f"of {never}, not one has {constant} in any cell."
+        text = f"none of {never} has {lower} in any cell."
     best = min(methods, key=lambda each: results.mean(each.name))
-    mine, constants = results.mean(best.name), results.mean("global_mean")
-    share = f"{mine / constants:.2f} times the constant's" if constants else f"{mine:.4f}"
-    return f"{said} The best of them, {best.label}, has {share}."
+    rmse, constant = results.mean(best.name), results.mean("global_mean")
+    ratio = (
+        f"{rmse / constant:.2f} times the RMSE of the global mean" if constant else f"{rmse:.4f}"
+    )
+    return f"{text} The best of them, {best.label}, has {ratio}."
 
 
 def _printed(results: Results) -> Iterator[Finding]:
-    """The paper's own numbers beside our constant, where the data are the same."""
+    """The paper's own numbers against our global mean, if the data are the same."""
     if not results.papers_data:
         return
     cells = [(task, beta) for task, beta in results.cells if beta in BETAS]
-    lost = [
+    higher = [
         method
         for task, beta in cells
         for method in METHODS
@@ -164,25 +167,27 @@ def _printed(results: Results) -> Iterator[Finding]:
     ]
     yield Finding(
         "The paper's own numbers",
-        f"{len(lost)} of its {len(cells) * len(METHODS)} RMSEs in these cells are above what the "
-        f"global mean has here; of MetaEM's {len(cells)}, {lost.count('metaem')}.",
+        f"{len(higher)} of its {len(cells) * len(METHODS)} RMSEs in these cells are higher than "
+        f"that of the global mean on the same data; of MetaEM's {len(cells)}, "
+        f"{higher.count('metaem')} are.",
     )
 
 
 def _ranking(results: Results) -> Iterator[Finding]:
-    fair = _fair(results)
+    methods = _comparable(results)
     for metric in results.summary["metric"].unique(maintain_order=True):
         if metric.startswith("hr_at_"):
-            best = max(fair, key=lambda each: results.mean(each.name, metric))
-            highest = f"{told(best)}'s, {results.mean(best.name, metric):.3f}"
-            mine = [f"{results.mean(m.name, metric):.3f}" for m in fair if m.is_metaem]
-            if mine and not best.is_metaem:
-                highest += f"; MetaEM has {mine[0]}. Predicting stars is not recommending"
-            length = metric.removeprefix("hr_at_")
-            yield Finding("Ranking the catalogue", f"the highest HR@{length} is {highest}.")
+            best = max(methods, key=lambda each: results.mean(each.name, metric))
+            others = [each for each in methods if each.is_metaem and each != best]
+            means = [
+                f"{in_sentence(each)} has {results.mean(each.name, metric):.3f}"
+                for each in (best, *others)
+            ]
+            name = f"Highest HR@{metric.removeprefix('hr_at_')} over the catalogue"
+            yield Finding(name, f"{'; '.join(means)}.")
 
 
-def _people(results: Results) -> Iterator[Finding]:
+def _fairness(results: Results) -> Iterator[Finding]:
     served = results.fairness.filter(
         (pl.col("method") == "metaem")
         & pl.col("worst_group").is_not_null()
@@ -194,10 +199,10 @@ def _people(results: Results) -> Iterator[Finding]:
             (pl.col("worst_tenth") / pl.col("user_mae")).mean().alias("tenth"),
         ).row(0)
         yield Finding(
-            "Who is served worse",
-            f"MetaEM's mean error differs by {gap:.2f} stars between the best and the worst served "
-            f"group of activity; the tenth of users that it serves worst has {tenth:.1f} times the "
-            f"average error.",
+            "Fairness",
+            f"MetaEM's mean error is {gap:.2f} stars larger for the worst served group of activity "
+            f"than for the best served one. For the worst served tenth of users it is {tenth:.1f} "
+            "times the average.",
         )
 
 
@@ -212,16 +217,17 @@ def _vectors(results: Results) -> Iterator[Finding]:
         )
         yield Finding(
             "Vectors of cold users",
-            "how far they are from what the user's own ratings ask for, relative to any other "
-            f"user's: {each}. At 1 a mapping knows nothing of the person.",
+            "their distance from the vector that fits the user's own target ratings, relative to "
+            f"that from other users' vectors, is {each}. At 1 the mapping knows nothing about the "
+            "individual user.",
         )
 
 
-def _fair(results: Results) -> list[MethodId]:
+def _comparable(results: Results) -> list[MethodId]:
     return [*results.of_profile(""), *results.of_profile("calibrated")]
 
 
-def told(method: MethodId) -> str:
+def in_sentence(method: MethodId) -> str:
     """The method in the middle of a sentence."""
     article = "the " if method.method.endswith("_mean") else ""
     return f"{article}{method.label}"

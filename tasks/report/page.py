@@ -6,7 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from tasks.report import panels, tables
 from tasks.report.figures import data_uri
-from tasks.report.findings import findings, metaem_tallies
+from tasks.report.findings import findings, in_sentence, metaem_tallies
 from tasks.report.markdown import score_table
 from tasks.report.panels import titled
 from tasks.report.results import Results
@@ -20,7 +20,7 @@ def write_page(results: Results) -> str:
         .render(
             results=results,
             findings=findings(results),
-            tiles=[(results.ids[name].label, count) for name, count in metaem_tallies(results)],
+            tiles=[(in_sentence(each), count) for each, count in metaem_tallies(results)],
             base_panels=[each for p in results.profiles for each in panels.base_panels(results, p)],
             tables=tables,
             panels=panels,

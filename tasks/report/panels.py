@@ -226,14 +226,14 @@ def curve_panels(results: Results, task: str) -> Iterator[Panel]:
     )
     stages = {"source": "MetaEM, source", "target": "MetaEM, target", "mapping": "MetaEM, mapping"}
     others = [each for each in results.of_profile("calibrated") if each.base == "mf"]
-    for stage, told in {**stages, **{each.name: each.label for each in others}}.items():
+    for stage, name in {**stages, **{each.name: each.label for each in others}}.items():
         runs = curves.filter(pl.col("stage") == stage)
         if stage == "source":  # one training for all cold fractions
             runs = runs.filter(pl.col("beta") == pl.col("beta").min())
         if runs.height:
             yield Panel(
-                told,
-                f"validation RMSE of {told} by epoch, less that of the first",
+                name,
+                f"validation RMSE of {name} by epoch, minus that of the first",
                 partial(_curve_lines, runs=runs),
                 height=2.7,
             )
@@ -245,7 +245,7 @@ def _curve_lines(axis: "Axes", runs: pl.DataFrame) -> None:
     for (beta, _), run in runs.group_by("beta", "seed", maintain_order=True):
         gained = run["validation_rmse"] - run["validation_rmse"].item(0)
         axis.plot(run["epoch"], gained, lw=0.9, color=tints.get(beta, INK))
-    axis.set(xlabel="epoch", ylabel="validation RMSE less epoch 1's")
+    axis.set(xlabel="epoch", ylabel="validation RMSE minus epoch 1's")
     axis.grid(axis="y", color=FAINT, lw=0.5)
     if len(betas) > 1:
         for beta in betas:

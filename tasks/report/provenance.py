@@ -22,7 +22,7 @@ SETTLED = (
     "transfer",
     "evaluate",
 )
-# the run's, or told elsewhere
+# the run's, or shown elsewhere
 LEFT_OUT = {"seed", "code", "method", "base", "factors", "cold_fraction", "task"}
 
 
@@ -69,7 +69,7 @@ def origin(store: Store, evaluations: Sequence[ArtifactRef]) -> Origin:
             (domains[domain],) = made[side]
             (raw,) = store.manifest(domains[domain]).provenance.inputs["raw"]
             config = store.manifest(raw).provenance.config
-            data[domain], generated = _told(config), generated or "code" in config
+            data[domain], generated = _place(config), generated or "code" in config
     first = evaluations[0]
     used = list(_used(store, first))
     return Origin(data, generated, cells, domains, used, store.manifest(first).versions)
@@ -81,7 +81,7 @@ def origin_digest(store: Store, evaluations: Sequence[ArtifactRef]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
-def _told(download: Mapping[str, object]) -> str:
+def _place(download: Mapping[str, object]) -> str:
     """Where a raw file came from, without any path of this machine."""
     name = str(download["name"])
     if "code" in download:

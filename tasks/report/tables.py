@@ -48,8 +48,8 @@ def beats(results: Results, profile: Profile, methods: Sequence[MethodId]) -> Ta
     names = [f"vs {results.ids[name].label}" for name in REFERENCES]
     rows = [_of_method(each, [*_tallies(results, each)]) for each in methods]
     caption = (
-        f"Profile {profile}: in how many of {len(results.cells)} cells the RMSE is lower; below, in "
-        "how many it is significantly lower or higher"
+        f"Profile {profile}: in how many of {len(results.cells)} cells the RMSE is lower; below, "
+        "in how many it is significantly lower or higher"
     )
     return Table(caption, ["method", "mean RMSE", *names], rows)
 
@@ -68,10 +68,10 @@ def _tallies(results: Results, method: MethodId) -> Iterator[Cell]:
 
 
 def _tally(count: Tally) -> Cell:
-    sure = f"{count.surely_better} lower · {count.surely_worse} higher"
-    kind = "sure" if count.surely_better > count.surely_worse else ""
-    kind = "worse" if count.surely_worse > count.surely_better else kind
-    return Cell(f"{count.better} of {count.cells}", kind, [sure])
+    significant = f"{count.significantly_better} lower · {count.significantly_worse} higher"
+    kind = "sure" if count.significantly_better > count.significantly_worse else ""
+    kind = "worse" if count.significantly_worse > count.significantly_better else kind
+    return Cell(f"{count.better} of {count.cells}", kind, [significant])
 
 
 def errors(results: Results, task: str, profile: Profile, methods: Sequence[MethodId]) -> Table:
@@ -209,7 +209,10 @@ def closeness(results: Results) -> Table:
         cells += [f"{each['others']:.3f}", f"{ratio:.3f}", missed, f"{each['damping']:g}"]
         name = f"{titled(each['task'])}: {method.label}, {method.profile}"
         rows.append(Row(name, [*map(Cell, cells)], "ours" if method.is_metaem else ""))
-    caption = "Mean distance from target to transformed vectors; at ratio 1 another user's would do as well"
+    caption = (
+        "Mean distance from target to transformed vectors; "
+        "at ratio 1 another user's vector would do as well"
+    )
     return Table(caption, ["method", *names], rows)
 
 
