@@ -22,8 +22,6 @@ from tasks.store.artifacts import Store
 from tasks.store.manifests import Provenance
 
 if TYPE_CHECKING:
-    from page import Page
-
     from flows.cold_start import Outcome
     from flows.settings import Settings
 
@@ -57,19 +55,6 @@ def prefect_server() -> Iterator[None]:
 
     with prefect_test_harness(server_startup_timeout=240):
         yield
-
-
-@pytest.fixture(scope="module")
-def page() -> "Iterator[Page]":
-    """A tab of a real browser."""
-    import browser
-    from page import opened
-
-    found = browser.find()
-    if found is None:
-        pytest.skip("no chromium here")
-    with opened(found) as page:
-        yield page
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ def a_run_of_the_schedule_ends_in_both_servers(stack: Stack) -> None:
 
 def table_3_runs_in_processes_of_its_own(stack: Stack) -> None:
     few = {"tasks": ["movie-music"], "betas": [0.3], "seeds": 1, "methods": ["emcdr"]}
-    ends(start("weekly/table3", assignments=[*SMALL, *QUICK], **few), "Completed", seconds=400)
+    ends(start("weekly/table3", assignments=[*SMALL, *QUICK], **few), "Completed")
     assert "| emcdr |" in artifacts("weekly-table3")[0].data
 
 
@@ -179,28 +179,6 @@ def on_database(stack: Stack, name: str, program: str, *arguments: str) -> str:
 
 def query(stack: Stack, name: str, statement: str) -> str:
     return on_database(stack, name, "psql", "-tAc", statement)
-
-
-def bad_parameters_are_refused(stack: Stack) -> None:
-    from prefect.exceptions import PrefectHTTPStatusError
-
-    for wrong in (
-        {"betas": [7]},
-        {"source": "imdb"},
-        {"assignments": ["mirror=https://me:swordfish@host"]},
-    ):
-        with pytest.raises(PrefectHTTPStatusError) as refusal:
-            start(**wrong)
-        assert refusal.value.response.status_code in (409, 422), refusal.value
-
-
-def a_bad_setting_fails_at_once_and_is_told(stack: Stack) -> None:
-    run = ends(start(assignments=["pretrain.epochz=1"]), "Failed")
-    assert run.state is not None
-    assert "unknown setting 'pretrain.epochz'" in str(run.state.message)
-    wait_until(lambda: bool(told), "the alert")
-    assert "nightly movie-music: Failed" in told.pop()["text"]
-    assert "pretrain.epochz" in artifacts("failed-runs")[0].data
 
 
 def training(stack: Stack) -> bool:
@@ -240,7 +218,7 @@ def a_dead_machine_is_noticed(stack: Stack) -> None:
     for pid in (stack.processes["worker"].pid, *flow_processes(run)):
         os.kill(pid, signal.SIGKILL)
     assert read(run).state_name == "Running"
-    found = ends(run, "Crashed", seconds=300)
+    found = ends(run, "Crashed")
     assert found.state is not None
     assert "no heartbeat" in str(found.state.message)
     stack.stop("worker")
@@ -309,10 +287,8 @@ def a_node_needs_a_key_that_is_registered(stack: Stack) -> None:
 
 CHECKS: list[Callable[[Stack], None]] = [
     nobody_gets_in_without_a_password,
-    bad_parameters_are_refused,
     a_run_of_the_schedule_ends_in_both_servers,
     table_3_runs_in_processes_of_its_own,
-    a_bad_setting_fails_at_once_and_is_told,
     a_run_is_cancelled_and_frees_its_place,
     a_dead_machine_is_noticed,
     a_backup_can_be_restored,

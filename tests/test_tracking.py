@@ -2,20 +2,27 @@
 
 import logging
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from conftest import FinishedRun
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from flows.federation.loopback import free_port
 from tasks.store.artifacts import Store
 from tasks.store.lookup import ancestors
 from tasks.tracking.mlflow import MAX_DIGEST, track
 from tasks.tracking.server import Tracking, serve
 from tests.mlflow_server import mlflow_server
 from tests.unruly import MANNERS, unruly
+from tests.waiting import ProcessTree, answers, deadline, wait_until
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +75,39 @@ def test_the_default_experiment_is_shown_only_with_something_in_it(
     track(store, where, outcome.evaluations, outcome.report)
     assert {each.name for each in used.search_experiments()} == {"movie-music", "Default"}
     assert used.get_run(kept).info.lifecycle_stage == "active"
+
+
+def test_a_report_is_above_its_cells_and_its_pictures_are_there(
+    finished_run: FinishedRun, client: MlflowClient
+) -> None:
+    (report,) = runs(client, "tags.kind = 'report'")
+    cells = runs(client, "tags.kind = 'cell'")
+    assert len(cells) == 2
+    assert {cell.data.tags["mlflow.parentRunId"] for cell in cells} == {report.info.run_id}
+    files = {each.path for each in client.list_artifacts(report.info.run_id)}
+    assert {"report.html", "scores.png", "vectors.png"} <= files
+
+
+@pytest.mark.parametrize(("host", "status"), [("evil.example", 403), ("127.0.0.1", 200)])
+def test_a_foreign_name_for_this_machine_is_refused(address: str, host: str, status: int) -> None:
+    """Or a page of another site could read the experiments through the user's browser."""
+    path = "/api/2.0/mlflow/experiments/search?max_results=1"
+    with closing(HTTPConnection("127.0.0.1", urlsplit(address).port, timeout=deadline())) as site:
+        site.request("GET", path, headers={"Host": f"{host}:{site.port}"})
+        assert site.getresponse().status == status
+
+
+@pytest.fixture(scope="module")
+def address(finished_run: FinishedRun) -> Iterator[str]:
+    """``metaem ui`` in a process of its own."""
+    port, silent = free_port(), subprocess.DEVNULL
+    command = [Path(sys.executable).with_name("metaem"), "ui", "--port", port]
+    command += ["--store", finished_run.store.root]
+    with ProcessTree(command, stdout=silent, stderr=silent) as ui:
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: answers(f"{url}/health") or ui.poll() is not None, "MLflow's page")
+        assert ui.poll() is None
+        yield url
 
 
 def test_curves_have_a_point_an_epoch(finished_run: FinishedRun, client: MlflowClient) -> None:

@@ -11,7 +11,7 @@ import torch
 import flows.cli.display
 import flows.cold_start
 import tasks.tracking.mlflow
-from tests.faults import covered, damaging, inputs, killing, servers, sharing, skew
+from tests.faults import damaging, inputs, killing, servers, sharing, skew
 from tests.faults.command import Product
 from tests.faults.suite import Suite
 from tests.faults.tally import Injection
@@ -48,7 +48,6 @@ ROWS: dict[str, tuple[Callable[[Suite], Iterator[Injection]], ...]] = {
     "F28": (inputs.hostile_names,),
     "F29": (inputs.little_memory,),
     "F30": (inputs.other_circumstances,),
-    "tests": (covered.tested,),
 }
 
 
