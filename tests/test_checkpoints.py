@@ -1,9 +1,6 @@
 """Checkpoints: whole or absent."""
 
 import logging
-import multiprocessing
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,25 +69,3 @@ def test_files_of_another_kind_count_as_absent(tmp_path: Path, content: bytes) -
     checkpoint = Checkpoint(tmp_path)
     checkpoint.path.write_bytes(content)
     assert checkpoint.load() is None
-
-
-def save_forever(folder: Path) -> None:
-    checkpoint, epoch = Checkpoint(folder), 0
-    while True:
-        epoch += 1
-        checkpoint.save(epoch, {"w": torch.full((1000,), float(epoch))})
-
-
-def test_kill_9_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
-    worker = multiprocessing.get_context("spawn").Process(target=save_forever, args=(tmp_path,))
-    worker.start()
-    checkpoint = Checkpoint(tmp_path)
-    while not checkpoint.path.exists():
-        worker.join(0.01)
-    worker.join(0.05)
-    assert worker.pid is not None
-    os.kill(worker.pid, signal.SIGKILL)
-    worker.join()
-    loaded = checkpoint.load()
-    assert loaded is not None
-    assert torch.equal(loaded[1]["w"], torch.full((1000,), float(loaded[0])))

@@ -84,15 +84,6 @@ def test_p_is_a_probability_and_does_not_depend_on_order_or_sign(
     assert paired_p_value(np.sort(differences)) == pytest.approx(p)
 
 
-def test_p_is_uniform_where_nothing_differs() -> None:
-    draw = np.random.default_rng(0)
-    p = np.array(
-        [paired_p_value(draw.exponential(size=400) - 1.0) for _ in range(2000)], np.float64
-    )
-    for level in (0.05, 0.2, 0.5):
-        assert np.mean(p < level) == pytest.approx(level, abs=0.03)
-
-
 # two-sided points of Student's t from printed tables; the last two by integration in 50 digits
 TABLE = [
     (1, 1.0, 0.5),
@@ -127,12 +118,6 @@ def test_differences_that_are_all_equal_need_no_spread() -> None:
     assert paired_p_value(np.zeros(5)) == 1.0
     assert paired_p_value(np.full(5, 0.5)) == 0.0
     assert paired_p_value(np.ones(1)) is None
-
-
-def test_p_by_hand() -> None:
-    """d = 1, 2, 3: t = 6 / sqrt(3/2 * 2) = 2 sqrt(3); with 2 degrees P = 1 - sqrt(12/14)."""
-    p = paired_p_value(np.array([1.0, 2.0, 3.0]))
-    assert p == pytest.approx(1 - (12 / 14) ** 0.5)
 
 
 def per_user(method: str, seed: int, mse: dict[str, float], ratings: int = 1) -> pl.DataFrame:

@@ -40,14 +40,6 @@ def test_k_core_is_the_largest_fixed_point(rows: Ints, k: int) -> None:
     assert {*found} == naive_core([tuple(row) for row in rows.tolist()], k)
 
 
-@given(pairs, cores, st.randoms(use_true_random=False))
-def test_k_core_does_not_depend_on_the_order(rows: Ints, k: int, shuffler: Random) -> None:
-    order = list(range(len(rows)))
-    shuffler.shuffle(order)
-    shuffled = core(rows[order, 0], rows[order, 1], k)
-    assert {order[row] for row in shuffled} == {*core(rows[:, 0], rows[:, 1], k)}
-
-
 def test_peeling_a_chain_takes_a_round_a_link() -> None:
     # user 0 has only item 0; without it item 0 is short, then user 1, and so on
     users, items = np.array([0, 1, 1, 2, 2, 3]), np.array([0, 0, 1, 1, 2, 2])

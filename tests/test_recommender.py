@@ -19,7 +19,6 @@ from metaem_core.methods.metaem.transfer_start import identity
 from metaem_core.models import recommender as recommender_module
 from metaem_core.models.domain import DomainModel
 from metaem_core.models.fold_in import private_view
-from metaem_core.models.mapping import map_users
 from metaem_core.models.recommender import Recommender, _best, _rated
 from tests.worlds import planted_ratings, random_ratings
 
@@ -165,11 +164,6 @@ def test_what_has_no_fold_in_is_refused() -> None:
         replace(MADE, source=uncentred)
     with pytest.raises(ValueError, match="raw vectors"):
         replace(MADE, source=replace(MADE.source, meta_reads_raw=True))
-
-
-def test_mapping_is_of_the_profile() -> None:
-    profiles = MADE.profiles(SOURCE)
-    assert torch.equal(MADE.vectors(SOURCE), map_users(MADE.mapping, profiles))
 
 
 @pytest.mark.parametrize("at_once", [1, 40, 500])
