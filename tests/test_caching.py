@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -26,7 +26,8 @@ from tasks.stages.statistics import statistics
 from tasks.stages.visualise import visualise
 from tasks.store import manifests
 from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
-from tasks.store.manifests import LEASES, MANIFEST, RECORDS
+from tasks.store.manifests import MANIFEST
+from tasks.store.records import RECORDS, read_record, write_record
 from tasks.store.source_digest import EditedMeanwhile, code_digest, forget
 from tasks.store.stage import ChangedMeanwhile, Stage, StagePolicy, bind, provenance
 from tests.waiting import ProcessTree, deadline, wait_until
@@ -244,22 +245,48 @@ def test_a_record_that_names_code_to_read_it_with_is_not_obeyed(
     assert not (planted.folder / "mischief.py.ran").exists()
 
 
-@pytest.mark.parametrize("folders", [(RECORDS,), (LEASES,), (RECORDS, LEASES)])
-def test_a_record_or_lease_in_the_place_of_another_is_not_believed(
-    run: Run, store: Store, folders: tuple[str, ...]
-) -> None:
+def test_a_record_in_the_place_of_another_is_not_believed(run: Run, store: Store) -> None:
     first, second = run(value=1), run(value=2)
     assert first.refs[1] != second.refs[1]
-    for folder in folders:
-        one, other = (store.root / folder).glob("plus-*")
-        content = one.read_bytes()
-        one.write_bytes(other.read_bytes())
-        other.write_bytes(content)
-    if RECORDS not in folders:
-        for path in (store.root / RECORDS).glob("plus-*"):
-            path.unlink()
+    one, other = (store.root / RECORDS).glob("plus-*")
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
     assert run(value=1).refs == first.refs
     assert run(value=2).refs == second.refs
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"metadata": 7, "result": "7"}'])
+def test_a_damaged_record_is_written_again(planted: Planted, store: Store, content: bytes) -> None:
+    number = planted.stage("number")
+    ref = number.number.fn(store, number.Start())
+    (record,) = (store.root / RECORDS).iterdir()
+    whole = record.read_bytes()
+    record.write_bytes(content)
+    assert number.number.fn(store, number.Start()) == ref
+    assert record.read_bytes() == whole
+
+
+def test_a_record_that_names_what_is_not_there_is_written_again(
+    planted: Planted, store: Store
+) -> None:
+    number = planted.stage("number")
+    ref = number.number.fn(store, number.Start())
+    (record,) = (store.root / RECORDS).iterdir()
+    for forged in (replace(ref, digest="0" * 64), replace(ref, size=ref.size + 1)):
+        write_record(record, forged)
+        assert number.number.fn(store, number.Start()) == ref
+        assert read_record(record) == ref
+
+
+def test_prefect_and_a_direct_call_leave_the_same_record(
+    run: Run, planted: Planted, store: Store, tmp_path: Path
+) -> None:
+    run()
+    number, other = planted.stage("number"), Store(tmp_path / "other")
+    number.number.fn(other, number.Start())
+    (record,) = (other.root / RECORDS).iterdir()
+    assert (store.root / RECORDS / record.name).read_bytes() == record.read_bytes()
 
 
 def test_a_file_edited_while_it_is_read_is_not_taken_for_what_it_was(
@@ -466,7 +493,7 @@ from tasks.sources.synthetic import Synthetic
 def digests():
     forget()
     generated = DownloadRequest("movie", Synthetic()).identity()["code"]
-    return {"generated": generated} | {name: code_digest(f"tasks.{name}") for name in stages}
+    return {"generated": generated} | {name: code_digest(f"tasks.stages.{name}") for name in stages}
 
 stages, files = map(json.loads, sys.argv[1:])
 before, reach = digests(), {}

@@ -187,7 +187,7 @@ def test_a_page_that_older_code_made_is_made_again(
 ) -> None:
     store, ref = reported
     monkeypatch.setattr("tasks.store.source_digest.code_digest", lambda module: "newer")
-    shutil.rmtree(store.root / "leases")
+    shutil.rmtree(store.root / "results")
     before = (store.folder(ref) / "manifest.json").stat().st_mtime_ns
     assert newest_report(store) == ref  # the same results make the same page
     assert (store.folder(ref) / "manifest.json").stat().st_mtime_ns > before

@@ -155,14 +155,14 @@ DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("file", ["text.json", MANIFEST, "keys/"])
+@pytest.mark.parametrize("file", ["text.json", MANIFEST, "results/"])
 def test_what_is_damaged_there_is_made_again_and_repaired(
     machine: Machine, remote: Remote, damage: str, file: str
 ) -> None:
     ref = number.fn(machine("one"), Start())
     before = remote.paths()
-    key = next(path for path in before if path.startswith("keys/"))
-    remote.change(key if file == "keys/" else file, DAMAGES[damage])
+    key = next(path for path in before if path.startswith("results/"))
+    remote.change(key if file == "results/" else file, DAMAGES[damage])
     two = machine("two")
     assert number.fn(two, Start()) == ref
     assert computed == ["number", "number"]
@@ -188,15 +188,25 @@ def test_an_input_that_is_damaged_there_is_refused_and_shared_again_by_who_has_i
 
 def test_a_record_swapped_with_another_is_not_believed(machine: Machine, remote: Remote) -> None:
     number.fn(machine("one"), Start(1))
-    (first,) = (path for path in remote.paths() if path.startswith("keys/"))
+    (first,) = (path for path in remote.paths() if path.startswith("results/"))
     number.fn(machine("one"), Start(2))
     contents: list[bytes] = []
     remote.change(first, lambda content: contents.append(content) or content)
-    (second,) = (p for p in remote.paths() if p.startswith("keys/") and p != first)
+    (second,) = (p for p in remote.paths() if p.startswith("results/") and p != first)
     remote.change(second, lambda content: contents[0])
     two = machine("two")
     assert two.read_json(number.fn(two, Start(2)), "n.json") == 2
     assert len(computed) == 3
+
+
+def test_the_place_holds_the_same_records_as_the_store(machine: Machine, remote: Remote) -> None:
+    number.fn(machine("one"), Start())
+    number.fn(machine("two"), Start())
+    shared: list[bytes] = []
+    for name in ("one", "two"):
+        (record,) = (machine(name).root / "results").iterdir()
+        remote.change(f"results/{record.name}", lambda content: shared.append(content) or content)
+        assert record.read_bytes() == shared[-1]
 
 
 def test_names_in_a_manifest_cannot_leave_the_artifact(machine: Machine, remote: Remote) -> None:

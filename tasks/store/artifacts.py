@@ -84,7 +84,7 @@ class Store:
             raise CorruptArtifact(f"{ref} is missing")
         try:
             return Manifest.parse(elsewhere.manifest(ref) if elsewhere else path.read_bytes())
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError) as error:
             raise CorruptArtifact(f"{ref} has no readable manifest: {error}") from error
 
     def verify(self, ref: ArtifactRef) -> None:
@@ -93,6 +93,8 @@ class Store:
         manifest = self.manifest(ref)
         if content_digest(manifest.files) != ref.digest:
             raise CorruptArtifact(f"{ref} has another artifact's manifest")
+        if manifest.size != ref.size:
+            raise CorruptArtifact(f"{ref} has {manifest.size} bytes of data instead of {ref.size}")
         for name, entry in manifest.files.items():
             self._verify_file(ref, name, entry)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tasks.store.atomic import replace_atomically
 
-FORMAT = 1  # of folders, manifests, records and leases; schemas of tables are part of each key
+FORMAT = 1  # of folders, manifests, and records; schemas of tables are part of each key
 FILE = "format"
 
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
-from tasks.store.manifests import LEASES, MANIFEST, RECORDS, read_record
+from tasks.store.manifests import MANIFEST
+from tasks.store.records import LOCKS, RECORDS, records
 
 DAY = 86_400.0
 TRANSIENT = ("tmp/*", "checkpoints/*/*")  # what a killed stage leaves
+UNUSED = (f"{LOCKS}/*", f"{RECORDS}/.*", "leases/*")  # "leases" is from stores of version 0.1
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,19 @@ def plan_sweep(store: Store, keep_days: float) -> Sweep:
     oldest = time.time() - keep_days * DAY
     kept = marked(store, (ref for ref in store.refs() if _used(store, ref) >= oldest))
     folders = [store.folder(ref) for ref in store.refs() if (ref.stage, ref.digest) not in kept]
-    folders += [
+    folders += _older(store, oldest, TRANSIENT)
+    files = [
         path
-        for pattern in TRANSIENT
-        for path in sorted(store.root.glob(pattern))
-        if path.stat().st_mtime < oldest
+        for path, ref in records(store.root)
+        if ref is None or (ref.stage, ref.digest) not in kept
     ]
-    records = [path for path in (store.root / RECORDS).glob("*") if _target(path) not in kept]
-    records += [path for path in (store.root / LEASES).glob("*") if path.stat().st_mtime < oldest]
-    return Sweep(tuple(folders), tuple(sorted(records)), sum(map(_bytes, folders)))
+    files += _older(store, oldest, UNUSED)
+    return Sweep(tuple(folders), tuple(sorted(files)), sum(map(_bytes, folders)))
+
+
+def _older(store: Store, oldest: float, patterns: Iterable[str]) -> list[Path]:
+    paths = [path for pattern in patterns for path in sorted(store.root.glob(pattern))]
+    return [path for path in paths if path.stat().st_mtime < oldest]
 
 
 def marked(store: Store, roots: Iterable[ArtifactRef]) -> set[tuple[str, str]]:
@@ -68,14 +74,6 @@ def _used(store: Store, ref: ArtifactRef) -> float:
     """When, in seconds since 1970; never, without a manifest."""
     path = store.folder(ref) / MANIFEST
     return path.stat().st_mtime if path.is_file() else 0.0
-
-
-def _target(record: Path) -> tuple[str, str] | None:
-    try:
-        ref = read_record(record)
-    except (ValueError, KeyError, TypeError):
-        return None
-    return ref.stage, ref.digest
 
 
 def _bytes(folder: Path) -> int:

@@ -2,11 +2,10 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import asdict
 
 from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
-from tasks.store.manifests import RECORDS, read_record
+from tasks.store.records import records
 
 
 def select(store: Store, prefix: str) -> list[ArtifactRef]:
@@ -50,13 +49,8 @@ def manifest_text(store: Store, ref: ArtifactRef) -> str:
 
 def _lost(store: Store) -> list[ArtifactRef]:
     """What a result record names although its folder is gone."""
-    found = set()
-    for record in (store.root / RECORDS).glob("*"):
-        with suppress(ValueError, KeyError, TypeError):
-            ref = read_record(record)
-            if not store.folder(ref).is_dir():
-                found.add(ref)
-    return sorted(found, key=str)
+    named = {ref for _, ref in records(store.root) if ref is not None}
+    return sorted((ref for ref in named if not store.folder(ref).is_dir()), key=str)
 
 
 def damages(store: Store, refs: Iterable[ArtifactRef]) -> Iterator[str]:

@@ -11,10 +11,9 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 MANIFEST = "manifest.json"
-LEASES = "leases"  # the folder of what runs, or ran last, under each key
-RECORDS = "results"  # the folder of Prefect's result records below the store
-SERIALIZER = "metaem-artifact"  # what those records name as their serializer
 _CALCULATING = ("numpy", "polars", "torch", "dataframely")
 _NOTED = (*_CALCULATING, "scikit-learn", "scipy", "matplotlib", "prefect", "mlflow")
 _STAGE = re.compile(r"[a-z][a-z0-9_]{0,40}")
@@ -99,22 +98,19 @@ class Manifest:
 
     @classmethod
     def parse(cls, content: bytes) -> "Manifest":
-        """Read JSON back; KeyError, TypeError or ValueError where it is not what was written."""
+        """Read JSON back; ValueError where it is not what was written."""
         fields = json.loads(content)
         if not isinstance(fields, dict) or fields.pop("seal", None) != seal(fields):
             raise ValueError("its seal is broken")
-        files = {name: FileEntry(**entry) for name, entry in fields.pop("files").items()}
-        origin = fields.pop("provenance")
-        inputs = {
-            name: tuple(ArtifactRef(**ref) for ref in refs)
-            for name, refs in origin.pop("inputs").items()
-        }
-        return cls(**fields, files=files, provenance=Provenance(**origin, inputs=inputs))
+        return _MANIFEST.validate_python(fields)
 
     def write(self, path: Path) -> None:
         """As indented JSON, sealed."""
         plain = asdict(self)
         path.write_text(json.dumps({"seal": seal(plain), **plain}, indent=2, sort_keys=True))
+
+
+_MANIFEST = TypeAdapter(Manifest)
 
 
 @cache
@@ -136,29 +132,3 @@ def content_digest(files: Mapping[str, FileEntry]) -> str:
     """sha256 over the sorted names, hashes and sizes; no time, no origin."""
     lines = (f"{name} {entry.sha256} {entry.bytes}\n" for name, entry in sorted(files.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def parse_ref(text: str | bytes) -> ArtifactRef:
-    """An address from JSON; ValueError or TypeError if it is none."""
-    return ArtifactRef(**json.loads(text))
-
-
-def read_record(path: Path) -> ArtifactRef:
-    """The address in a result record; ValueError, KeyError or TypeError if it is not one of ours.
-
-    A record names its own serializer, and Prefect would let it name code to run. It names its key
-    too, so that one that took another's place is not believed.
-    """
-    record = json.loads(path.read_bytes())
-    about = record["metadata"]
-    if about["serializer"] != {"type": SERIALIZER} or Path(about["storage_key"]).name != path.name:
-        raise ValueError(f"{path.name} was not written by this stage")
-    return parse_ref(record["result"])
-
-
-def read_lease(path: Path) -> ArtifactRef:
-    """What was made under the lease's key; ValueError, KeyError or TypeError if none is told."""
-    told = json.loads(path.read_bytes())
-    if told["key"] != path.name:
-        raise ValueError(f"{path.name} is the lease of other work")
-    return ArtifactRef(**told["made"])

@@ -1,4 +1,4 @@
-"""A place that several machines share: artifacts, and what was made under which key.
+"""A place that several machines share: artifacts, and the records of which key led to which.
 
 The local store is a cache of it. What is fetched is verified byte by byte against its manifest, and
 what is damaged or half uploaded counts as missing, so that it is made again. That finds damage, not
@@ -8,12 +8,13 @@ forgery: whoever may write there can pass off one artifact for another.
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
 from tasks.store.atomic import sync_file
-from tasks.store.manifests import MANIFEST, seal
+from tasks.store.manifests import MANIFEST
+from tasks.store.records import RECORDS, decode_record, encode_record
 from tasks.store.urls import without_login
 
 if TYPE_CHECKING:
@@ -38,14 +39,11 @@ class Shared:
 
     url: str
 
-    def made(self, key: str) -> ArtifactRef | None:
-        """What some machine made under a stage's key, if its record can be read."""
+    def record(self, key: str) -> ArtifactRef | None:
+        """What some machine computed under a stage's key, if its record can be believed."""
         try:
-            fields = json.loads(self._read(_record(key)))
-            if fields.pop("seal") != seal(fields) or fields.pop("key") != key:
-                return None
-            return ArtifactRef(**fields)
-        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+            return decode_record(key, self._read(f"{RECORDS}/{key}"))
+        except FileNotFoundError:
             return None
 
     def manifest(self, ref: ArtifactRef) -> bytes:
@@ -73,17 +71,16 @@ class Shared:
         Data first, then the manifest, then the record; two machines at once do no harm.
         """
         whole = self._is_whole(ref, store)
-        if whole and self.made(key) == ref:
+        if whole and self.record(key) == ref:
             return
         for name in () if whole else (*store.manifest(ref).files, MANIFEST):
             with self._reached(f"{_folder(ref)}/{name}", ref.size) as (files, place, limit):
                 files.put_file(str(store.file(ref, name)), place, **limit)
-        fields = {"key": key, **asdict(ref)}
-        self._write(_record(key), json.dumps({"seal": seal(fields), **fields}))
+        self._write(f"{RECORDS}/{key}", encode_record(key, ref))
 
     def try_out(self) -> None:
         """Write there: that it cannot be used should be known before hours of work."""
-        self._write("metaem.json", json.dumps({"layout": 1}))
+        self._write("metaem.json", json.dumps({"layout": 1}).encode())
 
     def _is_whole(self, ref: ArtifactRef, store: Store) -> bool:
         """Whether all its files are there at their sizes."""
@@ -104,9 +101,9 @@ class Shared:
             content: bytes = files.cat_file(place, **limit)
         return content
 
-    def _write(self, path: str, content: str) -> None:
+    def _write(self, path: str, content: bytes) -> None:
         with self._reached(path) as (files, place, limit):
-            files.pipe_file(place, content.encode(), **limit)
+            files.pipe_file(place, content, **limit)
 
     @contextmanager
     def _reached(self, path: str, size: int = 0, absent: bool = False) -> "Iterator[Reached]":
@@ -129,7 +126,3 @@ class Shared:
 
 def _folder(ref: ArtifactRef) -> str:
     return f"artifacts/{ref}"
-
-
-def _record(key: str) -> str:
-    return f"keys/{key}.json"

@@ -18,7 +18,13 @@ OURS = frozenset({"flows", "tasks", "metaem_core", "data_contracts"})
 
 # these run a stage but have no say in what it writes
 MACHINERY = frozenset(
-    {"tasks.store.stage", "tasks.store.source_digest", "tasks.progress", "tasks.store.remote"}
+    {
+        "tasks.progress",
+        "tasks.store.records",
+        "tasks.store.remote",
+        "tasks.store.source_digest",
+        "tasks.store.stage",
+    }
 )
 
 
@@ -31,7 +37,9 @@ class EditedMeanwhile(RuntimeError):
 
 def code_digest(module: str) -> str:
     """The digest of :func:`sources`."""
-    lines = (f"{name} {digest}\n" for name, digest in sorted(sources(module).items()))
+    lines = [f"{name} {digest}\n" for name, digest in sorted(sources(module).items())]
+    if not lines:
+        raise ModuleNotFoundError(f"no source of the module {module!r}")
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

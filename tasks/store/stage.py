@@ -11,6 +11,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from pathlib import Path
 from typing import ParamSpec, Protocol, runtime_checkable
@@ -21,21 +22,13 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.serializers import Serializer
 from prefect.transactions import get_transaction
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from tasks.progress import finished, labelled
 from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
-from tasks.store.atomic import exclusive, replace_atomically
-from tasks.store.manifests import (
-    LEASES,
-    RECORDS,
-    SERIALIZER,
-    Provenance,
-    calculating_versions,
-    parse_ref,
-    read_lease,
-    read_record,
-)
+from tasks.store.atomic import exclusive
+from tasks.store.manifests import Provenance, calculating_versions
+from tasks.store.records import LOCKS, RECORDS, SERIALIZER, read_record, write_record
 from tasks.store.source_digest import code_digest, freeze, load
 
 P = ParamSpec("P")
@@ -55,7 +48,8 @@ class ChangedMeanwhile(RuntimeError):
     """What a stage reads, such as your own file, is not what its key was computed from."""
 
 
-# runs that found their result behind the lease, until they are announced as reused
+_ADDRESS = TypeAdapter(ArtifactRef)
+# runs that waited at the lock for a result of another run, until they are announced as reused
 _taken_over: set[str] = set()
 
 
@@ -71,7 +65,7 @@ class ArtifactSerializer(Serializer):
 
     def loads(self, blob: bytes) -> ArtifactRef:
         """The address; what lies behind it was verified when the key was computed."""
-        return parse_ref(blob)
+        return _ADDRESS.validate_json(blob)
 
 
 @dataclass
@@ -93,7 +87,7 @@ class StagePolicy(CachePolicy):
         origin = self.origin(inputs)
         store = inputs["store"]
         assert isinstance(store, Store), f"a stage's store is {store!r}"
-        forget_unless_whole(store, origin)
+        use_or_forget(store, origin)
         return origin.key
 
     def origin(self, inputs: Mapping[str, object]) -> Provenance:
@@ -118,23 +112,21 @@ def stage(name: str, *libraries: str) -> Callable[[Callable[P, ArtifactRef]], St
             bound = signature.bind(*args, **kwargs)
             origin = policy.origin(bound.arguments)
             store: Store = bound.arguments["store"]
-            _require_unchanged(origin, _asked() or origin.key)
+            _require_unchanged(origin, _transaction_key() or origin.key)
             load(function.__module__)
-            for ref in origin.refs():
-                store.verify(ref)
-            lease = store.root / LEASES / origin.key
-            with exclusive(lease):  # two runs of one piece of work would share its checkpoints
-                made = _made(store, lease)
-                if made is not None:
+            for each in origin.refs():
+                store.verify(each)
+            with _locked(store, origin.key):  # two runs of one work would share its checkpoints
+                ref = _reusable(store, origin.key)
+                if ref is not None:
                     _taken_over.add(_run_name())
-                    ref = made
                 else:
                     now = time.monotonic()
                     bound.arguments["store"] = replace(store, provenance=origin, started=now)
                     with labelled(_run_name() or name):
                         ref = function(*bound.args, **bound.kwargs)
                     _require_unchanged(origin, policy.origin(bound.arguments).key)
-                _leave(lease, ref)
+                _record(store, origin.key, ref)
             store.share(origin.key, ref)
             return ref
 
@@ -177,55 +169,58 @@ def provenance(
     return Provenance(name, key, code, plain, inputs)
 
 
-def forget_unless_whole(store: Store, origin: Provenance) -> None:
-    """Delete the key's record unless its artifact verifies; else note that it was used.
+def use_or_forget(store: Store, origin: Provenance) -> None:
+    """Note that the key's artifact was used; delete its record unless the artifact verifies.
 
     Prefect recomputes a stage without a record, and that stage alone.
     """
-    path = store.root / RECORDS / origin.key
-    ref = _whole(store, path, read_record)
-    if ref is None:
-        path.unlink(missing_ok=True)
-    else:
+    record = store.root / RECORDS / origin.key
+    ref = _verified(store, read_record(record))
+    if ref is None and record.exists():
+        with _locked(store, origin.key):  # another run may have repaired it meanwhile
+            ref = _verified(store, read_record(record))
+            if ref is None:
+                record.unlink()
+    if ref is not None:
         store.use(ref, origin)
         store.share(origin.key, ref)
 
 
-def _whole(store: Store, path: Path, read: Callable[[Path], ArtifactRef]) -> ArtifactRef | None:
-    """The artifact that the file ``path`` names, if there is one and no byte of it is wrong."""
-    if not path.is_file():
-        return None
+def _locked(store: Store, key: str) -> AbstractContextManager[None]:
+    """Let one run at a time work under the key."""
+    return exclusive(store.root / LOCKS / key)
+
+
+def _verified(store: Store, ref: ArtifactRef | None) -> ArtifactRef | None:
+    """The address, if there is one and no byte behind it is wrong."""
     try:
-        ref = read(path)
-        store.verify(ref)
-    except (ValueError, KeyError, TypeError):
+        if ref is not None:
+            store.verify(ref)
+    except CorruptArtifact:
         return None
     return ref
 
 
-def _made(store: Store, lease: Path) -> ArtifactRef | None:
-    """What another run made of the same work; Prefect's record of it may not be there yet."""
+def _reusable(store: Store, key: str) -> ArtifactRef | None:
+    """What another run computed under the key, here or on another machine; None on a refresh."""
     context = TaskRunContext.get()
     if context is not None and context.task.refresh_cache:
         return None
-    here = _whole(store, lease, read_lease)
-    return here or _shared(store, lease.name)
+    here = _verified(store, read_record(store.root / RECORDS / key))
+    if here is None and store.shared is not None:
+        return _verified(store, store.shared.record(key))
+    return here
 
 
-def _shared(store: Store, key: str) -> ArtifactRef | None:
-    """What another machine made of the same work, fetched."""
-    ref = store.shared.made(key) if store.shared is not None else None
-    if ref is not None:
-        try:
-            store.verify(ref)
-        except CorruptArtifact:
-            return None
-    return ref
+def _record(store: Store, key: str, ref: ArtifactRef) -> None:
+    """Record the result while the lock is held, and keep Prefect from doing it again.
 
-
-def _leave(lease: Path, ref: ArtifactRef) -> None:
-    text = json.dumps({"key": lease.name, "made": asdict(ref)})
-    replace_atomically(lease, lambda path: path.write_text(text))
+    Prefect writes in place and after the lock is released, when another run may be reading.
+    """
+    write_record(store.root / RECORDS / key, ref)
+    transaction = get_transaction()
+    if transaction is not None:
+        transaction.write_on_commit = False
 
 
 def _refs(argument: str, value: object) -> tuple[ArtifactRef, ...]:
@@ -248,10 +243,10 @@ def _announce(task: Task[..., object], run: TaskRun, state: State[object]) -> No
     _taken_over.discard(run.name)
 
 
-def _asked() -> str | None:
-    """The key that Prefect will record the running stage's result under, if Prefect runs it."""
-    active = get_transaction()
-    return active.key if active is not None else None
+def _transaction_key() -> str | None:
+    """The key by which Prefect looked for the running stage's result, if Prefect runs it."""
+    transaction = get_transaction()
+    return transaction.key if transaction is not None else None
 
 
 def _require_unchanged(origin: Provenance, key: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.store.records import RECORDS
 from tests.conftest import SMALL
 from tests.faults.processes import Child, Ended, run
 from tests.faults.stores import broken, contents, held
@@ -93,9 +94,8 @@ class Product:
         """A copy of the finished store that has yet to compute ``stage``."""
         store = self.copy()
         shutil.rmtree(store / stage)
-        for folder in ("results", "leases"):
-            for path in (store / folder).glob(f"{stage}-*"):
-                path.unlink()
+        for path in (store / RECORDS).glob(f"{stage}-*"):
+            path.unlink()
         return store
 
     def empty(self) -> Path:
@@ -129,7 +129,7 @@ class Product:
             other: whether it made artifacts of other settings.
         """
         told = [wrong] if wrong else []
-        told += [f"leases held: {names}" for names in [held(store)] if names]
+        told += [f"locks held: {names}" for names in [held(store)] if names]
         partial, done = broken(store), computed(first.told)
         again = self.run(store)
         if again.code != 0:

@@ -1,14 +1,14 @@
 """F11, F12, F13, F16: what lies in the store is damaged, swapped, forged or changed meanwhile."""
 
 import gzip
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tasks.store.artifacts import ArtifactRef, Store
-from tasks.store.manifests import LEASES, MANIFEST, RECORDS
+from tasks.store.manifests import MANIFEST
+from tasks.store.records import LOCKS, RECORDS, encode_record
 from tests.faults.command import STAGES, Product, computed
 from tests.faults.processes import Ended
 from tests.faults.stores import contents
@@ -76,7 +76,7 @@ def repaired(
 
 
 def gone_and_swapped(suite: Suite) -> Iterator[Injection]:
-    """F12: artifacts deleted or swapped, and records and leases that name others."""
+    """F12: artifacts deleted or swapped, and records that name others."""
     for stage in suite.draw.sample(STAGES, len(suite.some(4))) if suite.times <= 2 else STAGES:
         store = suite.product.copy()
         shutil.rmtree(store / stage / artifacts(store, stage)[0].digest)
@@ -84,15 +84,9 @@ def gone_and_swapped(suite: Suite) -> Iterator[Injection]:
     store = suite.product.copy()
     swap(*(Store(store).folder(ref) for ref in artifacts(store, "filter")))
     yield repaired(suite, "F12", "filter: two artifacts swapped", store, {"filter"}, at_most=2)
-    for folders in ((RECORDS,), (LEASES,), (RECORDS, LEASES)):
-        store = suite.product.copy()
-        for folder in folders:
-            swap(*entries(store / folder, "filter"))
-        if folders == (LEASES,):
-            for path in entries(store / RECORDS, "filter"):
-                path.unlink()
-        told = f"filter: {' and '.join(folders)} swapped"
-        yield repaired(suite, "F12", told, store, {"filter"}, at_most=2)
+    store = suite.product.copy()
+    swap(*entries(store / RECORDS, "filter"))
+    yield repaired(suite, "F12", "filter: records swapped", store, {"filter"}, at_most=2)
 
 
 def artifacts(store: Path, stage: str) -> list[ArtifactRef]:
@@ -110,23 +104,21 @@ def swap(one: Path, other: Path) -> None:
     aside.rename(other)
 
 
-def forged_leases(suite: Suite) -> Iterator[Injection]:
-    """F16: leases that somebody dead left, or that say what is not so."""
-    nothing = {"stage": "filter", "digest": "0" * 64, "size": 1}
+def forged_records(suite: Suite) -> Iterator[Injection]:
+    """F16: records, and the files of their locks, that say what is not so."""
     forgeries = {
         "empty": b"",
         "a process that is gone": b"4194303",
         "of another shape": b'["key"]',
-        "of what is not there": json.dumps({"key": "KEY", "made": nothing}).encode(),
+        "of what is not there": encode_record("KEY", ArtifactRef("filter", "0" * 64, 1)),
     }
     for how, content in forgeries.items():
         store = suite.product.copy()
         for path in entries(store / RECORDS, "filter"):
-            path.unlink()
-        for path in entries(store / LEASES, "filter"):
-            path.write_bytes(content.replace(b"KEY", path.name.encode()))
-            path.with_name(f".{path.name}.lock").write_bytes(content)
-        yield repaired(suite, "F16", f"leases: {how}", store, {"filter"}, at_most=2)
+            forged = content.replace(b"KEY", path.name.encode())
+            path.write_bytes(forged)
+            (store / LOCKS / f".{path.name}.lock").write_bytes(forged)
+        yield repaired(suite, "F16", f"records: {how}", store, {"filter"}, at_most=2)
 
 
 def edited_inputs(suite: Suite) -> Iterator[Injection]:

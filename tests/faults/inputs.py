@@ -1,7 +1,6 @@
 """F09, F19-F22, F27-F30: hostile and odd inputs, names, numbers and limits."""
 
 import gzip
-import json
 import math
 import os
 import pickle
@@ -10,12 +9,13 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.manifests import MANIFEST, FileEntry, content_digest
+from tasks.store.records import RECORDS, write_record
 from tests.faults.command import ROOT, Product, arguments, metaem
 from tests.faults.damaging import artifacts, entries
 from tests.faults.processes import Ended, run
@@ -189,13 +189,8 @@ def forge(store: Path, stage: str, name: str, content: bytes) -> None:
     digest, size = content_digest(files), sum(entry.bytes for entry in files.values())
     replace(manifest, files=files, digest=digest, size=size).write(folder / MANIFEST)
     folder.rename(folder.with_name(digest))
-    made = asdict(ArtifactRef(stage, digest, size))
-    for path in entries(store / "leases", stage):
-        path.write_text(json.dumps({"key": path.name, "made": made}))
-    for path in entries(store / "results", stage):
-        record = json.loads(path.read_bytes())
-        record["result"] = json.dumps(made)
-        path.write_text(json.dumps(record))
+    for path in entries(store / RECORDS, stage):
+        write_record(path, ArtifactRef(stage, digest, size))
 
 
 def hostile_names(suite: Suite) -> Iterator[Injection]:

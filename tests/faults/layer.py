@@ -124,7 +124,7 @@ class Layer:
 
         first = run(work, self.folder / "log")
         partial, done = broken(place / "store"), finished(place / "store")
-        wrong = [f"leases {names} are held" for names in [held(place / "store")] if names]
+        wrong = [f"locks {names} are held" for names in [held(place / "store")] if names]
         if fault in KILLS and first.code != -9:
             wrong.append(f"it ended with {first.code}")
         again = run(lambda: computed_in(place), self.folder / "log")

@@ -38,7 +38,7 @@ ROWS: dict[str, tuple[Callable[[Suite], Iterator[Injection]], ...]] = {
     "F13": (damaging.edited_inputs,),
     "F14": (servers.taken_ports,),
     "F15": (sharing.together,),
-    "F16": (damaging.forged_leases,),
+    "F16": (damaging.forged_records,),
     "F19": (inputs.odd_ids,),
     "F20": (inputs.odd_worlds,),
     "F21": (inputs.constant,),

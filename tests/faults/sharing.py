@@ -33,7 +33,7 @@ def agreed(
 ) -> Injection:
     wrong = [f"one ended with {end.code}: {end.told[-500:]}" for end in ends if end.code > 0]
     times = Counter(label for end in ends for label in computed(end.told))
-    wrong += [f"leases held: {names}" for names in [held(store)] if names]
+    wrong += [f"locks held: {names}" for names in [held(store)] if names]
     if contents(store) != product.expected or broken(store):
         wrong.append("other artifacts than undisturbed")
     if told := logged_once(product, store):

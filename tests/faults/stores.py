@@ -1,11 +1,10 @@
 """What must hold of a store, whatever happened to the processes that wrote it."""
 
 import fcntl
-from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
-from tasks.store.manifests import LEASES, read_lease
+from tasks.store.records import LOCKS, records
 
 
 def broken(root: Path) -> list[str]:
@@ -29,23 +28,12 @@ def contents(root: Path) -> set[str]:
 
 def finished(root: Path) -> set[str]:
     """The keys under which work is known to be finished."""
-    return {path.name for path in _leases(root) if _is_done(Store(root), path)}
+    return {path.name for path, ref in records(root) if ref and is_whole(Store(root), ref)}
 
 
 def held(root: Path) -> list[str]:
-    """Leases that somebody holds."""
-    return [path.name for path in (root / LEASES).glob(".*.lock") if not _can_lock(path)]
-
-
-def _leases(root: Path) -> Iterator[Path]:
-    yield from (path for path in (root / LEASES).glob("*") if not path.name.startswith("."))
-
-
-def _is_done(store: Store, lease: Path) -> bool:
-    try:
-        return is_whole(store, read_lease(lease))
-    except (ValueError, KeyError, TypeError):
-        return False
+    """Locks that somebody holds."""
+    return [path.name for path in (root / LOCKS).glob(".*.lock") if not _can_lock(path)]
 
 
 def _can_lock(path: Path) -> bool:
