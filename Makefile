@@ -27,7 +27,7 @@ check: $(READY)
 	$(BIN)/mypy
 
 test: check
-	$(PYTEST) -n 2 --dist loadfile -m "not night"
+	$(PYTEST) -n 2 --dist loadgroup -m "not night"
 
 test-all: check
 	$(PYTEST) -n 2 --dist loadfile

@@ -42,6 +42,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "ignore:Do not use the `random` module inside")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With ``--dist loadgroup``, one worker has all tests of the one Prefect server."""
+    for item in items:
+        shared = "prefect_server" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("prefect" if shared else item.path.name))
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """An empty store, as a stage named "made" sees it."""

@@ -40,6 +40,7 @@ flower_supernode()
 """
 
 pytestmark = [
+    pytest.mark.night,
     pytest.mark.skipif(not (FLOWER / "flwr").exists(), reason="run `make flower` first"),
     pytest.mark.skipif(not can_be_wrong(), reason="needs a C compiler"),
 ]
@@ -51,7 +52,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
     loopback = Loopback(tmp_path_factory.mktemp("federation"), FLOWER)
     try:
         loopback.claim()
-        loopback.start_link(1, patience=deadline(60))
+        loopback.start_link(1, patience=deadline(90))
         issue_node_key(loopback.folder / "known.key")
         loopback.register(loopback.folder / "known.key")
         yield loopback
@@ -144,7 +145,7 @@ def test_a_superlink_with_a_bad_certificate_hears_nothing_of_a_node(
     subprocess.run(command, env=os.environ | clock, cwd=ROOT, check=True)
     node = Loopback(tmp_path, FLOWER)
     with superlink(tmp_path) as (address, heard):
-        node.find(address, 1, patience=deadline(60))
+        node.find(address, 1, patience=deadline(90))
         issue_node_key(tmp_path / "known.key")
         if issued is None:
             (tmp_path / "others").mkdir()

@@ -12,6 +12,8 @@ from prefect.settings import PREFECT_API_URL
 
 from tests.documents import PAGES, ROOT, blocks, page
 
+pytestmark = pytest.mark.night
+
 COPIED = ("flows", "tasks", "metaem_core", "data_contracts", "tests", "pyproject.toml")
 EXTENDING = page("docs/extending.md")
 NEW = re.compile(r"^`([\w/]+\.py)`:\n\n```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)

@@ -20,6 +20,8 @@ from metaem_core.methods.problem import ColdModel, OnEpoch, Problem
 from metaem_core.training.epochs import Divergence
 from tasks.progress import Finished, Step, listening
 
+pytestmark = pytest.mark.night
+
 DIVERGING = [*SMALL, "transfer.epochs=1", "factors.epochs=1", "transfer.learning_rate=1e30"]
 
 

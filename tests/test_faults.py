@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.faults.tally import Injection
+
+pytestmark = pytest.mark.night
 
 ROOT = Path(__file__).parent.parent
 

@@ -22,7 +22,10 @@ from tests.waiting import deadline
 FLOWER = Path(__file__).parent.parent / ".venv-flower" / "bin"
 NODES = 3
 
-pytestmark = pytest.mark.skipif(not (FLOWER / "flwr").exists(), reason="run `make flower` first")
+pytestmark = [
+    pytest.mark.night,
+    pytest.mark.skipif(not (FLOWER / "flwr").exists(), reason="run `make flower` first"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loopback
     loopback = Loopback(folder, FLOWER)
     try:
         loopback.claim()
-        loopback.start_link(NODES, patience=deadline(60))
+        loopback.start_link(NODES, patience=deadline(90))
         with counting_proxy(loopback.address) as proxy:
             loopback.start_nodes(proxy.address)
             yield loopback, proxy
@@ -119,7 +122,7 @@ def test_a_node_killed_in_a_round_is_done_without(tmp_path: Path) -> None:
     federation = Loopback(tmp_path, FLOWER)
     try:
         federation.claim()
-        federation.start(NODES, patience=deadline(60))
+        federation.start(NODES, patience=deadline(90))
         work = job(federation, tmp_path, quorum=0.2, epochs=2)
         with ThreadPoolExecutor() as pool:
             running = pool.submit(run_job, work, federation.connection)
@@ -127,7 +130,7 @@ def test_a_node_killed_in_a_round_is_done_without(tmp_path: Path) -> None:
             lost = federation.processes.pop("supernode-1")
             lost.kill()
             lost.wait()
-            running.result(timeout=deadline())
+            running.result(timeout=deadline(1200))
     finally:
         federation.stop()
     ours = trained(work)

@@ -11,6 +11,8 @@ import pytest
 
 from tests.waiting import ProcessTree, deadline, wait_until
 
+pytestmark = pytest.mark.night
+
 ROOT = Path(__file__).parent.parent
 
 

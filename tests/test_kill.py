@@ -10,6 +10,8 @@ import pytest
 
 from tests.waiting import ProcessTree
 
+pytestmark = pytest.mark.night
+
 ROOT = Path(__file__).parent.parent
 WORK = """
 import sys

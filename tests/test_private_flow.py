@@ -15,6 +15,8 @@ from tasks.stages.dp_transfer import dp_transfer
 from tasks.store.artifacts import ArtifactRef
 from tasks.tracking.runs import described
 
+pytestmark = pytest.mark.night
+
 
 @pytest.fixture(scope="module")
 def private_run(finished_run: FinishedRun) -> FinishedRun:

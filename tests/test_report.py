@@ -18,6 +18,8 @@ from flows.settings import read_settings
 from tasks.stages.report import ReportRequest, report
 from tasks.store.artifacts import ArtifactRef, Store
 
+pytestmark = pytest.mark.night
+
 METHODS = ("methods=emcdr,ptupcdr", "bases=mf,gmf,dnn,fcf", "factors.epochs=2", "transfer.epochs=2")
 
 

@@ -27,6 +27,8 @@ from tasks.store.remote import Shared
 from tasks.store.stage import bind
 from tests.waiting import ProcessTree, alive, wait_until
 
+pytestmark = pytest.mark.night
+
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
 

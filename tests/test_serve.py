@@ -39,6 +39,8 @@ from flows.settings import BadSettings
 from tests.faults.clock import can_be_wrong, wrong_clock
 from tests.waiting import ProcessTree, answers, deadline, wait_until
 
+pytestmark = pytest.mark.night
+
 ROOT = Path(__file__).parent.parent
 NIGHTLY = "nightly/movie-music"
 

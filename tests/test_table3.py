@@ -11,6 +11,8 @@ from flows.table3 import Sweep, completed, run
 from metaem_core.config.transfer import Method
 from tasks.progress import Finished, Step, listening
 
+pytestmark = pytest.mark.night
+
 TASKS = ("movie-music", "book-music")
 SMALL = [
     "synthetic.config.growth=0.2",

@@ -24,6 +24,8 @@ from tests.mlflow_server import mlflow_server
 from tests.unruly import MANNERS, unruly
 from tests.waiting import ProcessTree, answers, deadline, wait_until
 
+pytestmark = pytest.mark.night
+
 
 @pytest.fixture(scope="session")
 def client(finished_run: FinishedRun) -> MlflowClient:

@@ -14,6 +14,8 @@ from flows.federation.loopback import free_port
 from tests.documents import ROOT, agrees, page, steps
 from tests.waiting import ProcessTree, answers, wait_until
 
+pytestmark = pytest.mark.night
+
 TUTORIAL = page("docs/tutorial.md")
 INSTALL = "make .venv/.ready\n. .venv/bin/activate\n"
 
