@@ -16,10 +16,11 @@ from tasks.sources.http import DownloadError, DownloadLimits
 from tasks.sources.ledger import Entry, Ledger
 from tasks.stages.download import DownloadRequest
 from tests.loopback import Answer, Loopback, loopback
+from tests.waiting import deadline
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 OTHER = np.random.default_rng(1).bytes(3_000_000)
-LIMITS = DownloadLimits(timeout=5, attempts=3, pause=0.01)
+LIMITS = DownloadLimits(timeout=deadline(60), attempts=3, pause=0.01)
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_a_broken_connection_is_resumed(server: Loopback, remote: Remote, tmp_pa
 
 def test_a_later_run_resumes(server: Loopback, remote: Remote, tmp_path: Path) -> None:
     server.answers = [Answer(stop_after=1_000_000)]
-    once = DownloadLimits(timeout=5, attempts=1)
+    once = DownloadLimits(timeout=deadline(60), attempts=1)
     with pytest.raises(DownloadError, match="gave up after 1 attempts"):
         get(remote, tmp_path, once)
     assert not (tmp_path / remote.name).exists()
@@ -121,7 +122,7 @@ def test_one_mirror_does_not_complete_another_ones_file(server: Loopback, tmp_pa
     server.files["/other"] = OTHER
     server.answers = [Answer(stop_after=1_000_000, etag='"1"'), Answer(etag='"1"')]
     urls = (f"{server.url}/ratings.csv.gz", f"{server.url}/other")
-    once = DownloadLimits(timeout=5, attempts=1)
+    once = DownloadLimits(timeout=deadline(60), attempts=1)
     assert get(Remote("a.gz", urls), tmp_path, once) == OTHER
 
 

@@ -209,13 +209,14 @@ def test_what_a_bad_server_did_not_take_is_there_once_when_it_is_good_again(
     store, outcome = finished_run.store, finished_run.outcome
     assert outcome.report is not None
     server_side = MlflowClient(real)
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
     with unruly(real) as server:
         where = Tracking(server.url)
         server.be(manner, spare=12)  # in the middle of the first run
         with monkeypatch.context() as hurry, caplog.at_level(logging.WARNING):
+            if manner == "hang":
+                hurry.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", str(round(deadline(5))))
             if manner == "trickle":
-                hurry.setattr("tasks.tracking.mlflow.TIMEOUT", 3.0)
+                hurry.setattr("tasks.tracking.mlflow.TIMEOUT", deadline(10))
             track(store, where, outcome.evaluations, outcome.report)
         assert ("results are complete" in caplog.text) == (manner != "forget")
         assert server.requests > 12
