@@ -3,9 +3,8 @@
     METAEM_REAL_DATA=folder python benchmarks/legacy.py [--seeds 1,2,3]
 
 ``folder`` holds ``epinions/{movies,music}.parquet`` and ``amazon_dense/{books,movies}.parquet``
-with columns user_id, item_id, rating. The protocol is in
-``metaem_core/methods/baselines/legacy.py``: it picks the best epoch on the
-test users; nothing else is measured so. For every method and cell: our mean over
+with columns user_id, item_id, rating. The protocol is in ``released_protocol.py``: it picks the
+best epoch on the test users; nothing else is measured so. For every method and cell: our mean over
 the seeds, their mean over three, and how far ours is from it in their deviations, and in those of
 both together (z).
 """
@@ -22,10 +21,10 @@ import polars as pl
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks.released_protocol import released_errors, released_source
 from metaem_core.data.filtering import peel
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings
-from metaem_core.methods.baselines.legacy import legacy_errors, legacy_source
 from metaem_core.training.epochs import Errors
 
 COUNTS = tuple[int, int, int]  # users of source and target, shared users
@@ -130,9 +129,11 @@ def measure(
     """The errors of every method and beta, one entry a seed."""
     found: dict[tuple[str, float], list[Errors]] = defaultdict(list)
     for seed in seeds:
-        source = legacy_source(domains[0][0], seed)
+        source = released_source(domains[0][0], seed)
         for beta in (0.2, 0.5, 0.8):
-            for method, errors in legacy_errors(*split(domains, beta, seed), source, seed).items():
+            for method, errors in released_errors(
+                *split(domains, beta, seed), source, seed
+            ).items():
                 found[method, beta].append(errors)
     return found
 

@@ -1,4 +1,4 @@
-"""CPU time of the legacy protocol, and of one MF step by table size, beside the released code's.
+"""CPU time of the released protocol, and of one MF step by table size, beside the released code's.
 
     python benchmarks/methods.py [--rounds 30]
 
@@ -20,11 +20,11 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks.released_protocol import released_errors, released_source
 from metaem_core.config.factor import FactorConfig
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings
-from metaem_core.methods.baselines.factor_steps import FactorSteps
-from metaem_core.methods.baselines.legacy import legacy_errors, legacy_source
+from metaem_core.methods.factorisation.central_steps import FactorSteps
 from metaem_core.synthetic.links import link
 from metaem_core.synthetic.size import DomainSize
 
@@ -70,11 +70,11 @@ def timed(work: Callable[[], T]) -> tuple[T, float]:
 def protocol() -> None:
     """The whole comparison, the source domain trained once."""
     source, target = ratings(SOURCE, 0), ratings(TARGET, 1)
-    model, total = timed(lambda: legacy_source(source, 0))
+    model, total = timed(lambda: released_source(source, 0))
     print(f"source      {total:6.1f} CPU s")
     for beta in (0.2, 0.5, 0.8):
         pair, asked = split(source, target, beta)
-        _, taken = timed(lambda: legacy_errors(pair, asked, model, 0))  # noqa: B023
+        _, taken = timed(lambda: released_errors(pair, asked, model, 0))  # noqa: B023
         print(f"beta {beta:.1f}    {taken:6.1f} CPU s")
         total += taken
     print(

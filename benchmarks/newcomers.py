@@ -23,13 +23,13 @@ from metaem_core.data.bias import fitted_biases
 from metaem_core.data.pair import DomainPair
 from metaem_core.data.ratings import Ratings, RatingScale
 from metaem_core.data.splitting import SplitConfig, split_overlap
-from metaem_core.data.user_profile import Habits
+from metaem_core.data.user_profile import ProfileStatistics
 from metaem_core.methods.baselines.trivial import bias_transfer
 from metaem_core.methods.metaem.cold_start import cold_predictor
 from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.metaem.pretraining import Pretraining
-from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
+from metaem_core.models.metaem import DomainModel
 from metaem_core.models.recommender import Recommender
 from tasks.models.data import Domain, Split, SplitPair
 from tasks.sources.files import Files
@@ -69,7 +69,7 @@ def cell(parts: SplitPair, seed: int) -> dict[str, tuple[float, float]]:
     newcomer[parts.source.users(parts.roles.cold)] = True
     for who, source in (("", pair.source), (", never seen", pair.source.of_users(~newcomer))):
         model = trained(source, seed)
-        vectors = model.profiles(torch.arange(source.n_users))
+        vectors = model.source_vectors(torch.arange(source.n_users))
         config = MappingConfig(seed=seed)
         known = DomainPair(source, pair.target, pair.train_source, pair.train_target)
         tried = [
@@ -82,9 +82,9 @@ def cell(parts: SplitPair, seed: int) -> dict[str, tuple[float, float]]:
             for _ in each.training.epochs(lambda _: None):
                 pass
         mapping = min(tried, key=lambda each: each.training.best_rmse).mapping()
-        habits = Habits.of(source, fitted_biases(source))
-        made = Recommender(model, habits, target, mapping, PretrainConfig().table_l2)
-        folded = made.vectors(pair.source)
+        statistics = ProfileStatistics.of(source, fitted_biases(source))
+        made = Recommender(model, statistics, target, mapping, PretrainConfig().table_l2)
+        folded = made.target_vectors(pair.source)
         if not who:
             own = map_users(mapping, vectors)
             rated["trained row"] = cold_predictor(own.__getitem__, target)

@@ -23,11 +23,11 @@ from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import Ratings, RatingScale
-from metaem_core.data.user_profile import Habits
+from metaem_core.data.user_profile import ProfileStatistics
 from metaem_core.methods.metaem.mapping import fresh_network, mapped_size
+from metaem_core.methods.metaem.mapping_start import identity
 from metaem_core.methods.metaem.pretraining import Pretraining
-from metaem_core.methods.metaem.transfer_start import identity
-from metaem_core.models.domain import DomainModel
+from metaem_core.models.metaem import DomainModel
 from metaem_core.models.recommender import Recommender
 from tasks.recommend.top_n import Opened, recommend
 
@@ -52,11 +52,11 @@ def model(trained: Ratings) -> DomainModel:
 def opened(items: int, draw: np.random.Generator) -> Opened:
     source = ratings(RATERS, SOURCE_ITEMS, draw)
     sides = model(source), model(ratings(RATERS, items, draw))
-    width = sides[0].user_embeddings.shape[1] + sides[0].user_traits.shape[1]
+    width = sides[0].user_embeddings.shape[1] + sides[0].user_profiles.shape[1]
     network = fresh_network(MappingConfig(), width, sides[1], torch.float32)
     mapping = (*identity(width, mapped_size(sides[1]), torch.float32), *network)
-    habits = Habits.of(source, fitted_biases(source))
-    made = Recommender(sides[0], habits, sides[1], mapping, PretrainConfig().table_l2)
+    statistics = ProfileStatistics.of(source, fitted_biases(source))
+    made = Recommender(sides[0], statistics, sides[1], mapping, PretrainConfig().table_l2)
     names = (pl.Series([f"i{number:07d}" for number in range(n)]) for n in (SOURCE_ITEMS, items))
     return Opened(made, "movie-music", RatingScale(), *names)
 

@@ -21,7 +21,7 @@ from benchmarks.newcomers import PAIRS, read
 from metaem_core.config.factor import FactorConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.ratings import Ratings
-from metaem_core.methods.baselines.factorisation import Factorisation
+from metaem_core.methods.factorisation.pretraining import Factorisation
 from metaem_core.methods.metaem.pretraining import Pretraining
 from tests.worlds import planted_ratings
 

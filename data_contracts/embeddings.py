@@ -4,7 +4,7 @@ import dataframely as dy
 
 
 def user_embeddings(size: int, vector_size: int) -> type[dy.Schema]:
-    """Users' raw embedding u and what a device carries over: MLP_user(u) and the user's traits."""
+    """Users' raw embedding u and what a device transfers: MLP_user(u) and the user profile."""
 
     class UserEmbeddings(dy.Schema):
         user_id = dy.String(unique=True)

@@ -510,7 +510,7 @@ REACH = {
     "tasks/sources/http.py": {"download"},
     "metaem_core/synthetic/world.py": {"generated"},
     "metaem_core/data/filtering.py": {"filter"},
-    "metaem_core/models/domain.py": CALCULATING,
+    "metaem_core/models/metaem.py": CALCULATING,
     "metaem_core/evaluation/scores.py": {"evaluate"},
     "tasks/report/comparison.py": {"report"},
     "data_contracts/scores.py": {"evaluate", "report"},

@@ -25,9 +25,9 @@ from metaem_core.federated.secure.aggregation import OutOfTurn
 from metaem_core.federated.secure.link import Passage, RoundSpoilt
 from metaem_core.federated.wire import SUM, BadMessage, encode
 from metaem_core.methods.metaem.mapping import MappingTraining
+from metaem_core.methods.metaem.mapping_start import directions_of, source_view, target_view
 from metaem_core.methods.metaem.pretraining import Pretraining
-from metaem_core.methods.metaem.transfer_start import directions_of, source_view, target_view
-from metaem_core.models.domain import DomainModel
+from metaem_core.models.metaem import DomainModel
 from tasks.flower.job import Job, mapping_start, vectors_tag, views_start
 from tasks.flower.node import Asked, DeviceFolder, Node
 from tests.test_remote import Devices, Spoil, about
@@ -67,7 +67,7 @@ def world(config: MappingConfig = CONFIG, pretrain: PretrainConfig = PRETRAIN) -
     kept = MUSIC.of_users(~np.isin(np.arange(USERS), STOP))
     source, target = trained(MOVIE, pretrain).model(), trained(kept, pretrain).model()
     with torch.no_grad():
-        vectors = source.profiles(torch.arange(USERS))
+        vectors = source.source_vectors(torch.arange(USERS))
     pair = DomainPair(MOVIE, kept, np.array([OTHER[u] for u in TRAIN.tolist()]), TRAIN)
     asked = MUSIC.of_users(np.isin(np.arange(USERS), STOP))
     queries = Queries(USERS - 1 - asked.users, asked.items, asked.values)
@@ -185,7 +185,7 @@ def test_devices_sums_give_the_start_of_the_simulation(tmp_path: Path) -> None:
     assert len(seen) == 2 * 5 * len(TRAIN)  # two sums of five passages
     weight = found.tried[0].start[2]
     assert bool((weight[:, :32] != 0).any())  # taste
-    assert bool((weight[:, 32:] != 0).any())  # habits
+    assert bool((weight[:, 32:] != 0).any())  # the user profile
     for ours, theirs in zip(job.found(), found.tried[0].start, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
     for user in TRAIN.tolist():

@@ -12,8 +12,8 @@ from metaem_core.federated import device
 from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.device_reference import predicted_ratings, reference_step
 from metaem_core.federated.protocol import Download, Upload, combine
-from metaem_core.models.domain import DomainModel
 from metaem_core.models.forward import predict
+from metaem_core.models.metaem import DomainModel
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}
 FIELDS = frozenset({"user_vectors", "private_items", "common_items", "item_tower"})

@@ -10,9 +10,9 @@ from torch import Tensor
 from metaem_core.config.factor import Base, FactorConfig
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import Ratings, hold_out
-from metaem_core.methods.baselines.factorisation import Factorisation
+from metaem_core.methods.factorisation.pretraining import Factorisation
 from metaem_core.models.factors import FactorModel
-from metaem_core.training.epochs import epoch_seed
+from metaem_core.training.seeds import epoch_seed
 from tests.worlds import random_ratings
 
 RATINGS = random_ratings(n_users=40, n_items=25, mean_count=6, seed=0)

@@ -16,7 +16,7 @@ from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.transfer import TransferConfig
 from metaem_core.methods.baselines.emcdr import emcdr
 from metaem_core.methods.metaem.mapping import MappingTraining
-from metaem_core.methods.problem import ColdModel, OnEpoch, Problem
+from metaem_core.methods.transfer_problem import ColdModel, OnEpoch, Problem
 from metaem_core.training.epochs import Divergence
 from tasks.progress import Finished, Step, listening
 

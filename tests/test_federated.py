@@ -16,7 +16,7 @@ from metaem_core.federated.protocol import tensors_of
 from metaem_core.federated.simulation import Backend, CohortSimulation, DeviceLoop
 from metaem_core.methods.metaem.cold_start import cold_predictor
 from metaem_core.methods.metaem.pretraining import Pretraining
-from metaem_core.models.domain import DomainModel
+from metaem_core.models.metaem import DomainModel
 from tests.worlds import random_ratings
 
 RATINGS = random_ratings(n_users=40, n_items=60, mean_count=9, seed=3)
@@ -122,7 +122,7 @@ def central_gradients(model: DomainModel, ratings: Ratings) -> tuple[Tensor, ...
             private = meta(seen).reshape(items.shape[1], -1)
             products = vector * item_tower(items[item] @ private)
             taste = products @ weights[0] if weights else products.sum()
-            rating = taste + model.item_offsets[item] + model.user_traits[user, :1].sum()
+            rating = taste + model.item_offsets[item] + model.user_profiles[user, :1].sum()
             errors.append((float(value) - rating) ** 2)
     parameters = [p for m in (meta, user_tower, item_tower) for p in m.parameters()] + weights
     loss = torch.stack(errors).mean()

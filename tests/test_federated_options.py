@@ -22,7 +22,7 @@ from metaem_core.federated.fedfast import Delegates, k_means, stratified_cohorts
 from metaem_core.federated.protocol import Download, Upload
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.virtual_ratings import with_pseudo_items
-from metaem_core.methods.baselines.factorisation import Factorisation
+from metaem_core.methods.factorisation.pretraining import Factorisation
 from metaem_core.methods.metaem.pretraining import Pretraining
 from metaem_core.training.optimizers import LazyAdam
 from tasks.models.data import Domain
@@ -109,7 +109,7 @@ def test_pseudo_items_make_an_upload_touch_unrated_items_too() -> None:
 
 def test_pseudo_items_are_trained_on_and_neither_validated_nor_part_of_a_bias() -> None:
     plain, padded = (Pretraining(chosen(f"pseudo_items={n}"), RATINGS) for n in (0, 3))
-    for name in ("item_offsets", "item_traits", "user_traits"):
+    for name in ("item_offsets", "item_features", "user_profiles"):
         assert torch.equal(getattr(plain.model(), name), getattr(padded.model(), name))
     assert plain.training.validate() == padded.training.validate()
     (before,), (after,) = (list(islice(w.training.epochs(ignored), 1)) for w in (plain, padded))

@@ -8,8 +8,8 @@ from worlds import random_ratings
 
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.methods.metaem.pretraining import Pretraining
-from metaem_core.models.domain import DomainModel
 from metaem_core.models.fold_in import Rated, closeness, fold_in, private_view
+from metaem_core.models.metaem import DomainModel
 
 
 @pytest.fixture(params=[True, False], ids=["calibrated", "paper"])
@@ -59,7 +59,7 @@ def test_blocks_of_ratings_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_items_are_seen_as_they_are_rated_by(model: DomainModel) -> None:
-    """Offset, traits and the product with the seen items make the model's own prediction."""
+    """Offset, item features and the product with the seen items make the model's own prediction."""
     draw = torch.Generator().manual_seed(3)
     rated = ratings_of(4, draw)
     k = model.user_embeddings.shape[1]

@@ -15,7 +15,7 @@ from metaem_core.federated.server import MappingServer
 from metaem_core.methods.metaem.cold_start import cold_predictor
 from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.metaem.pretraining import Pretraining
-from metaem_core.models.domain import DomainModel
+from metaem_core.models.metaem import DomainModel
 from tests.worlds import random_ratings
 
 SOURCE = random_ratings(n_users=50, n_items=40, mean_count=8, seed=1)
@@ -37,7 +37,7 @@ def stage(
     model = Pretraining(pretrain, pair.target, torch.float64).model()
     for weights in model.gmf_weights:
         weights.copy_(torch.linspace(-1, 2, len(weights)))
-    width = 6 + model.user_traits.shape[1]
+    width = 6 + model.user_profiles.shape[1]
     draw = torch.Generator().manual_seed(4)
     vectors = torch.randn(SOURCE.n_users, width, generator=draw, dtype=torch.float64)
     config = MappingConfig(hidden_size=12, loss=loss)  # type: ignore[arg-type]
@@ -90,7 +90,7 @@ def test_task_gradient_equals_central_autograd(centred: bool, base: str) -> None
             vector = mapped(work, network, vectors[source_of[int(user)]])
             private = meta(vector[:6]).reshape(6, 3)
             taste = (gmf(model) * vector[:6]) @ tower(model.common_items[item] @ private)
-            rating = taste + vector[6:] @ model.item_traits[item] + model.item_offsets[item]
+            rating = taste + vector[6:] @ model.item_features[item] + model.item_offsets[item]
             errors.append((float(value) - rating) ** 2)
     central = torch.autograd.grad(torch.stack(errors).mean(), [*network.parameters()])
     for ours, theirs in zip(federated_gradient(work), central, strict=True):
@@ -128,5 +128,5 @@ def test_a_cold_user_is_rated_by_his_mapped_vector(base: str) -> None:
         vector = weight @ x + constant + gain * network(x)
         private = meta(vector[:6]).reshape(6, 3)
         taste = (gmf(model) * vector[:6]) @ tower(model.common_items[item] @ private)
-        expected = taste + vector[6:] @ model.item_traits[item] + model.item_offsets[item]
+        expected = taste + vector[6:] @ model.item_features[item] + model.item_offsets[item]
         assert rating == pytest.approx(float(expected.detach()), abs=1e-5)

@@ -12,16 +12,16 @@ from torch import Tensor
 
 from metaem_core.config.factor import Base, FactorConfig
 from metaem_core.config.transfer import Method, TransferConfig
+from metaem_core.data.histories import Histories, liked
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ints, Ratings, RatingScale
 from metaem_core.evaluation.metrics import rmse
-from metaem_core.methods.baselines import legacy, sscdr, tmcdr
+from metaem_core.methods.baselines import sscdr, tmcdr
 from metaem_core.methods.baselines.bias_transfer import fit_fitted_bias_transfer
-from metaem_core.methods.baselines.by_user import ByUser, liked
 from metaem_core.methods.baselines.dcdcsr import benchmark
-from metaem_core.methods.baselines.factorisation import Factorisation
 from metaem_core.methods.baselines.ptupcdr import attend
-from metaem_core.methods.problem import ColdModel, Problem
+from metaem_core.methods.factorisation.pretraining import Factorisation
+from metaem_core.methods.transfer_problem import ColdModel, Problem
 from tasks.stages.baseline import method
 from tests.worlds import random_ratings
 
@@ -361,7 +361,7 @@ def test_histories_by_user(seed: int) -> None:
     """Last items, all rows and draws against plain loops; user 0 has no rating."""
     ratings = random_ratings(n_users=30, n_items=9, mean_count=4, seed=seed)
     mine = [set(ratings.items[ratings.users == user].tolist()) for user in range(30)]
-    by_user, draw = ByUser.build(ratings), torch.Generator().manual_seed(seed)
+    by_user, draw = Histories.build(ratings), torch.Generator().manual_seed(seed)
     users = torch.randperm(30, generator=draw)
     items, filled = by_user.last(users, 3)
     for user, row, places in zip(users.tolist(), items, filled, strict=True):
@@ -458,26 +458,3 @@ def test_tmcdr_is_trained_for_after_adapting(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(tmcdr, "ADAPTATION", rate)
         maps.append(fitted("tmcdr", large_problem(), CALIBRATED[1]).carry(torch.arange(320)))
     assert (maps[0] - maps[1]).norm() > 0.05 * maps[1].norm()
-
-
-def test_the_legacy_protocol_picks_epochs_on_the_test_users(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """More epochs never report more; predictions leave the scale, liked still is above 3."""
-    pair, asked = TINY.pair(), TINY.queries(TINY.cold)
-    source = legacy.legacy_source(pair.source, 0)
-    reported = []
-    for epochs in (1, 4, 12):
-        monkeypatch.setattr(legacy, "FACTORS", replace(legacy.FACTORS, epochs=epochs))
-        reported.append(legacy.legacy_errors(pair, asked, source, 0))
-    assert sorted(reported[0]) == ["cmf", "emcdr", "ptupcdr", "tgt"]
-    for name in ("tgt", "cmf"):  # the others start from what the last epoch made
-        maes, rmses = zip(*(errors[name] for errors in reported), strict=True)
-        assert list(maes) == sorted(maes, reverse=True)
-        assert list(rmses) == sorted(rmses, reverse=True)
-    assert maes[0] > maes[2]
-    assert reported[2]["tgt"].rmse > 4  # of |r - N(0, 10)|; clipped it would be below
-    other = legacy.legacy_errors(pair, replace(asked, values=6 - asked.values), source, 0)
-    assert all(other[name].mae != reported[2][name].mae for name in other)
-    ratings = table(np.array([[1, 2, 3, 4, 5.0]]))
-    assert liked(ratings, legacy.UNCLIPPED).values.tolist() == [4, 5]

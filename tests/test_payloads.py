@@ -8,7 +8,7 @@ from hypothesis import given
 from typer.testing import CliRunner
 
 from flows.cli.main import app
-from metaem_core.config.modes import Mode
+from metaem_core.config.payload import Mode
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated.bytes import WAYS, DomainShape, exchanged, traffic
 from metaem_core.federated.exchange import MessageLoop
@@ -129,7 +129,12 @@ def test_a_mapping_tells_its_bytes(finished_run: FinishedRun) -> None:
     model = read_model(store, made["pretrain movie-music beta 0.3 seed 1"])
     frozen = sum(
         tensor.numel()
-        for tensor in (model.common_items, model.item_offsets, model.item_traits, *model.item_tower)
+        for tensor in (
+            model.common_items,
+            model.item_offsets,
+            model.item_features,
+            *model.item_tower,
+        )
     )
     devices = down["epoch"] // down["device"]
     rates, epochs = len(finished_run.settings.mapping.learning_rates), 2

@@ -71,7 +71,7 @@ def test_a_recommender_names_no_user(finished_run: FinishedRun, made: ArtifactRe
     assert [user for user in users["user_id"] if user.encode() in held] == []
     opened = open_recommender(finished_run.store, made)
     assert len(opened.recommender.source.user_embeddings) == 0
-    assert len(opened.recommender.target.user_traits) == 0
+    assert len(opened.recommender.target.user_profiles) == 0
 
 
 def test_a_known_user_gets_no_item_that_he_rated(

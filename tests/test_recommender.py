@@ -12,13 +12,13 @@ from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import Ratings
-from metaem_core.data.user_profile import Habits
+from metaem_core.data.user_profile import ProfileStatistics
 from metaem_core.methods.metaem.mapping import fresh_network
+from metaem_core.methods.metaem.mapping_start import identity
 from metaem_core.methods.metaem.pretraining import Pretraining
-from metaem_core.methods.metaem.transfer_start import identity
 from metaem_core.models import recommender as recommender_module
-from metaem_core.models.domain import DomainModel
 from metaem_core.models.fold_in import private_view
+from metaem_core.models.metaem import DomainModel
 from metaem_core.models.recommender import Recommender, _best, _rated
 from tests.worlds import planted_ratings, random_ratings
 
@@ -39,38 +39,38 @@ def recommender(**options: object) -> Recommender:
     source, target = pretrained(SOURCE), pretrained(TARGET, epochs=2, **options)
     for weights in target.gmf_weights:
         weights.copy_(torch.linspace(-1, 2, len(weights)))
-    width = source.user_embeddings.shape[1] + source.user_traits.shape[1]
+    width = source.user_embeddings.shape[1] + source.user_profiles.shape[1]
     network = fresh_network(MappingConfig(hidden_size=12), width, target, torch.float32)
     network[-2].normal_(generator=torch.Generator().manual_seed(5))
-    size = target.user_embeddings.shape[1] + target.item_traits.shape[1]
+    size = target.user_embeddings.shape[1] + target.item_features.shape[1]
     start = identity(width, size, torch.float32)
-    habits = Habits.of(SOURCE, fitted_biases(SOURCE))
-    return Recommender(source, habits, target, (*start, *network), CONFIG.table_l2)
+    statistics = ProfileStatistics.of(SOURCE, fitted_biases(SOURCE))
+    return Recommender(source, statistics, target, (*start, *network), CONFIG.table_l2)
 
 
 MADE = recommender()
 
 
-def test_traits_of_someone_trained_on_are_those_of_training() -> None:
+def test_profiles_of_training_users_are_those_of_training() -> None:
     size = MADE.source.user_embeddings.shape[1]
-    found = MADE.profiles(SOURCE)[:, size:]
-    torch.testing.assert_close(found, MADE.source.user_traits, rtol=0, atol=1e-5)
+    found = MADE.source_vectors(SOURCE)[:, size:]
+    torch.testing.assert_close(found, MADE.source.user_profiles, rtol=0, atol=1e-5)
 
 
-def test_a_habit_that_all_users_share_is_no_habit() -> None:
+def test_what_all_users_share_is_no_part_of_a_profile() -> None:
     """Where everybody rated five items, who rated four is not a million deviations away."""
     place = np.arange(len(SOURCE)) - np.searchsorted(SOURCE.users, SOURCE.users)
     even, short = SOURCE.where(place < 5), SOURCE.where(place < 4)
-    habits = Habits.of(even, fitted_biases(even))
-    traits = habits.traits(short, habits.user_bias(short))
-    assert np.abs(traits).max() < 20
-    assert not traits[:, 2].any()  # the count
+    statistics = ProfileStatistics.of(even, fitted_biases(even))
+    profiles = statistics.source_vectors(short, statistics.user_bias(short))
+    assert np.abs(profiles).max() < 20
+    assert not profiles[:, 2].any()  # the count
 
 
 def test_taste_is_where_the_loss_of_the_own_ratings_is_least() -> None:
     """Eqs. 7 to 9 of each user alone, differentiated by his vector with his private items fixed."""
     size = MADE.source.user_embeddings.shape[1]
-    found = MADE.profiles(SOURCE)
+    found = MADE.source_vectors(SOURCE)
     taste = found[:, :size].clone().requires_grad_()
     rated = _rated(SOURCE)
     seen = private_view(MADE.source, MADE.source.private_items(found), rated)
@@ -85,20 +85,22 @@ def test_taste_is_where_the_loss_of_the_own_ratings_is_least() -> None:
 
 
 def test_a_profile_does_not_depend_on_the_company() -> None:
-    together = MADE.vectors(SOURCE)
+    together = MADE.target_vectors(SOURCE)
     for user in (0, 7, SOURCE.n_users - 1):
         own = SOURCE.users == user
         alone = Ratings(
             np.zeros(own.sum(), np.int64), SOURCE.items[own], SOURCE.values[own], 1, SOURCE.n_items
         )
-        torch.testing.assert_close(MADE.vectors(alone)[0], together[user], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            MADE.target_vectors(alone)[0], together[user], rtol=1e-4, atol=1e-5
+        )
 
 
 def test_a_history_of_nothing_is_the_average_users() -> None:
     nobody = Ratings(
         *(np.zeros(0, kind) for kind in (np.int64, np.int64, np.float32)), 1, SOURCE.n_items
     )
-    assert not MADE.profiles(nobody).any()
+    assert not MADE.source_vectors(nobody).any()
     (best,) = MADE.top(nobody, [np.zeros(0, np.int64)], 5)
     assert len(best.items) == 5
 
@@ -109,7 +111,7 @@ def test_a_history_of_nothing_is_the_average_users() -> None:
 )
 def test_rating_the_catalogue_is_rating_every_item(options: dict[str, object]) -> None:
     made = recommender(**options) if options else MADE
-    vectors = made.vectors(SOURCE)[:3]
+    vectors = made.target_vectors(SOURCE)[:3]
     every = torch.arange(TARGET.n_items)
     for place in range(3):
         with torch.no_grad():
@@ -119,7 +121,7 @@ def test_rating_the_catalogue_is_rating_every_item(options: dict[str, object]) -
 
 
 def test_the_best_are_told_without_those_seen() -> None:
-    vector = MADE.vectors(SOURCE)[3]
+    vector = MADE.target_vectors(SOURCE)[3]
     rated = MADE.rate_all(vector)
     order = np.argsort(-rated, kind="stable")
     own = SOURCE.users == 3
@@ -139,7 +141,7 @@ def test_a_pull_is_the_difference_to_the_history_without_the_rating() -> None:
 
     def asked(kept: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
         part = Ratings(np.zeros(kept.sum(), np.int64), items[kept], values[kept], 1, SOURCE.n_items)
-        return MADE.rate_all(MADE.vectors(part)[0])[[4, 100, 900]]
+        return MADE.rate_all(MADE.target_vectors(part)[0])[[4, 100, 900]]
 
     whole = np.ones(len(own), bool)
     history = Ratings(np.zeros(len(own), np.int64), items, values, 1, SOURCE.n_items)

@@ -235,7 +235,7 @@ def test_secure_mapping_is_open_mapping(monkeypatch: pytest.MonkeyPatch) -> None
     start, network = server.start, tuple(part.detach() for part in server.network)
     before = [part.clone() for part in network]
     none = replace(
-        model, user_embeddings=model.user_embeddings[:0], user_traits=model.user_traits[:0]
+        model, user_embeddings=model.user_embeddings[:0], user_profiles=model.user_profiles[:0]
     )
     users = {
         user: CarriedUser(server.sources[[user]], none, *backend.devices.of_device(user))

@@ -9,11 +9,11 @@ import torch
 
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
-from metaem_core.data.bias import damped_user_bias, fitted_biases, without_own
+from metaem_core.data.bias import damped_user_bias, fit_line, fitted_biases, leave_one_out
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings
-from metaem_core.data.user_profile import user_traits
-from metaem_core.methods.baselines.bias_transfer import fit_fitted_bias_transfer, fit_line
+from metaem_core.data.user_profile import user_profiles
+from metaem_core.methods.baselines.bias_transfer import fit_fitted_bias_transfer
 from metaem_core.methods.metaem.cold_start import cold_predictor
 from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.metaem.pretraining import Pretraining
@@ -49,7 +49,7 @@ def mapping(config: MappingConfig) -> tuple[MappingTraining, DomainPair, Queries
 
 def mapped(config: MappingConfig, pair: DomainPair, cold: Queries) -> MappingTraining:
     source, target = Pretraining(CONFIG, pair.source).model(), Pretraining(CONFIG, pair.target)
-    vectors = source.profiles(torch.arange(pair.source.n_users))
+    vectors = source.source_vectors(torch.arange(pair.source.n_users))
     return MappingTraining(config, 1e-2, vectors, target.model(), pair, cold)
 
 
@@ -67,7 +67,7 @@ def test_where_everybody_gives_the_same_that_is_predicted() -> None:
 
 
 def test_before_training_the_mapping_is_a_line_in_the_source_bias() -> None:
-    """Where so strong ridges leave no taste and no habits."""
+    """Where so strong ridges leave no taste and no profile."""
     config = MappingConfig(taste_damping=1e12, trait_damping=1e12)
     work, pair, cold = mapping(config)
     carried = predicted(work, cold) - work.target.item_offsets.numpy()[cold.items]
@@ -84,7 +84,7 @@ def test_an_item_bias_without_a_rating_is_the_bias_of_a_domain_without_it() -> N
     biases = fitted_biases(ratings)
     left = ratings.values - biases.mean - biases.user[ratings.users]
     count = np.bincount(ratings.items)[ratings.items]
-    without = without_own(biases.item[ratings.items], count, left, biases.item_damping)
+    without = leave_one_out(biases.item[ratings.items], count, left, biases.item_damping)
     for rating in range(0, len(ratings), 97):
         kept = np.arange(len(ratings)) != rating
         refitted = fitted_biases(ratings.where(kept))
@@ -93,8 +93,8 @@ def test_an_item_bias_without_a_rating_is_the_bias_of_a_domain_without_it() -> N
         assert abs(without[rating] - refitted.item[item]) < 0.02 + 0.2 * moved
 
 
-def test_a_habit_that_shows_in_both_domains_is_carried_over() -> None:
-    """People who follow consensus much, or not at all, do so in the other domain too."""
+def test_a_profile_that_matters_in_both_domains_is_transferred() -> None:
+    """Users who follow the item biases much, or not at all, do so in the other domain too."""
     draw = np.random.default_rng(11)
     follows = draw.uniform(-1, 3, 240)
 
@@ -110,7 +110,7 @@ def test_a_habit_that_shows_in_both_domains_is_carried_over() -> None:
     pair = DomainPair(domain(12), full.of_users(~held), trainees, trainees)
     models = [Pretraining(CONFIG, ratings).model() for ratings in (pair.source, pair.target)]
     cold = Queries(own.users, own.items, own.values)
-    vectors = models[0].profiles(torch.arange(240))
+    vectors = models[0].source_vectors(torch.arange(240))
     config = MappingConfig(trait_damping=50.0, taste_damping=1e12)
     carried = MappingTraining(config, 1e-2, vectors, models[1], pair, cold)
     error = np.square(predicted(carried, cold) - cold.values).mean()
@@ -146,7 +146,7 @@ def test_what_is_validated_is_what_is_delivered() -> None:
 def test_training_that_only_harms_is_undone() -> None:
     pair, cold = shared_world()
     wrong = replace(cold, values=np.full(len(cold.values), 3, np.float32))
-    vectors = Pretraining(CONFIG, pair.source).model().profiles(torch.arange(80))
+    vectors = Pretraining(CONFIG, pair.source).model().source_vectors(torch.arange(80))
     target = Pretraining(CONFIG, pair.target).model()
     config = MappingConfig(epochs=3, trust=1.0)
     untouched = MappingTraining(config, 1e-2, vectors, target, pair, wrong)
@@ -180,7 +180,7 @@ def test_fitted_biases_beat_fixed_damping_where_it_is_wrong() -> None:
     assert fitted < 0.5 * np.abs(damped_user_bias(ratings) - truth).mean()
 
 
-def test_traits_tell_bias_spread_and_activity() -> None:
+def test_profiles_hold_bias_spread_and_activity() -> None:
     """User 0 agrees with everyone, user 1 is generous, user 2 erratic, user 3 rates most."""
     rows = [(user, item, 3.0) for user in range(4) for item in range(8)]
     rows += [(3, item, 3.0) for item in range(8, 30)]
@@ -191,18 +191,18 @@ def test_traits_tell_bias_spread_and_activity() -> None:
     values[ratings[:, 0] == 2] = np.tile([1.0, 5.0], 4)
     users, items = ratings[:, 0].astype(np.int64), ratings[:, 1].astype(np.int64)
     world = Ratings(users, items, values, 25, 40)  # user 24 rates nothing
-    bias, spread, activity, *_ = user_traits(world, fitted_biases(world)).T
+    bias, spread, activity, *_ = user_profiles(world, fitted_biases(world)).T
     assert bias.argmax() == 1
     assert spread.argmax() == 2
     assert activity.argmax() == 3
     assert (bias[24], spread[24], activity[24]) == (0, 0, 0)
 
 
-def test_an_uncentred_domain_has_no_traits_and_starts_from_zero() -> None:
+def test_an_uncentred_domain_has_no_profiles_and_starts_from_zero() -> None:
     pair, cold = shared_world()
     plain = replace(CONFIG, centred=False)
     source, target = (Pretraining(plain, r).model() for r in (pair.source, pair.target))
-    vectors = source.profiles(torch.arange(pair.source.n_users))
+    vectors = source.source_vectors(torch.arange(pair.source.n_users))
     assert vectors.shape == (80, 32)
     work = MappingTraining(MappingConfig(trust=0.5), 1e-2, vectors, target, pair, cold)
     assert work.map_users(torch.arange(3)).abs().sum() > 0
@@ -222,7 +222,7 @@ WIDE = {"user_size": 48, "common_size": 24}
 
 
 @pytest.mark.parametrize("widths", [{}, METAMF, WIDE], ids=["paper", "metamf", "wide"])
-def test_shared_taste_is_carried_over_before_the_mapping_trains(widths: dict[str, int]) -> None:
+def test_shared_taste_is_transferred_before_the_mapping_trains(widths: dict[str, int]) -> None:
     taste = 0.7 * np.random.default_rng(4).standard_normal(200)
     source, full = tastes_world(5, taste, 40), tastes_world(6, taste, 50)
     held = np.arange(200) >= 150
@@ -234,7 +234,10 @@ def test_shared_taste_is_carried_over_before_the_mapping_trains(widths: dict[str
         stage = Pretraining(config, ratings)
         assert min(epoch.validation_rmse for epoch in stage.training.epochs(lambda _: None)) < 0.5
         models.append(stage.model())
-    vectors, cold = models[0].profiles(torch.arange(200)), Queries(own.users, own.items, own.values)
+    vectors, cold = (
+        models[0].source_vectors(torch.arange(200)),
+        Queries(own.users, own.items, own.values),
+    )
     work = MappingTraining(MappingConfig(), 1e-2, vectors, models[1], pair, cold)
     error = np.abs(predicted(work, cold) - cold.values).mean()
     transfer = fit_fitted_bias_transfer(pair).rate(cold.users, cold.items)

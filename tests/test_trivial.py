@@ -9,10 +9,10 @@ from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Floats, Ints, Ratings
 from metaem_core.data.splitting import SplitConfig, split_overlap
 from metaem_core.evaluation.metrics import rmse
-from metaem_core.methods.baselines import neighbours
+from metaem_core.methods.baselines import user_knn as user_knn_module
 from metaem_core.methods.baselines.bias_transfer import fit_bias_transfer
-from metaem_core.methods.baselines.neighbours import fit_neighbours, fit_weight
 from metaem_core.methods.baselines.trivial import TRIVIAL
+from metaem_core.methods.baselines.user_knn import fit_neighbours, fit_weight
 from metaem_core.synthetic.world import SyntheticConfig, generate
 
 
@@ -131,7 +131,7 @@ def residual_histories(ratings: Ratings) -> list[dict[int, float]]:
 def test_blocks_of_users_find_the_naive_neighbours(
     block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(neighbours, "BLOCK", block)
+    monkeypatch.setattr(user_knn_module, "BLOCK", block)
     generator = np.random.default_rng(3)
     pair = random_pair(generator)
     users, items = generator.integers(0, 12, 60), generator.integers(0, 7, 60)

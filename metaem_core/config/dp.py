@@ -7,7 +7,7 @@ from metaem_core.data.ratings import RatingScale
 
 
 @dataclass(frozen=True)
-class PrivateConfig:
+class DPConfig:
     """What one run may tell of a user, all his ratings in both domains taken together."""
 
     epsilon: float  # inf: the same sums without noise

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from metaem_core.config.checks import require_positive
-from metaem_core.config.modes import Mode
+from metaem_core.config.payload import Mode
 from metaem_core.data.ratings import RatingScale
 
 

@@ -1,4 +1,4 @@
-"""Damped means: the part of a rating that is not taste."""
+"""Biases: r_ui = mu + b_u + b_i."""
 
 from dataclasses import dataclass
 
@@ -23,13 +23,19 @@ class Biases:
     user_damping: float
 
     def residuals(self, ratings: Ratings) -> Floats:
-        """What the biases leave of each rating; shape (R,)."""
+        """r_ui - mu - b_u - b_i of each rating; shape (R,)."""
         return ratings.values - self.mean - self.item[ratings.items] - self.user[ratings.users]
 
 
-def without_own(bias: Floats, count: Ints, left: Floats, damping: float) -> Floats:
-    """Damped item biases (R,) of ``count`` ratings as they were without one that ``left`` this."""
-    without = (bias * (count + damping) - left) / np.maximum(count - 1 + damping, 1)
+def leave_one_out(bias: Floats, count: Ints, residuals: Floats, damping: float) -> Floats:
+    """Damped item bias of each rating's item, computed without that rating (R,).
+
+    Args:
+        bias: the item's bias with the rating (R,).
+        count: the item's ratings, this one included (R,).
+        residuals: ``r_ui - mu - b_u`` (R,).
+    """
+    without = (bias * (count + damping) - residuals) / np.maximum(count - 1 + damping, 1)
     return np.asarray(without, np.float32)
 
 
@@ -51,7 +57,7 @@ def damped_biases(
     user_damping: float = USER_DAMPING,
     sweeps: int = SWEEPS,
 ) -> Biases:
-    """mu, b_i and b_u fitted together, each the damped mean of what the others leave."""
+    """mu, b_i and b_u fitted together: each the damped mean of the others' residuals."""
     mean = _mean(ratings)
     centred = ratings.values - mean
     user = np.zeros(ratings.n_users)
@@ -103,6 +109,14 @@ def damped_mean(
     total = np.bincount(groups, weights=values, minlength=n_groups)
     count = np.bincount(groups, minlength=n_groups) + damping
     return total / np.where(count > 0, count, 1.0)
+
+
+def fit_line(x: Floats, y: Floats) -> tuple[float, float]:
+    """Slope and constant of the least-squares line; slope 0 where ``x`` does not vary."""
+    centred = x.astype(np.float64) - x.mean(dtype=np.float64)
+    spread = float(centred @ centred)
+    slope = float(centred @ y) / spread if spread > 0 else 0.0
+    return slope, float(y.mean(dtype=np.float64) - slope * x.mean(dtype=np.float64))
 
 
 def _mean(ratings: Ratings) -> float:

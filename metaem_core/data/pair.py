@@ -1,7 +1,9 @@
-"""What a cross-domain method may learn from, and what it is asked."""
+"""A pair of domains to learn from, and held-out ratings to predict."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+
+import numpy as np
 
 from metaem_core.data.ratings import Floats, Ints, Ratings
 
@@ -24,6 +26,13 @@ class DomainPair:
                 f"the training overlap has {len(self.train_source)} source indices but "
                 f"{len(self.train_target)} target indices; give one of each per user"
             )
+
+    def overlap_ratings(self) -> tuple[Ratings, Ints]:
+        """The training overlap's target ratings and the source index (R,) of each one's user."""
+        source_of = np.full(self.target.n_users, -1)
+        source_of[self.train_target] = self.train_source
+        overlap = self.target.of_users(source_of >= 0)
+        return overlap, source_of[overlap.users]
 
 
 @dataclass(frozen=True)

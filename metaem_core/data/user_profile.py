@@ -1,4 +1,7 @@
-"""How a person rates and what an item is like, taste aside: what a device tells another domain."""
+"""User profiles (rating behaviour, 11 numbers) and item features (bias and popularity).
+
+The profile is the part of a source vector that is not an embedding (docs/paper.md).
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -9,125 +12,127 @@ from numpy.typing import NDArray
 from metaem_core.data.bias import USER_DAMPING, Biases, damped_mean
 from metaem_core.data.ratings import Floats, Ints, Ratings
 
-PARTS = 5  # equal parts of the rating scale whose use is counted
-PRIOR = 5.0  # ratings of an average person that every person's habits are mixed with
-USER_TRAITS = 6 + PARTS
-ITEM_TRAITS = 3
+PARTS = 5  # equal parts of the rating scale
+PRIOR = 5.0  # ratings of an average user that every mean is mixed with
+PROFILE_SIZE = 6 + PARTS
+ITEM_FEATURES = 3
 
 
-def user_traits(ratings: Ratings, biases: Biases) -> Floats:
-    """Rating habits, the bias first and as it is, the others standardised; (n_users, 11).
+def user_profiles(ratings: Ratings, biases: Biases) -> Floats:
+    """Profiles (n_users, 11) of a domain's own users; zeros for a user without ratings.
 
-    Bias, spread, log count, agreement with item biases, shares of the scale's five parts, mean
-    popularity and mean bias of the rated items. A device finds its own from its ratings and what
-    everyone may know of the items: :class:`Habits`.
+    Columns: bias (not standardised), then standardised: spread of residuals, log count, agreement
+    with item biases, shares of the scale's five parts, mean log popularity and mean bias of the
+    rated items.
     """
-    return Habits.of(ratings, biases).traits(ratings, biases.user)
+    return ProfileStatistics.of(ratings, biases).profiles(ratings, biases.user)
 
 
 @dataclass(frozen=True)
-class Habits:
-    """What everyone may know of a domain and a device needs to find its user's traits."""
+class ProfileStatistics:
+    """Statistics of a whole domain from which a device computes its user's profile."""
 
     mean: float  # of the ratings
-    item: Floats  # biases (n_items,)
+    item_bias: Floats  # (n_items,)
     user_damping: float
-    shown: NDArray[np.float64]  # log counts (n_items,)
-    low: float  # the least and the highest rating seen
-    high: float
-    square: float  # mean square of what the biases leave
-    typical: tuple[float, ...]  # the average user's shares, popularity and bias of rated items
-    centre: NDArray[np.float64]  # what standardises all but the bias (USER_TRAITS - 1,)
-    deviation: NDArray[np.float64]
+    popularity: NDArray[np.float64]  # log(1 + ratings) of each item (n_items,)
+    low: float  # lowest rating in the domain
+    high: float  # highest one
+    variance: float  # mean squared residual of the biases
+    average: tuple[float, ...]  # means over ratings: scale shares (5), popularity, item bias
+    centre: NDArray[np.float64]  # mean of all columns but the bias (PROFILE_SIZE - 1,)
+    deviation: NDArray[np.float64]  # their standard deviation; inf where it is 0
 
     @classmethod
-    def of(cls, ratings: Ratings, biases: Biases) -> "Habits":
-        """A domain's own."""
+    def of(cls, ratings: Ratings, biases: Biases) -> "ProfileStatistics":
+        """The statistics of ``ratings`` with these ``biases``."""
         raw = cls(
             mean=biases.mean,
-            item=biases.item,
+            item_bias=biases.item,
             user_damping=biases.user_damping,
-            shown=popularity(ratings),
+            popularity=log_popularity(ratings),
             low=float(ratings.values.min()),
             high=float(ratings.values.max()),
-            square=float((biases.residuals(ratings) ** 2).mean()),
-            typical=(),
+            variance=float((biases.residuals(ratings) ** 2).mean()),
+            average=(),
             centre=np.zeros(0),
             deviation=np.zeros(0),
         )
-        typical = tuple(float(counted.mean()) for counted in raw._counted(ratings))
-        styles = replace(raw, typical=typical)._styles(ratings, biases.user)
-        rated = styles[np.bincount(ratings.users, minlength=ratings.n_users) > 0]
+        average = tuple(float(column.mean()) for column in raw._averaged(ratings))
+        columns = replace(raw, average=average)._columns(ratings, biases.user)
+        rated = columns[np.bincount(ratings.users, minlength=ratings.n_users) > 0]
         centre, spread = rated.mean(0), rated.std(0)
-        # what all users share tells nothing of one, nor of a newcomer who differs from them all
+        # a column in which all users agree says nothing, not even of a new user who differs
         deviation = np.where(spread > 1e-6, spread, np.inf)
-        return replace(raw, typical=typical, centre=centre, deviation=deviation)
+        return replace(raw, average=average, centre=centre, deviation=deviation)
 
     def user_bias(self, ratings: Ratings) -> Floats:
-        """Damped means of what mean and item biases leave (n_users,)."""
-        left = ratings.values - self.mean - self.item[ratings.items]
+        """b_u (n_users,): damped mean of r_ui - mu - b_i; 0 for a user without ratings."""
+        left = ratings.values - self.mean - self.item_bias[ratings.items]
         bias = damped_mean(ratings.users, left, ratings.n_users, self.user_damping)
         return bias.astype(np.float32)
 
-    def traits(self, ratings: Ratings, bias: Floats) -> Floats:
-        """Traits of the users of any ratings of these items, given their ``bias`` (n_users, 11)."""
-        styles = (self._styles(ratings, bias) - self.centre) / self.deviation
-        styles[np.bincount(ratings.users, minlength=ratings.n_users) == 0] = 0
-        return np.column_stack([bias, styles]).astype(np.float32)
+    def profiles(self, ratings: Ratings, bias: Floats) -> Floats:
+        """Profiles (n_users, 11) of users with these ratings and this ``bias`` (n_users,)."""
+        columns = (self._columns(ratings, bias) - self.centre) / self.deviation
+        columns[np.bincount(ratings.users, minlength=ratings.n_users) == 0] = 0
+        return np.column_stack([bias, columns]).astype(np.float32)
 
-    def _styles(self, ratings: Ratings, bias: Floats) -> NDArray[np.float64]:
+    def _columns(self, ratings: Ratings, bias: Floats) -> NDArray[np.float64]:
         users, n_users = ratings.users, ratings.n_users
-        item = self.item[ratings.items]
+        item = self.item_bias[ratings.items]
         residuals = ratings.values - self.mean - item - bias[users]
-        spread = damped_mean(users, residuals**2 - self.square, n_users, USER_DAMPING)
-        habits = [
-            np.sqrt(spread + self.square),
+        spread = damped_mean(users, residuals**2 - self.variance, n_users, USER_DAMPING)
+        columns = [
+            np.sqrt(spread + self.variance),
             np.log1p(np.bincount(users, minlength=n_users)),
             _agreement(users, residuals, item, n_users),
             *(
-                damped_mean(users, values - typical, n_users, PRIOR) + typical
-                for values, typical in zip(self._counted(ratings), self.typical, strict=True)
+                damped_mean(users, values - average, n_users, PRIOR) + average
+                for values, average in zip(self._averaged(ratings), self.average, strict=True)
             ),
         ]
-        return np.stack(habits, axis=1)
+        return np.stack(columns, axis=1)
 
-    def _counted(self, ratings: Ratings) -> Iterator[NDArray[np.floating]]:
-        """What a user's mean is taken of, mixed with a few ratings of the average user (R,)."""
+    def _averaged(self, ratings: Ratings) -> Iterator[NDArray[np.floating]]:
+        """The values (R,) whose mean over a user's ratings is a column of the profile."""
         span = max(self.high - self.low, 1e-6)
         part = np.floor((ratings.values - self.low) / span * PARTS).clip(0, PARTS - 1)
         yield from (part == np.arange(PARTS)[:, None]).astype(np.float32)
-        yield self.shown[ratings.items]
-        yield self.item[ratings.items]
+        yield self.popularity[ratings.items]
+        yield self.item_bias[ratings.items]
 
 
 @dataclass(frozen=True)
 class ItemScale:
-    """What standardises a domain's item traits."""
+    """Standard deviations and means that standardise a domain's item features."""
 
     bias: float  # standard deviation of the biases
-    mean: float  # of the log counts
-    deviation: float
+    mean: float  # of the log popularity
+    deviation: float  # of the log popularity
 
     @classmethod
     def of(cls, ratings: Ratings, biases: Biases) -> "ItemScale":
-        """A domain's own."""
-        shown = popularity(ratings)
-        deviations = float(biases.item.std()), float(shown.std())
+        """The scale of all items of ``ratings``."""
+        popularity = log_popularity(ratings)
+        deviations = float(biases.item.std()), float(popularity.std())
         bias, deviation = (max(each, 1e-6) for each in deviations)
-        return cls(bias, float(shown.mean()), deviation)
+        return cls(bias, float(popularity.mean()), deviation)
 
-    def traits(self, bias: Floats, counts: Ints) -> Floats:
-        """One, bias and log count of items (B,): what habits are multiplied with; (B, 3)."""
-        shown = (np.log1p(counts) - self.mean) / self.deviation
-        return np.column_stack([np.ones_like(bias), bias / self.bias, shown]).astype(np.float32)
+    def features(self, bias: Floats, counts: Ints) -> Floats:
+        """One, bias and log popularity (B, 3) of items with this ``bias`` and ``counts`` (B,)."""
+        popularity = (np.log1p(counts) - self.mean) / self.deviation
+        return np.column_stack([np.ones_like(bias), bias / self.bias, popularity]).astype(
+            np.float32
+        )
 
 
-def popularity(ratings: Ratings) -> NDArray[np.float64]:
-    """Log of one more than each item's ratings (n_items,)."""
+def log_popularity(ratings: Ratings) -> NDArray[np.float64]:
+    """log(1 + number of ratings) of each item (n_items,)."""
     return np.log1p(np.bincount(ratings.items, minlength=ratings.n_items))
 
 
 def _agreement(users: Ints, residuals: Floats, item: Floats, n_users: int) -> NDArray[np.float64]:
-    """Slope of a user's residuals in the item biases, damped: above 0, consensus counts more."""
+    """Slope of a user's residuals in the item biases, damped; above 0: exaggerates consensus."""
     together = np.bincount(users, weights=residuals * item, minlength=n_users)
     return together / (np.bincount(users, weights=item * item, minlength=n_users) + 0.5)

@@ -5,16 +5,16 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import torch
 
-from metaem_core.config.modes import Layout, Mode
+from metaem_core.config.payload import Layout, Mode
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.ratings import Ints
-from metaem_core.data.user_profile import ITEM_TRAITS
+from metaem_core.data.user_profile import ITEM_FEATURES
 from metaem_core.federated.exchange import ID_BYTES, Traffic
 from metaem_core.federated.payloads import payload_of
 from metaem_core.federated.protocol import Download, Upload, tensors_of
 from metaem_core.federated.secure.loop import secure_traffic
 from metaem_core.federated.wire import Contract, contract_of, encode
-from metaem_core.models.domain import DomainModel
+from metaem_core.models.metaem import DomainModel
 from metaem_core.models.mlp import init_mlp
 
 Way = Literal[
@@ -76,7 +76,7 @@ def mapping_traffic(target: DomainModel, by_task: bool) -> tuple[Traffic, Traffi
     trains, the ``V^p`` made from it, and their gradients.
     """
     k_c, k_p = target.common_items.shape[1], target.item_tower[0].shape[1]
-    vector = torch.zeros(1, target.user_embeddings.shape[1] + target.item_traits.shape[1])
+    vector = torch.zeros(1, target.user_embeddings.shape[1] + target.item_features.shape[1])
     sent = {"user_vectors": vector}
     if by_task:
         sent["private_items"] = torch.zeros(1, k_c, k_p)
@@ -85,7 +85,7 @@ def mapping_traffic(target: DomainModel, by_task: bool) -> tuple[Traffic, Traffi
     model = {
         "common_items": target.common_items,
         "item_offsets": target.item_offsets,
-        "item_traits": target.item_traits,
+        "item_features": target.item_features,
         **tower,
     }
     once = Traffic(len(encode(model)) if by_task else 0, 0)
@@ -94,7 +94,7 @@ def mapping_traffic(target: DomainModel, by_task: bool) -> tuple[Traffic, Traffi
 
 def nobody(rows: int, config: PretrainConfig) -> DomainModel:
     """A domain's shapes, without users."""
-    traits = ITEM_TRAITS if config.centred else 0
+    features = ITEM_FEATURES if config.centred else 0
     deep = (config.hidden_size,) * 2
     hidden, draw = deep if config.base == "dnn" else (), torch.Generator()
     k_u, k_c, k_p = config.user_size, config.common_size, config.private_size
@@ -102,7 +102,7 @@ def nobody(rows: int, config: PretrainConfig) -> DomainModel:
         torch.zeros(0, k_u),
         torch.zeros(rows, k_c),
         torch.zeros(rows),
-        torch.zeros(rows, traits),
+        torch.zeros(rows, features),
         torch.zeros(0, 0),
         init_mlp((k_u, *deep, k_c * k_p), draw, torch.float32),
         init_mlp((k_u, *hidden, k_u), draw, torch.float32),
@@ -119,16 +119,16 @@ def received_contract(layout: Layout, items: int, config: PretrainConfig) -> Con
 
 
 def _download(rows: int, config: PretrainConfig) -> Download:
-    traits = ITEM_TRAITS if config.centred else 0
+    features = ITEM_FEATURES if config.centred else 0
     k_u, k_c, k_p = config.user_size, config.common_size, config.private_size
     hidden = (config.hidden_size,) * 2 if config.base == "dnn" else ()
     tower = init_mlp((k_p, *hidden, k_u), torch.Generator(), torch.float32)
     return Download(
-        torch.zeros(1, k_u + traits),
+        torch.zeros(1, k_u + features),
         torch.zeros(1, k_c, k_p),
         torch.zeros(rows, k_c),
         torch.zeros(rows),
-        torch.zeros(rows, traits),
+        torch.zeros(rows, features),
         () if config.item_tower == "personal" else tower,
         config.relu_last,
         frozenset(),

@@ -36,11 +36,11 @@ def device_step(
     items = grid.collect(torch.bmm(common, private))  # Eq. 2
     if rounding is not None:
         items = rounding(items)
-    traits = download.item_traits.index_select(0, ratings.rows)
-    error = ratings.values - offsets(download, traits, ratings.owner, ratings.rows)
+    features = download.item_features.index_select(0, ratings.rows)
+    error = ratings.values - offsets(download, features, ratings.owner, ratings.rows)
     vectors, d_items, d_tower = _fit(download, ratings.owner, items, error)
     pull = -2 * error  # the loss's derivative by r_hat
-    d_users = _sums(torch.cat([vectors, traits], 1), grid.ratings, pull)  # of Eq. 7
+    d_users = _sums(torch.cat([vectors, features], 1), grid.ratings, pull)  # of Eq. 7
     d_slots = grid.spread(d_items if rounding is None else rounding(d_items))
     d_private = _sums(
         torch.bmm(common.transpose(1, 2), d_slots).flatten(1), grid.groups

@@ -33,7 +33,7 @@ def predicted_ratings(received: PredictionInputs, rows: Tensor) -> Tensor:
     k_u = vectors.shape[1]
     user, weights = received.user_vectors[0, :k_u], received.user_vectors[0, k_u:]
     taste = vectors @ user  # Eq. 7, or Eq. 13 in the mapping stage
-    return taste + received.item_offsets[rows] + received.item_traits[rows] @ weights
+    return taste + received.item_offsets[rows] + received.item_features[rows] @ weights
 
 
 def item_tower(received: PredictionInputs, items: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from metaem_core.config.modes import Layout
+from metaem_core.config.payload import Layout
 from metaem_core.federated.protocol import Download, Upload
 from metaem_core.federated.rounding import from_int8, to_int8
 from metaem_core.federated.wire import Contract, Message, contract_of
@@ -60,7 +60,7 @@ class LiteralPayload:
             "private_items": download.private_items,
             "common_items": download.common_items,
             "item_offsets": download.item_offsets,
-            "item_traits": download.item_traits,
+            "item_features": download.item_features,
             **_tower(download.item_tower),
         }
 
@@ -70,7 +70,7 @@ class LiteralPayload:
             message["private_items"],
             message["common_items"],
             message["item_offsets"],
-            message["item_traits"],
+            message["item_features"],
             _tower_of(message),
             relu_last,
             frozenset({"user_vectors", "private_items", "common_items", "item_tower"}),
@@ -103,7 +103,7 @@ class ProductPayload:
             "user_vectors": download.user_vectors,
             "items": download.common_items @ download.private_items[0],
             "item_offsets": download.item_offsets,
-            "item_traits": download.item_traits,
+            "item_features": download.item_features,
             **_tower(download.item_tower),
         }
 
@@ -114,7 +114,7 @@ class ProductPayload:
             torch.eye(items.shape[1], dtype=items.dtype).unsqueeze(0),
             items,
             message["item_offsets"],
-            message["item_traits"],
+            message["item_features"],
             _tower_of(message),
             relu_last,
             frozenset({"user_vectors", "common_items", "item_tower"}),
@@ -211,7 +211,7 @@ def _tower_of(message: Message) -> tuple[Tensor, ...]:
 
 def _answer_to(sent: Message) -> Contract:
     """A gradient for all that was sent but the items' constants, and the totals."""
-    answered = {n: t for n, t in sent.items() if n not in ("item_offsets", "item_traits")}
+    answered = {n: t for n, t in sent.items() if n not in ("item_offsets", "item_features")}
     return contract_of({**answered, **_totals(Upload({}, 0.0, 0))})
 
 
@@ -239,5 +239,5 @@ def restricted(download: Download, rows: Tensor) -> Download:
         download,
         common_items=download.common_items.index_select(0, rows),
         item_offsets=download.item_offsets.index_select(0, rows),
-        item_traits=download.item_traits.index_select(0, rows),
+        item_features=download.item_features.index_select(0, rows),
     )

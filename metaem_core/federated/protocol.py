@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metaem_core.models.domain import DomainModel
 from metaem_core.models.forward import PredictionInputs
+from metaem_core.models.metaem import DomainModel
 from metaem_core.models.mlp import Parameters
 
 TENSOR_FIELDS = (
@@ -19,7 +19,7 @@ TENSOR_FIELDS = (
     "private_items",
     "common_items",
     "item_offsets",
-    "item_traits",
+    "item_features",
     "item_tower",
 )
 
@@ -52,7 +52,7 @@ class Download(PredictionInputs):
 
     def replaced(self, tensors: Mapping[str, Parameters]) -> "Download":
         """The same message with other tensors in the named fields."""
-        users, private, common, offsets, traits, tower = (
+        users, private, common, offsets, features, tower = (
             tensors.get(name, tensors_of(self, name)) for name in TENSOR_FIELDS
         )
         return Download(
@@ -60,7 +60,7 @@ class Download(PredictionInputs):
             private[0],
             common[0],
             offsets[0],
-            traits[0],
+            features[0],
             tower,
             self.relu_last,
             self.trained,

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from metaem_core.federated.fedfast import Delegates
 from metaem_core.federated.protocol import Download, Upload
-from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
+from metaem_core.models.metaem import DomainModel
 from metaem_core.models.mlp import Parameters, Perceptron
 from metaem_core.training.optimizers import NetworkAdam, TableOptimizer
 
@@ -56,7 +56,7 @@ class ChainRule:
             private,
             model.common_items.index_select(0, rows),
             model.item_offsets.index_select(0, rows),
-            model.item_traits.index_select(0, rows),
+            model.item_features.index_select(0, rows),
             model.item_tower,
             model.relu_last,
             self.trained,

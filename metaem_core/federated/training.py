@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from metaem_core.federated.rounds import Draw, Rounds, RoundStats, cohorts
-from metaem_core.training.epochs import Divergence, EpochStats, Errors, epoch_seed
+from metaem_core.training.epochs import Divergence, EpochStats, Errors
 from metaem_core.training.optimizers import restore
+from metaem_core.training.seeds import epoch_seed
 from metaem_core.training.stopping import BestEpoch
 
 

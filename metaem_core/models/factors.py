@@ -26,7 +26,7 @@ class FactorModel:
     def centred(self) -> bool:
         return self.bias.shape[1] > 0
 
-    def tastes(self, users: Tensor) -> Tensor:
+    def user_vectors(self, users: Tensor) -> Tensor:
         """What a mapping carries over: embeddings, after the user tower if there is one (B, k)."""
         return user_vectors(self.base, self.head, self.users[users])
 
@@ -39,10 +39,10 @@ class FactorModel:
 
     def rate_own(self, users: Tensor, items: Tensor) -> Tensor:
         """:meth:`rate` for users of this domain (B,)."""
-        vectors = torch.cat([self.tastes(users), self.bias[users]], 1)
+        vectors = torch.cat([self.user_vectors(users), self.bias[users]], 1)
         return self.rate(vectors, items)
 
-    def item_tastes(self) -> Tensor:
+    def item_vectors(self) -> Tensor:
         """All item embeddings, after the item tower if there is one (n, k)."""
         return item_vectors(self.base, self.head, self.items)
 
@@ -52,7 +52,7 @@ class FactorModel:
 
     def flattened(self) -> "FactorModel":
         """The same ratings by plain MF: towers and weights multiplied into the embeddings."""
-        users, items = self.tastes(torch.arange(len(self.users))), self.item_tastes()
+        users, items = self.user_vectors(torch.arange(len(self.users))), self.item_vectors()
         weighed = items * self.head[0] if self.base == "gmf" else items
         return FactorModel("mf", users, weighed, self.offsets, self.bias, ())
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.data.bias import USER_DAMPING, damped_mean
-from metaem_core.models.domain import DomainModel
+from metaem_core.models.metaem import DomainModel
 from metaem_core.models.mlp import mlp
 
 BLOCK = 1 << 12  # ratings whose (k, k) products are held at once

@@ -14,13 +14,13 @@ BLOCK = 1280  # ratings at a time and thread in MLP_item: its layers stay in a c
 
 @dataclass(frozen=True)
 class PredictionInputs:
-    """Everything that Eqs. 2, 6 and 7 read, for S users and n items."""
+    """All that Eqs. 2, 6 and 7 read, for S users and n items."""
 
-    user_vectors: Tensor  # u_hat, and in a centred domain a weight for each trait (S, k_u + t)
+    user_vectors: Tensor  # u_hat and, if centred, weights of the item features (S, k_u + t)
     private_items: Tensor  # V^p (S, k_c, k_p)
     common_items: Tensor  # rows of V^c (n, k_c)
     item_offsets: Tensor  # mean rating + item bias (n,)
-    item_traits: Tensor  # one, bias, popularity (n, t)
+    item_features: Tensor  # one, bias, log popularity (n, t); t = 3, or 0 if uncentred
     item_tower: Parameters  # MLP_item, shared, or personal with a leading axis S
     relu_last: bool
 
@@ -31,7 +31,7 @@ class PredictionInputs:
 
 
 def predict(inputs: PredictionInputs, owner: Tensor, rows: Tensor) -> Tensor:
-    """Eqs. 2, 6 and 7: ``r_hat = offset_j + w_i . traits_j + u_hat_i . MLP_item(V^c_j V^p_i)``.
+    """Eqs. 2, 6 and 7: ``r_hat = offset_j + w_i . features_j + u_hat_i . MLP_item(V^c_j V^p_i)``.
 
     Owners ascend.
 
@@ -46,8 +46,8 @@ def predict(inputs: PredictionInputs, owner: Tensor, rows: Tensor) -> Tensor:
     else:
         vectors = mlp(inputs.item_tower, items, inputs.relu_last)  # (R, k_u)
     taste = inputs.user_vectors[:, : vectors.shape[1]].index_select(0, owner)
-    traits = inputs.item_traits.index_select(0, rows)
-    return offsets(inputs, traits, owner, rows) + (taste * vectors).sum(1)
+    features = inputs.item_features.index_select(0, rows)
+    return offsets(inputs, features, owner, rows) + (taste * vectors).sum(1)
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ def factors(
     return slots, common, inputs.private_items.index_select(0, grid.owner)
 
 
-def offsets(inputs: PredictionInputs, traits: Tensor, owner: Tensor, rows: Tensor) -> Tensor:
-    """The part of Eq. 7 without networks: ``offset_j + w_i . traits_j`` (R,), of traits (R, t)."""
-    weights = inputs.user_vectors[:, inputs.user_vectors.shape[1] - traits.shape[1] :]
-    known = (weights.index_select(0, owner) * traits).sum(1)
+def offsets(inputs: PredictionInputs, features: Tensor, owner: Tensor, rows: Tensor) -> Tensor:
+    """Eq. 7 without networks: ``offset_j + w_i . features_j`` (R,), ``features`` (R, t)."""
+    weights = inputs.user_vectors[:, inputs.user_vectors.shape[1] - features.shape[1] :]
+    known = (weights.index_select(0, owner) * features).sum(1)
     return known.add_(inputs.item_offsets.index_select(0, rows))
 
 

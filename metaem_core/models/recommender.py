@@ -1,6 +1,6 @@
-"""Recommending to people whom no domain was trained on, from what they rated in the source.
+"""Recommendations for users on whom no domain was trained, from their source ratings.
 
-What stays on a device in training stays in one place here: whoever recommends reads the history.
+Unlike in training, the ratings do not stay on-device: whoever recommends reads the history.
 """
 
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metaem_core.data.ratings import Floats, Ints, Ratings
-from metaem_core.data.user_profile import Habits
-from metaem_core.models.domain import DomainModel
+from metaem_core.data.user_profile import ProfileStatistics
 from metaem_core.models.fold_in import Rated, fold_in, private_view
 from metaem_core.models.forward import BLOCK
 from metaem_core.models.mapping import map_users
+from metaem_core.models.metaem import DomainModel
 from metaem_core.models.mlp import Parameters, mlp
 
-SWEEPS = 4  # a user's private items follow from his vector, and it from them
+SWEEPS = 4  # alternations: private items follow from the user vector, and it from them
 AT_ONCE = 1 << 15  # ratings whose private items are held in memory, a kilobyte each
 
 
@@ -28,46 +28,46 @@ class Recommender:
     """Both trained domains without their users, and f_theta between them."""
 
     source: DomainModel
-    habits: Habits  # of the source
+    statistics: ProfileStatistics  # of the source
     target: DomainModel
     mapping: Parameters
     damping: float  # lambda of Eq. 10 for rows of U
 
     def __post_init__(self) -> None:
-        if not self.source.user_traits.shape[1]:
-            raise ValueError("a domain trained uncentred has no traits to give a new user")
+        if not self.source.user_profiles.shape[1]:
+            raise ValueError("a domain trained uncentred has no profile to give a new user")
         if self.source.meta_reads_raw:
             raise ValueError(
                 "a meta-network that reads raw vectors (Eq. 3 as printed) has no fold-in"
             )
 
     @torch.inference_mode()
-    def profiles(self, histories: Ratings) -> Tensor:
-        """What a device of the source would carry over, had its user been trained on (B, k_s).
+    def source_vectors(self, histories: Ratings) -> Tensor:
+        """The source vectors (B, k_s) that training would have given these users.
 
-        Traits are the device's own. Taste is the ``MLP_user(u)`` that, with the domain as it is,
-        has the least ``sum e^2 + sqrt(n) lambda |u|^2`` over the ``n`` ratings: what RowNewton
-        goes to. Without ratings it is the average user's.
+        Taste is the ``MLP_user(u)`` with the least ``sum e^2 + sqrt(n) lambda |u|^2`` over the
+        user's ``n`` ratings, the domain fixed: the minimum that RowNewton approaches. The user
+        profile follows it. A user without ratings gets the average user's vector.
 
         Args:
             histories: ratings of B users, of the source's items.
         """
-        bias = self.habits.user_bias(histories)
+        bias = self.statistics.user_bias(histories)
         rated = _rated(histories)
-        left = rated.values - self.source.item_offsets[rated.items]
-        left -= torch.from_numpy(bias)[rated.owner]
+        residuals = rated.values - self.source.item_offsets[rated.items]
+        residuals -= torch.from_numpy(bias)[rated.owner]
         counts = torch.bincount(rated.owner, minlength=histories.n_users)
         damping = self.damping * counts.clamp_min(1).sqrt().unsqueeze(1)
         taste = torch.zeros(histories.n_users, self.source.user_embeddings.shape[1])
         for _ in range(SWEEPS):
             seen = private_view(self.source, self.source.private_items(taste), rated)
-            taste = fold_in(seen, left, rated.owner, histories.n_users, damping)
-        return torch.cat([taste, torch.from_numpy(self.habits.traits(histories, bias))], 1)
+            taste = fold_in(seen, residuals, rated.owner, histories.n_users, damping)
+        return torch.cat([taste, torch.from_numpy(self.statistics.profiles(histories, bias))], 1)
 
     @torch.inference_mode()
-    def vectors(self, histories: Ratings) -> Tensor:
+    def target_vectors(self, histories: Ratings) -> Tensor:
         """``u_hat^t`` of every history (B, k), Eq. 11."""
-        return map_users(self.mapping, self.profiles(histories))
+        return map_users(self.mapping, self.source_vectors(histories))
 
     @torch.inference_mode()
     def rate_all(self, vector: Tensor) -> Floats:
@@ -77,7 +77,7 @@ class Recommender:
         size = target.user_embeddings.shape[1]
         taste = target.weighed(vector[None])[0, :size]
         *hidden, weight, bias = target.item_tower
-        rated = target.item_offsets + target.item_traits @ vector[size:]
+        rated = target.item_offsets + target.item_features @ vector[size:]
         if target.relu_last:
             hidden, weight, bias = [*target.item_tower], torch.eye(size), torch.zeros(size)
         pull, constant = taste @ weight, taste @ bias  # the last layer is part of the user's side
@@ -88,17 +88,17 @@ class Recommender:
         return np.asarray(rated.numpy(), np.float32)
 
     def top(self, histories: Ratings, seen: list[Ints], count: int) -> "Iterator[Top]":
-        """The ``count`` best rated items of every user, without those he has ``seen`` (B lists)."""
-        vectors = (vector for part in _parts(histories) for vector in self.vectors(part))
+        """The ``count`` best rated items of every user, without those in ``seen`` (B lists)."""
+        vectors = (vector for part in _parts(histories) for vector in self.target_vectors(part))
         for vector, known in zip(vectors, seen, strict=True):
             rated = self.rate_all(vector)
             rated[known] = -np.inf
             yield _best(rated, min(count, len(rated) - len(np.unique(known))))
 
     def pulls(self, history: Ratings, items: Ints) -> NDArray[np.float32]:
-        """By how much each rating of one user's ``history`` raises what ``items`` are rated (h, B).
+        """By how much each rating of one user's ``history`` raises predictions of ``items`` (h, B).
 
-        The difference to the same history without it: bias, habits and taste are found anew.
+        The difference to the same history without it: bias, profile and taste are refitted.
         """
         size = len(history)
         whole = self._rated(history, items)
@@ -108,11 +108,11 @@ class Recommender:
 
     @torch.inference_mode()
     def _rated(self, histories: Ratings, items: Ints) -> Floats:
-        """What each history makes of the items (B, items)."""
-        vectors, count = self.vectors(histories), len(items)
+        """Predicted ratings of the items by each history (B, items)."""
+        vectors, count = self.target_vectors(histories), len(items)
         owner = torch.arange(len(vectors)).repeat_interleave(count)
-        asked = torch.from_numpy(np.tile(items, len(vectors)))
-        rated: Floats = self.target.rate(vectors, owner, asked).view(len(vectors), count).numpy()
+        repeated = torch.from_numpy(np.tile(items, len(vectors)))
+        rated: Floats = self.target.rate(vectors, owner, repeated).view(len(vectors), count).numpy()
         return rated
 
 
@@ -127,7 +127,7 @@ class Top:
 def _parts(histories: Ratings) -> Iterator[Ratings]:
     """The same users in order, some at a time."""
     counts = np.bincount(histories.users, minlength=histories.n_users)
-    place = np.cumsum(counts + 1) // AT_ONCE  # who has rated nothing counts too
+    place = np.cumsum(counts + 1) // AT_ONCE  # users without ratings count too
     for users in np.split(np.arange(histories.n_users), np.flatnonzero(np.diff(place)) + 1):
         own = slice(*np.searchsorted(histories.users, [users[0], users[-1] + 1]))
         yield Ratings(
@@ -140,7 +140,7 @@ def _parts(histories: Ratings) -> Iterator[Ratings]:
 
 
 def _without(history: Ratings, left_out: Ints) -> Ratings:
-    """One user's history without each of the ratings ``left_out`` in turn, as so many users'."""
+    """One user's history without each rating of ``left_out`` in turn, one user for each."""
     size, users = len(history), len(left_out)
     owner, row = np.repeat(np.arange(users), size), np.tile(np.arange(size), users)
     kept = row != left_out[owner]

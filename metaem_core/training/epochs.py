@@ -3,7 +3,6 @@
 import math
 from typing import NamedTuple
 
-import numpy as np
 from torch import Tensor
 
 from metaem_core.data.ratings import Floats, RatingScale
@@ -29,11 +28,6 @@ class EpochStats(NamedTuple):
 
 class Divergence(ValueError):
     """Training left the finite numbers."""
-
-
-def epoch_seed(seed: int, epoch: int) -> int:
-    """A seed for one epoch's order, so that resuming needs no generator state."""
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
 
 
 def clipped_errors(predicted: Tensor, values: Floats, scale: RatingScale) -> Errors:

@@ -28,10 +28,10 @@ from metaem_core.federated.secure.rounds import broadcast, received
 from metaem_core.federated.training import Schedule, Training
 from metaem_core.federated.wire import contract_of, decode, encode
 from metaem_core.methods.metaem.mapping import MappingTraining
+from metaem_core.methods.metaem.mapping_start import SourceView, TargetView, transfer_lines
+from metaem_core.methods.metaem.mapping_start_secure import RemoteStart, views_message, views_of
 from metaem_core.methods.metaem.pretraining import live_tensors, pretrain_server
-from metaem_core.methods.metaem.remote_start import RemoteStart, views_message, views_of
-from metaem_core.methods.metaem.transfer_start import SourceView, TargetView, transfer_lines
-from metaem_core.models.domain import DomainModel, domain_of
+from metaem_core.models.metaem import DomainModel, domain_of
 from metaem_core.models.mlp import Parameters
 from metaem_core.training.epochs import Divergence
 from metaem_core.training.optimizers import NetworkAdam
@@ -40,7 +40,7 @@ from tasks.store.atomic import replace_atomically, write_json
 from tasks.store.checkpoints import Checkpoint
 
 START, FOUND = "start.safetensors", "found.safetensors"
-CONSTANTS = ("item_offsets", "item_traits", "user_traits")
+CONSTANTS = ("item_offsets", "item_features", "user_profiles")
 
 
 class About(TypedDict):

@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from metaem_core.config.mapping import MappingConfig
-from metaem_core.config.modes import Layout
+from metaem_core.config.payload import Layout
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.ratings import Ratings, RatingScale, held_chance
-from metaem_core.data.user_profile import USER_TRAITS
+from metaem_core.data.user_profile import PROFILE_SIZE
 from metaem_core.federated.bytes import nobody, received_contract
 from metaem_core.federated.exchange import answered
 from metaem_core.federated.payloads import payload_of
@@ -39,14 +39,14 @@ from metaem_core.federated.wire import (
     encode,
 )
 from metaem_core.methods.metaem.mapping import fresh_network, mapped_size
-from metaem_core.methods.metaem.remote_start import (
+from metaem_core.methods.metaem.mapping_start import directions_of, identity
+from metaem_core.methods.metaem.mapping_start_secure import (
+    PROFILE_PRODUCTS,
     TASTE,
-    WIDTH,
     StartUser,
     example_views,
     products_shapes,
 )
-from metaem_core.methods.metaem.transfer_start import directions_of, identity
 from metaem_core.models.mlp import Parameters
 from tasks.store.atomic import exclusive, replace_atomically, write_json
 
@@ -253,7 +253,9 @@ def user_shapes(asked: Asked, told: Passage) -> Sequence[Sequence[int]]:
     pretrain, mapping = mapping_configs(json.loads(asked["config"]))
     if asked["kind"] == "mapping":
         return [part.shape for part in network_of(pretrain, mapping)]
-    return products_shapes(directions_of(nobody(0, pretrain)) ** 2 if told.sum == TASTE else WIDTH)
+    return products_shapes(
+        directions_of(nobody(0, pretrain)) ** 2 if told.sum == TASTE else PROFILE_PRODUCTS
+    )
 
 
 def _rows(state: Mapping[str, Sequence[bytes]]) -> dict[str, Tensor]:
@@ -266,7 +268,7 @@ def _rows(state: Mapping[str, Sequence[bytes]]) -> dict[str, Tensor]:
 
 def carried_size(config: PretrainConfig) -> int:
     """Width of what a device carries."""
-    return config.user_size + (USER_TRAITS if config.centred else 0)
+    return config.user_size + (PROFILE_SIZE if config.centred else 0)
 
 
 def example(items: int, pretrain: PretrainConfig, mapping: MappingConfig) -> Message:

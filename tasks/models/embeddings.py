@@ -59,7 +59,7 @@ def metaem_views(
     trained = read_mapping(store, mapping)
     vectors, model = read_user_vectors(store, source_model), read_model(store, target_model)
     k = model.user_embeddings.shape[1]
-    centred = model.user_traits.shape[1] > 0
+    centred = model.user_profiles.shape[1] > 0
 
     def view(drawn: Drawn, training: bool) -> View:
         mapped = map_users(trained, vectors[drawn.source])
@@ -87,7 +87,7 @@ def factor_views(store: Store, transfer: ArtifactRef) -> Views:
         rows = torch.tensor([row[user] for user in drawn.ids])
         own = drawn.rated.users if training else drawn.rated.users[:0]
         left = drawn.rated.left(model.offsets, model.centred)
-        return View(mapped[rows], model.tastes(own), model.items[drawn.rated.items], left)
+        return View(mapped[rows], model.user_vectors(own), model.items[drawn.rated.items], left)
 
     return view
 

@@ -12,7 +12,7 @@ from data_contracts.embeddings import factor_users, item_embeddings, mapped_user
 from metaem_core.config.factor import Base
 from metaem_core.data.pair import Predict
 from metaem_core.data.ratings import Floats, Ints
-from metaem_core.methods.problem import ColdModel
+from metaem_core.methods.transfer_problem import ColdModel
 from metaem_core.models.factors import FactorModel
 from tasks.models.data import Domain
 from tasks.models.metaem import from_lists, to_lists

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from data_contracts.embeddings import item_embeddings, mapped_users, user_embeddings
-from metaem_core.models.domain import DomainModel, domain_of
+from metaem_core.models.metaem import DomainModel, domain_of
 from metaem_core.models.mlp import Parameters
 from tasks.models.data import Domain
 from tasks.store.artifacts import ArtifactRef, Draft, Store
 
 NETWORKS = "networks.safetensors"
-ITEM_TRAITS = "item_traits"  # in that file too
+ITEM_FEATURES = "item_features"  # in that file too
+FORMER_ITEM_FEATURES = "item_features"  # their name in stores of version 0.1.0
 
 
 class _About(TypedDict):
@@ -30,7 +31,7 @@ def write_model(draft: Draft, model: DomainModel, domain: Domain) -> None:
     k_u, k_c = model.user_embeddings.shape[1], model.common_items.shape[1]
     mean = float(model.item_offsets.mean())
     with torch.no_grad():
-        vectors = model.profiles(torch.arange(len(domain.user_ids)))
+        vectors = model.source_vectors(torch.arange(len(domain.user_ids)))
     users = {
         "user_id": domain.user_ids,
         "embedding": to_lists(model.user_embeddings),
@@ -44,7 +45,7 @@ def write_model(draft: Draft, model: DomainModel, domain: Domain) -> None:
     about = _About(mean_rating=mean, relu_last=model.relu_last, meta_reads_raw=model.meta_reads_raw)
     draft.write_frame("users.parquet", pl.DataFrame(users), user_embeddings(k_u, vectors.shape[1]))
     draft.write_frame("items.parquet", pl.DataFrame(items), item_embeddings(k_c))
-    tensors = {**model.tensors(), ITEM_TRAITS: model.item_traits}
+    tensors = {**model.tensors(), ITEM_FEATURES: model.item_features}
     draft.write_tensors(NETWORKS, tensors)
     draft.write_json("model.json", about)
 
@@ -55,10 +56,12 @@ def read_model(store: Store, ref: ArtifactRef) -> DomainModel:
     items = store.read_frame(ref, "items.parquet")
     about = cast(_About, store.read_json(ref, "model.json"))
     tensors = store.read_tensors(ref, NETWORKS)
+    if FORMER_ITEM_FEATURES in tensors:
+        tensors[ITEM_FEATURES] = tensors.pop(FORMER_ITEM_FEATURES)
     embeddings, vectors = from_lists(users["embedding"]), from_lists(users["vector"])
     tables = {
         "user_embeddings": embeddings,
-        "user_traits": vectors[:, embeddings.shape[1] :],
+        "user_profiles": vectors[:, embeddings.shape[1] :],
         "common_items": from_lists(items["embedding"]),
         "item_offsets": from_lists(items["bias"]) + about["mean_rating"],
     }
@@ -66,7 +69,7 @@ def read_model(store: Store, ref: ArtifactRef) -> DomainModel:
 
 
 def read_user_vectors(store: Store, ref: ArtifactRef) -> Tensor:
-    """DomainModel.profiles of every user of a pretrain artifact: all that leaves the domain."""
+    """Source vectors of every user of a pretrain artifact: all that leaves the domain."""
     return from_lists(store.read_frame(ref, "users.parquet")["vector"])
 
 

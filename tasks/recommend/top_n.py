@@ -11,16 +11,21 @@ from torch import Tensor
 
 from data_contracts.recommendations import Recommendations
 from metaem_core.data.ratings import Ints, Ratings, RatingScale
-from metaem_core.data.user_profile import Habits
-from metaem_core.models.domain import DomainModel, domain_of, network
+from metaem_core.data.user_profile import ProfileStatistics
+from metaem_core.models.metaem import DomainModel, domain_of, network
 from metaem_core.models.recommender import Recommender, Top
 from tasks.store.artifacts import ArtifactRef, Store
 
 TENSORS, ABOUT = "recommender.safetensors", "recommender.json"
-FORMAT = 1  # of both files
+FORMAT = 2  # of both files
 REASONS = 3  # source items told with a recommendation
-_TABLES = ("user_embeddings", "user_traits", "common_items", "item_offsets", "item_traits")
-_OF_ITEMS = ("item", "shown", "centre", "deviation")  # arrays of Habits; the rest are numbers
+_TABLES = ("user_embeddings", "user_profiles", "common_items", "item_offsets", "item_features")
+_ARRAYS = (
+    "item_bias",
+    "popularity",
+    "centre",
+    "deviation",
+)  # of ProfileStatistics; the rest are numbers
 
 
 class _About(TypedDict):
@@ -31,7 +36,7 @@ class _About(TypedDict):
     scale: dict[str, float]
     damping: float
     relu_last: dict[str, bool]  # by domain
-    habits: dict[str, object]
+    statistics: dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,13 @@ def packed(made: Recommender) -> tuple[dict[str, Tensor], dict[str, object]]:
     tensors = {f"mapping.{i}": parameter for i, parameter in enumerate(made.mapping)}
     for side, model in (("source", made.source), ("target", made.target)):
         tables = {name: getattr(model, name) for name in _TABLES}
-        tables |= {name: tables[name][:0] for name in ("user_embeddings", "user_traits")}
+        tables |= {name: tables[name][:0] for name in ("user_embeddings", "user_profiles")}
         tensors |= {f"{side}.{name}": table for name, table in (tables | model.tensors()).items()}
-    habits = vars(made.habits)
-    tensors |= {f"habits.{name}": torch.from_numpy(habits[name]) for name in _OF_ITEMS}
-    numbers = {name: value for name, value in habits.items() if name not in _OF_ITEMS}
+    statistics = vars(made.statistics)
+    tensors |= {f"statistics.{name}": torch.from_numpy(statistics[name]) for name in _ARRAYS}
+    numbers = {name: value for name, value in statistics.items() if name not in _ARRAYS}
     sides = {"source": made.source.relu_last, "target": made.target.relu_last}
-    about = {"format": FORMAT, "damping": made.damping, "relu_last": sides, "habits": numbers}
+    about = {"format": FORMAT, "damping": made.damping, "relu_last": sides, "statistics": numbers}
     return tensors, about
 
 
@@ -79,12 +84,13 @@ def open_recommender(store: Store, ref: ArtifactRef) -> Opened:
             "make it again with `metaem run` and `metaem recommend`, or use the version it is of"
         )
     tensors = store.read_tensors(ref, TENSORS)
-    habits = {name: tensors.pop(f"habits.{name}").numpy() for name in _OF_ITEMS}
-    numbers = {**about["habits"], "typical": tuple(cast(list[float], about["habits"]["typical"]))}
+    arrays = {name: tensors.pop(f"statistics.{name}").numpy() for name in _ARRAYS}
+    average = tuple(cast(list[float], about["statistics"]["average"]))
+    numbers = {**about["statistics"], "average": average}
     return Opened(
         Recommender(
             source=_side("source", tensors, about),
-            habits=Habits(**habits, **numbers),  # type: ignore[arg-type]  # as they were packed
+            statistics=ProfileStatistics(**arrays, **numbers),  # type: ignore[arg-type]  # as packed
             target=_side("target", tensors, about),
             mapping=network(tensors, "mapping"),
             damping=about["damping"],

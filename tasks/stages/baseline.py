@@ -14,7 +14,7 @@ from tasks.store.source_digest import code_digest, load
 from tasks.store.stage import stage
 
 if TYPE_CHECKING:
-    from metaem_core.methods.problem import Fit
+    from metaem_core.methods.transfer_problem import Fit
     from metaem_core.training.epochs import EpochStats
 
 
@@ -42,7 +42,7 @@ def transfer(
     split: ArtifactRef,
 ) -> ArtifactRef:
     """Fit a method on the training overlap; validation users may stop it."""
-    from metaem_core.methods.problem import Problem
+    from metaem_core.methods.transfer_problem import Problem
     from tasks.models.factors import read_domain_model, write_cold
     from tasks.models.train import write_curve
 

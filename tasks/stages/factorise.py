@@ -13,7 +13,7 @@ def factorise(
 ) -> ArtifactRef:
     """Train a domain; ``split`` removes the held-out users' ratings from a target domain."""
     # torch is imported only by runs that train
-    from metaem_core.methods.baselines.factorisation import Factorisation
+    from metaem_core.methods.factorisation.pretraining import Factorisation
     from tasks.models.factors import write_domain
     from tasks.models.train import write_curve
 

@@ -47,7 +47,7 @@ def pretrain_remote(
     model = work.model()
     if split is None:
         with torch.no_grad():
-            profiles = model.profiles(torch.arange(len(known.user_ids)))
+            profiles = model.source_vectors(torch.arange(len(known.user_ids)))
         asked |= {"kind": "carry", "tag": vectors_tag(profiles)}
         hand_out(store, "carry", asked, {"profiles": profiles})
     done = job.done

@@ -30,10 +30,10 @@ def recommender(
     target_model: ArtifactRef,
     mapping: ArtifactRef,
 ) -> ArtifactRef:
-    """Both domains without their users, the source's habits and f_theta."""
+    """Both domains without their users, the source's statistics and f_theta."""
     # torch is imported only by runs that need it
     from metaem_core.data.bias import fitted_biases
-    from metaem_core.data.user_profile import Habits
+    from metaem_core.data.user_profile import ProfileStatistics
     from metaem_core.models.recommender import Recommender
     from tasks.models.metaem import read_mapping, read_model
     from tasks.recommend.top_n import ABOUT, TENSORS, packed
@@ -41,7 +41,7 @@ def recommender(
     ratings = read_domain(store, source).ratings
     made = Recommender(
         source=read_model(store, source_model),
-        habits=Habits.of(ratings, fitted_biases(ratings)),
+        statistics=ProfileStatistics.of(ratings, fitted_biases(ratings)),
         target=read_model(store, target_model),
         mapping=read_mapping(store, mapping),
         damping=config.damping,

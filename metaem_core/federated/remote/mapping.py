@@ -19,8 +19,8 @@ from metaem_core.federated.secure.link import linked_round
 from metaem_core.federated.secure.rounds import LIMIT, Closing, Totals, bounded, broadcast, received
 from metaem_core.federated.server import MappingRule
 from metaem_core.federated.wire import Message, encode
-from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
+from metaem_core.models.metaem import DomainModel
 from metaem_core.models.mlp import Parameters
 from metaem_core.training.epochs import Errors
 from metaem_core.training.optimizers import NetworkAdam

@@ -23,7 +23,7 @@ from metaem_core.federated.secure.messages import (
 from metaem_core.federated.secure.rounds import LIMIT, Closing, Coding, broadcast, shapes_of
 from metaem_core.federated.secure.sums import SumServer, secure_round
 from metaem_core.federated.wire import SUM, Contract, contract_of, encode
-from metaem_core.models.domain import DomainModel
+from metaem_core.models.metaem import DomainModel
 
 
 @dataclass

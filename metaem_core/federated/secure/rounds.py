@@ -21,7 +21,7 @@ from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.secure.aggregation import Words, from_words, to_words
 from metaem_core.federated.server import ChainRule
 from metaem_core.federated.wire import Message
-from metaem_core.models.domain import DomainModel, domain_of
+from metaem_core.models.metaem import DomainModel, domain_of
 from metaem_core.training.optimizers import NetworkAdam, RowNewton
 
 LIMIT = 256.0  # largest number that a device's gradient may hold; larger ones shrink as a whole
@@ -50,14 +50,14 @@ def broadcast(model: DomainModel) -> Message:
     return {
         "common_items": model.common_items,
         "item_offsets": model.item_offsets,
-        "item_traits": model.item_traits,
+        "item_features": model.item_features,
         **model.tensors(),
     }
 
 
 def received(message: Message, own: DomainModel) -> DomainModel:
     """The domain of one, on the device: what was sent and the user that it keeps."""
-    user = {"user_embeddings": own.user_embeddings, "user_traits": own.user_traits}
+    user = {"user_embeddings": own.user_embeddings, "user_profiles": own.user_profiles}
     return domain_of({**message, **user}, own.relu_last, own.meta_reads_raw)
 
 
@@ -75,7 +75,9 @@ class HeldUser(Private):
         """Takes a copy of row ``user`` of the model's U, and of what steps it."""
         one = slice(user, user + 1)
         self.vector = model.user_embeddings[one].clone()
-        self._own = replace(model, user_embeddings=self.vector, user_traits=model.user_traits[one])
+        self._own = replace(
+            model, user_embeddings=self.vector, user_profiles=model.user_profiles[one]
+        )
         self._newton = users.of_row(user, self.vector)
         self._ratings = PrivateRatings(torch.zeros_like(items), items, values)
         self._pull: Tensor | None = None
@@ -154,8 +156,8 @@ class SecureServer:
         self, model: DomainModel, items: RowNewton, nets: NetworkAdam, users: RowNewton
     ) -> None:
         """``users`` is asked for the curvature alone, which devices are told."""
-        nobody, untold = model.user_embeddings[:0], model.user_traits[:0]
-        self.model = replace(model, user_embeddings=nobody, user_traits=untold)
+        nobody, untold = model.user_embeddings[:0], model.user_profiles[:0]
+        self.model = replace(model, user_embeddings=nobody, user_profiles=untold)
         self.items, self.nets, self._users = items, nets, users
 
     def broadcast(self) -> Message:

@@ -11,8 +11,8 @@ from torch import Tensor
 from metaem_core.config.transfer import TransferConfig
 from metaem_core.data.pair import DomainPair
 from metaem_core.data.ratings import Ints, Ratings
-from metaem_core.methods.baselines.factorisation import steps_of
-from metaem_core.methods.problem import ColdModel, OnEpoch, Problem
+from metaem_core.methods.factorisation.pretraining import steps_of
+from metaem_core.methods.transfer_problem import ColdModel, OnEpoch, Problem
 from metaem_core.models.factors import FactorModel, user_vectors
 
 

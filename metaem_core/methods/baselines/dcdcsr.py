@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.transfer import TransferConfig
-from metaem_core.methods.problem import Carry, ColdModel, OnEpoch, Problem, layer
+from metaem_core.methods.transfer_problem import Carry, ColdModel, OnEpoch, Problem, layer
 from metaem_core.models.factors import FactorModel
 from metaem_core.training.row_adam import RowAdam
 
@@ -23,10 +23,10 @@ def dcdcsr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdM
     start = torch.Generator().manual_seed(config.seed)
     network = *layer(k, 2 * k, start), *layer(2 * k, k, start)
     (mine, theirs), goal = problem.overlap, benchmark(problem)
-    low, high = torch.aminmax(source.tastes(mine), dim=0)
+    low, high = torch.aminmax(source.user_vectors(mine), dim=0)
 
     def carry(users: Tensor) -> Tensor:
-        x = 2 * (source.tastes(users) - low) / (high - low).clamp_min(1e-6) - 1
+        x = 2 * (source.user_vectors(users) - low) / (high - low).clamp_min(1e-6) - 1
         hidden = torch.nn.functional.linear(x, *network[:2]).tanh()
         return torch.nn.functional.linear(hidden, *network[2:])
 
@@ -46,8 +46,8 @@ def benchmark(problem: Problem) -> Tensor:
         torch.from_numpy(np.bincount(domain.users, minlength=domain.n_users)).unsqueeze(1)
         for domain in (pair.source, pair.target)
     )
-    weighed = n_source[mine] * problem.source.tastes(mine)
-    weighed += n_target[theirs] * problem.target.tastes(theirs)
+    weighed = n_source[mine] * problem.source.user_vectors(mine)
+    weighed += n_target[theirs] * problem.target.user_vectors(theirs)
     return weighed / (n_source[mine] + n_target[theirs])
 
 

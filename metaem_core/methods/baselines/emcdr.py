@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.transfer import TransferConfig
-from metaem_core.methods.problem import ColdModel, OnEpoch, Problem, last_layer
+from metaem_core.methods.transfer_problem import ColdModel, OnEpoch, Problem, last_layer
 
 
 def emcdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdModel:
@@ -13,10 +13,10 @@ def emcdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdMo
     (weight,) = last_layer(problem, problem.size, problem.size, start, bias=False)
     source, target = problem.source, problem.target
     mine, theirs = problem.overlap
-    sought = target.tastes(theirs)
+    sought = target.user_vectors(theirs)
 
     def carry(users: Tensor) -> Tensor:
-        return source.tastes(users) @ weight.T
+        return source.user_vectors(users) @ weight.T
 
     def loss(batch: Tensor) -> Tensor:
         return (carry(mine[batch]) - sought[batch]).square().mean(1)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.transfer import TransferConfig
-from metaem_core.methods.baselines.by_user import ByUser, liked
-from metaem_core.methods.problem import ColdModel, OnEpoch, Problem, last_layer, layer
+from metaem_core.data.histories import Histories, liked
+from metaem_core.methods.transfer_problem import ColdModel, OnEpoch, Problem, last_layer, layer
 from metaem_core.models.mlp import Parameters, mlp
 
 HISTORY, HIDDEN = 20, 50
@@ -25,14 +25,17 @@ def ptupcdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> Cold
     start = torch.Generator().manual_seed(config.seed)
     attention = *layer(k, k, start), *layer(k, 1, start, bias=False)
     decoder = *layer(k, HIDDEN, start), *last_layer(problem, HIDDEN, k * k, start)
-    history, items = ByUser.build(liked(problem.pair.source, config.scale)), source.item_tastes()
+    history, items = (
+        Histories.build(liked(problem.pair.source, config.scale)),
+        source.item_vectors(),
+    )
     users, asked, values = problem.overlap_ratings()
 
     def carry(users: Tensor) -> Tensor:
         places, filled = history.last(users, HISTORY)
         summary = attend(attention, items[places], filled)
         bridge = mlp(decoder, summary, relu_last=False).view(-1, k, k)
-        return torch.bmm(source.tastes(users).unsqueeze(1), bridge).squeeze(1)
+        return torch.bmm(source.user_vectors(users).unsqueeze(1), bridge).squeeze(1)
 
     def loss(batch: Tensor) -> Tensor:
         return (values[batch] - cold.rate(users[batch], asked[batch])).square()

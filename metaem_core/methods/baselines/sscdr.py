@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.transfer import TransferConfig
-from metaem_core.methods.baselines.by_user import ByUser, liked
-from metaem_core.methods.problem import ColdModel, OnEpoch, Problem, last_layer
+from metaem_core.data.histories import Histories, liked
+from metaem_core.methods.transfer_problem import ColdModel, OnEpoch, Problem, last_layer
 
 MARGIN, UNSUPERVISED = 1.0, 1.0  # m and lambda
 
@@ -21,11 +21,11 @@ def sscdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdMo
     weight, constant = last_layer(problem, problem.size, problem.size, start)
     source, target, ratings = problem.source, problem.target, problem.pair.source
     mine, theirs = problem.overlap
-    sought, items = target.tastes(theirs), source.item_tastes()
-    rated, positive = ByUser.build(ratings), ByUser.build(liked(ratings, config.scale))
+    sought, items = target.user_vectors(theirs), source.item_vectors()
+    rated, positive = Histories.build(ratings), Histories.build(liked(ratings, config.scale))
 
     def carry(users: Tensor) -> Tensor:
-        return source.tastes(users) @ weight.T + constant
+        return source.user_vectors(users) @ weight.T + constant
 
     def distance(vectors: Tensor, goal: Tensor) -> Tensor:
         return (vectors @ weight.T + constant - goal).square().sum(1)
@@ -37,7 +37,7 @@ def sscdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdMo
         near = items[positive.draw(users[pulls], start)]
         far = items[rated.draw_other(users[pulls], start)]
         pull = (MARGIN + distance(near, goal[pulls]) - distance(far, goal[pulls])).relu()
-        labelled = distance(source.tastes(users), goal)
+        labelled = distance(source.user_vectors(users), goal)
         return labelled.index_add(0, pulls.nonzero()[:, 0], pull, alpha=UNSUPERVISED)
 
     return ColdModel(problem, carry, target).train(

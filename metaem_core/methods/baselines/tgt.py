@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.transfer import TransferConfig
-from metaem_core.methods.problem import ColdModel, OnEpoch, Problem
+from metaem_core.methods.transfer_problem import ColdModel, OnEpoch, Problem
 from metaem_core.models.factors import user_vectors
 
 

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.transfer import TransferConfig
-from metaem_core.methods.baselines.bias_transfer import overlap_ratings
-from metaem_core.methods.baselines.by_user import ByUser
-from metaem_core.methods.problem import ColdModel, OnEpoch, Problem, last_layer
+from metaem_core.data.histories import Histories
+from metaem_core.methods.transfer_problem import ColdModel, OnEpoch, Problem, last_layer
 
 ADAPTATION = 0.01  # learning rate of the inner step: ten times more makes the published start worse
 
@@ -23,14 +22,14 @@ def tmcdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdMo
     (weight,) = last_layer(problem, problem.size, problem.size, start, bias=False)
     source, target, (_, theirs) = problem.source, problem.target, problem.overlap
     users, asked, values = problem.overlap_ratings()
-    known = ByUser.build(overlap_ratings(problem.pair)[0])
+    known = Histories.build(problem.pair.overlap_ratings()[0])
 
     def carry(users: Tensor) -> Tensor:
-        return source.tastes(users) @ weight.T
+        return source.user_vectors(users) @ weight.T
 
     def group_loss(weight: Tensor, group: Tensor) -> Tensor:
         rows = known.rows(theirs[group])
-        vectors = source.tastes(users[rows]) @ weight.T
+        vectors = source.user_vectors(users[rows]) @ weight.T
         biased = torch.cat([vectors, cold.carry_bias(users[rows])], 1)
         return (values[rows] - target.rate(biased, asked[rows])).square().mean()
 

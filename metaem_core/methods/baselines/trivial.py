@@ -41,7 +41,7 @@ def bias_transfer_fitted(pair: DomainPair) -> Predict:
 def user_knn(pair: DomainPair) -> Predict:
     """Bias transfer plus what it leaves of the ratings of training users alike in the source."""
     # torch is imported only by runs that score; others need the names alone
-    from metaem_core.methods.baselines.neighbours import fit_neighbours, fit_weight
+    from metaem_core.methods.baselines.user_knn import fit_neighbours, fit_weight
 
     base = fit_bias_transfer(pair)
     neighbours = fit_neighbours(pair, base)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metaem_core.data.pair import Predict
 from metaem_core.data.ratings import Floats, Ints
-from metaem_core.models.domain import DomainModel
+from metaem_core.models.metaem import DomainModel
 
 
 def cold_predictor(embed: Callable[[Tensor], Tensor], target: DomainModel) -> Predict:

@@ -14,7 +14,7 @@ from metaem_core.federated.server import MappingServer
 from metaem_core.federated.simulation import Backend, CohortSimulation, DistanceTarget
 from metaem_core.federated.training import Schedule, Training
 from metaem_core.methods.metaem.cold_start import cold_predictor
-from metaem_core.methods.metaem.transfer_start import (
+from metaem_core.methods.metaem.mapping_start import (
     SourceView,
     TargetView,
     directions_of,
@@ -24,8 +24,8 @@ from metaem_core.methods.metaem.transfer_start import (
     target_view,
     transfer_lines,
 )
-from metaem_core.models.domain import DomainModel
 from metaem_core.models.mapping import map_users
+from metaem_core.models.metaem import DomainModel
 from metaem_core.models.mlp import Parameters, init_mlp
 from metaem_core.training.epochs import Errors, clipped_errors
 from metaem_core.training.optimizers import NetworkAdam
@@ -44,7 +44,7 @@ class MappingTraining:
         validation: Queries,
         start: Parameters | None = None,  # where to begin, if that is known; else it is fitted
     ) -> None:
-        centred = target.user_traits.shape[1] > 0
+        centred = target.user_profiles.shape[1] > 0
         network = fresh_network(config, source_vectors.shape[1], target, source_vectors.dtype)
         start = start or _start(config, source_vectors, target, pair)
         # training corrects the start in full; what is validated and kept does so in part
@@ -111,21 +111,21 @@ def fresh_network(
     hidden, size_out = config.hidden_size, mapped_size(target)
     draw = torch.Generator().manual_seed(config.seed)
     network = init_mlp((size, hidden, hidden, size_out), draw, dtype)
-    if target.user_traits.shape[1] > 0:
+    if target.user_profiles.shape[1] > 0:
         network[-2].zero_()
     return network
 
 
 def mapped_size(target: DomainModel) -> int:
-    """Width of u_hat^t: taste, and a weight for each item trait."""
-    return target.user_embeddings.shape[1] + target.item_traits.shape[1]
+    """Width of u_hat^t: taste, and a weight for each item feature."""
+    return target.user_embeddings.shape[1] + target.item_features.shape[1]
 
 
 def _start(
     config: MappingConfig, source_vectors: Tensor, target: DomainModel, pair: DomainPair
 ) -> Parameters:
     """The first guess, from everyone's vectors."""
-    if target.user_traits.shape[1] == 0:
+    if target.user_profiles.shape[1] == 0:
         return identity(source_vectors.shape[1], mapped_size(target), source_vectors.dtype)
     biases = fitted_biases(pair.target)
     source, view = start_views(biases, source_vectors, target, pair)

@@ -9,7 +9,7 @@ from torch import Tensor
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import Ratings, hold_out
-from metaem_core.data.user_profile import ItemScale, user_traits
+from metaem_core.data.user_profile import ItemScale, user_profiles
 from metaem_core.federated.bytes import epoch_traffic
 from metaem_core.federated.exchange import Traffic
 from metaem_core.federated.fedfast import Delegates
@@ -19,9 +19,8 @@ from metaem_core.federated.server import PretrainServer
 from metaem_core.federated.simulation import CohortSimulation
 from metaem_core.federated.training import Schedule, Training
 from metaem_core.federated.virtual_ratings import with_pseudo_items
-from metaem_core.methods.baselines.factor_steps import generator
-from metaem_core.methods.metaem.factor_start import leave_saddle
-from metaem_core.models.domain import DomainModel, network
+from metaem_core.methods.metaem.pretraining_start import leave_saddle
+from metaem_core.models.metaem import DomainModel, network
 from metaem_core.models.mlp import Parameters, init_mlp
 from metaem_core.training.epochs import Errors, clipped_errors
 from metaem_core.training.optimizers import (
@@ -31,6 +30,7 @@ from metaem_core.training.optimizers import (
     RowNewton,
     TableOptimizer,
 )
+from metaem_core.training.seeds import domain_generator
 
 
 class Pretraining:
@@ -147,7 +147,7 @@ def live_tensors(model: DomainModel) -> dict[str, Tensor]:
 
 def _fresh_domain(config: PretrainConfig, ratings: Ratings, dtype: torch.dtype) -> DomainModel:
     """Algorithm 1, line 1."""
-    start = generator(config.seed, ratings.n_users, ratings.n_items)
+    start = domain_generator(config.seed, ratings.n_users, ratings.n_items)
     k_u, k_c, k_p = config.user_size, config.common_size, config.private_size
 
     def table(rows: int, size: int) -> Tensor:
@@ -165,8 +165,8 @@ def _fresh_domain(config: PretrainConfig, ratings: Ratings, dtype: torch.dtype) 
         user_embeddings=table(ratings.n_users, k_u),
         common_items=table(ratings.n_items, k_c),
         item_offsets=offsets,
-        item_traits=of_items,
-        user_traits=of_users,
+        item_features=of_items,
+        user_profiles=of_users,
         meta_network=three_layers(k_u, k_c * k_p),
         user_tower=tower(k_u, k_u),
         item_tower=tower(k_p, k_u),
@@ -182,19 +182,19 @@ def _fresh_domain(config: PretrainConfig, ratings: Ratings, dtype: torch.dtype) 
 def _statistics(
     config: PretrainConfig, ratings: Ratings, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Item offsets, item traits and user traits, fixed before training; nothing if uncentred."""
+    """Item offsets (n,), item features (n, 3) and user profiles (m, 11); empty if uncentred."""
     if not config.centred:
         empty = torch.zeros(ratings.n_items, 0), torch.zeros(ratings.n_users, 0)
-        found = torch.zeros(ratings.n_items), *empty
+        statistics = torch.zeros(ratings.n_items), *empty
     else:
         biases = fitted_biases(ratings)
         counts = np.bincount(ratings.items, minlength=ratings.n_items)
-        found = (
+        statistics = (
             torch.from_numpy(biases.mean + biases.item),
-            torch.from_numpy(ItemScale.of(ratings, biases).traits(biases.item, counts)),
-            torch.from_numpy(user_traits(ratings, biases)),
+            torch.from_numpy(ItemScale.of(ratings, biases).features(biases.item, counts)),
+            torch.from_numpy(user_profiles(ratings, biases)),
         )
-    offsets, of_items, of_users = (tensor.to(dtype) for tensor in found)
+    offsets, of_items, of_users = (tensor.to(dtype) for tensor in statistics)
     return offsets, of_items, of_users
 
 

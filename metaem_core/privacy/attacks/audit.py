@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.config.modes import Layout
+from metaem_core.config.payload import Layout
 from metaem_core.data.ratings import Ints, Ratings, RatingScale
 from metaem_core.federated.bytes import PSEUDO_ITEMS
 from metaem_core.federated.payloads import payload_of
@@ -19,7 +19,7 @@ from metaem_core.federated.secure.rounds import HeldUser, SecureServer
 from metaem_core.federated.server import ChainRule
 from metaem_core.federated.simulation import DeviceStore
 from metaem_core.federated.virtual_ratings import with_pseudo_items
-from metaem_core.models.domain import DomainModel
+from metaem_core.models.metaem import DomainModel
 from metaem_core.privacy.attacks.reconstruction import (
     Leak,
     Reading,

@@ -1,7 +1,7 @@
 """MetaEM under differential privacy: what is left of it when noise covers all that is released.
 
 A domain keeps its items' levels and each device its user's bias; the mapping is the line through
-what the training overlap's ratings leave of these. Taste, habits and networks are not trained:
+what the training overlap's ratings leave of these. Taste, profiles and networks are not trained:
 without any noise they are worth less than what noise on the items' biases costs (docs/privacy.md).
 """
 
@@ -14,12 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.config.dp import PrivateConfig
+from metaem_core.config.dp import DPConfig
 from metaem_core.data.pair import DomainPair
 from metaem_core.data.ratings import Ratings, RatingScale
 from metaem_core.evaluation.metrics import Doubles
-from metaem_core.methods.baselines.bias_transfer import overlap_ratings
-from metaem_core.models.domain import DomainModel
+from metaem_core.models.metaem import DomainModel
 from metaem_core.models.mlp import Parameters
 from metaem_core.privacy.dp.biases import (
     LARGEST,
@@ -48,7 +47,7 @@ class Line(NamedTuple):
     slope: float
 
 
-def releases(config: PrivateConfig, part: str, *domains: Ratings) -> Releases:
+def releases(config: DPConfig, part: str, *domains: Ratings) -> Releases:
     """What one of the ``SHARES`` may release of these ratings.
 
     The noise follows from the settings and the ratings, so that a run can be repeated and no two
@@ -63,13 +62,13 @@ def releases(config: PrivateConfig, part: str, *domains: Ratings) -> Releases:
     return Releases(mu, np.random.default_rng(np.frombuffer(seed.digest(), np.uint32)))
 
 
-def stage_mu(config: PrivateConfig, part: str) -> float:
+def stage_mu(config: DPConfig, part: str) -> float:
     """What one of the ``SHARES`` may tell of a user."""
     mu = math.inf if config.unlimited else mu_of(config.epsilon, config.delta)
     return mu * math.sqrt(SHARES[part])
 
 
-def private_domain(ratings: Ratings, config: PrivateConfig, made: Releases) -> DomainModel:
+def private_domain(ratings: Ratings, config: DPConfig, made: Releases) -> DomainModel:
     """A domain of levels and biases alone.
 
     Raises:
@@ -89,8 +88,8 @@ def private_domain(ratings: Ratings, config: PrivateConfig, made: Releases) -> D
         user_embeddings=torch.zeros(ratings.n_users, 1),
         common_items=torch.zeros(ratings.n_items, 1),
         item_offsets=_single(middle(config.scale) + one * levels),
-        item_traits=torch.ones(ratings.n_items, 1),
-        user_traits=_single(one * users)[:, None],
+        item_features=torch.ones(ratings.n_items, 1),
+        user_profiles=_single(one * users)[:, None],
         meta_network=meta,
         user_tower=user,
         item_tower=item,
@@ -100,7 +99,7 @@ def private_domain(ratings: Ratings, config: PrivateConfig, made: Releases) -> D
 
 
 def private_mapping(
-    profiles: Tensor, target: DomainModel, pair: DomainPair, config: PrivateConfig, made: Releases
+    profiles: Tensor, target: DomainModel, pair: DomainPair, config: DPConfig, made: Releases
 ) -> Parameters:
     """f_theta: the line of a domain's biases, as :func:`map_users` takes it.
 
@@ -138,9 +137,9 @@ def line_sum(
     ``x`` is a user's bias in the ``source`` (m_s,), ``y`` what its item's level leaves of a target
     rating; a device adds up its ratings and divides by the root of their number.
     """
-    overlap, persons = overlap_ratings(pair)
+    overlap, source_users = pair.overlap_ratings()
     left = centred(overlap, scale) - levels[overlap.items]
-    y, x = np.clip(left, -LARGEST, LARGEST), source[persons] / WIDTH
+    y, x = np.clip(left, -LARGEST, LARGEST), source[source_users] / WIDTH
     count = np.bincount(overlap.users, minlength=overlap.n_users)
     products = np.stack([np.ones_like(y), x, x * x, y, x * y])
     sums = np.stack([np.bincount(overlap.users, each, len(count)) for each in products])

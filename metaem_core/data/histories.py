@@ -16,7 +16,7 @@ def liked(ratings: Ratings, scale: RatingScale) -> Ratings:
 
 
 @dataclass(frozen=True)
-class ByUser:
+class Histories:
     """The items (R,) of each user (m,) are ``items[start : start + count]``, ascending."""
 
     items: Tensor
@@ -25,7 +25,7 @@ class ByUser:
     n_items: int
 
     @classmethod
-    def build(cls, ratings: Ratings) -> "ByUser":
+    def build(cls, ratings: Ratings) -> "Histories":
         """Of ratings sorted by (user, item)."""
         count = torch.from_numpy(np.bincount(ratings.users, minlength=ratings.n_users))
         return cls(torch.from_numpy(ratings.items), count.cumsum(0) - count, count, ratings.n_items)

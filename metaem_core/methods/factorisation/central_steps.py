@@ -1,6 +1,5 @@
 """Stochastic factorisation: one Adam step a batch on U, V and a base model's head."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,6 +8,7 @@ from metaem_core.models.factors import init_head, item_vectors, match, user_vect
 from metaem_core.models.mlp import Parameters
 from metaem_core.training.optimizers import NetworkAdam
 from metaem_core.training.row_adam import RowAdam
+from metaem_core.training.seeds import domain_generator
 
 
 class FactorSteps:
@@ -19,7 +19,7 @@ class FactorSteps:
     ) -> None:
         """``users`` and ``items`` (R,) of the ratings; their values are :attr:`values`."""
         self.base = config.base
-        draw = generator(config.seed, n_users, n_items)
+        draw = domain_generator(config.seed, n_users, n_items)
         start = torch.randn(n_users + n_items, config.size, generator=draw) * config.init_std
         self._adam = RowAdam(start, config.learning_rate, config.l2)
         self.users, self.items = torch.split(self._adam.table, [n_users, n_items])
@@ -59,12 +59,6 @@ class FactorSteps:
         loss = torch.dot(error, error)
         slope, *nets = torch.autograd.grad(loss / len(values), [rows, *head])
         return loss.detach(), slope, tuple(nets)
-
-
-def generator(seed: int, n_users: int, n_items: int) -> torch.Generator:
-    """Two domains of one seed must not start alike: shared users may have like indices."""
-    own = np.random.SeedSequence([seed, n_users, n_items]).generate_state(1)
-    return torch.Generator().manual_seed(int(own[0]))
 
 
 def _mf_gradient(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,11 +8,11 @@ from torch import Tensor
 from metaem_core.config.factor import FactorConfig
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import Ratings, hold_out
-from metaem_core.methods.baselines.factor_steps import FactorSteps
-from metaem_core.methods.baselines.fcf_steps import FcfSteps
-from metaem_core.methods.fitting import NOTHING_HELD_OUT, Schedule, fit
+from metaem_core.methods.factorisation.central_steps import FactorSteps
+from metaem_core.methods.factorisation.fcf_steps import FcfSteps
 from metaem_core.models.factors import FactorModel
 from metaem_core.training.epochs import EpochStats, Errors, clipped_errors
+from metaem_core.training.minibatches import NOTHING_HELD_OUT, Schedule, fit
 
 
 class Factorisation:

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from metaem_core.config.factor import FactorConfig
 from metaem_core.config.transfer import TransferConfig
+from metaem_core.data.bias import fit_line
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import RatingScale
-from metaem_core.methods.baselines.bias_transfer import fit_line, overlap_ratings
-from metaem_core.methods.fitting import Schedule, fit
 from metaem_core.models.factors import FactorModel
 from metaem_core.models.mlp import Parameters
 from metaem_core.training.epochs import EpochStats, Errors, clipped_errors
+from metaem_core.training.minibatches import Schedule, fit
 from metaem_core.training.optimizers import NetworkAdam
 
 Carry = Callable[[Tensor], Tensor]  # source users (B,) -> their taste in the target (B, k)
@@ -47,9 +47,9 @@ class Problem:
 
     def overlap_ratings(self) -> tuple[Tensor, Tensor, Tensor]:
         """The overlap's target ratings: source user, target item and value (R,)."""
-        ratings, persons = overlap_ratings(self.pair)
+        ratings, source_users = self.pair.overlap_ratings()
         return (
-            torch.from_numpy(persons),
+            torch.from_numpy(source_users),
             torch.from_numpy(ratings.items),
             torch.from_numpy(ratings.values),
         )

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.factor import Base, FactorConfig
+from metaem_core.data.histories import Histories
 from metaem_core.federated.device import PrivateRatings
 from metaem_core.federated.fcf import FcfServer, ItemDownload, fcf_step, solve_users
-from metaem_core.methods.baselines.by_user import ByUser
-from metaem_core.methods.baselines.factor_steps import generator
 from metaem_core.models.mlp import Parameters
+from metaem_core.training.seeds import domain_generator
 
 
 class FcfSteps:
@@ -21,13 +21,13 @@ class FcfSteps:
         self, config: FactorConfig, n_users: int, n_items: int, users: Tensor, items: Tensor
     ) -> None:
         """``users`` and ``items`` (R,) of the ratings; their values are :attr:`values`."""
-        draw = generator(config.seed, n_users, n_items)
+        draw = domain_generator(config.seed, n_users, n_items)
         start = torch.randn(n_items, config.size, generator=draw) * config.init_std
         self._server = FcfServer(start, config.learning_rate, config.l2, config.damping)
         self.users, self.items = torch.zeros(n_users, config.size), self._server.adam.table
         self.values = torch.zeros(len(users))
         self._order, count = users.argsort(stable=True), torch.bincount(users, minlength=n_users)
-        self._rated = ByUser(items[self._order], count.cumsum(0) - count, count, n_items)
+        self._rated = Histories(items[self._order], count.cumsum(0) - count, count, n_items)
         self._devices, self._cohort_size = count.nonzero().flatten(), config.batch_size
         self.n = len(self._devices)
 

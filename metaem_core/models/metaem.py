@@ -1,4 +1,4 @@
-"""A trained domain: user vectors, private item embeddings and the rating of one by the other."""
+"""MetaEM's model of a domain: users (Eq. 5), private items (Eqs. 3, 4), ratings (Eq. 13)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,8 +19,8 @@ class DomainModel:
     user_embeddings: Tensor  # U (m, k_u)
     common_items: Tensor  # V^c (n, k_c)
     item_offsets: Tensor  # mean rating + item bias (n,)
-    item_traits: Tensor  # one, bias, popularity (n, 3); (n, 0) if uncentred
-    user_traits: Tensor  # bias and rating habits (m, t), each on its device; (m, 0) if uncentred
+    item_features: Tensor  # one, bias, log popularity (n, 3); (n, 0) if uncentred
+    user_profiles: Tensor  # (m, 11), bias first, each row on-device; (m, 0) if uncentred
     meta_network: Parameters  # g_phi: k_u -> k_c * k_p
     user_tower: Parameters  # MLP_user
     item_tower: Parameters  # MLP_item
@@ -29,31 +29,31 @@ class DomainModel:
     gmf_weights: Parameters = ()  # w of GMF's ``w . (u * v)`` in Eq. 7, (k_u,); else none
 
     def embed_users(self, users: Tensor) -> Tensor:
-        """``MLP_user(u_i)`` (Eq. 5), and the weights of the item traits where there are some.
+        """``MLP_user(u_i)`` (Eq. 5) and, if centred, weights of the item features.
 
         Returns:
             User vectors (B, k_u) or (B, k_u + 3).
         """
-        return torch.cat([self._taste(users), self.user_weights(users)], 1)
+        return torch.cat([self._embedded(users), self.user_weights(users)], 1)
 
-    def profiles(self, users: Tensor) -> Tensor:
-        """What a device carries to another domain: ``MLP_user(u_i)`` and all traits (B, k_s)."""
-        return torch.cat([self._taste(users), self.user_traits[users]], 1)
+    def source_vectors(self, users: Tensor) -> Tensor:
+        """What a device transfers to another domain: ``MLP_user(u_i)`` and its profile (B, k_s)."""
+        return torch.cat([self._embedded(users), self.user_profiles[users]], 1)
 
     def user_weights(self, users: Tensor) -> Tensor:
-        """A user's own bias weighs the trait one; (B, 3), or (B, 0) in an uncentred domain."""
-        weights = self.user_traits.new_zeros(len(users), self.item_traits.shape[1])
-        weights[:, :1] = self.user_traits[users, :1]
+        """Weights of the item features (B, 3): the user's bias, 0, 0; (B, 0) if uncentred."""
+        weights = self.user_profiles.new_zeros(len(users), self.item_features.shape[1])
+        weights[:, :1] = self.user_profiles[users, :1]
         return weights
 
     def weighed(self, vectors: Tensor) -> Tensor:
-        """User vectors (B, k_u or more) as ratings take them: GMF's are ``w * u_hat``."""
+        """User vectors (B, k_u or more) as Eq. 7 reads them; in GMF ``w * u_hat``."""
         if not self.gmf_weights:
             return vectors
         (weights,) = self.gmf_weights
         return torch.cat([vectors[:, : len(weights)] * weights, vectors[:, len(weights) :]], 1)
 
-    def _taste(self, users: Tensor) -> Tensor:
+    def _embedded(self, users: Tensor) -> Tensor:
         return mlp(self.user_tower, self.user_embeddings[users], self.relu_last)
 
     def private_items(self, users: Tensor) -> Tensor:
@@ -62,19 +62,19 @@ class DomainModel:
         return private_items(self.meta_network, users, self.common_items.shape[1], self.relu_last)
 
     def item_vectors(self) -> Tensor:
-        """What a user without taste is given for each item: ``MLP_item(V^c V^p_0)`` (n, k_u)."""
-        nobody = self.user_embeddings.new_zeros(1, self.user_embeddings.shape[1])
-        items = self.common_items @ self.private_items(nobody)[0]
+        """Item vectors (n, k_u) for a user vector of zeros: ``MLP_item(V^c V^p_0)``."""
+        zero = self.user_embeddings.new_zeros(1, self.user_embeddings.shape[1])
+        items = self.common_items @ self.private_items(zero)[0]
         return self.weighed(mlp(self.item_tower, items, self.relu_last))
 
     def inputs(self, vectors: Tensor, items: Tensor) -> PredictionInputs:
-        """What rates the ``items`` (n,) for users with these ``vectors`` (S, k_u or more)."""
+        """What Eqs. 2, 6 and 7 read: user ``vectors`` (S, k_u or more) and ``items`` (n,)."""
         return PredictionInputs(
             self.weighed(vectors),
             self.private_items(vectors),
             self.common_items.index_select(0, items),
             self.item_offsets.index_select(0, items),
-            self.item_traits.index_select(0, items),
+            self.item_features.index_select(0, items),
             self.item_tower,
             self.relu_last,
         )
@@ -104,11 +104,11 @@ class DomainModel:
 
     @property
     def networks(self) -> Parameters:
-        """All that rounds train besides the tables, in the order of NETWORKS."""
+        """All trained parameters but the tables, in the order of NETWORKS."""
         return tuple(parameter for name in NETWORKS for parameter in getattr(self, name))
 
     def tensors(self) -> dict[str, Tensor]:
-        """The networks by flat name, as a safetensors file wants them."""
+        """The networks by flat name, as in a safetensors file."""
         return {
             f"{name}.{i}": tensor
             for name in NETWORKS
@@ -123,8 +123,8 @@ def domain_of(tensors: Mapping[str, Tensor], relu_last: bool, meta_reads_raw: bo
         user_embeddings=tensors["user_embeddings"],
         common_items=tensors["common_items"],
         item_offsets=tensors["item_offsets"],
-        item_traits=tensors["item_traits"],
-        user_traits=tensors["user_traits"],
+        item_features=tensors["item_features"],
+        user_profiles=tensors["user_profiles"],
         meta_network=meta_network,
         user_tower=user_tower,
         item_tower=item_tower,
@@ -141,6 +141,6 @@ def network(tensors: Mapping[str, Tensor], name: str) -> Parameters:
 
 
 def private_items(meta_network: Parameters, users: Tensor, k_c: int, relu_last: bool) -> Tensor:
-    """The meta-network's answer (S, k_c, k_p) to its input ``users`` (S, k_u)."""
+    """Eqs. 3 and 4: V^p (S, k_c, k_p) generated from ``users`` (S, k_u)."""
     k_p = len(meta_network[-1]) // k_c
     return mlp(meta_network, users, relu_last).view(len(users), k_c, k_p)

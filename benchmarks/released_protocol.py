@@ -1,8 +1,8 @@
-"""The protocol of PTUPCDR's released code, to compare with what it prints; no protocol of ours.
+"""The protocol of PTUPCDR's released code, to compare with the figures that it prints.
 
-Embeddings start at N(0, 1) without mean or bias, predictions are not clipped, nobody validates:
-after each of ten epochs the *test* users are asked, and the least MAE and the least RMSE over the
-epochs count, each from an epoch of its own. What is reported so was chosen on the test users.
+Embeddings start at N(0, 1) without mean or bias, predictions are not clipped, there is no
+validation. After each of ten epochs the *test* users are scored, and the smallest MAE and the
+smallest RMSE over the epochs are reported: both are chosen on the test users.
 """
 
 from dataclasses import replace
@@ -13,10 +13,10 @@ from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings, RatingScale
 from metaem_core.methods.baselines.cmf import cmf
 from metaem_core.methods.baselines.emcdr import emcdr
-from metaem_core.methods.baselines.factorisation import Factorisation
 from metaem_core.methods.baselines.ptupcdr import ptupcdr
 from metaem_core.methods.baselines.tgt import tgt
-from metaem_core.methods.problem import Fit, Problem
+from metaem_core.methods.factorisation.pretraining import Factorisation
+from metaem_core.methods.transfer_problem import Fit, Problem
 from metaem_core.models.factors import FactorModel
 from metaem_core.training.epochs import Errors
 
@@ -41,18 +41,18 @@ BATCHES: dict[str, tuple[Fit, int]] = {
 }
 
 
-def legacy_source(ratings: Ratings, seed: int) -> FactorModel:
-    """The source domain, which no split changes."""
+def released_source(ratings: Ratings, seed: int) -> FactorModel:
+    """The pretrained source domain; it is the same for every split."""
     work = Factorisation(replace(FACTORS, seed=seed), ratings)
     for _ in work.epochs():
         pass
     return work.model()
 
 
-def legacy_errors(
+def released_errors(
     pair: DomainPair, test: Queries, source: FactorModel, seed: int
 ) -> dict[str, Errors]:
-    """What TGT, CMF, EMCDR and PTUPCDR report; ``pair`` has no validation users."""
+    """Errors that TGT, CMF, EMCDR and PTUPCDR report; ``pair`` has no validation users."""
     factors, config = replace(FACTORS, seed=seed), replace(TRANSFER, seed=seed)
     domain = Factorisation(factors, pair.target)
     problem = Problem(pair, test, source, domain.model(), factors)

@@ -10,7 +10,7 @@ from torch.nn.functional import embedding_bag
 from metaem_core.data.bias import damped_biases
 from metaem_core.data.pair import DomainPair
 from metaem_core.data.ratings import Floats, Ints, Ratings
-from metaem_core.methods.baselines.bias_transfer import BiasTransfer, overlap_ratings
+from metaem_core.methods.baselines.bias_transfer import BiasTransfer
 
 BLOCK = 128  # users scored at once: bounds the dense (items, users) blocks
 SIMILARITY_DAMPING = 50.0  # added to squared norms: a short history resembles nobody much
@@ -90,14 +90,14 @@ def fit_neighbours(pair: DomainPair, base: BiasTransfer) -> Neighbours:
     rank = np.full(pair.source.n_users, -1)
     rank[pair.train_source] = np.arange(len(pair.train_source))
     source, row = _restrict(unit, pair.train_source)
-    overlap, persons = overlap_ratings(pair)
-    lent = overlap.values - base.rate(persons, overlap.items)
+    overlap, source_users = pair.overlap_ratings()
+    lent = overlap.values - base.rate(source_users, overlap.items)
     return Neighbours(
         source=unit,
         source_rows=Rows.build(row, source.items, source.values, len(pair.train_source)),
-        target_rows=Rows.build(overlap.items, rank[persons], lent, pair.target.n_items),
+        target_rows=Rows.build(overlap.items, rank[source_users], lent, pair.target.n_items),
         target_marks=Rows.build(
-            overlap.items, rank[persons], np.ones_like(lent), pair.target.n_items
+            overlap.items, rank[source_users], np.ones_like(lent), pair.target.n_items
         ),
         rank=rank,
     )
@@ -105,11 +105,11 @@ def fit_neighbours(pair: DomainPair, base: BiasTransfer) -> Neighbours:
 
 def fit_weight(neighbours: Neighbours, pair: DomainPair, base: BiasTransfer) -> float:
     """Least-squares weight of the taste term, at least 0, over training users asked as if cold."""
-    overlap, persons = overlap_ratings(pair)
+    overlap, source_users = pair.overlap_ratings()
     every = max(1, -(-len(pair.train_source) // WEIGHT_SAMPLE))
-    rows = neighbours.rank[persons] % every == 0
-    x = neighbours.taste(persons[rows], overlap.items[rows]).astype(np.float64)
-    y = overlap.values[rows] - base.rate(persons[rows], overlap.items[rows])
+    rows = neighbours.rank[source_users] % every == 0
+    x = neighbours.taste(source_users[rows], overlap.items[rows]).astype(np.float64)
+    y = overlap.values[rows] - base.rate(source_users[rows], overlap.items[rows])
     spread = float(x @ x)
     return max(0.0, float(x @ y) / spread) if spread > 0 else 0.0
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metaem_core.training.epochs import Divergence, EpochStats, Errors, epoch_seed
+from metaem_core.training.epochs import Divergence, EpochStats, Errors
 from metaem_core.training.optimizers import restore
+from metaem_core.training.seeds import epoch_seed
 from metaem_core.training.stopping import BestEpoch
 
 NOTHING_HELD_OUT = Errors(math.nan, math.nan)

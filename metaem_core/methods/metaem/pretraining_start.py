@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from metaem_core.models.domain import DomainModel
+from metaem_core.models.metaem import DomainModel
 from metaem_core.models.mlp import Parameters
 
 ITEM_STRETCH = 10.0  # V^c starts this much wider than U
