@@ -62,7 +62,7 @@ def test_what_all_users_share_is_no_part_of_a_profile() -> None:
     place = np.arange(len(SOURCE)) - np.searchsorted(SOURCE.users, SOURCE.users)
     even, short = SOURCE.where(place < 5), SOURCE.where(place < 4)
     statistics = ProfileStatistics.of(even, fitted_biases(even))
-    profiles = statistics.source_vectors(short, statistics.user_bias(short))
+    profiles = statistics.profiles(short, statistics.user_bias(short))
     assert np.abs(profiles).max() < 20
     assert not profiles[:, 2].any()  # the count
 
