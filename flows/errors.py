@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import typer
 
 GOES_ON = "the same command goes on from what is finished"
-ADVICE = {  # by what the system says
+ADVICE = {  # by the system's error number
     errno.ENOSPC: "make room on the disk",
     errno.EDQUOT: "make room in your quota",
     errno.EFBIG: "allow larger files (ulimit -f)",
@@ -27,8 +27,8 @@ def plain_errors() -> Iterator[None]:
     except typer.Exit:
         raise
     except Exception as error:
-        told = isinstance(error, ValueError | OSError | RuntimeError | MemoryError)
-        if "METAEM_DEBUG" in os.environ or not (told or _is_servers(error)):
+        expected = isinstance(error, ValueError | OSError | RuntimeError | MemoryError)
+        if "METAEM_DEBUG" in os.environ or not (expected or _is_from_client(error)):
             raise
         typer.echo(f"metaem: {_advised(error)}", err=True)
         for detail in getattr(error, "details", list)():
@@ -36,14 +36,14 @@ def plain_errors() -> Iterator[None]:
         raise typer.Exit(2 if isinstance(error, ValueError) else 1) from error
 
 
-def _is_servers(error: Exception) -> bool:
-    """Whether Prefect's client raised it; the client's package costs time to import."""
+def _is_from_client(error: Exception) -> bool:
+    """Whether Prefect's HTTP client raised it, which costs time to import."""
     return any(kind.__module__.partition(".")[0] == "httpx" for kind in type(error).__mro__)
 
 
 def _advised(error: Exception) -> str:
-    """What went wrong, and what to do where machine or server refused."""
-    if _is_servers(error):
+    """What went wrong, and what to do if the machine or the server is at fault."""
+    if _is_from_client(error):
         return f"Prefect's server does not answer ({type(error).__name__}): {GOES_ON}"
     if isinstance(error, MemoryError):
         error = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))

@@ -1,4 +1,4 @@
-"""What a run has to say besides scores."""
+"""Notes beside the scores: dropped lines, and how many users the scores rest on."""
 
 from collections.abc import Iterator, Mapping
 
@@ -11,7 +11,7 @@ FEW = {"training": 100, "cold": 50}  # users below which scores are noise
 
 
 def notes(store: Store, outcome: Outcome) -> Iterator[str]:
-    """Which lines did not become ratings, and on how many users the scores rest."""
+    """A line per domain that lost ratings, per split, and per split that is too small."""
     for domain, ref in outcome.domains.items():
         counts = store.read_frame(ref, "counts.parquet").row(0, named=True)
         yield from _dropped(domain, counts)
@@ -22,19 +22,20 @@ def notes(store: Store, outcome: Outcome) -> Iterator[str]:
             "validation": len(roles.validation),
             "cold": len(roles.cold),
         }
-        yield from _overlap(f"beta {beta:g}", sizes)
+        yield from _sizes(f"beta {beta:g}", sizes)
 
 
 def _dropped(domain: str, counts: Mapping[str, int]) -> Iterator[str]:
-    why = {reason: counts[reason] for reason in INVALID if counts[reason]}
-    if why:
-        told = ", ".join(f"{reason} {count:,}" for reason, count in why.items())
-        yield f"{domain}: dropped {sum(why.values()):,} of {counts['lines']:,} lines ({told})"
+    invalid = {reason: counts[reason] for reason in INVALID if counts[reason]}
+    if invalid:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in invalid.items())
+        total, lines = sum(invalid.values()), counts["lines"]
+        yield f"{domain}: dropped {total:,} of {lines:,} lines ({reasons})"
     if repeated := counts["duplicates"]:
         yield f"{domain}: removed {repeated:,} repeated rating(s) of one item by one user"
 
 
-def _overlap(where: str, sizes: Mapping[str, int]) -> Iterator[str]:
+def _sizes(where: str, sizes: Mapping[str, int]) -> Iterator[str]:
     yield f"{where}: {', '.join(f'{size:,} {role}' for role, size in sizes.items())} users"
     for role, enough in FEW.items():
         if sizes[role] < enough:

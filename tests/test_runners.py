@@ -19,7 +19,8 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
-from flows.runtime.runners import Runner, WorkerLost, task_runner
+from flows.runtime.dask import WorkerLost
+from flows.runtime.runners import Runner, task_runner
 from tasks.progress import Finished, Step, listening
 from tasks.sources.read import BadRatings
 from tasks.store.artifacts import ArtifactRef, Store

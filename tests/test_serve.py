@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 from traceback import format_exception
 from typing import Any
 from unittest.mock import patch
@@ -32,10 +33,13 @@ from typer.testing import CliRunner
 
 from flows.cli.main import app
 from flows.federation.loopback import free_port
-from flows.schedule import flows as scheduled
+from flows.schedule.attempt import attempt
 from flows.schedule.deployments import SILENCE, deployment
+from flows.schedule.nightly import nightly
 from flows.schedule.notice import notice
+from flows.schedule.parameters import scheduled_settings
 from flows.settings import BadSettings
+from flows.table3 import Reported
 from tests.faults.clock import can_be_wrong, wrong_clock
 from tests.waiting import ProcessTree, answers, deadline, wait_until
 
@@ -231,16 +235,16 @@ def test_without_a_server_or_schedules_it_says_so(
     assert told in done.output
 
 
-@pytest.mark.parametrize("told", schedules(), ids=lambda told: str(told["name"]))
-def test_what_is_scheduled_fits_the_flow(told: dict[str, Any]) -> None:
-    made = deployment(told)
-    if made.schedules:
-        planned: Flow[..., None] = getattr(scheduled, str(told["entrypoint"]).split(".")[-1])
-        planned.validate_parameters(made.parameters)
-        beat = told["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]
+@pytest.mark.parametrize("entry", schedules(), ids=lambda entry: str(entry["name"]))
+def test_what_is_scheduled_fits_the_flow(entry: dict[str, Any]) -> None:
+    served = deployment(entry)
+    if served.schedules:
+        planned: Flow[..., None] = resolve_name(str(entry["entrypoint"]))
+        planned.validate_parameters(served.parameters)
+        beat = entry["work_pool"]["job_variables"]["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]
         assert timedelta(seconds=int(beat)) * 3 < SILENCE
-    again = json.loads(made.model_dump_json())
-    assert again["concurrency_limit"] == (1 if made.schedules else None)
+    again = json.loads(served.model_dump_json())
+    assert again["concurrency_limit"] == (1 if served.schedules else None)
 
 
 @pytest.mark.parametrize(
@@ -251,14 +255,14 @@ def test_only_what_may_pass_is_tried_again(
 ) -> None:
     tried: list[object] = []
 
-    def fail(settings: object) -> scheduled.Made:
+    def fail(settings: object) -> Reported:
         tried.append(settings)
         raise error
 
     @flow
     def outer() -> None:
-        patient = scheduled.attempt.with_options(retry_delay_seconds=0)
-        patient("nightly", scheduled._settings({"store": tmp_path}, ()), fail)
+        patient = attempt.with_options(retry_delay_seconds=0)
+        patient("nightly", scheduled_settings({"store": tmp_path}, ()), fail)
 
     with pytest.raises(type(error)):
         outer()
@@ -290,7 +294,7 @@ def test_on_a_machine_whose_clock_is_wrong_a_run_says_so(
 def test_what_is_raised_holds_no_login(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("METAEM_SHARED", "S3://me:swordfish@bucket")
     with pytest.raises(BadSettings, match="setting 'shared'") as raised:
-        scheduled.nightly.fn(store=str(tmp_path))
+        nightly.fn(store=str(tmp_path))
     assert "swordfish" not in "".join(format_exception(raised.value))
 
 
@@ -307,4 +311,4 @@ def test_an_alert_that_cannot_be_sent_does_not_tell_where_to(
 
 def test_a_store_that_depends_on_the_workers_folder_is_refused() -> None:
     with pytest.raises(BadSettings, match="METAEM_STORE"):
-        scheduled.nightly.fn()
+        nightly.fn()

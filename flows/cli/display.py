@@ -39,7 +39,7 @@ def progress() -> Iterator[None]:
 
 
 class _Bars:
-    """One bar a stage run; steps arrive from several threads."""
+    """A bar per stage run; steps arrive from several threads."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress, self.bars, self.lock = progress, dict[str, TaskID](), Lock()

@@ -28,7 +28,7 @@ def report(store: "Store", out: Out = None, show: Open = False) -> None:
 
 
 def newest_report(store: "Store") -> "ArtifactRef":
-    """The report made or used last; one that older code made is made again, of the same inputs."""
+    """The report that was computed or used last, brought up to date with the code."""
     from tasks.stages.report import report as stage
     from tasks.store.lookup import select
     from tasks.store.manifests import MANIFEST
@@ -42,10 +42,11 @@ def newest_report(store: "Store") -> "ArtifactRef":
     manifest = store.manifest(newest)
     if manifest.provenance.code == code_digest(stage.fn.__module__):
         return newest
-    return _again(store, manifest)
+    return _recomputed(store, manifest)
 
 
-def _again(store: "Store", manifest: "Manifest") -> "ArtifactRef":
+def _recomputed(store: "Store", manifest: "Manifest") -> "ArtifactRef":
+    """The report of the same inputs."""
     from tasks.models.method_id import METHODS
     from tasks.stages.report import ReportRequest
     from tasks.stages.report import report as stage

@@ -12,7 +12,7 @@ from tasks.store.manifests import MANIFEST
 
 
 def score_tables(summary: pl.DataFrame) -> Iterator[Table]:
-    """One table a cold fraction: mean and standard deviation over seeds."""
+    """A table per cold fraction: mean and standard deviation over seeds."""
     for (task, beta), scores in summary.group_by("task", "beta", maintain_order=True):
         seeds = scores["seeds"].item(0)
         table = Table(title=f"{task}, beta {beta:g}, {seeds} seed(s)", title_justify="left")
@@ -38,11 +38,11 @@ def statistics_table(task: str, frame: pl.DataFrame) -> Table:
     )
 
 
-def recommendation_tables(task: str, found: pl.DataFrame) -> Iterator[Table]:
-    """A table a user."""
-    explained = found["because"].is_not_null().any()
+def recommendation_tables(task: str, recommendations: pl.DataFrame) -> Iterator[Table]:
+    """A table per user."""
+    explained = recommendations["because"].is_not_null().any()
     columns = ["", task.partition("-")[2], "predicted", *(["because of"] if explained else [])]
-    for (user,), own in found.group_by("user_id", maintain_order=True):
+    for (user,), own in recommendations.group_by("user_id", maintain_order=True):
         rows = (
             (str(rank), item, f"{stars:.2f}", *([", ".join(why)] if explained else []))
             for _, rank, item, stars, why in own.iter_rows()

@@ -1,4 +1,4 @@
-"""Tables of what federated rounds cost and tell; apart, as torch costs seconds."""
+"""Tables of what federated rounds cost and reveal; apart, as torch costs seconds."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from metaem_core.synthetic.size import DomainSize
 
 
 def traffic_table(domain: str, size: DomainSize, config: PretrainConfig) -> Table:
-    """One line a way to send a round: a device's bytes, the ratio to FCF, and everyone's."""
+    """A row per payload: a device's bytes, the ratio to FCF, and all devices' bytes."""
     mean = round(size.ratings / size.users)
     title = f"{domain}: {size.items:,} items, {size.users:,} devices with {mean} ratings each"
     table = Table(title=title, title_justify="left")
@@ -30,15 +30,15 @@ def traffic_table(domain: str, size: DomainSize, config: PretrainConfig) -> Tabl
 
 
 def audit_table(domain: str, devices: int, audits: Sequence[Audit]) -> Table:
-    """One line a mode: what the attack on each device's upload got right."""
+    """A row per mode: how much of each upload the attack reconstructs."""
     title = f"{domain}: one upload of each of {devices} devices, as its server reads it"
     table = Table(title=title, title_justify="left")
     table.add_column("mode", no_wrap=True)
     for column in ("item sets", "ratings", "AUC"):
         table.add_column(column, justify="right")
     table.add_column("the server learns")
-    for found in audits:
-        leak = found.leak
+    for audit in audits:
+        leak = audit.leak
         shares = f"{leak.item_sets:.1%}", f"{leak.ratings:.1%}", f"{leak.auc:.3f}"
-        table.add_row(found.mode, *shares, found.in_words(audits[-1].leak))
+        table.add_row(audit.mode, *shares, audit.in_words(audits[-1].leak))
     return table

@@ -15,11 +15,11 @@ from types import FrameType
 from flows.federation.certificates import issue_certificates, issue_node_key
 from tasks.flower.connection import Connection
 
-PATIENCE = 120.0  # seconds to come up
+START_TIMEOUT = 120.0  # seconds
 
 
 class NoFederation(RuntimeError):
-    """It did not come up, or fell."""
+    """It did not start, or ended by itself."""
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Loopback:
         """Take the folder for this process, as long as it lives.
 
         Raises:
-            ValueError: no Flower in ``flower``, or a federation is up already.
+            ValueError: no Flower in ``flower``, or a federation runs already.
         """
         if not (self.flower / "flower-superlink").exists():
             raise ValueError(f"no Flower in {str(self.flower)!r}: run `make flower`, or --flower")
@@ -43,7 +43,7 @@ class Loopback:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(f"a federation is up in {str(self.folder)!r} already") from None
+            raise ValueError(f"a federation runs in {str(self.folder)!r} already") from None
 
     def start(self, nodes: int, patience: float) -> None:
         """Bring up a SuperLink and ``nodes`` SuperNodes, node k with the devices in ``node-k``."""
@@ -82,7 +82,7 @@ class Loopback:
         )
 
     def start_nodes(self, entrance: str) -> None:
-        """The nodes, each with a key of its own; ``entrance`` is where they find the SuperLink."""
+        """The nodes, each with a key of its own; they reach the SuperLink at ``entrance``."""
         for node in range(self.connection.nodes):
             key = self.folder / f"node-{node}.key"
             issue_node_key(key)
@@ -91,7 +91,7 @@ class Loopback:
         self.connection.write(self.folder)
 
     def register(self, key: Path) -> None:
-        """Let the holder of this key in; retried, as the SuperLink answers a little late."""
+        """Admit the holder of this key; retried, as the SuperLink answers a little late."""
         command = [str(self.flower / "flwr"), "supernode", "register", f"{key}.pub", "loopback"]
 
         def registered() -> bool:
@@ -112,20 +112,20 @@ class Loopback:
         )
 
     def wait_until(self, there: Callable[[], bool], *names: str) -> None:
-        """Look again and again; raises if one of the named processes ends meanwhile."""
-        end = time.monotonic() + PATIENCE
+        """Poll; raises if one of the named processes ends meanwhile."""
+        end = time.monotonic() + START_TIMEOUT
         while not there():
             self.check(*names)
             if time.monotonic() > end:
-                raise NoFederation(f"{', '.join(names)} did not answer in {PATIENCE:g} s")
+                raise NoFederation(f"{', '.join(names)} did not answer in {START_TIMEOUT:g} s")
             time.sleep(0.3)
 
     def check(self, *names: str) -> None:
-        """Raise if a process ended; its last words are in its log."""
+        """Raise if a process ended, with the last line of its log."""
         for name in names or self.processes:
             if (code := self.processes[name].poll()) is not None:
                 log = self.folder / f"{name}.log"
-                last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["(no word)"]
+                last = log.read_text(errors="replace").strip().splitlines()[-1:] or ["(empty log)"]
                 raise NoFederation(f"{name} ended with code {code}: {last[0]} (all in {log})")
 
     def stop(self) -> None:
@@ -165,7 +165,7 @@ def listens(port: int) -> bool:
 
 
 def serve(loopback: Loopback) -> None:
-    """Watch the processes for ever.
+    """Watch the processes forever.
 
     Raises:
         NoFederation: one of them ended.

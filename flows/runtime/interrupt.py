@@ -32,7 +32,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def leave_no_server() -> None:
-    """Prefect ends a server that it started at a regular exit only; make it end at any."""
+    """Make Prefect's temporary server end with this process, however that ends."""
     if not PREFECT_API_URL.value():  # importing servers takes seconds
         from flows.runtime.temporary_server import TemporaryServer
 

@@ -8,13 +8,13 @@ from prefect.client.schemas.objects import RunInput, State
 from prefect_ray import RayTaskRunner
 from prefect_ray.task_runners import PrefectRayFuture
 
-from flows.runtime.runners import AnyStage, Begin, same_server
+from flows.runtime.workers import AnyStage, Begin, same_server
 from tasks.progress import finished
 from tasks.store.artifacts import ArtifactRef
 
 
 class RayWorkers(RayTaskRunner[ArtifactRef]):
-    """Ray's workers, each stage with one thread; of their news only ends reach the flow."""
+    """Ray's workers, each stage with one thread; of their progress only ends reach the flow."""
 
     def submit(
         self,

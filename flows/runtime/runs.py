@@ -1,4 +1,4 @@
-"""A stage's run: what it is made from, and what became of it."""
+"""A stage's run: its inputs, and its artifact or failure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from tasks.store.artifacts import ArtifactRef
 
 @dataclass(frozen=True)
 class Failure:
-    """A run that failed by itself, and with what."""
+    """A run that failed by itself, and its error."""
 
     run: str
     error: Exception
 
     def __str__(self) -> str:
-        """One line, fit for a report: of errors that are not ours the kind, or what a disk said."""
+        """One line for a report, without paths: only the kind of errors that are not ours."""
         ours = isinstance(self.error, ValueError | RuntimeError)
-        told = str(self.error).strip().partition("\n")[0] if ours else type(self.error).__name__
-        return f"{self.run}: {getattr(self.error, 'strerror', None) or told}"
+        text = str(self.error).strip().partition("\n")[0] if ours else type(self.error).__name__
+        return f"{self.run}: {getattr(self.error, 'strerror', None) or text}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +34,15 @@ class Run:
 
     @cached_property
     def failure(self) -> Failure | None:
-        """Once it ended: what failed first, the run or what it is made from."""
+        """The first failure among the run's inputs and itself, once it ended."""
         for each in self.inputs:
             if each.failure is not None:
                 return each.failure
-        made = cast("ArtifactRef | Exception", self.future.result(raise_on_failure=False))
-        return Failure(self.name, made) if isinstance(made, Exception) else None
+        result = cast("ArtifactRef | Exception", self.future.result(raise_on_failure=False))
+        return Failure(self.name, result) if isinstance(result, Exception) else None
 
     def result(self) -> ArtifactRef:
-        """The artifact; raises what failed first."""
+        """The artifact; raises the first failure."""
         if self.failure is not None:
             raise self.failure.error
         return self.future.result()

@@ -1,4 +1,4 @@
-"""What prefect.yaml schedules, as Prefect's objects, and the watch over what it started.
+"""The deployments of prefect.yaml, served by this process, and the watch over their runs.
 
 ``python -m flows.schedule.deployments`` sets up the watch alone, beside ``prefect deploy --all``.
 """
@@ -27,14 +27,14 @@ WATCH = "MetaEM: mark silent runs as Crashed"
 
 
 class NoServer(RuntimeError):
-    """Prefect's server does not answer, or not to us."""
+    """Prefect's server does not answer, or refuses."""
 
 
 def reach_server() -> str:
-    """The address of the Prefect server that is meant.
+    """The address of the Prefect server.
 
     Raises:
-        ValueError: none is.
+        ValueError: none is configured.
         NoServer: it does not answer.
     """
     url: str | None = PREFECT_API_URL.value()
@@ -55,28 +55,28 @@ def reach_server() -> str:
     return url
 
 
-def deployment(told: Mapping[str, Any]) -> RunnerDeployment:
-    """One of prefect.yaml's deployments, for a process that makes its runs itself.
+def deployment(entry: Mapping[str, Any]) -> RunnerDeployment:
+    """One of prefect.yaml's deployments, for a process that starts its runs itself.
 
     Raises:
-        ValueError: it is not of this form.
+        ValueError: the entry is not of prefect.yaml's form.
     """
-    limit = told.get("concurrency_limit")
+    limit = entry.get("concurrency_limit")
     try:
-        made = RunnerDeployment.from_entrypoint(
-            told["entrypoint"],
-            told["name"],
-            tags=told.get("tags"),
-            paused=told.get("paused", False),
-            schedules=[Schedule(**each) for each in told.get("schedules", ())],
-            parameters=told.get("parameters"),
+        served = RunnerDeployment.from_entrypoint(
+            entry["entrypoint"],
+            entry["name"],
+            tags=entry.get("tags"),
+            paused=entry.get("paused", False),
+            schedules=[Schedule(**each) for each in entry.get("schedules", ())],
+            parameters=entry.get("parameters"),
             concurrency_limit=limit and ConcurrencyLimitConfig(**limit),
-            triggers=[DeploymentEventTrigger(**each) for each in told.get("triggers", ())],
+            triggers=[DeploymentEventTrigger(**each) for each in entry.get("triggers", ())],
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"deployment {told.get('name')!r}: {error}") from error
-    assert isinstance(made, RunnerDeployment)  # a coroutine where there is an event loop
-    return made
+        raise ValueError(f"deployment {entry.get('name')!r}: {error}") from error
+    assert isinstance(served, RunnerDeployment)  # a coroutine where there is an event loop
+    return served
 
 
 class Keeper(Runner):
@@ -93,7 +93,7 @@ class Keeper(Runner):
 
 
 def run(deployments: Iterable[RunnerDeployment]) -> None:
-    """Keep these schedules and make their runs, until SIGTERM or Ctrl-C."""
+    """Keep these schedules and start their runs, until SIGTERM or Ctrl-C."""
     # paused schedules would forget a night on which nobody was here
     keeper = Keeper(pause_on_shutdown=False)
     for each in deployments:
@@ -105,7 +105,7 @@ def run(deployments: Iterable[RunnerDeployment]) -> None:
 def watch_runs() -> None:
     """Let the server mark a run of ours as Crashed once its process went silent.
 
-    A process that is killed together with what started it cannot tell so itself.
+    Nobody else can report it where the run's process and its parent were killed together.
     """
     endings = ("Completed", "Failed", "Crashed", "Cancelled", "AwaitingRetry")
     beat = "prefect.flow-run.heartbeat"

@@ -1,4 +1,4 @@
-"""What runs when a scheduled run failed: it tells so."""
+"""Runs after a scheduled run failed, and reports it."""
 
 import os
 
@@ -14,19 +14,19 @@ ALERT = "METAEM_ALERT_URL"
 # with its own serializer Prefect would pickle what a failed flow raised
 @flow(name="notice", flow_run_name="notice of {run}", result_serializer=ArtifactSerializer())
 def notice(run: str, state: str, message: str = "") -> None:
-    """Tell that a scheduled run failed or its process died.
+    """Report that a scheduled run failed or its process died.
 
-    An artifact tells it here, and a POST of ``{"text": ...}`` where METAEM_ALERT_URL leads.
+    The report is an artifact here, and a POST of ``{"text": ...}`` to METAEM_ALERT_URL if set.
 
     Args:
         run: The flow run's name.
         state: What became of it.
-        message: What Prefect has to say of it.
+        message: Prefect's message about it.
     """
-    told = f"{run}: {state}\n{message}".strip()
-    create_markdown_artifact(f"```\n{told}\n```\n", key="failed-runs", description="The last one")
+    text = f"{run}: {state}\n{message}".strip()
+    create_markdown_artifact(f"```\n{text}\n```\n", key="failed-runs", description="The last one")
     if url := os.environ.get(ALERT):
-        _post(url, told)
+        _post(url, text)
 
 
 def _post(url: str, text: str) -> None:

@@ -1,0 +1,72 @@
+"""One try at a scheduled run, repeated where that can help; its scores are kept in Prefect."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task, exponential_backoff
+
+from flows.notes import notes
+from flows.schedule.clock import require_right_clock
+from flows.settings import Settings
+from flows.table3 import Reported
+from tasks.progress import Finished, Step, listening
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.urls import without_login
+
+FIRST_PAUSE = 60  # seconds before a second attempt, doubled for each further one
+
+
+class Incomplete(RuntimeError):
+    """The report has to do without something."""
+
+
+def _may_pass(task: Task[..., object], run: TaskRun, state: State[object]) -> bool:
+    """Whether another attempt can help; it cannot where someone has to correct something."""
+    return not isinstance(state.result(raise_on_failure=False), ValueError)
+
+
+@task(
+    retries=3,
+    retry_delay_seconds=exponential_backoff(FIRST_PAUSE),
+    retry_condition_fn=_may_pass,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def attempt(label: str, settings: Settings, run: Callable[[Settings], Reported]) -> ArtifactRef:
+    """One try, which reuses what earlier ones finished and shows its scores at once.
+
+    Returns:
+        The report.
+    """
+    require_right_clock()
+    logger = get_run_logger()
+
+    def log(event: Step | Finished) -> None:
+        if isinstance(event, Finished):
+            logger.info("%s %s", "reused" if event.reused else "computed", event.label)
+
+    with listening(log):
+        done = run(settings)
+    store = settings.open_store()
+    for name, outcome in done.outcomes.items():
+        for note in notes(store, outcome):
+            logger.info("%s, %s", name, note)
+    _show(label.replace("_", "-"), store, done.report, settings.tracking_uri)
+    missing = [line for outcome in done.outcomes.values() for line in outcome.missing]
+    if missing:
+        raise Incomplete("; ".join(f"missing: {line}" for line in missing))
+    return done.report
+
+
+def _show(label: str, store: Store, report: ArtifactRef, tracking: str | None) -> None:
+    """Keep the scores, and links to the report and the experiments, in Prefect."""
+    scores = store.file(report, "report.md").read_text()
+    create_markdown_artifact(scores, key=label, description="Scores of cold-start users")
+    page = Path(store.file(report, "report.html")).as_uri()
+    create_link_artifact(page, "report", key=f"{label}-report", description="On the worker")
+    if tracking is not None and tracking.startswith("http"):
+        create_link_artifact(without_login(tracking), "experiments", key=f"{label}-mlflow")

@@ -1,0 +1,70 @@
+"""Every night: one task, at every cold fraction and seed."""
+
+from prefect import flow, get_run_logger
+
+from flows import cold_start
+from flows.schedule.attempt import attempt
+from flows.schedule.parameters import Assignment, Betas, Domains, Folder, Seeds, scheduled_settings
+from flows.settings import Settings, SourceName
+from flows.table3 import Reported
+from tasks.store.artifacts import ArtifactRef
+from tasks.store.stage import ArtifactSerializer
+from tasks.tracking.server import Tracking
+
+
+# with its own serializer Prefect would pickle what a failed flow raised
+@flow(name="nightly", flow_run_name="nightly {task}", result_serializer=ArtifactSerializer())
+def nightly(
+    task: Domains = "movie-music",
+    source: SourceName | None = None,
+    betas: Betas | None = None,
+    seeds: Seeds | None = None,
+    store: Folder | None = None,
+    assignments: tuple[Assignment, ...] = (),
+    promote: bool = False,
+) -> None:
+    """MetaEM beside the trivial predictors, at every cold fraction and seed of one task.
+
+    What is not given comes from the environment and metaem.toml.
+
+    Args:
+        task: Source and target domain, such as movie-music.
+        source: Where ratings come from.
+        betas: Shares of the shared users that are cold.
+        seeds: One experiment each.
+        store: Folder of all results; if empty, the one in METAEM_STORE.
+        assignments: Any setting, such as pretrain.epochs=10.
+        promote: Register the report's recommender as champion in MLflow's model registry.
+    """
+    options = {"task": task, "source": source, "betas": betas, "seeds": seeds, "store": store}
+    settings = scheduled_settings(options, assignments)
+    report = attempt(f"nightly-{settings.task}", settings, _cold_start)
+    if promote:
+        _promote(settings, report)
+
+
+def _cold_start(settings: Settings) -> Reported:
+    outcome = cold_start.run(settings)
+    assert outcome.report is not None, "a full run ends in a report"
+    return Reported(outcome.report, {settings.task: outcome})
+
+
+def _promote(settings: Settings, report: ArtifactRef) -> None:
+    """Register what this report recommends with; the next night does what fails."""
+    from tasks.recommend.selected_model import winner
+    from tasks.stages.recommender import recommender_of
+    from tasks.tracking.registry import (  # MLflow's models cost seconds
+        ALIAS,
+        RegistryFailed,
+        register,
+    )
+
+    store, logger = settings.open_store(), get_run_logger()
+    where = Tracking.chosen(settings.tracking_uri, store)
+    try:
+        selected = winner(store, settings.task, report)
+        version = register(store, where, recommender_of(store, selected), selected)
+    except (RegistryFailed, ValueError) as error:  # the scores are complete
+        logger.warning("no model was registered: %s", error)
+    else:
+        logger.info("%s version %s is %s", version.name, version.version, ALIAS)
