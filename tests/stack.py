@@ -252,7 +252,7 @@ def a_node_needs_a_key_that_is_registered(stack: Stack) -> None:
     """And stays registered when the SuperLink starts anew."""
     federation = Loopback(stack.certificates, PROGRAMS[FLOWER])
     federation.claim()
-    federation.find(f"{stack.addresses['superlink']}:9093", nodes=1, patience=60)
+    federation.find(f"{stack.addresses['superlink']}:9093", nodes=1, timeout=60)
     known, stranger = (federation.folder / f"{name}.key" for name in ("known", "stranger"))
     issue_node_key(known)
     issue_node_key(stranger)

@@ -52,7 +52,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
     loopback = Loopback(tmp_path_factory.mktemp("federation"), FLOWER)
     try:
         loopback.claim()
-        loopback.start_link(1, patience=deadline(90))
+        loopback.start_link(1, timeout=deadline(90))
         issue_node_key(loopback.folder / "known.key")
         loopback.register(loopback.folder / "known.key")
         yield loopback
@@ -145,7 +145,7 @@ def test_a_superlink_with_a_bad_certificate_hears_nothing_of_a_node(
     subprocess.run(command, env=os.environ | clock, cwd=ROOT, check=True)
     node = Loopback(tmp_path, FLOWER)
     with superlink(tmp_path) as (address, heard):
-        node.find(address, 1, patience=deadline(90))
+        node.find(address, 1, timeout=deadline(90))
         issue_node_key(tmp_path / "known.key")
         if issued is None:
             (tmp_path / "others").mkdir()

@@ -36,7 +36,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loopback
     loopback = Loopback(folder, FLOWER)
     try:
         loopback.claim()
-        loopback.start_link(NODES, patience=deadline(90))
+        loopback.start_link(NODES, timeout=deadline(90))
         with counting_proxy(loopback.address) as proxy:
             loopback.start_nodes(proxy.address)
             yield loopback, proxy
@@ -122,7 +122,7 @@ def test_a_node_killed_in_a_round_is_done_without(tmp_path: Path) -> None:
     federation = Loopback(tmp_path, FLOWER)
     try:
         federation.claim()
-        federation.start(NODES, patience=deadline(90))
+        federation.start(NODES, timeout=deadline(90))
         work = job(federation, tmp_path, quorum=0.2, epochs=2)
         with ThreadPoolExecutor() as pool:
             running = pool.submit(run_job, work, federation.connection)

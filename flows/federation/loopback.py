@@ -45,19 +45,19 @@ class Loopback:
         except BlockingIOError:
             raise ValueError(f"a federation runs in {str(self.folder)!r} already") from None
 
-    def start(self, nodes: int, patience: float) -> None:
+    def start(self, nodes: int, timeout: float) -> None:
         """Bring up a SuperLink and ``nodes`` SuperNodes, node k with the devices in ``node-k``."""
-        self.start_link(nodes, patience)
+        self.start_link(nodes, timeout)
         self.start_nodes(self.address)
 
-    def start_link(self, nodes: int, patience: float) -> None:
+    def start_link(self, nodes: int, timeout: float) -> None:
         """The SuperLink, which ``nodes`` are to join.
 
         Raises:
             NoFederation: a process ended, or did not answer in time.
         """
         issue_certificates(self.folder)
-        self.find(f"127.0.0.1:{free_port()}", nodes, patience)
+        self.find(f"127.0.0.1:{free_port()}", nodes, timeout)
         host, port = self.address.split(":")
         self._spawn(
             "superlink",
@@ -69,11 +69,11 @@ class Loopback:
         )
         self.wait_until(lambda: listens(int(port)), "superlink")
 
-    def find(self, address: str, nodes: int, patience: float) -> None:
+    def find(self, address: str, nodes: int, timeout: float) -> None:
         """Look for the SuperLink at ``address``, whose certificate ``ca.crt`` vouches for."""
         self.address, home = address, self.folder / "home"
         home.mkdir(exist_ok=True)
-        self.connection = Connection(str(self.flower), str(home.resolve()), nodes, patience)
+        self.connection = Connection(str(self.flower), str(home.resolve()), nodes, timeout)
         self.environment = {**os.environ, **self.connection.environment}
         certificate = (self.folder / "ca.crt").resolve()
         (home / "config.toml").write_text(
