@@ -1,8 +1,8 @@
 """What commands share: options, how they open settings and store, and how they fail."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from inspect import Parameter, Signature, signature
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,35 +51,26 @@ def command(*shared: str) -> Callable[[Command], Command]:
     Parameters called ``settings`` and ``store`` are opened from the options, ``options`` are all
     values as given, and the name of a shared option stands for its value.
     """
-    keyword = partial(Parameter, kind=Parameter.KEYWORD_ONLY)
-    common = [
-        keyword(name, default=None, annotation=kind)
-        for name, kind in OPTIONS.items()
-        if name in shared
-    ]
 
-    def shape(function: Command) -> Command:
+    def decorate(function: Command) -> Command:
         wanted = signature(function).parameters
-        own = [
-            each.replace(kind=Parameter.KEYWORD_ONLY)
-            for name, each in wanted.items()
-            if name not in {*OPENED, *shared}
+        own = [each for name, each in wanted.items() if name not in {*OPENED, *shared}]
+        common = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+            for name, kind in OPTIONS.items()
+            if name in shared
         ]
 
         def run(**options: object) -> None:
             with plain_errors():
-                function(
-                    **{
-                        name: OPENED[name](options) if name in OPENED else options[name]
-                        for name in wanted
-                    }
-                )
+                opened = ((name, OPENED.get(name, itemgetter(name))) for name in wanted)
+                function(**{name: value(options) for name, value in opened})
 
         run.__name__, run.__doc__ = function.__name__, function.__doc__
         run.__signature__ = Signature([*own, *common])  # type: ignore[attr-defined]
         return run
 
-    return shape
+    return decorate
 
 
 def open_settings(options: Mapping[str, object]) -> "Settings":

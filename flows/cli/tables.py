@@ -28,7 +28,7 @@ def score_tables(summary: pl.DataFrame) -> Iterator[Table]:
 
 def statistics_table(task: str, frame: pl.DataFrame) -> Table:
     """Table 2's row of a task."""
-    return _plain(
+    return plain_table(
         task,
         ["domain", "users", "items", "ratings", "overlap users", "density", "mean rating"],
         (
@@ -47,14 +47,14 @@ def recommendation_tables(task: str, recommendations: pl.DataFrame) -> Iterator[
             (str(rank), item, f"{stars:.2f}", *([", ".join(why)] if explained else []))
             for _, rank, item, stars, why in own.iter_rows()
         )
-        yield _plain(f"for {user}", columns, rows)
+        yield plain_table(f"for {user}", columns, rows)
 
 
 def artifact_table(store: Store, refs: Iterable[ArtifactRef]) -> Table:
     """Address, size, rows and times."""
     rows = [_artifact_row(store, ref) for ref in refs]
     rows.sort(key=lambda row: row[-1], reverse=True)
-    return _plain("", ["artifact", "size", "rows", "took", "last used"], rows)
+    return plain_table("", ["artifact", "size", "rows", "took", "last used"], rows)
 
 
 def _artifact_row(store: Store, ref: ArtifactRef) -> tuple[str, ...]:
@@ -73,7 +73,8 @@ def _artifact_row(store: Store, ref: ArtifactRef) -> tuple[str, ...]:
     )
 
 
-def _plain(title: str, columns: list[str], rows: Iterable[tuple[str, ...]]) -> Table:
+def plain_table(title: str, columns: list[str], rows: Iterable[tuple[str, ...]]) -> Table:
+    """Numbers on the right, their names in the first column."""
     table = Table(title=escape(title) or None, title_justify="left")
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from rich.filesize import decimal
 from rich.table import Table
 
+from flows.cli.tables import plain_table
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated.bytes import WAYS, DomainShape, traffic
 from metaem_core.privacy.attacks.audit import Audit
@@ -15,18 +16,19 @@ def traffic_table(domain: str, size: DomainSize, config: PretrainConfig) -> Tabl
     """A row per payload: a device's bytes, the ratio to FCF, and all devices' bytes."""
     mean = round(size.ratings / size.users)
     title = f"{domain}: {size.items:,} items, {size.users:,} devices with {mean} ratings each"
-    table = Table(title=title, title_justify="left")
-    table.add_column("way", no_wrap=True)
-    for column in ("down", "up", "of fcf-32", "all devices once"):
-        table.add_column(column, justify="right")
-    shape = DomainShape(size.items, mean)
-    base = traffic("fcf-32", shape, config)
-    for way in WAYS:
-        cost = traffic(way, shape, config)
-        everyone = decimal(cost.both * size.users)
-        share = f"{cost.both / base.both:.2%}"
-        table.add_row(way, decimal(cost.down), decimal(cost.up), share, everyone)
-    return table
+    columns = ["way", "down", "up", "of fcf-32", "all devices once"]
+    costs = {way: traffic(way, DomainShape(size.items, mean), config) for way in WAYS}
+    base = costs["fcf-32"].both
+    rows = (
+        (
+            way,
+            *map(decimal, (cost.down, cost.up)),
+            f"{cost.both / base:.2%}",
+            decimal(cost.both * size.users),
+        )
+        for way, cost in costs.items()
+    )
+    return plain_table(title, columns, rows)
 
 
 def audit_table(domain: str, devices: int, audits: Sequence[Audit]) -> Table:

@@ -37,6 +37,17 @@ SECONDS_BETWEEN_STEPS = 0.2
 _EVENT: TypeAdapter[Step | Finished] = TypeAdapter(Step | Finished)
 
 
+def dask_workers(count: int, address: str | None) -> "DaskWorkers":
+    """``count`` processes of this machine, or those of the cluster at ``address``."""
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
+    if address is not None:
+        return DaskWorkers(address=address)
+    dask.config.set({TRIM: None})
+    cluster = {**LOCAL, "n_workers": count}
+    return DaskWorkers(cluster_class="distributed.LocalCluster", cluster_kwargs=cluster)
+
+
 class WorkerLost(RuntimeError):
     """A stage that no worker survived."""
 
@@ -45,20 +56,6 @@ class DaskWorkers(DaskTaskRunner):
     """Dask's workers, each stage with one thread; the flow's listener hears their progress."""
 
     _topic = ""
-
-    @classmethod
-    def local(cls, count: int) -> "DaskWorkers":
-        """Processes of this machine."""
-        _quieten()
-        dask.config.set({TRIM: None})
-        cluster = {**LOCAL, "n_workers": count}
-        return cls(cluster_class="distributed.LocalCluster", cluster_kwargs=cluster)
-
-    @classmethod
-    def at(cls, address: str) -> "DaskWorkers":
-        """Those that a cluster's scheduler has."""
-        _quieten()
-        return cls(address=address)
 
     def submit(  # type: ignore[override]  # of stages alone
         self,
@@ -115,8 +112,3 @@ class Forward:
         if isinstance(event, Finished) or now >= self.quiet_until:
             self.quiet_until = now + SECONDS_BETWEEN_STEPS
             get_worker().log_event(self.topic, asdict(event))
-
-
-def _quieten() -> None:
-    logging.getLogger("distributed").setLevel(logging.ERROR)
-    os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})

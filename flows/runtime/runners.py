@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from prefect.task_runners import TaskRunner
 
-from flows.runtime.dask import DaskWorkers
+from flows.runtime.dask import dask_workers
 
 Runner = Literal["local", "dask", "ray"]
 
@@ -23,10 +23,8 @@ def task_runner(kind: Runner, workers: int, address: str | None = None) -> TaskR
     """
     if (kind == "local") != (address is None):
         raise ValueError(f"the runner {kind!r} and the address {address!r} do not go together")
-    if address is None:
-        return DaskWorkers.local(workers)
-    if kind == "dask":
-        return DaskWorkers.at(_answering(address))
+    if address is None or kind == "dask":
+        return dask_workers(workers, address and _answering(address))
     try:
         from flows.runtime.ray import RayWorkers
     except ModuleNotFoundError as error:

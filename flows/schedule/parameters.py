@@ -24,11 +24,7 @@ Bases = Annotated[tuple[Base, ...], Field(min_length=1)]
 
 
 def scheduled_settings(options: Mapping[str, object], assignments: tuple[str, ...]) -> Settings:
-    """Settings of a run; its store is independent of the folder that a worker gives it.
-
-    Raises:
-        BadSettings: without any login.
-    """
+    """Settings of a run, whose store does not depend on the folder that a worker gives it."""
     try:
         settings = read_settings(options, assignments)
     except BadSettings as error:
