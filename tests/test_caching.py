@@ -210,6 +210,22 @@ def test_code_edited_before_it_was_imported_is_refused(planted: Planted, store: 
         plus.plus.fn(store, plus.Plus(), before)
 
 
+def test_a_template_is_part_of_the_source(planted: Planted, store: Store) -> None:
+    page = planted.folder / "templates" / "page.html"
+    page.parent.mkdir()
+    page.write_text("one")
+    planted.restart()
+    number, before = planted.stage("number"), code_digest("planted.number")
+    page.write_text("two")
+    assert code_digest("planted.number") == before
+    with pytest.raises(EditedMeanwhile, match=r"planted/templates/page\.html was edited"):
+        number.number.fn(store, number.Start())
+    planted.restart()
+    assert code_digest("planted.number") != before
+    number = planted.stage("number")
+    number.number.fn(store, number.Start())
+
+
 def test_refresh_recomputes_the_named_stage_alone(run: Run) -> None:
     first = run()
     assert run(refresh=("plus",)) == Outcome("aoa", first.refs)
@@ -515,6 +531,7 @@ REACH = {
     "tasks/report/comparison.py": {"report"},
     "data_contracts/scores.py": {"evaluate", "report"},
     "tasks/store/atomic.py": {*STAGES},
+    "tasks/report/templates/style.css": {"report"},
     "tasks/progress.py": set[str](),
 }
 

@@ -1,11 +1,12 @@
 """The sha256 of the source a stage is made of: its module and all of ours that it imports.
 
-A file counts as it was when this process first looked at it, before any stage ran: what is edited
+The files in a folder ``templates`` beside a module belong to its source. A file counts as it was when this process first looked at it, before any stage ran: what is edited
 later is not what the process runs.
 """
 
 import ast
 import hashlib
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -44,7 +45,10 @@ def code_digest(module: str) -> str:
 
 
 def sources(module: str) -> dict[str, str]:
-    """The sha256 of ``module`` and of all it imports, directly or not, from our packages."""
+    """The sha256 of ``module`` and of all it imports, directly or not, from our packages.
+
+    A template's name is its package and its path there: ``tasks.report/templates/page.html``.
+    """
     packages = OURS | {module.partition(".")[0]}
     found: dict[str, str] = {}
     waiting = [module]
@@ -54,7 +58,7 @@ def sources(module: str) -> dict[str, str]:
         if path is None or name in found or name in MACHINERY:
             continue
         found[name], imported = _read(path, name)
-        waiting.extend(other for other in imported if other.partition(".")[0] in packages)
+        waiting.extend(other for other in imported if re.split("[./]", other)[0] in packages)
     return found
 
 
@@ -65,13 +69,16 @@ def freeze(module: str) -> None:
         for folder in (spec and spec.submodule_search_locations) or ():
             for path in Path(folder).rglob("*.py"):
                 _import_statements(path)
+                for file in _templates(path.parent):
+                    _source(path.parent / file)
 
 
 def load(module: str) -> None:
     """Import all of :func:`sources`, so that nothing edited later takes part."""
     late = {name: digest for name, digest in sources(module).items() if name not in sys.modules}
     for name, digest in late.items():
-        import_module(name)
+        if "/" not in name:
+            import_module(name)
         path = _path(name)
         if path is None or hashlib.sha256(path.read_bytes()).hexdigest() != digest:
             raise EditedMeanwhile(f"{name} was edited while the program ran: start it again")
@@ -80,12 +87,17 @@ def load(module: str) -> None:
 def forget() -> None:
     """Look at every file anew: after reloading edited modules."""
     _source.cache_clear()
+    _templates.cache_clear()
     _import_statements.cache_clear()
     _read.cache_clear()
 
 
-def _path(module: str) -> Path | None:
+def _path(name: str) -> Path | None:
     """The source file; None for a name that is a function or class of its module."""
+    module, _, file = name.partition("/")
+    if file:
+        package = _path(module)
+        return package and package.parent / file
     top, *rest = module.split(".")
     spec = find_spec(top)
     if spec is None or not spec.submodule_search_locations:
@@ -103,11 +115,21 @@ def _source(path: Path) -> bytes:
 
 
 @cache
-def _read(path: Path, module: str) -> tuple[str, frozenset[str]]:
-    source = _source(path)
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    imported = frozenset(_imports(_import_statements(path), package))
-    return hashlib.sha256(source).hexdigest(), imported
+def _templates(folder: Path) -> tuple[str, ...]:
+    """The files in ``templates/``, by their path in ``folder``."""
+    files = (path for path in folder.glob("templates/**/*") if path.is_file())
+    return tuple(path.relative_to(folder).as_posix() for path in files)
+
+
+@cache
+def _read(path: Path, name: str) -> tuple[str, frozenset[str]]:
+    """The file's sha256, and the names of what it imports and of its templates."""
+    digest = hashlib.sha256(_source(path)).hexdigest()
+    if "/" in name:
+        return digest, frozenset()
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    templates = (f"{package}/{file}" for file in _templates(path.parent))
+    return digest, frozenset((*_imports(_import_statements(path), package), *templates))
 
 
 @cache
