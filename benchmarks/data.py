@@ -53,10 +53,10 @@ def gunzip(path: Path) -> str:
 def ours(path: Path) -> str:
     """Parse, validate, drop duplicates, 5-core, index."""
     from metaem_core.data.ratings import RatingScale
-    from tasks.sources.amazon_2014 import Amazon2014
+    from tasks.sources.amazon import RATINGS_2014
     from tasks.sources.read import read_ratings
 
-    counts = read_ratings(path, Amazon2014(ratings_only=True), RatingScale(), k=5).counts
+    counts = read_ratings(path, RATINGS_2014, RatingScale(), k=5).counts
     return f"{counts['users']} users, {counts['items']} items, {counts['ratings']} ratings"
 
 

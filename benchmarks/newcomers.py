@@ -45,7 +45,7 @@ PAIRS = [
 
 
 def read(path: Path) -> Domain:
-    read = read_ratings(path, Files({}), RatingScale())
+    read = read_ratings(path, Files().layout(path), RatingScale())
     columns = (read.ratings[name].to_numpy() for name in ("user", "item", "rating"))
     users, items, values = columns
     sizes = len(read.users), len(read.items)

@@ -35,9 +35,7 @@ from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.config.transfer import Method, TransferConfig
 from metaem_core.data.ratings import RatingScale
-from tasks.sources.amazon_2014 import Amazon2014
-from tasks.sources.amazon_2018 import Amazon2018
-from tasks.sources.amazon_2023 import Amazon2023
+from tasks.sources.amazon import Amazon2014, Amazon2018, Amazon2023
 from tasks.sources.base import Source
 from tasks.sources.files import Files
 from tasks.sources.synthetic import Synthetic

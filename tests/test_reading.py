@@ -13,15 +13,13 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from metaem_core.data.ratings import RatingScale
-from tasks.sources.amazon_2014 import Amazon2014
-from tasks.sources.base import Source
+from tasks.sources.amazon import RATINGS_2014, REVIEWS
+from tasks.sources.base import Layout
 from tasks.sources.columns import BadHeader
 from tasks.sources.files import Files
 from tasks.sources.lines import DamagedFile, ReadLimits
 from tasks.sources.read import BadRatings, FilteredRatings, read_ratings
 
-CSV = Amazon2014(ratings_only=True)
-JSON = Amazon2014()
 WHOLE_STARS = RatingScale()
 SMALL = ReadLimits(block=64, line=1 << 10)
 
@@ -35,7 +33,7 @@ def named(result: FilteredRatings) -> list[tuple[str, str, float, int | None]]:
 def read_text(
     text: str | bytes,
     folder: Path,
-    source: Source = CSV,
+    layout: Layout = RATINGS_2014,
     k: int = 0,
     strict: bool = True,
     limits: ReadLimits = ReadLimits(),  # noqa: B008 immutable
@@ -43,7 +41,7 @@ def read_text(
 ) -> FilteredRatings:
     path = folder / "ratings"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return read_ratings(path, source, scale, k, strict, limits)
+    return read_ratings(path, layout, scale, k, strict, limits)
 
 
 def test_ids_become_sorted_dense_indices(tmp_path: Path) -> None:
@@ -179,7 +177,7 @@ def test_lines_are_counted_from_the_header_on(tmp_path: Path) -> None:
     path = tmp_path / "ratings.csv"
     path.write_text("user_id,item_id,rating,timestamp\na,x,5,1\nb,x,0,1\n")
     with pytest.raises(BadRatings) as refusal:
-        read_ratings(path, Files({}), WHOLE_STARS)
+        read_ratings(path, Files().layout(path), WHOLE_STARS)
     assert refusal.value.examples == [(3, "off_scale", "b,x,0,1")]
 
 
@@ -207,9 +205,9 @@ def test_half_stars_are_allowed_when_declared(tmp_path: Path) -> None:
 def test_bad_json_lines_are_counted_by_reason(tmp_path: Path, line: str, reason: str) -> None:
     good = '{"reviewerID": "a", "asin": "x", "overall": 4.0, "unixReviewTime": 7}'
     with pytest.raises(BadRatings) as refusal:
-        read_text(f"{good}\n{line}\n{good}\n", tmp_path, JSON)
+        read_text(f"{good}\n{line}\n{good}\n", tmp_path, REVIEWS)
     assert refusal.value.examples == [(2, reason, line)]
-    result = read_text(f"{good}\n{line}\n{good}\n", tmp_path, JSON, strict=False)
+    result = read_text(f"{good}\n{line}\n{good}\n", tmp_path, REVIEWS, strict=False)
     assert named(result) == [("a", "x", 4.0, 7)]
 
 
@@ -339,7 +337,7 @@ def test_a_wrong_header_is_told_and_quoted_apart(tmp_path: Path, header: str, to
     path = tmp_path / "ratings.csv"
     path.write_text(f"{header}\na,x,5,1\n")
     with pytest.raises(BadHeader, match=told) as refusal:
-        read_ratings(path, Files({}), WHOLE_STARS)
+        read_ratings(path, Files().layout(path), WHOLE_STARS)
     assert "'x'" not in str(refusal.value)
     expected = [] if header[:1] in ("", '"') else header.split(",")
     assert refusal.value.details() == [f"its columns: {expected}"]
@@ -348,7 +346,10 @@ def test_a_wrong_header_is_told_and_quoted_apart(tmp_path: Path, header: str, to
 def test_lines_with_too_many_fields_are_malformed_from_the_first_on(tmp_path: Path) -> None:
     path = tmp_path / "ratings.csv"
     path.write_text("user_id,item_id,rating\na,x,5,1\nb,x,5,1\nb,x,4\n")
-    assert read_ratings(path, Files({}), WHOLE_STARS, 1, strict=False).counts["malformed"] == 2
+    assert (
+        read_ratings(path, Files().layout(path), WHOLE_STARS, 1, strict=False).counts["malformed"]
+        == 2
+    )
 
 
 @pytest.mark.parametrize("rating", [None, [5], b"\xff"])
@@ -358,7 +359,7 @@ def test_a_parquet_file_of_another_kind_is_refused(tmp_path: Path, rating: objec
     if rating is not None:
         pl.DataFrame({"user_id": ["a"], "item_id": ["x"], "rating": [rating]}).write_parquet(path)
     with pytest.raises(DamagedFile, match="no readable Parquet"):
-        read_ratings(path, Files({}), WHOLE_STARS)
+        read_ratings(path, Files().layout(path), WHOLE_STARS)
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
@@ -367,7 +368,7 @@ def test_a_file_need_not_know_when(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"ratings.{kind}"
     write = {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}
     write[kind](path)
-    result = read_ratings(path, Files({}), WHOLE_STARS, k=1)
+    result = read_ratings(path, Files().layout(path), WHOLE_STARS, k=1)
     assert result.ratings["timestamp"].to_list() == [None, None]
     assert result.ratings["rating"].to_list() == [5.0, 4.0]
 
@@ -381,8 +382,8 @@ def test_the_result_is_the_same_under_any_hash_seed(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from metaem_core.data.ratings import RatingScale\n"
         "from tasks.sources.read import read_ratings\n"
-        "from tasks.sources.amazon_2014 import Amazon2014\n"
-        "r = read_ratings(Path(sys.argv[1]), Amazon2014(ratings_only=True), RatingScale())\n"
+        "from tasks.sources.amazon import RATINGS_2014\n"
+        "r = read_ratings(Path(sys.argv[1]), RATINGS_2014, RatingScale())\n"
         "r.ratings.write_parquet(sys.argv[2])"
     )
     digests = set()

@@ -10,9 +10,7 @@ from polars.testing import assert_frame_equal
 
 from metaem_core.data.ratings import RatingScale
 from metaem_core.synthetic.world import SyntheticConfig, generate
-from tasks.sources.amazon_2014 import Amazon2014
-from tasks.sources.amazon_2018 import Amazon2018
-from tasks.sources.amazon_2023 import Amazon2023
+from tasks.sources.amazon import Amazon2014, Amazon2018, Amazon2023
 from tasks.sources.base import Columns, Local, Remote, Source
 from tasks.sources.fetch import fetch
 from tasks.sources.files import Files
@@ -56,7 +54,7 @@ def frame() -> pl.DataFrame:
 
 def fetched(source: Source, domain: str, folder: Path, k: int = 0) -> FilteredRatings:
     path = fetch(source.location(domain), folder, LIMITS, folder / "downloads.lock.json")
-    return read_ratings(path, source, RatingScale(), k)
+    return read_ratings(path, source.layout(path), RatingScale(), k)
 
 
 def named(result: FilteredRatings) -> pl.DataFrame:
@@ -174,6 +172,12 @@ def test_releases_do_not_share_file_names() -> None:
 def test_an_unknown_domain_is_named(source: Source) -> None:
     with pytest.raises(ValueError, match=r"'game'.*'movie'"):
         source.location("game")
+
+
+@pytest.mark.parametrize("source", [Amazon2014(), Amazon2018(), Amazon2023()])
+def test_any_category_is_a_domain_under_its_own_name(source: Source) -> None:
+    assert "Video_Games" in source.location("video_games").name
+    assert source.location("cds_and_vinyl").name == source.location("music").name
 
 
 def test_pinned_digests_reach_the_location() -> None:

@@ -25,7 +25,7 @@ def newcomers(file: Path, source: Files, scale: RatingScale) -> People:
     """Those of a file of ratings, in any form that ``--source files`` reads."""
     if not file.is_file():
         raise ValueError(f"no file {str(file)!r}: --history takes one of ratings")
-    read = read_ratings(file, source, scale, k=1)
+    read = read_ratings(file, source.layout(file), scale, k=1)
     named = read.ratings.select(
         user_id=read.users["user_id"].gather(read.ratings["user"]),
         item_id=read.items["item_id"].gather(read.ratings["item"]),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal, Protocol
 
-LAYOUT = "layout.json"  # beside a fetched file: its name and how to read it
+LAYOUT = "layout.json"
 
 
 def _check_name(name: str) -> None:
@@ -81,6 +81,14 @@ class Layout:
     columns: Columns
     separator: str = ","
     header: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """What ``layout.json`` says: the name of the file of ratings beside it, and how to read it."""
+
+    file: str
+    layout: Layout
 
 
 class Source(Protocol):

@@ -1,6 +1,5 @@
 """One file from one URL, resumed where the last attempt stopped."""
 
-import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from pydantic import TypeAdapter
 
 Progress = Callable[[int, int | None], None]  # bytes done, bytes in all if known
 REDIRECTS = 5
@@ -31,6 +31,17 @@ class DownloadLimits:
     timeout: float = 60.0  # seconds without a byte
     attempts: int = 5  # per URL
     pause: float = 1.0  # seconds before the second attempt, doubled for each later one
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """Noted beside an unfinished file: where it came from, and what the server called it."""
+
+    url: str
+    validator: str | None
+
+
+_BEGUN = TypeAdapter(_Begun)
 
 
 def transfer(url: str, part: Path, limits: DownloadLimits, progress: Progress) -> None:
@@ -133,14 +144,13 @@ def _remember(part: Path, url: str, response: httpx.Response) -> None:
     # RFC 9110 13.1.5: a weak tag cannot vouch for a range
     validator = etag if etag.startswith('"') else response.headers.get("Last-Modified")
     part.unlink(missing_ok=True)
-    _note(part).write_text(json.dumps({"url": url, "validator": validator}))
+    _note(part).write_bytes(_BEGUN.dump_json(_Begun(url, validator)))
 
 
 def _validator(part: Path, url: str) -> str | None:
     """What the unfinished file was when it was begun from this very ``url``."""
     try:
-        note = json.loads(_note(part).read_bytes())
+        begun = _BEGUN.validate_json(_note(part).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
-    known = note["validator"] if note["url"] == url else None
-    return str(known) if known else None
+    return begun.validator if begun.url == url else None

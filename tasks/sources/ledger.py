@@ -1,8 +1,9 @@
 """What every downloaded file was when it first came, so that it can be held to it."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from tasks.store.atomic import exclusive, replace_atomically
 
@@ -14,6 +15,9 @@ class Entry:
     bytes: int
     sha256: str
     origin: str
+
+
+_ENTRIES = TypeAdapter(dict[str, Entry])
 
 
 @dataclass(frozen=True)
@@ -30,18 +34,16 @@ class Ledger:
         """Hold ``name`` to ``entry`` from now on."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with exclusive(self.path):
-            entries = self._entries() | {name: entry}
-            plain = {key: asdict(value) for key, value in sorted(entries.items())}
-            text = json.dumps(plain, indent=2) + "\n"
-            replace_atomically(self.path, lambda file: file.write_text(text))
+            entries = dict(sorted((self._entries() | {name: entry}).items()))
+            content = _ENTRIES.dump_json(entries, indent=2) + b"\n"
+            replace_atomically(self.path, lambda file: file.write_bytes(content))
 
     def _entries(self) -> dict[str, Entry]:
         if not self.path.exists():
             return {}
         try:
-            plain = json.loads(self.path.read_bytes())
-            return {name: Entry(**entry) for name, entry in plain.items()}
-        except (ValueError, TypeError, AttributeError) as error:
+            return _ENTRIES.validate_json(self.path.read_bytes())
+        except ValueError as error:
             raise ValueError(
                 f"{self.path} is no record of downloads ({error}): restore or delete it"
             ) from error

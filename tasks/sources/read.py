@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from metaem_core.data.filtering import latest, peel
 from metaem_core.data.ratings import RatingScale
-from tasks.sources.base import Source
+from tasks.sources.base import Layout
 from tasks.sources.columns import FIELDS, RawBlock, raw_blocks
 from tasks.sources.lines import ReadLimits
 
@@ -58,7 +58,7 @@ class FilteredRatings:
 
 def read_ratings(
     path: Path,
-    source: Source,
+    layout: Layout,
     scale: RatingScale,
     k: int = 5,
     strict: bool = True,
@@ -74,7 +74,7 @@ def read_ratings(
     coder = _Coder()
     blocks = [
         coder.encode(tally.valid(block, scale))
-        for block in _ahead(raw_blocks(path, source.layout(path), limits))
+        for block in _ahead(raw_blocks(path, layout, limits))
     ]
     if strict and tally.dropped:
         raise BadRatings(path, dict(tally.dropped), tally.examples)

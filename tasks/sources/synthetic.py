@@ -13,7 +13,7 @@ import polars as pl
 from metaem_core.data.ratings import Ints
 from metaem_core.synthetic.size import DOMAINS
 from metaem_core.synthetic.world import SyntheticConfig, generate
-from tasks.sources.amazon_2014 import RATINGS
+from tasks.sources.amazon import RATINGS_2014
 from tasks.sources.base import Generated, Layout
 
 DIGITS = np.frombuffer(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", dtype=np.uint8)
@@ -50,7 +50,7 @@ class Synthetic:
 
     def layout(self, path: Path) -> Layout:
         """Amazon 2014's header-less CSV."""
-        return RATINGS
+        return RATINGS_2014
 
 
 def amazon_ids(prefix: str, length: int, numbers: Ints) -> pl.Series:

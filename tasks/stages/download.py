@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tasks.progress import advance
-from tasks.sources.base import LAYOUT, Generated, Local, Remote, Source
+from tasks.sources.base import LAYOUT, Generated, Local, RawFile, Remote, Source
 from tasks.sources.fetch import fetch, require_file
 from tasks.sources.http import DownloadLimits
 from tasks.store.artifacts import ArtifactRef, Store
@@ -62,7 +62,7 @@ def download(store: Store, request: DownloadRequest) -> ArtifactRef:
     with store.draft() as draft:
         name = re.sub(r"[^A-Za-z0-9._-]", "_", file.name).lstrip("._-") or "ratings"
         _link(file, draft.path(name))
-        draft.write_json(LAYOUT, {"file": name, **asdict(request.source.layout(file))})
+        draft.write_json(LAYOUT, asdict(RawFile(name, request.source.layout(file))))
     return draft.ref
 
 

@@ -1,7 +1,8 @@
 """The sha256 of the source a stage is made of: its module and all of ours that it imports.
 
-The files in a folder ``templates`` beside a module belong to its source. A file counts as it was when this process first looked at it, before any stage ran: what is edited
-later is not what the process runs.
+The files in a folder ``templates`` beside a module belong to its source. A file counts as it was
+when this process first looked at it, before any stage ran: what is edited later is not
+what it runs.
 """
 
 import ast
