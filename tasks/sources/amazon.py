@@ -6,49 +6,18 @@ from pathlib import Path
 
 from tasks.sources.base import Columns, Layout, Location, on_mirrors
 
-CATEGORIES = [
-    "All_Beauty",
-    "Amazon_Fashion",
-    "Amazon_Instant_Video",
-    "Appliances",
-    "Apps_for_Android",
-    "Arts_Crafts_and_Sewing",
-    "Automotive",
-    "Baby",
-    "Baby_Products",
-    "Beauty",
-    "Beauty_and_Personal_Care",
-    "Books",
-    "CDs_and_Vinyl",
-    "Cell_Phones_and_Accessories",
-    "Clothing_Shoes_and_Jewelry",
-    "Digital_Music",
-    "Electronics",
-    "Gift_Cards",
-    "Grocery_and_Gourmet_Food",
-    "Handmade_Products",
-    "Health_and_Household",
-    "Health_and_Personal_Care",
-    "Home_and_Kitchen",
-    "Industrial_and_Scientific",
-    "Kindle_Store",
-    "Luxury_Beauty",
-    "Magazine_Subscriptions",
-    "Movies_and_TV",
-    "Musical_Instruments",
-    "Office_Products",
-    "Patio_Lawn_and_Garden",
-    "Pet_Supplies",
-    "Prime_Pantry",
-    "Software",
-    "Sports_and_Outdoors",
-    "Subscription_Boxes",
-    "Tools_and_Home_Improvement",
-    "Toys_and_Games",
-    "Video_Games",
-]  # of all releases together: some have no file in one of them
+NAMES = """
+    All_Beauty Amazon_Fashion Amazon_Instant_Video Appliances Apps_for_Android
+    Arts_Crafts_and_Sewing Automotive Baby Baby_Products Beauty Beauty_and_Personal_Care Books
+    CDs_and_Vinyl Cell_Phones_and_Accessories Clothing_Shoes_and_Jewelry Digital_Music Electronics
+    Gift_Cards Grocery_and_Gourmet_Food Handmade_Products Health_and_Household
+    Health_and_Personal_Care Home_and_Kitchen Industrial_and_Scientific Kindle_Store Luxury_Beauty
+    Magazine_Subscriptions Movies_and_TV Musical_Instruments Office_Products
+    Patio_Lawn_and_Garden Pet_Supplies Prime_Pantry Software Sports_and_Outdoors Subscription_Boxes
+    Tools_and_Home_Improvement Toys_and_Games Video_Games
+"""  # of all releases together: some have no file in one of them
 SHORT = {"movie": "Movies_and_TV", "music": "CDs_and_Vinyl", "book": "Books"}
-DOMAINS = SHORT | {category.lower(): category for category in CATEGORIES}
+CATEGORIES = SHORT | {name.lower(): name for name in NAMES.split()}  # by domain
 
 REVIEWS = Layout("json-lines", Columns("reviewerID", "asin", "overall", "unixReviewTime"))
 RATINGS_2014 = Layout("delimited", Columns(), header=("user_id", "item_id", "rating", "timestamp"))
@@ -65,9 +34,9 @@ BASE_2023 = "https://mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/benchm
 
 def category(domain: str) -> str:
     """The category of a domain: ``movie``, ``music``, ``book``, or its own name in lower case."""
-    if domain not in DOMAINS:
-        raise ValueError(f"no amazon category for domain {domain!r}: use one of {[*DOMAINS]}")
-    return DOMAINS[domain]
+    if domain not in CATEGORIES:
+        raise ValueError(f"no amazon category for domain {domain!r}: use one of {[*CATEGORIES]}")
+    return CATEGORIES[domain]
 
 
 @dataclass(frozen=True)
