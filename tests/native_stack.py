@@ -71,22 +71,22 @@ class Stack:
             self.start(name)
 
     def start(self, name: str) -> None:
-        told = self.services[name]
-        for other, how in told.get("depends_on", {}).items():
+        service = self.services[name]
+        for other, how in service.get("depends_on", {}).items():
             self._wait(other, how["condition"])
         (self.folder / name).mkdir(exist_ok=True)
         if name == "superlink" and not self.certificates.exists():
             self.certificates.mkdir()
             issue_certificates(self.certificates)
-        if "postgres" in told["image"]:
+        if "postgres" in service["image"]:
             self._spawn(name, self._database(name))
         else:
-            self._spawn(name, [self.text(name, word) for word in told["command"]])
+            self._spawn(name, [self.text(name, word) for word in service["command"]])
 
     def stop(self, name: str) -> None:
-        process, told = self.processes.pop(name), self.services[name]
+        process, service = self.processes.pop(name), self.services[name]
         if process.poll() is None:
-            process.send_signal(signal.Signals[told.get("stop_signal", "SIGTERM")])
+            process.send_signal(signal.Signals[service.get("stop_signal", "SIGTERM")])
         try:
             process.wait(deadline(60))
         except subprocess.TimeoutExpired:
@@ -95,13 +95,13 @@ class Stack:
 
     def text(self, name: str, value: object) -> str:
         """What the file says, for here: variables, host names, addresses, paths."""
-        told = VARIABLE.sub(lambda found: self.secrets[found[1]], str(value)).replace("$$", "$")
+        text = VARIABLE.sub(lambda match: self.secrets[match[1]], str(value)).replace("$$", "$")
         hosts = "|".join(sorted(self.services, key=len, reverse=True))
-        told = re.sub(rf"\b({hosts}):(\d+)", lambda m: f"{self.addresses[m[1]]}:{m[2]}", told)
-        told = re.sub(r"\b(0\.0\.0\.0|127\.0\.0\.1)\b", self.addresses[name], told)
-        told = re.sub(r"/opt/metaem\b", str(ROOT), told)
-        told = told.replace("/etc/metaem", str(self.folder / name))
-        return told.replace("/var/lib/metaem", str(self.folder / name))
+        text = re.sub(rf"\b({hosts}):(\d+)", lambda m: f"{self.addresses[m[1]]}:{m[2]}", text)
+        text = re.sub(r"\b(0\.0\.0\.0|127\.0\.0\.1)\b", self.addresses[name], text)
+        text = re.sub(r"/opt/metaem\b", str(ROOT), text)
+        text = text.replace("/etc/metaem", str(self.folder / name))
+        return text.replace("/var/lib/metaem", str(self.folder / name))
 
     def environment(self, name: str) -> dict[str, str]:
         """The service's, on top of what the image sets and what any process needs."""
@@ -185,10 +185,10 @@ class Stack:
 
     def _database(self, name: str) -> list[str]:
         """What the image's entry point does with a new volume, then the server."""
-        told = self.environment(name)
+        environment = self.environment(name)
         data, password = self.folder / name / "data", self.folder / name / "password"
-        user, database = told["POSTGRES_USER"], told["POSTGRES_DB"]
-        password.write_text(told["POSTGRES_PASSWORD"])
+        user, database = environment["POSTGRES_USER"], environment["POSTGRES_DB"]
+        password.write_text(environment["POSTGRES_PASSWORD"])
         as_postgres = []
         if os.getuid() == 0:  # which PostgreSQL refuses
             as_postgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
@@ -201,18 +201,18 @@ class Stack:
             subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL)
             single = [*as_postgres, str(postgres() / "postgres"), "--single", "-D", str(data)]
             create = f"CREATE DATABASE {database};\n".encode()
-            made = [*single, "postgres"]
-            subprocess.run(made, input=create, check=True, stdout=subprocess.DEVNULL)
+            create_database = [*single, "postgres"]
+            subprocess.run(create_database, input=create, check=True, stdout=subprocess.DEVNULL)
         server = [*as_postgres, str(postgres() / "postgres"), "-D", str(data)]
         return [*server, "-h", self.addresses[name], "-k", str(self.folder / name)]
 
 
 def postgres() -> Path:
     """The folder of PostgreSQL's programs."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not found:
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not folders:
         raise RuntimeError("PostgreSQL is needed: apt-get install postgresql")
-    return found[-1]
+    return folders[-1]
 
 
 def log_tails(stack: Stack) -> Iterator[str]:

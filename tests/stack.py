@@ -34,12 +34,12 @@ NIGHTLY = "nightly/movie-music"
 SMALL = ["synthetic.config.growth=0.2", "pretrain.epochs=2", "mapping.epochs=2", "ranking_users=10"]
 QUICK = ["factors.epochs=1", "transfer.epochs=1"]
 LONG = ["synthetic.config.growth=2", "pretrain.epochs=500", "pretrain.patience=500"]
-told: list[dict[str, str]] = []  # where METAEM_ALERT_URL leads
+alerts: list[dict[str, str]] = []  # where METAEM_ALERT_URL leads
 
 
 class Hear(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
-        told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        alerts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.send_response(204)
         self.end_headers()
 
@@ -80,10 +80,10 @@ def ends(run: "FlowRun", state: str) -> "FlowRun":
         return now is not None and now.is_final()
 
     wait_until(ended, f"{run.name} to end")
-    found = read(run)
-    assert found.state is not None
-    assert found.state.name == state, f"{found.name}: {found.state.name}: {found.state.message}"
-    return found
+    last = read(run)
+    assert last.state is not None
+    assert last.state.name == state, f"{last.name}: {last.state.name}: {last.state.message}"
+    return last
 
 
 def artifacts(key: str) -> list[Any]:
@@ -171,9 +171,9 @@ def table_3_runs_in_processes_of_its_own(stack: Stack) -> None:
 
 
 def on_database(stack: Stack, name: str, program: str, *arguments: str) -> str:
-    told = stack.environment(name)
-    where = ["-h", stack.addresses[name], "-U", told["POSTGRES_USER"], "-d", told["POSTGRES_DB"]]
-    password = f"PGPASSWORD={told['POSTGRES_PASSWORD']}"
+    own = stack.environment(name)
+    where = ["-h", stack.addresses[name], "-U", own["POSTGRES_USER"], "-d", own["POSTGRES_DB"]]
+    password = f"PGPASSWORD={own['POSTGRES_PASSWORD']}"
     return stack.run(name, "env", password, program, *where, *arguments).strip()
 
 
@@ -200,14 +200,14 @@ def a_run_is_cancelled_and_frees_its_place(stack: Stack) -> None:
 
 
 def flow_processes(run: "FlowRun") -> list[int]:
-    found = []
+    pids = []
     for each in Path("/proc").glob("[0-9]*"):
         try:
             if f"PREFECT__FLOW_RUN_ID={run.id}" in (each / "environ").read_text():
-                found.append(int(each.name))
+                pids.append(int(each.name))
         except OSError:
             continue
-    return found
+    return pids
 
 
 def a_dead_machine_is_noticed(stack: Stack) -> None:
@@ -218,13 +218,13 @@ def a_dead_machine_is_noticed(stack: Stack) -> None:
     for pid in (stack.processes["worker"].pid, *flow_processes(run)):
         os.kill(pid, signal.SIGKILL)
     assert read(run).state_name == "Running"
-    found = ends(run, "Crashed")
-    assert found.state is not None
-    assert "no heartbeat" in str(found.state.message)
+    crashed = ends(run, "Crashed")
+    assert crashed.state is not None
+    assert "no heartbeat" in str(crashed.state.message)
     stack.stop("worker")
     stack.start("worker")
-    wait_until(lambda: bool(told), "the alert")
-    assert "nightly movie-music: Crashed" in told.pop()["text"]
+    wait_until(lambda: bool(alerts), "the alert")
+    assert "nightly movie-music: Crashed" in alerts.pop()["text"]
 
 
 def a_backup_can_be_restored(stack: Stack) -> None:

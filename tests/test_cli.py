@@ -100,16 +100,16 @@ def test_damage_and_garbage_are_found(
     copy = tmp_path / "copy"
     shutil.copytree(root, copy)
     edit(next(copy.glob("split/*/split.parquet")))
-    found = metaem("artifacts", "verify", "--store", copy)
-    assert found.exit_code == 1
-    assert "split.parquet" in found.output.replace("\n", "")
+    checked = metaem("artifacts", "verify", "--store", copy)
+    assert checked.exit_code == 1
+    assert "split.parquet" in checked.output.replace("\n", "")
     evaluations = [*copy.glob("evaluate/*")]
     lost = copy / "evaluate" / finished_run.outcome.evaluations[0].digest
     shutil.rmtree(lost)
-    found = metaem("artifacts", "verify", "evaluate", "--store", copy)
-    assert (found.exit_code, found.output.count("missing")) == (1, 1)
-    assert f"evaluate/{lost.name} is missing" in found.output.replace("\n", "")
-    assert f"{len(evaluations)} artifacts, 1 damaged" in found.output
+    checked = metaem("artifacts", "verify", "evaluate", "--store", copy)
+    assert (checked.exit_code, checked.output.count("missing")) == (1, 1)
+    assert f"evaluate/{lost.name} is missing" in checked.output.replace("\n", "")
+    assert f"{len(evaluations)} artifacts, 1 damaged" in checked.output
     before = {*copy.rglob("*")}
     assert "would free" in metaem("artifacts", "gc", "--store", copy, "--dry-run").output
     assert {*copy.rglob("*")} == before
@@ -166,7 +166,7 @@ def test_bad_input_costs_one_line_and_exit_code_2(
     assert "Traceback" not in done.output
 
 
-def test_most_bad_input_is_told_before_anything_is_started(tmp_path: Path) -> None:
+def test_most_bad_input_is_refused_before_anything_is_started(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("user_id,item_id,rating\n")
     code = (
         "import sys\n"
@@ -185,7 +185,7 @@ def test_most_bad_input_is_told_before_anything_is_started(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (
             OSError(errno.ENOSPC, "No space", "/s/x"),
@@ -199,14 +199,14 @@ def test_most_bad_input_is_told_before_anything_is_started(tmp_path: Path) -> No
         ),
     ],
 )
-def test_what_machine_or_server_refuse_is_one_line_that_says_what_to_do(
-    error: Exception, told: str, capsys: pytest.CaptureFixture[str]
+def test_an_error_of_machine_or_server_is_one_line_that_says_what_to_do(
+    error: Exception, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(typer.Exit) as end, plain_errors():
         raise error
     assert end.value.exit_code == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"metaem: {told}")
+    assert line.startswith(f"metaem: {message}")
 
 
 @pytest.mark.parametrize(("shared", "few"), [(50, ["training", "cold"]), (250, [])])
@@ -226,13 +226,13 @@ def test_users_are_counted_and_too_few_are_warned_of(
     done = metaem("stage", "split", "--source", "files", "--task", "a-b", *seeds, *assigned)
     assert done.exit_code == 0, done.output
     training, validation, cold = shared * 72 // 100, shared * 8 // 100, shared // 5
-    told = f"beta 0.2: {training} training, {validation} validation, {cold} cold users"
-    assert done.output.count(told) == 1
+    sizes = f"beta 0.2: {training} training, {validation} validation, {cold} cold users"
+    assert done.output.count(sizes) == 1
     warned = [line.split() for line in done.output.splitlines() if line.startswith("warning: ")]
     assert [words[-6] for words in warned] == few
 
 
-def test_a_lenient_run_tells_what_it_dropped(
+def test_a_lenient_run_counts_what_it_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: None
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -248,7 +248,7 @@ def test_a_lenient_run_tells_what_it_dropped(
     assert "b: " not in done.output
 
 
-def test_a_file_with_bad_lines_is_told_with_line_numbers(
+def test_bad_lines_of_a_file_are_quoted_with_their_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: None
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -49,16 +49,16 @@ def test_databases_are_reached_by_their_servers_alone() -> None:
     for name in [name for name in SERVICES if name.endswith("-db")]:
         (network,) = SERVICES[name]["networks"]
         assert content["networks"][network]["internal"]
-        members = [each for each, told in SERVICES.items() if network in told["networks"]]
+        members = [each for each, service in SERVICES.items() if network in service["networks"]]
         assert members == [name, name.removesuffix("-db")]
 
 
 def test_the_superlink_lets_in_nodes_it_knows_over_tls_and_remembers_them() -> None:
-    told = SERVICES["superlink"]
-    options = dict(word.removeprefix("--").partition("=")[::2] for word in told["command"])
+    service = SERVICES["superlink"]
+    options = dict(word.removeprefix("--").partition("=")[::2] for word in service["command"])
     assert {"enable-supernode-auth", "ssl-certfile", "ssl-keyfile"} <= options.keys()
     assert "insecure" not in options
-    places = {volume.split(":")[1]: volume for volume in told["volumes"]}
+    places = {volume.split(":")[1]: volume for volume in service["volumes"]}
     for option in ("database", "ssl-keyfile"):
         (kept,) = [volume for at, volume in places.items() if options[option].startswith(f"{at}/")]
         assert kept.endswith(":ro") == (option == "ssl-keyfile")

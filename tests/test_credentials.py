@@ -60,7 +60,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loopback]:
         loopback.stop()
 
 
-def told(federation: Loopback, *program: str, **changed: str) -> str:
+def log_of(federation: Loopback, *program: str, **changed: str) -> str:
     """What a SuperNode with the known key tells, until it ends or has joined."""
     words = program or (str(FLOWER / "flower-supernode"),)
     options = {
@@ -86,9 +86,9 @@ def refusals(federation: Loopback) -> int:
 
 def test_a_forged_signature_is_refused(federation: Loopback) -> None:
     """Of one who knows the public key of a node that is registered."""
-    assert JOINED in told(federation)
+    assert JOINED in log_of(federation)
     before = refusals(federation)
-    assert JOINED not in told(federation, str(FLOWER / "python"), "-c", FORGER)
+    assert JOINED not in log_of(federation, str(FLOWER / "python"), "-c", FORGER)
     assert refusals(federation) > before
 
 
@@ -103,7 +103,7 @@ def test_a_forged_signature_is_refused(federation: Loopback) -> None:
 )
 def test_a_node_with_a_wrong_clock_is_refused(federation: Loopback, ahead: int, what: str) -> None:
     before = refusals(federation)
-    log = told(federation, **wrong_clock(federation.folder, ahead))
+    log = log_of(federation, **wrong_clock(federation.folder, ahead))
     assert what in log
     assert (JOINED in log) == (ahead == -120)
     assert (refusals(federation) > before) == (ahead > 0)
@@ -151,5 +151,5 @@ def test_a_superlink_with_a_bad_certificate_hears_nothing_of_a_node(
             (tmp_path / "others").mkdir()
             issue_certificates(tmp_path / "others")
             (tmp_path / "others" / "ca.crt").replace(tmp_path / "ca.crt")
-        assert why in told(node)
+        assert why in log_of(node)
     assert heard == []

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.night
 DIVERGING = [*SMALL, "transfer.epochs=1", "factors.epochs=1", "transfer.learning_rate=1e30"]
 
 
-def test_a_method_that_diverges_is_told_and_the_rest_of_the_grid_is_there(
+def test_a_method_that_diverges_is_reported_and_the_rest_of_the_grid_is_there(
     prefect_server: None, tmp_path: Path
 ) -> None:
     options = ["--tasks", "movie-music", "--betas", "0.5", "--seeds", "1"]
@@ -75,17 +75,17 @@ def test_a_rerun_computes_what_failed_and_what_depends_on_it(
         f"all methods, {cell} 2: mapping {cell} 2: KeyError",
     )
     assert len(partly.evaluations) == 1
-    news: list[Step | Finished] = []
-    with listening(news.append):
+    events: list[Step | Finished] = []
+    with listening(events.append):
         whole = run(settings)
     assert whole.missing == ()
     assert len(whole.evaluations) == 2
-    ends = [each for each in news if isinstance(each, Finished)]
+    ends = [each for each in events if isinstance(each, Finished)]
     computed = Counter(each.label.split()[0] for each in ends if not each.reused)
     assert computed == Counter(transfer=1, mapping=1, evaluate=2, visualise=1, report=1)
 
 
-def test_a_disk_that_refused_is_told_without_the_path() -> None:
+def test_a_full_disk_is_reported_without_the_path() -> None:
     error = OSError(errno.ENOSPC, "No space left on device", "/home/somebody/x")
     assert str(Failure("mapping", error)) == "mapping: No space left on device"
 

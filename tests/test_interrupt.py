@@ -46,12 +46,12 @@ def test_a_signal_ends_a_run_at_once_and_prefects_server_with_it(
         assert len(work.members()) > 1, "no server"
         signalled = time.monotonic()
         work.send_signal(number)
-        _, told = work.communicate(timeout=deadline())
+        _, output = work.communicate(timeout=deadline())
         assert time.monotonic() - signalled < signalled - began, "slower to end than to begin"
         code, last = ENDS[number]
         assert work.returncode == code
-        assert last in told
-        assert "Traceback" not in told
+        assert last in output
+        assert "Traceback" not in output
         wait_until(lambda: not work.members(), "the end of Prefect's server")
 
 

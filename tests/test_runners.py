@@ -1,4 +1,4 @@
-"""Stages in processes here and on a cluster: reuse, news, and what a killed process costs."""
+"""Stages in processes here and on a cluster: reuse, progress, and what a killed process costs."""
 
 import json
 import os
@@ -67,17 +67,17 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
-def test_stages_run_in_processes_of_one_thread_and_are_heard_of(
+def test_stages_run_in_processes_of_one_thread_and_report_progress(
     prefect_server: None, store: Store, log: Path
 ) -> None:
     run = chain.with_options(task_runner=task_runner("local", 1))
     heard: list[Step | Finished] = []
     with listening(heard.append):
-        found = store.read_json(run(store, log), "about.json")
-    assert isinstance(found, dict)
-    assert found["process"] != os.getpid()
-    assert (found["threads"], found["number"]) == (1, 7)
-    assert found["server"].rstrip("/") == PREFECT_API_URL.value().rstrip("/")
+        described = store.read_json(run(store, log), "about.json")
+    assert isinstance(described, dict)
+    assert described["process"] != os.getpid()
+    assert (described["threads"], described["number"]) == (1, 7)
+    assert described["server"].rstrip("/") == PREFECT_API_URL.value().rstrip("/")
     first = [Step("first", 0, 1, "epoch", "nap 7"), Finished("first", reused=False)]
     assert heard == [*first, Finished("second", reused=False)]
     with get_client(sync_client=True) as client:
@@ -100,13 +100,13 @@ def test_a_killed_worker_costs_the_stage_it_ran(
     run = naps.with_options(task_runner=task_runner("local", 2))
     heard: list[Step | Finished] = []
     with listening(heard.append):
-        found = run(store, log)
+        results = run(store, log)
     killer.join()
-    assert [store.read_json(ref, "n.json") for ref, _ in found] == [*range(COUNT)]
+    assert [store.read_json(ref, "n.json") for ref, _ in results] == [*range(COUNT)]
     times = Counter(number for number, _ in begun(log))
     assert times == Counter(range(COUNT)) + Counter([killed[0][0]])
     assert len({pid for _, pid in begun(log)}) == 3
-    assert Counter(news.label for news in heard if isinstance(news, Finished)) == Counter(
+    assert Counter(event.label for event in heard if isinstance(event, Finished)) == Counter(
         f"nap {number}" for number in range(COUNT)
     )
     assert [state for _, state in run(store, log)] == ["Cached"] * COUNT
@@ -181,14 +181,14 @@ def test_machines_of_a_cluster_share_results_by_the_shared_place(
 ) -> None:
     shared = Shared((tmp_path / "shared").as_uri())
     store = Store(Path("store"), shared=shared)  # in each worker's own folder
-    found = naps.with_options(task_runner=task_runner("dask", 1, cluster))(store, log, 0.3)
+    results = naps.with_options(task_runner=task_runner("dask", 1, cluster))(store, log, 0.3)
     here = Store(tmp_path / "here", shared=shared)
-    assert [here.read_json(ref, "n.json") for ref, _ in found] == [*range(COUNT)]
-    made = [len([*(tmp_path / name / "store" / "nap").iterdir()]) for name in ("one", "two")]
-    assert min(made) >= 1
-    assert sum(made) == COUNT
+    assert [here.read_json(ref, "n.json") for ref, _ in results] == [*range(COUNT)]
+    counts = [len([*(tmp_path / name / "store" / "nap").iterdir()]) for name in ("one", "two")]
+    assert min(counts) >= 1
+    assert sum(counts) == COUNT
     again = naps.with_options(task_runner=task_runner("local", 1))(here, log, 0.3)
-    assert [ref for ref, _ in again] == [ref for ref, _ in found]
+    assert [ref for ref, _ in again] == [ref for ref, _ in results]
     assert len(begun(log)) == COUNT
 
 
@@ -197,9 +197,9 @@ def test_a_stage_has_one_thread_on_workers_that_were_started_with_two(
 ) -> None:
     store = Store(tmp_path / "store")
     run = chain.with_options(task_runner=task_runner("dask", 1, cluster))
-    found = store.read_json(run(store, log), "about.json")
-    assert isinstance(found, dict)
-    assert found["threads"] == 1
+    described = store.read_json(run(store, log), "about.json")
+    assert isinstance(described, dict)
+    assert described["threads"] == 1
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "127.0.0.1:9", "nowhere.invalid:1", "x"])

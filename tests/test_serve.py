@@ -50,8 +50,7 @@ NIGHTLY = "nightly/movie-music"
 
 
 def schedules() -> list[dict[str, Any]]:
-    told = yaml.safe_load((ROOT / "prefect.yaml").read_text())
-    return list(told["deployments"])
+    return list(yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"])
 
 
 @dataclass(frozen=True)
@@ -125,11 +124,11 @@ def began(client: SyncPrefectClient) -> list[FlowRun]:
 
 
 def ended(client: SyncPrefectClient, name: str, state: str) -> FlowRun:
-    def found() -> list[FlowRun]:
+    def matches() -> list[FlowRun]:
         return [run for run in runs_of(client, name) if run.state_name == state]
 
-    wait_until(lambda: bool(found()), f"a {name} run in state {state}")
-    return found()[0]
+    wait_until(lambda: bool(matches()), f"a {name} run in state {state}")
+    return matches()[0]
 
 
 def logged(client: SyncPrefectClient, runs: list[UUID], start: str) -> bool:
@@ -148,8 +147,8 @@ def alive(run: UUID) -> bool:
 
 
 def artifact(client: SyncPrefectClient, key: str) -> str:
-    (found,) = client.read_artifacts(artifact_filter=ArtifactFilter(key={"any_": [key]}))  # type: ignore[arg-type]
-    return str(found.data)
+    (newest,) = client.read_artifacts(artifact_filter=ArtifactFilter(key={"any_": [key]}))  # type: ignore[arg-type]
+    return str(newest.data)
 
 
 def test_a_planned_run_leaves_its_scores_in_prefect(
@@ -187,7 +186,7 @@ def test_bad_parameters_are_refused_by_the_server(
         assert refusal.value.response.status_code == 409
 
 
-def test_what_only_the_settings_know_fails_once_and_is_told(
+def test_what_only_the_settings_know_fails_once_and_is_reported(
     served: Served, client: SyncPrefectClient
 ) -> None:
     nightly = client.read_deployment_by_name(NIGHTLY)
@@ -217,7 +216,7 @@ def test_it_ends_when_it_is_asked_to_and_its_run_with_it(
 
 
 @pytest.mark.parametrize(
-    ("url", "schedules", "told", "code"),
+    ("url", "schedules", "message", "code"),
     [
         (None, "prefect.yaml", "set PREFECT_API_URL", 2),
         ("http://127.0.0.1:9/api", "prefect.yaml", "no Prefect server answers", 1),
@@ -226,13 +225,13 @@ def test_it_ends_when_it_is_asked_to_and_its_run_with_it(
     ],
 )
 def test_without_a_server_or_schedules_it_says_so(
-    url: str | None, schedules: str, told: str, code: int, monkeypatch: pytest.MonkeyPatch
+    url: str | None, schedules: str, message: str, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
     with patch.dict(os.environ), temporary_settings({PREFECT_API_URL: url}):
         done = CliRunner().invoke(app, ["serve", "--schedules", schedules])
     assert (done.exit_code, done.output.count("\n")) == (code, 1), done.output
-    assert told in done.output
+    assert message in done.output
 
 
 @pytest.mark.parametrize("entry", schedules(), ids=lambda entry: str(entry["name"]))
@@ -271,11 +270,11 @@ def test_only_what_may_pass_is_tried_again(
 
 @pytest.mark.skipif(not can_be_wrong(), reason="needs a C compiler")
 @pytest.mark.parametrize(
-    ("ahead", "told"),
+    ("ahead", "message"),
     [(-600, "(599|600) s behind the Prefect server's"), (600, "60[0-9] s ahead of"), (0, "^$")],
 )
 def test_on_a_machine_whose_clock_is_wrong_a_run_says_so(
-    server: str, tmp_path: Path, ahead: int, told: str
+    server: str, tmp_path: Path, ahead: int, message: str
 ) -> None:
     """The server would take its heartbeats for missing, and the run for dead."""
     command = "from flows.schedule.clock import require_right_clock; require_right_clock()"
@@ -287,7 +286,7 @@ def test_on_a_machine_whose_clock_is_wrong_a_run_says_so(
         capture_output=True,
         text=True,
     )
-    assert re.search(told, done.stderr), done.stderr
+    assert re.search(message, done.stderr), done.stderr
     assert (done.returncode == 0) == (ahead == 0)
 
 
@@ -298,13 +297,16 @@ def test_what_is_raised_holds_no_login(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert "swordfish" not in "".join(format_exception(raised.value))
 
 
-def test_an_alert_that_cannot_be_sent_does_not_tell_where_to(
+def test_an_alert_that_cannot_be_sent_does_not_reveal_its_address(
     server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with loopback() as deaf:  # to POST
-        for place, told in (("http://127.0.0.1:9", "cannot be reached"), (deaf.url, "answers 501")):
+        for place, message in (
+            ("http://127.0.0.1:9", "cannot be reached"),
+            (deaf.url, "answers 501"),
+        ):
             monkeypatch.setenv("METAEM_ALERT_URL", f"{place}/swordfish")
-            with pytest.raises(RuntimeError, match=f"METAEM_ALERT_URL {told}") as raised:
+            with pytest.raises(RuntimeError, match=f"METAEM_ALERT_URL {message}") as raised:
                 notice("nightly", "Failed")
             assert "swordfish" not in "".join(format_exception(raised.value))
 
