@@ -1,4 +1,4 @@
-"""What a report compares: methods with reference predictors, groups of users and items."""
+"""A report's comparisons: methods with references, groups of users and items, fairness."""
 
 import dataframely as dy
 import polars as pl

@@ -1,4 +1,4 @@
-"""What reading and filtering a raw file removed, by reason, and what is left."""
+"""Counts of a raw file's lines: removed by reading and filtering, by reason, and kept."""
 
 import dataframely as dy
 import polars as pl

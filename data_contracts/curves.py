@@ -1,4 +1,4 @@
-"""How a training went, epoch by epoch."""
+"""Learning curves."""
 
 import dataframely as dy
 import polars as pl

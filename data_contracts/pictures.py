@@ -8,7 +8,7 @@ KINDS = ("target", "transformed")
 
 
 class Points(dy.Schema):
-    """One row a drawn user and kind of vector; who it is stays untold."""
+    """One row a drawn user and kind of vector, without the user's id."""
 
     method = dy.String(min_length=1)
     users = dy.String(check=lambda users: users.is_in(USERS))

@@ -1,4 +1,4 @@
-"""What a user is recommended."""
+"""A user's recommendations."""
 
 import dataframely as dy
 import polars as pl
@@ -13,7 +13,7 @@ class Recommendations(dy.Schema):
     prediction = dy.Float32()
     because = dy.List(
         dy.String(), nullable=True
-    )  # source items that raise it most; null: not asked
+    )  # source items that raise it most; null: not requested
 
     @dy.rule()
     def ranks_count_from_one(cls) -> pl.Expr:

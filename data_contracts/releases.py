@@ -1,4 +1,4 @@
-"""What a private training let out of the devices."""
+"""The noisy sums that a training under DP released."""
 
 import dataframely as dy
 

@@ -1,4 +1,4 @@
-"""What the predictions are worth: a number a method and metric, and each user's errors."""
+"""Scores of each method and metric, and each user's errors."""
 
 import dataframely as dy
 import polars as pl

@@ -1,4 +1,4 @@
-"""Which overlap users train the mapping, which choose its stopping, and which stay cold."""
+"""The cold-start split: training, validation and cold users of the overlap."""
 
 import dataframely as dy
 import polars as pl

@@ -1,4 +1,4 @@
-"""What a training costs in bytes."""
+"""Bytes that a training sends and receives."""
 
 import dataframely as dy
 import polars as pl

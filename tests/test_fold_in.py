@@ -77,8 +77,8 @@ def test_what_is_left_has_no_bias_where_biases_are_modelled() -> None:
     many = torch.zeros(15, dtype=torch.long)
     rated = Rated(torch.arange(1), many, many, torch.full((15,), 5.0))
     offsets = torch.tensor([3.0])
-    assert rated.left(offsets, centred=True).tolist() == pytest.approx([1.0] * 15)
-    assert rated.left(offsets, centred=False).tolist() == pytest.approx([2.0] * 15)
+    assert rated.residuals(offsets, centred=True).tolist() == pytest.approx([1.0] * 15)
+    assert rated.residuals(offsets, centred=False).tolist() == pytest.approx([2.0] * 15)
 
 
 def line(*places: float) -> Tensor:

@@ -281,7 +281,7 @@ def test_a_linear_map_is_recovered(
     turn = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
     asked = twins(turn, centred)
     cold = torch.from_numpy(TINY.cold)
-    carried = fitted(name, asked, LONG).carry(cold)
+    carried = fitted(name, asked, LONG).transfer(cold)
     torch.testing.assert_close(carried, asked.source.users[cold] @ turn.T, atol=0.05, rtol=0.02)
 
 
@@ -335,7 +335,7 @@ def test_ptupcdr_maps_by_the_history() -> None:
     users = asked.source.users.clone()
     users[:3] = users[0]
     alike = replace(asked, source=replace(asked.source, users=users))
-    mapped = fitted("ptupcdr", alike, PAPER[1]).carry(torch.arange(3))
+    mapped = fitted("ptupcdr", alike, PAPER[1]).transfer(torch.arange(3))
     torch.testing.assert_close(mapped[0], mapped[1])
     assert (mapped[0] - mapped[2]).norm() > 0.05
 
@@ -395,7 +395,7 @@ def test_sscdr_pushes_only_what_was_not_rated() -> None:
         if block is not None:
             items[block : block + 4] *= 3
         changed = replace(asked, source=asked.source.with_items(items))
-        maps.append(fitted("sscdr", changed, PAPER[1]).carry(torch.arange(48)))
+        maps.append(fitted("sscdr", changed, PAPER[1]).transfer(torch.arange(48)))
     assert not torch.equal(maps[0], maps[1])
     assert torch.equal(maps[0], maps[2])
     assert not torch.equal(maps[0], maps[3])
@@ -407,9 +407,9 @@ def test_sscdr_does_without_items_where_there_are_none(monkeypatch: pytest.Monke
     source[:24] = 5
     source[24:, 0] = 0
     asked = replace(tiny_problem("mf", False), pair=replace(TINY, source=source).pair())
-    maps = [fitted("sscdr", asked, PAPER[1]).carry(torch.arange(48))]
+    maps = [fitted("sscdr", asked, PAPER[1]).transfer(torch.arange(48))]
     monkeypatch.setattr(sscdr, "UNSUPERVISED", 0.0)
-    maps.append(fitted("sscdr", asked, PAPER[1]).carry(torch.arange(48)))
+    maps.append(fitted("sscdr", asked, PAPER[1]).transfer(torch.arange(48)))
     assert torch.equal(*maps)
 
 
@@ -456,5 +456,5 @@ def test_tmcdr_is_trained_for_after_adapting(monkeypatch: pytest.MonkeyPatch) ->
     maps = []
     for rate in (5.0, 0.0):
         monkeypatch.setattr(tmcdr, "ADAPTATION", rate)
-        maps.append(fitted("tmcdr", large_problem(), CALIBRATED[1]).carry(torch.arange(320)))
+        maps.append(fitted("tmcdr", large_problem(), CALIBRATED[1]).transfer(torch.arange(320)))
     assert (maps[0] - maps[1]).norm() > 0.05 * maps[1].norm()

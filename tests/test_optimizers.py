@@ -1,4 +1,4 @@
-"""LazyAdam is torch's Adam run on each row for itself; DenseAdam is torch's Adam."""
+"""LazyAdam is torch's Adam run on each row for itself; RowNewton ends at the ridge solution."""
 
 import pytest
 import torch
@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from metaem_core.federated.protocol import Upload
 from metaem_core.training.optimizers import (
-    DenseAdam,
     LazyAdam,
     NetworkAdam,
     RowNewton,
@@ -42,20 +41,6 @@ def test_lazy_adam_is_a_separate_adam_for_each_row(seed: int, l2: float) -> None
     torch.testing.assert_close(lazy.table, torch.stack(rows).detach(), rtol=1e-10, atol=1e-12)
 
 
-def test_dense_adam_moves_rows_that_were_not_touched() -> None:
-    start = torch.ones(5, 3, dtype=torch.float64)
-    reference = start.clone().requires_grad_()
-    torch_adam = torch.optim.Adam([reference], lr=0.1, weight_decay=0.01)
-    dense = DenseAdam(start, 0.1, 0.01)
-    for rows in (torch.tensor([0, 1]), torch.tensor([1])):
-        gradient = torch.full((len(rows), 3), 2.0, dtype=torch.float64)
-        dense.update(rows, gradient)
-        reference.grad = torch.zeros_like(reference).index_copy(0, rows, gradient)
-        torch_adam.step()
-    torch.testing.assert_close(start, reference.detach())
-    assert (start[4] != 1).all()
-
-
 def test_network_adam_is_adam_over_all_networks() -> None:
     draw = torch.Generator().manual_seed(2)
     start = [torch.randn(shape, generator=draw, dtype=torch.float64) for shape in ((3, 2), (3,))]
@@ -73,11 +58,9 @@ def test_network_adam_is_adam_over_all_networks() -> None:
         torch.testing.assert_close(mine, theirs.detach(), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["lazy", "dense"])
-def test_a_restored_optimizer_goes_on_as_if_never_stopped(kind: str) -> None:
-    def build() -> LazyAdam | DenseAdam:
-        table = torch.ones(9, 4, dtype=torch.float64)
-        return LazyAdam(table, 0.1, 0.0) if kind == "lazy" else DenseAdam(table, 0.1, 0.0)
+def test_a_restored_optimizer_goes_on_as_if_never_stopped() -> None:
+    def build() -> LazyAdam:
+        return LazyAdam(torch.ones(9, 4, dtype=torch.float64), 0.1, 0.0)
 
     through, stopped, resumed = build(), build(), build()
     steps = visits(10, 9, seed=5)

@@ -104,11 +104,6 @@ def test_a_wrong_setting_is_named(assignment: str, told: str) -> None:
         read_settings({}, [assignment])
 
 
-def test_clusters_are_refused_where_every_user_moves_anyway() -> None:
-    with pytest.raises(BadSettings, match="clusters go with tables newton or lazy"):
-        read_settings({}, ["pretrain.clusters=4", "pretrain.tables=dense"])
-
-
 @pytest.mark.parametrize(
     "name",
     [

@@ -82,7 +82,7 @@ def test_the_default_world_looks_like_amazon(name: Domain) -> None:
 def test_bias_and_taste_carry_over_between_separately_planted_domains() -> None:
     config = SyntheticConfig()
     movie, music = plant(config, "movie"), plant(config, "music")
-    _, here, there = np.intersect1d(movie.persons, music.persons, return_indices=True)
+    _, here, there = np.intersect1d(movie.users, music.users, return_indices=True)
     pairs = [(movie.user_bias[here], music.user_bias[there])]
     pairs += [(movie.user_taste[here, taste], music.user_taste[there, taste]) for taste in range(2)]
     for one, other in pairs:
@@ -100,9 +100,9 @@ def test_the_source_tells_more_than_bias() -> None:
     """Knowing a person's movie taste rates music better than knowing the movie bias alone."""
     movie, music = (plant(SyntheticConfig(), name) for name in ("movie", "music"))
     domain = generate(SyntheticConfig(), "music")
-    rows = np.isin(domain.users, movie.persons)
+    rows = np.isin(domain.users, movie.users)
     items, actual = domain.items[rows], domain.values[rows]
-    here, there = (np.searchsorted(side.persons, domain.users[rows]) for side in (movie, music))
+    here, there = (np.searchsorted(side.users, domain.users[rows]) for side in (movie, music))
     quality, bias = music.item_quality[items], movie.user_bias[here]
     taste = (movie.user_taste[here] * music.item_taste[items]).sum(axis=1)
     without, with_bias = fitted_rmse(actual, quality), fitted_rmse(actual, quality, bias)
@@ -124,7 +124,7 @@ def test_table_2_is_reached_exactly(name: Domain) -> None:
 
 
 def test_table_2_shares_its_people_exactly() -> None:
-    people = {name: plant(SyntheticConfig(scale="table2"), name).persons for name in DOMAINS}
+    people = {name: plant(SyntheticConfig(scale="table2"), name).users for name in DOMAINS}
     assert {name: len(persons) for name, persons in people.items()} == {
         name: users for name, (users, _, _) in TABLE_2.items()
     }

@@ -28,7 +28,6 @@ MAPPING = MappingConfig(hidden_size=16, cohort_size=8, epochs=4)
 STAGES = [
     "newton",
     "lazy",
-    "dense",
     "personal",
     "clusters",
     "mapping by task",

@@ -1,4 +1,4 @@
-"""The settings of MetaEM under differential privacy; no torch here."""
+"""The settings of bias transfer under differential privacy; no torch here."""
 
 import math
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from metaem_core.data.ratings import RatingScale
 
 @dataclass(frozen=True)
 class DPConfig:
-    """What one run may tell of a user, all his ratings in both domains taken together."""
+    """Privacy budget of one run for one user, over all their ratings in both domains."""
 
     epsilon: float  # inf: the same sums without noise
     delta: float

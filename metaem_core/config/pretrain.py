@@ -28,7 +28,7 @@ class PretrainConfig:
     centred: bool = True  # rate relative to mean + item bias
     relu_last: bool = False  # Eqs. 4-6 as printed: True
     meta_reads_raw: bool = False  # Eq. 3 as printed: True
-    tables: Literal["newton", "lazy", "dense"] = "newton"  # lazy and dense are Adam
+    tables: Literal["newton", "lazy"] = "newton"  # lazy: Adam on the touched rows
     item_tower: Literal["shared", "personal"] = "shared"
     base: Literal["mf", "gmf", "dnn"] = "dnn"  # towers of one layer, weighed, or Eqs. 5 and 6
     clusters: int = 0  # of users, each with its share of a cohort (FedFast); 0: plain cohorts
@@ -45,11 +45,10 @@ class PretrainConfig:
                 f"clusters must not exceed cohort_size, of which each has its share: "
                 f"{self.clusters!r} of {self.cohort_size!r}"
             )
-        if self.clusters and self.tables == "dense":
-            raise ValueError("clusters go with tables newton or lazy: dense moves all users anyway")
         if self.payload in ("rows", "secure") and self.item_tower == "personal":
-            told = f"payload {self.payload} sends MLP_item's gradient"
-            raise ValueError(f"{told}: it goes with item_tower shared")
+            raise ValueError(
+                f"payload {self.payload} sends MLP_item's gradient: it goes with item_tower shared"
+            )
         if self.payload == "secure" and self.cohort_size < 3:
             raise ValueError("payload secure hides a device among others: cohort_size 3 or more")
         if self.payload == "secure" and (self.clusters or self.tables != "newton"):

@@ -1,4 +1,4 @@
-"""The settings of a method that carries users over; no torch here."""
+"""The settings of a baseline that transfers users; no torch here."""
 
 from dataclasses import dataclass, field
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Which ratings stay: one per (user, item), then the largest set where all have k ratings."""
+"""The filter: one rating per (user, item), then the k-core of users and items."""
 
 from collections.abc import Iterator
 

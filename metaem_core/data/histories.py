@@ -1,4 +1,4 @@
-"""Ratings grouped by user: histories, draws of positives and negatives."""
+"""Users' histories: ratings grouped by user, draws of positive and negative items."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,7 +38,7 @@ class Histories:
         return torch.zeros_like(place).masked_scatter_(filled, items), filled
 
     def rows(self, users: Tensor) -> Tensor:
-        """The positions in ``items`` of all that belongs to distinct users (B,)."""
+        """The positions in ``items`` of the ratings of distinct users (B,)."""
         count = self.count[users]
         before = count.cumsum(0) - count
         return torch.arange(int(count.sum())) + (self.start[users] - before).repeat_interleave(
@@ -57,12 +57,12 @@ class Histories:
         """
         drawn = torch.rand(len(users), generator=generator, dtype=torch.float64)
         rank = (drawn * (self.n_items - self.count[users])).long()
-        asked = users * (self.n_items + 1) + rank
-        return rank + torch.searchsorted(self._gaps, asked, right=True) - self.start[users]
+        place = users * (self.n_items + 1) + rank
+        return rank + torch.searchsorted(self._gaps, place, right=True) - self.start[users]
 
     @cached_property
     def _gaps(self) -> Tensor:
-        """How many of the others come before each item (R,), in one ascending order of all."""
+        """How many unrated items come before each rated one (R,), ascending over all users."""
         owner = torch.arange(len(self.count)).repeat_interleave(self.count)
         before = self.items - (torch.arange(len(self.items)) - self.start[owner])
         return owner * (self.n_items + 1) + before

@@ -1,4 +1,4 @@
-"""The one in-memory form of a domain's ratings."""
+"""A domain's ratings in memory, their scale, and the hold-out for early stopping."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class Ratings:
     """A domain's rating matrix R as triples (R,) sorted by (user, item).
 
     ``users`` and ``items`` are dense indices below ``n_users`` and ``n_items``; a user or item may
-    have no rating (a held-out user keeps his index).
+    have no rating (a held-out user keeps their index).
     """
 
     users: Ints
@@ -68,7 +68,7 @@ def hold_out(ratings: Ratings, share: float, seed: int) -> tuple[Ratings, Rating
 
 
 def held_chance(users: Ints, items: Ints, seed: int) -> NDArray[np.float64]:
-    """A number in [0, 1) for each rating (R,), by which its device knows whether to hold it out.
+    """A number in [0, 1) for each rating (R,), by which its device decides whether to hold it out.
 
     It depends on nothing but the rating's user, item and ``seed``: SplitMix64 (Steele et al. 2014)
     of one after the other.

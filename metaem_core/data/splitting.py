@@ -1,4 +1,4 @@
-"""The protocol's split of the users two domains share into train, validation and cold-start."""
+"""The cold-start split of the overlap into training, validation and cold users."""
 
 import json
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from hashlib import sha256
 
 @dataclass(frozen=True)
 class SplitConfig:
-    """How the shared users are divided."""
+    """The shares of the split."""
 
     cold_fraction: float = 0.2  # beta: share of the shared users whose target ratings are hidden
     validation_fraction: float = 0.1  # share of the remaining ones kept for stopping and tuning
@@ -31,7 +31,7 @@ class UserSplit:
 
 
 def split_overlap(overlap: Iterable[str], config: SplitConfig) -> UserSplit:
-    """Deal shared users into roles by a seeded hash of their id.
+    """Partition the shared users into roles by a seeded hash of their id.
 
     The order depends on ids and seed alone, so at one seed a smaller beta's cold users are among
     a larger beta's, and the row order of the input, platform and library versions do not matter.
@@ -62,7 +62,7 @@ def _draw(seed: int, user: str) -> bytes:
 def _require_every_role(split: UserSplit, config: SplitConfig) -> None:
     sizes = {role: len(users) for role, users in asdict(split).items()}
     if not any(sizes.values()):
-        raise ValueError("no user is in both domains: a person needs the same id in both files")
+        raise ValueError("no user is in both domains: a user needs the same id in both files")
     if min(sizes.values()) == 0:
         raise ValueError(
             f"{sum(sizes.values())} shared users leave a role empty: {sizes} at cold_fraction "

@@ -68,8 +68,8 @@ class ProfileStatistics:
 
     def user_bias(self, ratings: Ratings) -> Floats:
         """b_u (n_users,): damped mean of r_ui - mu - b_i; 0 for a user without ratings."""
-        left = ratings.values - self.mean - self.item_bias[ratings.items]
-        bias = damped_mean(ratings.users, left, ratings.n_users, self.user_damping)
+        residuals = ratings.values - self.mean - self.item_bias[ratings.items]
+        bias = damped_mean(ratings.users, residuals, ratings.n_users, self.user_damping)
         return bias.astype(np.float32)
 
     def profiles(self, ratings: Ratings, bias: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""Errors by how much is known: about the user in the source, about the item in the target."""
+"""Errors by group: length of the user's source history, popularity of the item in the target."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class GroupErrors:
 
 
 def group_of(counts: Ints) -> Ints:
-    """The position in GROUPS of so many ratings (R,)."""
+    """The position in GROUPS (R,) of each number of ratings."""
     return np.searchsorted(STARTS, counts, side="right").astype(np.int64) - 1
 
 

@@ -1,4 +1,4 @@
-"""Error measures, stateless."""
+"""MAE and RMSE, over rows and within users."""
 
 from dataclasses import dataclass
 

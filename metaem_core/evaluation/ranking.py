@@ -1,4 +1,4 @@
-"""Ranking measures, stateless; a tie counts as the mean over all its orders."""
+"""NDCG, hit rate and MRR; a tie counts as the mean over all its orders."""
 
 from dataclasses import dataclass
 
@@ -48,8 +48,8 @@ def ndcg_at_k(places: Placements, k: int) -> Doubles:
     n_relevant = np.bincount(places.users, minlength=places.n_users)
     ideal = np.concatenate([[0.0], np.cumsum(_discount(k))])[np.minimum(n_relevant, k)]
     reached = np.bincount(places.users, weights=gain, minlength=places.n_users)
-    found: Doubles = np.true_divide(reached, ideal)
-    return found
+    ndcg: Doubles = np.true_divide(reached, ideal)
+    return ndcg
 
 
 def hit_rate_at_k(places: Placements, k: int) -> Doubles:

@@ -1,4 +1,4 @@
-"""What a predictor is worth on cold users' held-out ratings."""
+"""Scores of a predictor on cold users' held-out ratings."""
 
 from dataclasses import dataclass, field
 
@@ -66,10 +66,10 @@ def ranking_scores(
 
 def _rank(predict: Predict, queries: Queries, users: Ints, n_items: int, k: int) -> Floats:
     """(3, B) measures of a block of users."""
-    asked = predict(np.repeat(users, n_items), np.tile(np.arange(n_items), len(users)))
+    scores = predict(np.repeat(users, n_items), np.tile(np.arange(n_items), len(users)))
     row = np.searchsorted(users, queries.users)
     mine = users[np.minimum(row, len(users) - 1)] == queries.users
     relevant = np.zeros((len(users), n_items), dtype=bool)
     relevant[row[mine], queries.items[mine]] = True
-    places = place(asked.reshape(len(users), n_items), relevant)
+    places = place(scores.reshape(len(users), n_items), relevant)
     return np.stack([ndcg_at_k(places, k), hit_rate_at_k(places, k), mrr(places)])

@@ -1,4 +1,4 @@
-"""What a method of Table 3 is given and gives: the seam that each of them fills in one file."""
+"""The interface of a baseline of Table 3: it receives a Problem and returns a ColdModel."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,13 +17,13 @@ from metaem_core.training.epochs import EpochStats, Errors, clipped_errors
 from metaem_core.training.minibatches import Schedule, fit
 from metaem_core.training.optimizers import NetworkAdam
 
-Carry = Callable[[Tensor], Tensor]  # source users (B,) -> their taste in the target (B, k)
+Transfer = Callable[[Tensor], Tensor]  # source users (B,) -> their target user vectors (B, k)
 OnEpoch = Callable[[EpochStats], None]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Two pretrained domains, the overlap to learn from and the validation users to stop by."""
+    """Two pretrained domains, their training overlap and the validation users for stopping."""
 
     pair: DomainPair
     validation: Queries
@@ -32,7 +32,7 @@ class Problem:
     factors: FactorConfig  # how both were trained
 
     def factors_of(self, config: TransferConfig) -> FactorConfig:
-        """The settings of factors that a method trains itself."""
+        """The settings for factors that a method trains itself."""
         return replace(self.factors, scale=config.scale, seed=config.seed)
 
     @property
@@ -60,23 +60,23 @@ class ColdModel:
     """Rates users of the source in the target: ``target.rate(embed(users), items)``."""
 
     problem: Problem
-    carry: Carry
+    transfer: Transfer
     target: FactorModel
-    carries_bias: bool = True
+    transfers_bias: bool = True
     curve: list[EpochStats] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        fitted = self.target.centred and self.carries_bias
+        fitted = self.target.centred and self.transfers_bias
         self._line = _bias_line(self.problem) if fitted else (0.0, 0.0)
-        asked = self.problem.validation
-        users, owner = torch.unique(torch.from_numpy(asked.users), return_inverse=True)
-        self._asked = users, owner, torch.from_numpy(asked.items)
+        queries = self.problem.validation
+        users, owner = torch.unique(torch.from_numpy(queries.users), return_inverse=True)
+        self._queries = users, owner, torch.from_numpy(queries.items)
 
     def embed(self, users: Tensor) -> Tensor:
-        """Vectors (B, k) of source users, and their carried-over bias where centred."""
-        return torch.cat([self.carry(users), self.carry_bias(users)], 1)
+        """Target vectors of source users (B, k), or (B, k + 1) with their bias where centred."""
+        return torch.cat([self.transfer(users), self.transfer_bias(users)], 1)
 
-    def carry_bias(self, users: Tensor) -> Tensor:
+    def transfer_bias(self, users: Tensor) -> Tensor:
         """Bias transfer: the line through the overlap's ratings; (B, 0) where uncentred."""
         slope, constant = self._line
         return self.problem.source.bias[users] * slope + constant
@@ -87,7 +87,7 @@ class ColdModel:
 
     def errors(self, scale: RatingScale) -> Errors:
         """On the validation users' target ratings."""
-        users, owner, items = self._asked
+        users, owner, items = self._queries
         with torch.no_grad():
             predicted = self.target.rate(self.embed(users).index_select(0, owner), items)
         return clipped_errors(predicted, self.problem.validation.values, scale)
@@ -100,7 +100,11 @@ class ColdModel:
         loss: Callable[[Tensor], Tensor],
         on_epoch: OnEpoch,
     ) -> "ColdModel":
-        """Step ``parameters``, read by ``carry``, by losses (B,) of positions in ``range(n)``."""
+        """Adam steps on ``parameters``, which ``transfer`` reads.
+
+        Args:
+            loss: positions (B,) in ``range(n)`` -> their losses (B,).
+        """
         adam = NetworkAdam(parameters, config.learning_rate, config.l2)
         for parameter in parameters:
             parameter.requires_grad_()
@@ -124,10 +128,12 @@ class ColdModel:
         settle: Callable[[], None],
         on_epoch: OnEpoch,
     ) -> None:
-        """Step what ``carry`` or ``target`` reads, until the validation users stop it.
+        """Repeat ``step`` until the errors of the validation users stop it.
 
         Args:
-            settle: brings ``live`` up to date before it is validated.
+            step: trains on positions (B,) in ``range(n)`` and returns their summed loss.
+            live: the tensors that training changes, which ``transfer`` or ``target`` reads.
+            settle: brings ``live`` up to date before validation.
         """
 
         def validate() -> Errors:
@@ -146,8 +152,8 @@ Fit = Callable[[Problem, TransferConfig, OnEpoch], ColdModel]  # what a method i
 def _bias_line(problem: Problem) -> tuple[float, float]:
     """Slope and constant of the overlap's target residuals in the source bias."""
     users, items, values = problem.overlap_ratings()
-    left = values - problem.target.offsets[items]
-    return fit_line(problem.source.bias[users, 0].numpy(), left.numpy())
+    residuals = values - problem.target.offsets[items]
+    return fit_line(problem.source.bias[users, 0].numpy(), residuals.numpy())
 
 
 def layer(n_in: int, n_out: int, start: torch.Generator, bias: bool = True) -> Parameters:
@@ -159,9 +165,6 @@ def layer(n_in: int, n_out: int, start: torch.Generator, bias: bool = True) -> P
 def last_layer(
     problem: Problem, n_in: int, n_out: int, start: torch.Generator, bias: bool = True
 ) -> Parameters:
-    """A fresh layer, all zero where centred.
-
-    Zero is bias transfer alone, so what validates no better is undone.
-    """
+    """A fresh layer, all zero where centred: then training starts at bias transfer."""
     drawn = layer(n_in, n_out, start, bias)
     return tuple(d.zero_() if problem.target.centred else d for d in drawn)

@@ -27,7 +27,7 @@ class FactorModel:
         return self.bias.shape[1] > 0
 
     def user_vectors(self, users: Tensor) -> Tensor:
-        """What a mapping carries over: embeddings, after the user tower if there is one (B, k)."""
+        """What a mapping transfers: embeddings, after the user tower if there is one (B, k)."""
         return user_vectors(self.base, self.head, self.users[users])
 
     def rate(self, vectors: Tensor, items: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class FactorModel:
         return item_vectors(self.base, self.head, self.items)
 
     def residuals(self, users: Tensor, items: Tensor, values: Tensor) -> Tensor:
-        """What mean and biases leave of each rating (B,) by users of this domain."""
+        """``r - offset_j - b_i`` of ratings (B,) by users of this domain."""
         return values - self.offsets[items] - self.bias[users].sum(1)
 
     def flattened(self) -> "FactorModel":

@@ -1,7 +1,6 @@
-"""A user's vector in hindsight: the one that best explains his ratings of fixed items.
+"""Fold-in: the user vector that best explains a user's ratings of fixed items.
 
-Spaces that were trained apart cannot be compared, so what a cold user's vector ought to have been
-is asked of the very items that his transformed vector is multiplied with.
+It is the reference for a cold user's transformed vector: both live in the space of these items.
 """
 
 from dataclasses import dataclass
@@ -26,24 +25,24 @@ class Rated:
     items: Tensor
     values: Tensor
 
-    def left(self, offsets: Tensor, centred: bool) -> Tensor:
-        """``r - offset_j - b`` (R,), where b is the damped mean of what the offsets leave."""
-        left = self.values - offsets[self.items]
+    def residuals(self, offsets: Tensor, centred: bool) -> Tensor:
+        """``r - offset_j - b`` (R,), where b is the damped mean of each user's ``r - offset_j``."""
+        residuals = self.values - offsets[self.items]
         if not centred:
-            return left
+            return residuals
         owner = self.owner.numpy()
-        bias = damped_mean(owner, left.numpy(), len(self.users), USER_DAMPING)
-        return left - torch.from_numpy(bias.astype(np.float32))[self.owner]
+        bias = damped_mean(owner, residuals.numpy(), len(self.users), USER_DAMPING)
+        return residuals - torch.from_numpy(bias.astype(np.float32))[self.owner]
 
 
 def fold_in(
-    seen: Tensor, left: Tensor, owner: Tensor, users: int, damping: float | Tensor
+    seen: Tensor, residuals: Tensor, owner: Tensor, users: int, damping: float | Tensor
 ) -> Tensor:
     """``argmin_u sum (y - u . v_j)^2 + damping |u|^2`` of every user, in closed form (B, k).
 
     Args:
-        seen: the item vector v_j of each rating, as its user is given it (R, k).
-        left: y, what mean and biases leave of each rating (R,).
+        seen: the item vector v_j of each rating, for its user (R, k).
+        residuals: y of each rating (R,).
         owner: the user behind each rating (R,).
         users: B.
         damping: of all users, or of each (B, 1).
@@ -51,10 +50,10 @@ def fold_in(
     k = seen.shape[1]
     square = torch.zeros(users, k, k, dtype=torch.float64)
     product = torch.zeros(users, k, dtype=torch.float64)
-    for rows in torch.split(torch.arange(len(left)), BLOCK):
+    for rows in torch.split(torch.arange(len(residuals)), BLOCK):
         items, whose = seen[rows].double(), owner[rows]
         square.index_add_(0, whose, items.unsqueeze(2) * items.unsqueeze(1))
-        product.index_add_(0, whose, items * left[rows].double().unsqueeze(1))
+        product.index_add_(0, whose, items * residuals[rows].double().unsqueeze(1))
     square.diagonal(dim1=1, dim2=2).add_(damping)
     solved: Tensor = torch.linalg.solve(square, product)
     return solved.to(seen.dtype)

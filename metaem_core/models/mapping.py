@@ -1,4 +1,4 @@
-"""f_theta of Eq. 11, as a correction of a first guess."""
+"""f_theta of Eq. 11: a linear start plus an MLP that corrects it."""
 
 from torch import Tensor
 from torch.nn.functional import linear

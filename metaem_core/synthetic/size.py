@@ -1,4 +1,4 @@
-"""How large a planted world is, and who takes part in which of its domains."""
+"""How large a synthetic world is, and which users are in which of its domains."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -28,7 +28,7 @@ class DomainSize:
 
 @dataclass(frozen=True)
 class WorldSize:
-    """Three domains and the people each pair of them shares, ``all_three`` among each."""
+    """Three domains and the users each pair of them shares, ``all_three`` included."""
 
     domains: dict[Domain, DomainSize]
     movie_music: int
@@ -85,18 +85,18 @@ def world_size(scale: str, growth: float) -> WorldSize:
 
 
 def members(size: WorldSize, domain: Domain) -> Ints:
-    """The domain's persons, ascending; each combination of domains has a range of its own."""
+    """The domain's user numbers, ascending; each combination of domains has its own range."""
     ranges, start = [], 0
-    for domains, people in _combinations(size):
+    for domains, users in _combinations(size):
         if domain in domains:
-            ranges.append(np.arange(start, start + people))
-        start += people
+            ranges.append(np.arange(start, start + users))
+        start += users
     return np.concatenate(ranges)
 
 
 def population(size: WorldSize) -> int:
-    """How many persons there are, whatever they take part in."""
-    return sum(people for _, people in _combinations(size))
+    """The number of users over all domains."""
+    return sum(users for _, users in _combinations(size))
 
 
 def _combinations(size: WorldSize) -> list[tuple[tuple[Domain, ...], int]]:

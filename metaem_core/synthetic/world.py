@@ -1,4 +1,4 @@
-"""A planted world: people whose bias and taste carry over between domains shaped like Amazon's."""
+"""A synthetic world with known truth: users' biases and tastes are correlated between domains."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class SyntheticConfig:
     seed: int = 0
     scale: str = "default"  # or "table2": the paper's counts of users, items, ratings, overlaps
     growth: float = 1.0  # multiplies every count of the scale
-    shared: float = 0.6  # correlation of a person's bias and tastes between two domains
+    shared: float = 0.6  # correlation of a user's bias and tastes between two domains
     taste: float = 0.3  # taste's share of an opinion's variance
 
     def __post_init__(self) -> None:
@@ -42,7 +42,7 @@ class SyntheticConfig:
 class SyntheticDomain:
     """Ratings sorted by (user, item); users are numbered alike in every domain."""
 
-    users: Ints  # (R,) person numbers
+    users: Ints  # (R,) user numbers
     items: Ints  # (R,) item numbers of this domain
     values: Floats  # (R,) whole stars, 1 to 5
     timestamps: Ints  # (R,) seconds since 1970, whole days
@@ -52,7 +52,7 @@ class SyntheticDomain:
 class Planted:
     """The opinion b_u + q_i + t_u . v_i + noise of which a rating shows the star."""
 
-    persons: Ints  # (U,) ascending
+    users: Ints  # (U,) user numbers, ascending
     user_bias: Floats  # (U,)
     user_taste: Floats  # (U, TASTES)
     item_quality: Floats  # (items,)
@@ -61,7 +61,7 @@ class Planted:
 
 
 def generate(config: SyntheticConfig, domain: Domain) -> SyntheticDomain:
-    """One domain's ratings; the other domains agree on the persons without being generated."""
+    """One domain's ratings; the other domains agree on the users without being generated."""
     size = world_size(config.scale, config.growth)
     planted = plant(config, domain)
     generator = _generator(config, domain, "ratings")
@@ -71,29 +71,29 @@ def generate(config: SyntheticConfig, domain: Domain) -> SyntheticDomain:
     opinion = planted_opinion(planted, users, items)
     opinion += planted.noise * generator.standard_normal(len(users), dtype=np.float32)
     return SyntheticDomain(
-        users=planted.persons[users],
+        users=planted.users[users],
         items=items,
         values=_stars(opinion, STARS[domain]),
-        timestamps=_timestamps(users, len(planted.persons), generator),
+        timestamps=_timestamps(users, len(planted.users), generator),
     )
 
 
 def plant(config: SyntheticConfig, domain: Domain) -> Planted:
     """The parameters behind :func:`generate`'s ratings, for oracles and tests."""
     size = world_size(config.scale, config.growth)
-    persons = members(size, domain)
-    people = _generator(config, "people").standard_normal(
+    users = members(size, domain)
+    shared = _generator(config, "people").standard_normal(
         (population(size), 1 + TASTES), dtype=np.float32
     )
     own = _generator(config, domain, "users").standard_normal(
-        (len(persons), 1 + TASTES), dtype=np.float32
+        (len(users), 1 + TASTES), dtype=np.float32
     )
-    user = _scaled(people[persons], config.shared) + _scaled(own, 1 - config.shared)
+    user = _scaled(shared[users], config.shared) + _scaled(own, 1 - config.shared)
     item = _generator(config, domain, "items").standard_normal(
         (size.domains[domain].items, 1 + TASTES), dtype=np.float32
     )
     return Planted(
-        persons=persons,
+        users=users,
         user_bias=_scaled(user[:, 0], USER_BIAS),
         user_taste=user[:, 1:],
         item_quality=_scaled(item[:, 0], ITEM_QUALITY),

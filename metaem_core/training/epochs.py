@@ -1,4 +1,4 @@
-"""What every training loop reports: an epoch's errors, and the seed of its order."""
+"""What every training loop reports of an epoch."""
 
 import math
 from typing import NamedTuple
@@ -27,7 +27,7 @@ class EpochStats(NamedTuple):
 
 
 class Divergence(ValueError):
-    """Training left the finite numbers."""
+    """The loss is no longer finite."""
 
 
 def clipped_errors(predicted: Tensor, values: Floats, scale: RatingScale) -> Errors:

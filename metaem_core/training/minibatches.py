@@ -1,4 +1,4 @@
-"""The one training loop of everything that is trained in one place, by minibatches."""
+"""The training loop of all that is trained centrally, by minibatches."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -17,11 +17,11 @@ NOTHING_HELD_OUT = Errors(math.nan, math.nan)
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and in what steps."""
+    """Batches, epochs and when to stop."""
 
     batch_size: int
     epochs: int
-    patience: int  # epochs without a better validation RMSE before stopping; 0: all, the last wins
+    patience: int  # epochs without a better validation RMSE before stopping; 0: all epochs
     seed: int
 
 

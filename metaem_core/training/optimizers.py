@@ -1,4 +1,4 @@
-"""What steps embedding tables and networks, with the L2 term of Eq. 9."""
+"""Optimizers of embedding tables and networks, with the L2 term of Eq. 9."""
 
 from copy import copy
 from dataclasses import dataclass
@@ -65,12 +65,8 @@ class _FusedMoments(_Moments):
         )
 
 
-def _fused_moments(values: Tensor) -> _FusedMoments:
-    return _FusedMoments(torch.zeros_like(values), torch.zeros_like(values), torch.zeros(()))
-
-
 class LazyAdam:
-    """Adam in which each row of a table lives its own life: a row not touched does not move.
+    """Adam with moments and a step count for each row: a row not touched does not move.
 
     Bias correction counts a row's own updates, so the first step of a rare row has length
     ``learning_rate`` however late it comes. ``l2`` decays touched rows only.
@@ -109,7 +105,8 @@ class NetworkAdam:
         parts = torch.split(self.flat, [p.numel() for p in parameters])
         for parameter, part in zip(parameters, parts, strict=True):
             parameter.data = part.view_as(parameter)
-        self.moments = _fused_moments(self.flat)
+        zeros = torch.zeros_like
+        self.moments = _FusedMoments(zeros(self.flat), zeros(self.flat), torch.zeros(()))
 
     def step(self, gradients: Parameters) -> None:
         """One step with one gradient a parameter, in their order."""
@@ -119,23 +116,6 @@ class NetworkAdam:
     def state(self) -> dict[str, Tensor]:
         """The tensors a checkpoint must keep, the parameters included."""
         return {"flat": self.flat, **vars(self.moments)}
-
-
-class DenseAdam:
-    """Textbook Adam over a whole table: every row moves and decays at every step."""
-
-    def __init__(self, table: Tensor, learning_rate: float, l2: float) -> None:
-        self.table, self.learning_rate, self.l2 = table, learning_rate, l2
-        self.moments = _fused_moments(table)
-
-    def update(self, rows: Tensor, gradient: Tensor, totals: Totals | None = None) -> None:
-        """One step with ``gradient`` (B, ...) on ``rows`` (B,) and zero elsewhere."""
-        everywhere = torch.zeros_like(self.table).index_copy_(0, rows, gradient)
-        self.moments.step_(self.table, everywhere, self.learning_rate, self.l2)
-
-    def state(self) -> dict[str, Tensor]:
-        """The tensors a checkpoint must keep, the table included."""
-        return {"table": self.table, **vars(self.moments)}
 
 
 class RowNewton:
@@ -185,7 +165,7 @@ class RowNewton:
         self.table.index_copy_(0, rows, values)
 
     def of_row(self, row: int, value: Tensor) -> "RowNewton":
-        """What steps one row where it is kept elsewhere, as ``value`` (1, k)."""
+        """The optimizer of one row, whose ``value`` (1, k) is kept elsewhere."""
         one = copy(self)
         one.table, one._of_rows = value, self._of_rows[row : row + 1]
         one.curvature, one.rounds = value.new_zeros(()), value.new_zeros(())
@@ -196,7 +176,7 @@ class RowNewton:
         return {"table": self.table, "curvature": self.curvature, "rounds": self.rounds}
 
 
-TableOptimizer = RowNewton | LazyAdam | DenseAdam
+TableOptimizer = RowNewton | LazyAdam
 
 
 def restore(target: dict[str, Tensor], saved: dict[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Adam over a large table at the cost of the rows that a step touches, and still exact."""
+"""Exact Adam over a large table at the cost of the rows that a step touches."""
 
 import torch
 from torch import Tensor

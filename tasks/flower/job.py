@@ -255,7 +255,7 @@ def pretrainings(
 
 def mapping_start(work: MappingTraining, train: Tensor, validation: Tensor) -> dict[str, Tensor]:
     """What a mapping begins with; ``train`` and ``validation``: target users with these roles."""
-    parts = {"start": work.start, "shown": work.shown, "network": work.network}
+    parts = {"start": work.start, "shown": work.trusted, "network": work.network}
     named = {f"{part}.{i}": t for part, found in parts.items() for i, t in enumerate(found)}
     return {**named, **broadcast(work.target), "train": train, "validation": validation}
 

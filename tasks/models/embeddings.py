@@ -68,7 +68,7 @@ def metaem_views(
         asked = model.user_embeddings[users] if model.meta_reads_raw else own
         private = model.private_items(asked if training else mapped)
         seen = private_view(model, private, drawn.rated)
-        return View(mapped[:, :k], own, seen, drawn.rated.left(model.item_offsets, centred))
+        return View(mapped[:, :k], own, seen, drawn.rated.residuals(model.item_offsets, centred))
 
     return view
 
@@ -86,7 +86,7 @@ def factor_views(store: Store, transfer: ArtifactRef) -> Views:
     def view(drawn: Drawn, training: bool) -> View:
         rows = torch.tensor([row[user] for user in drawn.ids])
         own = drawn.rated.users if training else drawn.rated.users[:0]
-        left = drawn.rated.left(model.offsets, model.centred)
+        left = drawn.rated.residuals(model.offsets, model.centred)
         return View(mapped[rows], model.user_vectors(own), model.items[drawn.rated.items], left)
 
     return view

@@ -17,7 +17,7 @@ from metaem_core.models.factors import FactorModel, user_vectors
 
 
 def cmf(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdModel:
-    """``min sum (r^s - u . v^s)^2 + sum (r^t - u . v^t)^2``; the vector of a cold user is his row.
+    """``min sum (r^s - u . v^s)^2 + sum (r^t - u . v^t)^2``; a cold user's vector is their row.
 
     Where centred, ratings are relative to their own domain's biases.
     """
@@ -35,7 +35,7 @@ def cmf(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdMode
         [_residuals(problem.source, source), _residuals(problem.target, target)]
     )
 
-    def carry(users: Tensor) -> Tensor:
+    def transfer(users: Tensor) -> Tensor:
         return user_vectors(steps.base, steps.head, steps.users[users])
 
     rows, items = torch.from_numpy(owners), steps.items[source.n_items :]
@@ -47,7 +47,7 @@ def cmf(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdMode
         problem.target.bias,
         steps.head,
     )
-    cold = ColdModel(problem, carry, joint)
+    cold = ColdModel(problem, transfer, joint)
     cold.follow(steps.step, steps.n, factors, steps.live, steps.settle, on_epoch)
     return cold
 

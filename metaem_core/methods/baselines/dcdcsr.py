@@ -2,7 +2,7 @@
 
 Published, the *target* factors are mapped to a benchmark, so a cold user has nothing to map. Here
 the source factors are; target items are then trained anew against the mapped factors, as published.
-A user of the target alone keeps his own factors, the benchmark of someone with no source rating.
+A user of the target alone keeps their own factors: the benchmark of a user without source ratings.
 """
 
 from dataclasses import replace
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.transfer import TransferConfig
-from metaem_core.methods.transfer_problem import Carry, ColdModel, OnEpoch, Problem, layer
+from metaem_core.methods.transfer_problem import ColdModel, OnEpoch, Problem, Transfer, layer
 from metaem_core.models.factors import FactorModel
 from metaem_core.training.row_adam import RowAdam
 
@@ -25,18 +25,18 @@ def dcdcsr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdM
     (mine, theirs), goal = problem.overlap, benchmark(problem)
     low, high = torch.aminmax(source.user_vectors(mine), dim=0)
 
-    def carry(users: Tensor) -> Tensor:
+    def transfer(users: Tensor) -> Tensor:
         x = 2 * (source.user_vectors(users) - low) / (high - low).clamp_min(1e-6) - 1
         hidden = torch.nn.functional.linear(x, *network[:2]).tanh()
         return torch.nn.functional.linear(hidden, *network[2:])
 
     def loss(batch: Tensor) -> Tensor:
-        return (carry(mine[batch]) - goal[batch]).square().mean(1)
+        return (transfer(mine[batch]) - goal[batch]).square().mean(1)
 
-    every = replace(config, patience=0)  # against the old items no epoch is better than another
-    ColdModel(problem, carry, target).train(every, network, len(mine), loss, lambda _: None)
-    fixed = replace(target, users=target.users.index_copy(0, theirs, carry(mine)))
-    return retrain_items(problem, config, fixed, carry, on_epoch)
+    every = replace(config, patience=0)  # the old items cannot tell which epoch is best
+    ColdModel(problem, transfer, target).train(every, network, len(mine), loss, lambda _: None)
+    fixed = replace(target, users=target.users.index_copy(0, theirs, transfer(mine)))
+    return retrain_items(problem, config, fixed, transfer, on_epoch)
 
 
 def benchmark(problem: Problem) -> Tensor:
@@ -52,7 +52,11 @@ def benchmark(problem: Problem) -> Tensor:
 
 
 def retrain_items(
-    problem: Problem, config: TransferConfig, target: FactorModel, carry: Carry, on_epoch: OnEpoch
+    problem: Problem,
+    config: TransferConfig,
+    target: FactorModel,
+    transfer: Transfer,
+    on_epoch: OnEpoch,
 ) -> ColdModel:
     """Fit the items of a plain MF to all target ratings, its users as they are."""
     known, factors = problem.pair.target, problem.factors_of(config)
@@ -67,6 +71,6 @@ def retrain_items(
         adam.step(mine * (error * (-2 / len(batch))).unsqueeze(1))
         return torch.dot(error, error)
 
-    cold = ColdModel(problem, carry, target.with_items(adam.table))
+    cold = ColdModel(problem, transfer, target.with_items(adam.table))
     cold.follow(step, len(values), factors, (adam.table,), adam.settle, on_epoch)
     return cold

@@ -15,10 +15,10 @@ def emcdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdMo
     mine, theirs = problem.overlap
     sought = target.user_vectors(theirs)
 
-    def carry(users: Tensor) -> Tensor:
+    def transfer(users: Tensor) -> Tensor:
         return source.user_vectors(users) @ weight.T
 
     def loss(batch: Tensor) -> Tensor:
-        return (carry(mine[batch]) - sought[batch]).square().mean(1)
+        return (transfer(mine[batch]) - sought[batch]).square().mean(1)
 
-    return ColdModel(problem, carry, target).train(config, (weight,), len(mine), loss, on_epoch)
+    return ColdModel(problem, transfer, target).train(config, (weight,), len(mine), loss, on_epoch)

@@ -1,8 +1,8 @@
-"""PTUPCDR (Zhu et al., WSDM 2022): a map of his own for every user, made from his history.
+"""PTUPCDR (Zhu et al., WSDM 2022): a personal map for every user, generated from their history.
 
-As released: the history are the source items rated above the scale's middle, of these the last 20
+As released: the history is the source items rated above the scale's middle, of these the last 20
 in the items' order, not in time. A user without any gets the map of an empty history (a zero
-vector; released: the vector of an item that is never trained), and no real item counts as padding.
+vector; in the released code: the vector of an untrained item), and no real item counts as padding.
 """
 
 from dataclasses import replace
@@ -29,20 +29,20 @@ def ptupcdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> Cold
         Histories.build(liked(problem.pair.source, config.scale)),
         source.item_vectors(),
     )
-    users, asked, values = problem.overlap_ratings()
+    users, rated, values = problem.overlap_ratings()
 
-    def carry(users: Tensor) -> Tensor:
+    def transfer(users: Tensor) -> Tensor:
         places, filled = history.last(users, HISTORY)
         summary = attend(attention, items[places], filled)
         bridge = mlp(decoder, summary, relu_last=False).view(-1, k, k)
         return torch.bmm(source.user_vectors(users).unsqueeze(1), bridge).squeeze(1)
 
     def loss(batch: Tensor) -> Tensor:
-        return (values[batch] - cold.rate(users[batch], asked[batch])).square()
+        return (values[batch] - cold.rate(users[batch], rated[batch])).square()
 
     if target.centred:
         config = replace(config, learning_rate=CAUTION * config.learning_rate)
-    cold = ColdModel(problem, carry, target)
+    cold = ColdModel(problem, transfer, target)
     return cold.train(config, (*attention, *decoder), len(values), loss, on_epoch)
 
 

@@ -1,8 +1,8 @@
 """SSCDR (Kang et al., CIKM 2019) for ratings, in the form DiffCDR compares with.
 
-Published are metric learning, ranking by distance and neighbours' refinement, none of which rates.
-Kept is the semi-supervised map: users as labels, their source items pulled along. Unlike DiffCDR's,
-users weigh once, and an item pushed away is drawn every epoch and never one the user rated.
+The published method ranks by distance and predicts no ratings. This one keeps its semi-supervised
+map: overlap users are the labels, their source items the unlabelled data. Unlike DiffCDR's,
+each user counts once, and the negative item is drawn anew every epoch, never a rated one.
 """
 
 import torch
@@ -24,7 +24,7 @@ def sscdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdMo
     sought, items = target.user_vectors(theirs), source.item_vectors()
     rated, positive = Histories.build(ratings), Histories.build(liked(ratings, config.scale))
 
-    def carry(users: Tensor) -> Tensor:
+    def transfer(users: Tensor) -> Tensor:
         return source.user_vectors(users) @ weight.T + constant
 
     def distance(vectors: Tensor, goal: Tensor) -> Tensor:
@@ -40,6 +40,6 @@ def sscdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdMo
         labelled = distance(source.user_vectors(users), goal)
         return labelled.index_add(0, pulls.nonzero()[:, 0], pull, alpha=UNSUPERVISED)
 
-    return ColdModel(problem, carry, target).train(
+    return ColdModel(problem, transfer, target).train(
         config, (weight, constant), len(mine), loss, on_epoch
     )

@@ -1,4 +1,4 @@
-"""TGT: the target domain alone; a cold user's row was never trained."""
+"""TGT: the target domain alone; a cold user's row is untrained."""
 
 import torch
 from torch import Tensor
@@ -9,14 +9,14 @@ from metaem_core.models.factors import user_vectors
 
 
 def tgt(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdModel:
-    """What the untrained start rates: N(0, 1) as published, the average user where centred."""
+    """Ratings by an untrained user vector: N(0, 1) as published, zero where centred."""
     target = problem.target
     start = torch.Generator().manual_seed(config.seed)
     rows = torch.randn(problem.pair.source.n_users, target.users.shape[1], generator=start)
     if target.centred:
         rows.zero_()
 
-    def carry(users: Tensor) -> Tensor:
+    def transfer(users: Tensor) -> Tensor:
         return user_vectors(target.base, target.head, rows[users])
 
-    return ColdModel(problem, carry, target, carries_bias=False)
+    return ColdModel(problem, transfer, target, transfers_bias=False)

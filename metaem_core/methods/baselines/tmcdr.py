@@ -1,9 +1,9 @@
 """TMCDR (Zhu et al., SIGIR 2021): EMCDR's linear map, trained to do well after adapting.
 
-The transfer stage is the independent pretraining. Meta stage: a batch of overlap users is dealt
-into a support and a query group; the map takes one gradient step on the support group's ratings,
-and what is then lost on the query group's steps the map before, through that step (MAML). As
-published, a cold user gets the map as it is: he has no rating to adapt by.
+The transfer stage is the independent pretraining. Meta stage: a batch of overlap users is split
+into a support and a query group. The map takes one gradient step on the support group's ratings;
+the query group's loss after it is differentiated through that step (MAML). As published, a cold
+user gets the map without adaptation, since they have no ratings to adapt to.
 """
 
 import torch
@@ -13,7 +13,7 @@ from metaem_core.config.transfer import TransferConfig
 from metaem_core.data.histories import Histories
 from metaem_core.methods.transfer_problem import ColdModel, OnEpoch, Problem, last_layer
 
-ADAPTATION = 0.01  # learning rate of the inner step: ten times more makes the published start worse
+ADAPTATION = 0.01  # learning rate of the inner step: ten times more worsens the published start
 
 
 def tmcdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdModel:
@@ -21,23 +21,23 @@ def tmcdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdMo
     start = torch.Generator().manual_seed(config.seed)
     (weight,) = last_layer(problem, problem.size, problem.size, start, bias=False)
     source, target, (_, theirs) = problem.source, problem.target, problem.overlap
-    users, asked, values = problem.overlap_ratings()
+    users, rated, values = problem.overlap_ratings()
     known = Histories.build(problem.pair.overlap_ratings()[0])
 
-    def carry(users: Tensor) -> Tensor:
+    def transfer(users: Tensor) -> Tensor:
         return source.user_vectors(users) @ weight.T
 
     def group_loss(weight: Tensor, group: Tensor) -> Tensor:
         rows = known.rows(theirs[group])
         vectors = source.user_vectors(users[rows]) @ weight.T
-        biased = torch.cat([vectors, cold.carry_bias(users[rows])], 1)
-        return (values[rows] - target.rate(biased, asked[rows])).square().mean()
+        biased = torch.cat([vectors, cold.transfer_bias(users[rows])], 1)
+        return (values[rows] - target.rate(biased, rated[rows])).square().mean()
 
     def loss(batch: Tensor) -> Tensor:
         support, query = batch[::2], batch[1::2] if len(batch) > 1 else batch
         return group_loss(adapted(weight, group_loss(weight, support)), query).expand(len(batch))
 
-    cold = ColdModel(problem, carry, target)
+    cold = ColdModel(problem, transfer, target)
     return cold.train(config, (weight,), len(theirs), loss, on_epoch)
 
 

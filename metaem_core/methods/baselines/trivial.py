@@ -1,4 +1,4 @@
-"""Predictors any transfer method has to beat; none is clipped to the rating scale."""
+"""Trivial predictors that a transfer method has to beat; none is clipped to the rating scale."""
 
 from collections.abc import Callable
 
@@ -29,18 +29,18 @@ def source_user_mean(pair: DomainPair) -> Predict:
 
 
 def bias_transfer(pair: DomainPair) -> Predict:
-    """Everything but taste: target mean + target item bias + slope x source user bias."""
+    """Target mean + target item bias + slope x source user bias."""
     return fit_bias_transfer(pair).rate
 
 
 def bias_transfer_fitted(pair: DomainPair) -> Predict:
-    """Bias transfer with dampings estimated from the ratings: where MetaEM's mapping starts."""
+    """Bias transfer with dampings estimated from the ratings: the start of MetaEM's mapping."""
     return fit_fitted_bias_transfer(pair).rate
 
 
 def user_knn(pair: DomainPair) -> Predict:
-    """Bias transfer plus what it leaves of the ratings of training users alike in the source."""
-    # torch is imported only by runs that score; others need the names alone
+    """Bias transfer plus its target residuals for training users who are similar in the source."""
+    # torch is imported only by runs that score
     from metaem_core.methods.baselines.user_knn import fit_neighbours, fit_weight
 
     base = fit_bias_transfer(pair)

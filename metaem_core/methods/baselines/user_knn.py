@@ -1,4 +1,4 @@
-"""User-kNN across domains: neighbours found in the source, their taste read in the target."""
+"""User kNN across domains: neighbours by source ratings, predictions by their target ratings."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,8 @@ from metaem_core.data.ratings import Floats, Ints, Ratings
 from metaem_core.methods.baselines.bias_transfer import BiasTransfer
 
 BLOCK = 128  # users scored at once: bounds the dense (items, users) blocks
-SIMILARITY_DAMPING = 50.0  # added to squared norms: a short history resembles nobody much
-SUPPORT_DAMPING = 0.5  # added to the sum of similarities: weak support predicts little
+SIMILARITY_DAMPING = 50.0  # added to squared norms: shrinks similarities of short histories
+SUPPORT_DAMPING = 0.5  # added to the sum of similarities: shrinks predictions of few neighbours
 WEIGHT_SAMPLE = 2000  # training users the weight is fitted on
 
 
@@ -56,16 +56,16 @@ class Neighbours:
 
     def taste(self, users: Ints, items: Ints) -> Floats:
         """sum_v s_uv y_vi / (sum_v s_uv + damping), v != u training users with s_uv > 0; (Q,)."""
-        found = np.zeros(len(users), dtype=np.float32)
-        asked, position = np.unique(users, return_inverse=True)
+        predicted = np.zeros(len(users), dtype=np.float32)
+        distinct, position = np.unique(users, return_inverse=True)
         order = np.argsort(position, kind="stable")
-        starts = range(0, len(asked), BLOCK)
-        bounds = np.searchsorted(position[order], [*starts, len(asked)])
+        starts = range(0, len(distinct), BLOCK)
+        bounds = np.searchsorted(position[order], [*starts, len(distinct)])
         for start, low, high in zip(starts, bounds[:-1], bounds[1:], strict=True):
             rows = order[low:high]
-            scores = self._score(asked[start : start + BLOCK])  # (target items, B)
-            found[rows] = scores[items[rows], position[rows] - start]
-        return found
+            scores = self._score(distinct[start : start + BLOCK])  # (target items, B)
+            predicted[rows] = scores[items[rows], position[rows] - start]
+        return predicted
 
     def _score(self, users: Ints) -> Floats:
         similarity = self._similarity(users)  # (T, B)
@@ -85,7 +85,7 @@ class Neighbours:
 
 
 def fit_neighbours(pair: DomainPair, base: BiasTransfer) -> Neighbours:
-    """Similarity: damped cosine of source residuals. Lent: what ``base`` leaves of the target."""
+    """Similarity: damped cosine of source residuals. Lent: target residuals of ``base``."""
     unit = _unit_residuals(pair.source)
     rank = np.full(pair.source.n_users, -1)
     rank[pair.train_source] = np.arange(len(pair.train_source))
@@ -104,7 +104,7 @@ def fit_neighbours(pair: DomainPair, base: BiasTransfer) -> Neighbours:
 
 
 def fit_weight(neighbours: Neighbours, pair: DomainPair, base: BiasTransfer) -> float:
-    """Least-squares weight of the taste term, at least 0, over training users asked as if cold."""
+    """Least-squares weight (at least 0) of the taste term over training users, each as if cold."""
     overlap, source_users = pair.overlap_ratings()
     every = max(1, -(-len(pair.train_source) // WEIGHT_SAMPLE))
     rows = neighbours.rank[source_users] % every == 0

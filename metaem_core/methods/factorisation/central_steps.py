@@ -62,7 +62,7 @@ class FactorSteps:
 
 
 def _mf_gradient(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """The same for ``u . v``, by hand: it is most of a comparison's time."""
+    """The same for ``u . v``, by hand because it takes most of a comparison's time."""
     pairs = rows.view(2, len(values), -1)
     error = values - (pairs[0] * pairs[1]).sum(1)
     slope = pairs.flip(0) * (error * (-2 / len(values))).unsqueeze(1)

@@ -50,9 +50,9 @@ class FcfSteps:
             self.users[cohort] = solve_users(*self._round(cohort), len(cohort))
 
     def _round(self, cohort: Tensor) -> tuple[ItemDownload, PrivateRatings]:
-        """What a cohort is given, just the items that it rated, and the ratings it has."""
+        """The download of a cohort, which holds the items that it rated, and its ratings."""
         places = self._rated.rows(cohort)
-        rows, asked = torch.unique(self._rated.items[places], return_inverse=True)
+        rows, items = torch.unique(self._rated.items[places], return_inverse=True)
         owner = torch.arange(len(cohort)).repeat_interleave(self._rated.count[cohort])
-        ratings = PrivateRatings(owner, asked, self.values[self._order[places]])
+        ratings = PrivateRatings(owner, items, self.values[self._order[places]])
         return self._server.download(rows), ratings

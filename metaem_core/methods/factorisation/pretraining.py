@@ -1,4 +1,4 @@
-"""Independent pretraining of one domain: MF, GMF or a two-tower DNN in one place, or FCF."""
+"""Independent pretraining of one domain: MF, GMF or a two-tower DNN, trained centrally, or FCF."""
 
 from collections.abc import Iterator
 
@@ -57,6 +57,6 @@ class Factorisation:
 def steps_of(
     config: FactorConfig, n_users: int, n_items: int, users: Tensor, items: Tensor
 ) -> FactorSteps | FcfSteps:
-    """What trains the base model on ratings of ``users`` and ``items`` (R,)."""
+    """The steps that train the base model on ratings of ``users`` and ``items`` (R,)."""
     steps = FcfSteps if config.base == "fcf" else FactorSteps
     return steps(config, n_users, n_items, users, items)

@@ -1,4 +1,4 @@
-"""Stage 3 of MetaEM: ratings for users of the source who have none in the target (3.5)."""
+"""MetaEM (Zheng et al.), stage 3: ratings for users new to the target (Section 3.5, Eq. 13)."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from metaem_core.models.metaem import DomainModel
 
 
 def cold_predictor(embed: Callable[[Tensor], Tensor], target: DomainModel) -> Predict:
-    """Section 3.5: rates for users without a target row.
+    """Eq. 13 for users without a target row.
 
     Args:
         embed: source indices (B,) -> mapped vectors u_hat^t (B, k_u).

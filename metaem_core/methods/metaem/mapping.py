@@ -1,4 +1,4 @@
-"""MetaEM (Zheng et al.), stage 2: the mapping between domains (Algorithm 2), and what it is for."""
+"""MetaEM (Zheng et al.), stage 2: training f_theta, the mapping between domains (Algorithm 2)."""
 
 import numpy as np
 import torch
@@ -38,19 +38,19 @@ class MappingTraining:
         self,
         config: MappingConfig,
         learning_rate: float,
-        source_vectors: Tensor,  # DomainModel.profiles of every source user (m_s, k_s)
+        source_vectors: Tensor,  # of every source user (m_s, k_s)
         target: DomainModel,
         pair: DomainPair,
         validation: Queries,
-        start: Parameters | None = None,  # where to begin, if that is known; else it is fitted
+        start: Parameters | None = None,  # fitted if not given
     ) -> None:
         centred = target.user_profiles.shape[1] > 0
         network = fresh_network(config, source_vectors.shape[1], target, source_vectors.dtype)
         start = start or _start(config, source_vectors, target, pair)
-        # training corrects the start in full; what is validated and kept does so in part
+        # training corrects the start in full; validation and the result by the share ``trust``
         *line, gain = start
         self.start, self.network = start, network
-        self.shown = (*line, gain * config.trust) if centred else start
+        self.trusted = (*line, gain * config.trust) if centred else start
         self._validation, self._scale = validation, config.scale
         self._source_vectors, self.target = source_vectors, target
         by_task = config.loss == "task"
@@ -73,7 +73,7 @@ class MappingTraining:
         )
 
     def traffic(self) -> tuple[Traffic, Traffic]:
-        """Bytes of one epoch of all devices, and of what each is given once."""
+        """Bytes of one epoch of all devices, and of what each device downloads once."""
         by_task = "private_items" in self._server.trained
         each, once = mapping_traffic(self.target, by_task)
         devices = len(self.training.users)
@@ -82,7 +82,7 @@ class MappingTraining:
     def mapping(self) -> Parameters:
         """f_theta at its best epoch, its correction of the start scaled by ``trust``."""
         best = self.training.best_tensors()
-        return (*self.shown, *(best[str(i)] for i in range(len(best))))
+        return (*self.trusted, *(best[str(i)] for i in range(len(best))))
 
     def map_users(self, users: Tensor) -> Tensor:
         """Vectors u_hat^t (B, k_u) of source users (B,) at the best epoch."""
@@ -92,7 +92,7 @@ class MappingTraining:
     def _validate(self) -> Errors:
         queries = self._validation
         predict = cold_predictor(
-            lambda users: map_users((*self.shown, *self.network), self._source_vectors[users]),
+            lambda users: map_users((*self.trusted, *self.network), self._source_vectors[users]),
             self.target,
         )
         return clipped_errors(
@@ -103,7 +103,7 @@ class MappingTraining:
 def fresh_network(
     config: MappingConfig, size: int, target: DomainModel, dtype: torch.dtype
 ) -> Parameters:
-    """What corrects the start; Algorithm 2, line 1. In a centred domain it begins with nothing.
+    """The network that corrects the start (Algorithm 2, line 1); it starts at zero if centred.
 
     Args:
         size: k_s.
@@ -124,7 +124,7 @@ def mapped_size(target: DomainModel) -> int:
 def _start(
     config: MappingConfig, source_vectors: Tensor, target: DomainModel, pair: DomainPair
 ) -> Parameters:
-    """The first guess, from everyone's vectors."""
+    """The start, fitted to all users' source vectors."""
     if target.user_profiles.shape[1] == 0:
         return identity(source_vectors.shape[1], mapped_size(target), source_vectors.dtype)
     biases = fitted_biases(pair.target)
@@ -136,7 +136,7 @@ def _start(
 def start_views(
     biases: Biases, source_vectors: Tensor, target: DomainModel, pair: DomainPair
 ) -> tuple[SourceView, TargetView]:
-    """What the two domains tell of themselves before theta's start; ``biases`` of the target."""
+    """What both domains publish for the start; ``biases`` of the target."""
     raters = np.unique(pair.source.users)
     source = source_view(source_vectors, raters, directions_of(target))
     return source, target_view(target, biases, pair)

@@ -24,7 +24,6 @@ from metaem_core.models.metaem import DomainModel, network
 from metaem_core.models.mlp import Parameters, init_mlp
 from metaem_core.training.epochs import Errors, clipped_errors
 from metaem_core.training.optimizers import (
-    DenseAdam,
     LazyAdam,
     NetworkAdam,
     RowNewton,
@@ -58,7 +57,9 @@ class Pretraining:
             self._towers = PersonalTowers(
                 simulation, self._model.item_tower, kept.n_users, config.learning_rate, config.l2
             )
-        self._counts = _counts(kept if config.centred else seen)  # uncentred, all is taste
+        self._counts = _counts(
+            kept if config.centred else seen
+        )  # uncentred, virtual ratings count too
         self._shown = self._counts[0] if seen is kept else _counts(seen)[0]
         dilution = len(seen) / len(kept) if config.centred else 1.0
         server = pretrain_server(config, self._model, *self._counts, dilution)
@@ -72,7 +73,7 @@ class Pretraining:
         )
 
     def start(self) -> tuple[DomainModel, Tensor, Tensor, Tensor]:
-        """What :func:`pretrain_server` needs to begin elsewhere, and who has any rating here."""
+        """The arguments of :func:`pretrain_server` elsewhere, and the users with any rating."""
         members = torch.from_numpy(np.unique(self._ratings.users))
         return self._model, *self._counts, members
 
@@ -87,7 +88,7 @@ class Pretraining:
         return DomainModel(
             best["user_embeddings"],
             best["common_items"],
-            *_statistics(self.config, self._ratings, self.dtype),  # of held-out ratings too
+            *_statistics(self.config, self._ratings, self.dtype),  # held-out ratings included
             network(best, "meta_network"),
             network(best, "user_tower"),
             network(best, "item_tower"),
@@ -120,7 +121,7 @@ def pretrain_server(
     Args:
         of_user: how many ratings of each user's train it (m,); they set the length of steps.
         of_item: the same of each item (n,).
-        dilution: items that devices show, for each rated one.
+        dilution: items in a device's upload for each rated one.
     """
     rounds = math.ceil(int((of_user > 0).sum()) / config.cohort_size)
     users = _table_optimizer(model.user_embeddings, config, of_user, torch.ones(len(of_user)))
@@ -140,7 +141,7 @@ def _draw(config: PretrainConfig, server: PretrainServer) -> Draw:
 
 
 def live_tensors(model: DomainModel) -> dict[str, Tensor]:
-    """What training changes, by name."""
+    """The tensors that training changes, by name."""
     tables = {"user_embeddings": model.user_embeddings, "common_items": model.common_items}
     return {**tables, **model.tensors()}
 
@@ -199,7 +200,7 @@ def _statistics(
 
 
 def _counts(ratings: Ratings) -> tuple[Tensor, Tensor]:
-    """Ratings of each user and of each item; a statistics round sums them too."""
+    """Ratings of each user (m,) and of each item (n,)."""
     users = np.bincount(ratings.users, minlength=ratings.n_users)
     items = np.bincount(ratings.items, minlength=ratings.n_items)
     return torch.from_numpy(users), torch.from_numpy(items)
@@ -216,4 +217,4 @@ def _table_optimizer(
     learning_rate, l2 = config.table_learning_rate, config.table_l2
     if config.tables == "newton":
         return RowNewton(table, learning_rate, l2, counts, visits)
-    return (DenseAdam if config.tables == "dense" else LazyAdam)(table, learning_rate, l2)
+    return LazyAdam(table, learning_rate, l2)

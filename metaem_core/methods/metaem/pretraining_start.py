@@ -1,4 +1,4 @@
-"""Where the calibrated pretraining starts: as plain matrix factorisation."""
+"""Where pretraining starts in a centred domain: at plain matrix factorisation."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ META_SHRINK = 0.1  # of the meta-network's last weights
 
 
 def leave_saddle(model: DomainModel, item_counts: Tensor, start: torch.Generator) -> None:
-    """Start as matrix factorisation: at the plain start every gradient is a product of zeros.
+    """Start at matrix factorisation: near zero every gradient is a product of zeros.
 
     V^p_i starts near one projection P of k_c to k_p dimensions for everyone, MLP_item lifts it
     to k_u by Q, which is P where k_u = k_c, MLP_user returns its input:
