@@ -1,4 +1,4 @@
-"""How far long work has come; whoever runs a stage may listen."""
+"""The progress of long work, for whoever runs a stage and listens."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Step:
-    """One piece of news from a stage."""
+    """A stage has come one step further."""
 
     label: str  # which stage run
     done: float
@@ -19,7 +19,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Finished:
-    """A stage run is over; its result was computed, or found from an earlier run."""
+    """A stage run is over; its result was computed, or reused from an earlier run."""
 
     label: str
     reused: bool
@@ -33,19 +33,19 @@ _label: ContextVar[str] = ContextVar("label", default="")
 
 def advance(done: float, total: float | None, unit: str = "epoch", note: str = "") -> None:
     """Tell the listener, if there is one, how far the running stage has come."""
-    tell(Step(_label.get(), done, total, unit, note))
+    notify(Step(_label.get(), done, total, unit, note))
 
 
 def finished(label: str, reused: bool) -> None:
     """Tell the listener, if there is one, that a stage run is over."""
-    tell(Finished(label, reused))
+    notify(Finished(label, reused))
 
 
-def tell(news: Step | Finished) -> None:
-    """Pass on a piece of news to the listener, if there is one."""
+def notify(event: Step | Finished) -> None:
+    """Call the listener with the event, if there is one."""
     listener = _listener.get()
     if listener is not None:
-        listener(news)
+        listener(event)
 
 
 def listen(listener: Listener) -> None:

@@ -15,7 +15,7 @@ from prefect_dask.task_runners import DaskTaskRunner, PrefectDaskFuture
 from pydantic import TypeAdapter
 
 from flows.runtime.workers import AnyStage, Begin, same_server
-from tasks.progress import Finished, Step, tell
+from tasks.progress import Finished, Step, notify
 from tasks.store.artifacts import ArtifactRef
 
 LOCAL = {
@@ -78,7 +78,7 @@ class DaskWorkers(DaskTaskRunner):
         def receive(sent: tuple[float, dict[str, object]]) -> None:
             event = _EVENT.validate_python(sent[1])
             if event.label not in ended:  # Dask asks again for what a dead worker had finished
-                context.run(tell, event)
+                context.run(notify, event)
             if isinstance(event, Finished):
                 ended.add(event.label)
 

@@ -25,18 +25,18 @@ PARQUET_ROWS = 1 << 19
 class BadHeader(ValueError):
     """Columns that ratings cannot be read from. A header may be a rating: ``details`` quotes it."""
 
-    def __init__(self, message: str, found: Sequence[str] = ()) -> None:
+    def __init__(self, message: str, names: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.found = list(found)
+        self.names = list(names)
 
     def details(self) -> list[str]:
         """What the file calls its columns, for the eyes of the ratings' owner."""
-        return [f"its columns: {self.found!r}"]
+        return [f"its columns: {self.names!r}"]
 
 
 @dataclass(frozen=True)
 class RawBlock:
-    """Some rows as they stand in the file; ``text`` tells one of them for an error message."""
+    """Some rows as they stand in the file; ``text`` quotes one of them for an error message."""
 
     frame: pl.DataFrame
     first_line: int
@@ -62,7 +62,7 @@ def _delimited(path: Path, layout: Layout, limits: ReadLimits) -> Iterator[RawBl
         _require(path, layout.columns, header)
         if block.lines:
             frame = _delimited_frame(block, header, layout)
-            yield RawBlock(frame, block.first_line, _teller(block))
+            yield RawBlock(frame, block.first_line, _line_text(block))
 
 
 def _delimited_frame(block: Block, header: Sequence[str], layout: Layout) -> pl.DataFrame:
@@ -94,7 +94,7 @@ def _split(line: bytes, separator: str) -> list[str] | None:
 
 def _json_lines(path: Path, columns: Columns, limits: ReadLimits) -> Iterator[RawBlock]:
     for block in line_blocks(path, limits):
-        yield RawBlock(_json_frame(block, columns), block.first_line, _teller(block))
+        yield RawBlock(_json_frame(block, columns), block.first_line, _line_text(block))
 
 
 def _json_frame(block: Block, columns: Columns) -> pl.DataFrame:
@@ -134,20 +134,20 @@ def _parquet_rows(path: Path, columns: Columns) -> Iterator[RawBlock]:
     for start in range(0, rows, PARQUET_ROWS):
         batch = numbers.slice(start, PARQUET_ROWS).collect()
         frame = _named(batch.cast(pl.String), columns)
-        yield RawBlock(frame, start + 1, _row_teller(frame))
+        yield RawBlock(frame, start + 1, _row_text(frame))
 
 
-def _require(path: Path, columns: Columns, found: Sequence[str]) -> None:
+def _require(path: Path, columns: Columns, names: Sequence[str]) -> None:
     needed = {"user": columns.user, "item": columns.item, "rating": columns.rating}
     for field, name in needed.items():
-        if name not in found:
+        if name not in names:
             raise BadHeader(
                 f"{path.name}: no column {name!r}: say which column holds the {field}, "
                 f"--set files.columns.{field}=NAME",
-                found,
+                names,
             )
-    if len({*found}) < len(found):
-        raise BadHeader(f"{path.name}: two columns of one name: rename one", found)
+    if len({*names}) < len(names):
+        raise BadHeader(f"{path.name}: two columns of one name: rename one", names)
 
 
 def _named(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
@@ -158,12 +158,12 @@ def _named(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
     )
 
 
-def _teller(block: Block) -> Callable[[int], str]:
+def _line_text(block: Block) -> Callable[[int], str]:
     def text(offset: int) -> str:
         return block.data.split(b"\n", offset + 1)[offset].decode(errors="replace").rstrip("\r")
 
     return text
 
 
-def _row_teller(frame: pl.DataFrame) -> Callable[[int], str]:
+def _row_text(frame: pl.DataFrame) -> Callable[[int], str]:
     return lambda offset: str(frame.row(offset))

@@ -26,7 +26,9 @@ class Files:
     def location(self, domain: str) -> Location:
         """The file given for ``domain``."""
         if domain not in self.files:
-            raise ValueError(f"no file given for domain {domain!r}: have {sorted(self.files)}")
+            raise ValueError(
+                f"no file given for domain {domain!r}: use one of {sorted(self.files)}"
+            )
         place, pinned = self.files[domain], self.sha256.get(domain)
         if "://" not in place:
             return local(f"files/{domain}", Path(place), pinned)
@@ -34,7 +36,7 @@ class Files:
         return Remote(f"files/{domain}/{place_digest(place)}/{file}", (place,), pinned)
 
     def layout(self, path: Path) -> Layout:
-        """Told by the name: .csv .tsv .json .jsonl .ndjson (each also .gz) or .parquet."""
+        """By the name: .csv .tsv .json .jsonl .ndjson (each also .gz) or .parquet."""
         suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
         if suffix in SEPARATORS:
             return Layout("delimited", self.columns, SEPARATORS[suffix], self.header)

@@ -68,10 +68,10 @@ def _attempt(
     client: httpx.Client, url: str, part: Path, limits: DownloadLimits, progress: Progress
 ) -> None:
     validator = _validator(part, url)
-    have = part.stat().st_size if validator and part.exists() else 0
-    resume = {"Range": f"bytes={have}-", "If-Range": validator} if validator and have else {}
+    resumed = part.stat().st_size if validator and part.exists() else 0
+    resume = {"Range": f"bytes={resumed}-", "If-Range": validator} if validator and resumed else {}
     with _open(client, url, resume) as response:
-        start, total = _extent(response, url, part, have, validator or "")
+        start, total = _extent(response, url, part, resumed, validator or "")
         if total is not None:
             _check_size(url, total, limits)
         if not start:
@@ -90,7 +90,7 @@ def _attempt(
 
 @contextmanager
 def _open(client: httpx.Client, url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
-    """GET ``url``, following redirects by hand: httpx would not tell where they lead."""
+    """GET ``url``, following redirects by hand: httpx does not say where they lead."""
     for _ in range(REDIRECTS + 1):
         with client.stream("GET", url, headers=headers) as response:
             if not response.has_redirect_location:
@@ -108,7 +108,7 @@ def _redirected(url: str, to: str) -> str:
 
 
 def _extent(
-    response: httpx.Response, url: str, part: Path, have: int, validator: str
+    response: httpx.Response, url: str, part: Path, resumed: int, validator: str
 ) -> tuple[int, int | None]:
     """From which byte the body goes on, and the whole file's size if the server says it."""
     status = response.status_code
@@ -122,10 +122,10 @@ def _extent(
     if status == 206:
         span = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
         other = response.headers.get("ETag", validator) != validator and validator[:1] == '"'
-        if span is None or int(span[1]) != have or other:
+        if span is None or int(span[1]) != resumed or other:
             discard(part)
-            raise _TryAgain(f"the server no longer has the file whose first {have} bytes came")
-        return have, int(span[2])
+            raise _TryAgain(f"the server no longer has the file whose first {resumed} bytes came")
+        return resumed, int(span[2])
     length = response.headers.get("Content-Length", "")
     return 0, int(length) if length.isdecimal() else None
 

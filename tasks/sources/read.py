@@ -24,7 +24,7 @@ Bad = tuple[int, str, str]  # line, reason, text
 class BadRatings(ValueError):
     """Lines that are no ratings, met while reading strictly.
 
-    The message is safe to log: it tells where, not what. ``details`` quotes the first lines.
+    The message is safe to log: it has line numbers, no ratings. ``details`` quotes lines.
     """
 
     def __init__(self, path: Path, counts: dict[str, int], examples: list[Bad]) -> None:
@@ -38,7 +38,7 @@ class BadRatings(ValueError):
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        """As it was made, so that it comes whole out of another process."""
+        """Its arguments, so that it survives pickling on the way out of another process."""
         return type(self), (self.path, self.counts, self.examples)
 
     def details(self) -> list[str]:

@@ -35,13 +35,13 @@ class Synthetic:
         digest = hashlib.sha256(plain.encode()).hexdigest()[:12]
 
         def write(file: BinaryIO) -> None:
-            made = generate(self.config, known[domain])
+            ratings = generate(self.config, known[domain])
             frame = pl.DataFrame(
                 {
-                    "user_id": amazon_ids("A", 14, made.users),
-                    "item_id": amazon_ids("B", 10, made.items),
-                    "rating": made.values,
-                    "timestamp": made.timestamps,
+                    "user_id": amazon_ids("A", 14, ratings.users),
+                    "item_id": amazon_ids("B", 10, ratings.items),
+                    "rating": ratings.values,
+                    "timestamp": ratings.timestamps,
                 }
             )
             write_gzip(frame, file)

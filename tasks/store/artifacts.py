@@ -59,7 +59,7 @@ class Store:
     root: Path
     provenance: Provenance = field(default=Provenance("loose"), compare=False)
     started: float | None = field(default=None, compare=False)  # on the monotonic clock
-    shared: "Shared | None" = None  # where artifacts that are not here are looked for
+    shared: "Shared | None" = None  # where artifacts that this store lacks are looked up
 
     @property
     def scratch(self) -> Path:
@@ -73,7 +73,7 @@ class Store:
 
     def file(self, ref: ArtifactRef, name: str) -> Path:
         """The path of one of the artifact's files."""
-        self._have(ref)
+        self._fetch_if_absent(ref)
         return self.folder(ref) / _checked_name(name)
 
     def manifest(self, ref: ArtifactRef) -> Manifest:
@@ -89,7 +89,7 @@ class Store:
 
     def verify(self, ref: ArtifactRef) -> None:
         """Raise :class:`CorruptArtifact` unless every byte is what the address says."""
-        self._have(ref)
+        self._fetch_if_absent(ref)
         manifest = self.manifest(ref)
         if content_digest(manifest.files) != ref.digest:
             raise CorruptArtifact(f"{ref} has another artifact's manifest")
@@ -107,15 +107,15 @@ class Store:
         if (digest := sha256_of(path)) != entry.sha256:
             raise CorruptArtifact(f"{ref}: {name!r} has sha256 {digest}, not {entry.sha256}")
 
-    def _have(self, ref: ArtifactRef) -> None:
-        """Fetch an artifact that is not here, if there is a shared place."""
+    def _fetch_if_absent(self, ref: ArtifactRef) -> None:
+        """Download an artifact that is not in this store, if there is a shared place."""
         if self.shared is not None and not self.folder(ref).exists():
             with self._temporary() as folder:
                 self.shared.download(ref, Store(folder))
                 Draft(self, Store(folder).folder(ref), time.monotonic()).move(ref)
 
     def share(self, key: str, ref: ArtifactRef) -> None:
-        """Let other machines have what was made under ``key``, if there is a shared place."""
+        """Upload the artifact and its record under ``key``, if there is a shared place."""
         if self.shared is not None:
             self.shared.upload(key, ref, self)
 
@@ -269,7 +269,7 @@ class Draft:
         try:
             self.store.verify(ref)
         except CorruptArtifact:
-            with suppress(FileNotFoundError):  # another process may have been quicker
+            with suppress(FileNotFoundError):  # another process may have done it
                 target.rename(self.folder.with_suffix(".condemned"))
             shutil.rmtree(self.folder.with_suffix(".condemned"), ignore_errors=True)
             return False

@@ -27,14 +27,14 @@ def sha256_of(path: Path) -> str:
 
 @contextmanager
 def plain_disk_errors(path: Path) -> Iterator[None]:
-    """Raise OSError for what the system refused a library that tells it in an error of its own."""
+    """Raise OSError where a library reports a refusal of the system by an error of its own."""
     try:
         yield
     except Exception as error:
-        told = OS_ERROR.search(str(error))
-        if told is None or getattr(error, "errno", None) is not None:
+        reported = OS_ERROR.search(str(error))
+        if reported is None or getattr(error, "errno", None) is not None:
             raise
-        number = int(told[1])
+        number = int(reported[1])
         raise OSError(number, os.strerror(number), str(path)) from error
 
 
@@ -79,5 +79,5 @@ def _sync(path: Path, flags: int) -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Whole or not at all."""
+    """Write JSON, whole or not at all."""
     replace_atomically(path, lambda temporary: temporary.write_text(json.dumps(content)))

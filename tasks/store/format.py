@@ -1,4 +1,4 @@
-"""Which form of store a folder holds, so that an older version leaves a newer one's alone."""
+"""The format of a store, marked in it so that an older version does not touch a newer store."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -17,11 +17,11 @@ def require_format(root: Path) -> None:
     """
     path = root / FILE
     if not path.is_file():  # new, or older than the mark
-        with suppress(OSError):  # where nothing can be written, whoever has to write tells
+        with suppress(OSError):  # a read-only store can be read; writing reports it
             root.mkdir(parents=True, exist_ok=True)
             replace_atomically(path, lambda new: new.write_text(f"{FORMAT}\n"))
-    elif (told := path.read_text()[:20].strip()) != str(FORMAT):
+    elif (mark := path.read_text()[:20].strip()) != str(FORMAT):
         raise ValueError(
-            f"the store {str(root)!r} has format {told!r}, this version reads {FORMAT}: use the "
+            f"the store {str(root)!r} has format {mark!r}, this version reads {FORMAT}: use the "
             "version that wrote it, or another folder with --store; nothing was changed"
         )

@@ -1,4 +1,4 @@
-"""Sweeping out of the store what no recent run needs; downloaded files stay."""
+"""Garbage collection: remove from the store what no recent run needs; downloads stay."""
 
 import shutil
 import time
@@ -32,7 +32,7 @@ class Sweep:
 
 
 def plan_sweep(store: Store, keep_days: float) -> Sweep:
-    """Keep artifacts used in the last days and all they were made from."""
+    """Keep artifacts used in the last days and everything they were computed from."""
     oldest = time.time() - keep_days * DAY
     kept = marked(store, (ref for ref in store.refs() if _used(store, ref) >= oldest))
     folders = [store.folder(ref) for ref in store.refs() if (ref.stage, ref.digest) not in kept]
@@ -52,15 +52,15 @@ def _older(store: Store, oldest: float, patterns: Iterable[str]) -> list[Path]:
 
 
 def marked(store: Store, roots: Iterable[ArtifactRef]) -> set[tuple[str, str]]:
-    """The roots and everything they were made from, by stage and digest."""
-    found: set[tuple[str, str]] = set()
+    """The roots and everything they were computed from, by stage and digest."""
+    reachable: set[tuple[str, str]] = set()
     waiting = list(roots)
     while waiting:
         ref = waiting.pop()
-        if (ref.stage, ref.digest) not in found:
-            found.add((ref.stage, ref.digest))
+        if (ref.stage, ref.digest) not in reachable:
+            reachable.add((ref.stage, ref.digest))
             waiting.extend(_inputs(store, ref))
-    return found
+    return reachable
 
 
 def _inputs(store: Store, ref: ArtifactRef) -> Iterator[ArtifactRef]:

@@ -16,30 +16,30 @@ def select(store: Store, prefix: str) -> list[ArtifactRef]:
 
 def select_one(store: Store, prefix: str) -> ArtifactRef:
     """The only one."""
-    found = select(store, prefix)
-    if len(found) != 1:
-        names = ", ".join(f"{ref.stage}/{ref.digest[:12]}" for ref in found[:5]) or "none"
-        raise ValueError(f"{prefix!r} means {len(found)} artifacts ({names}): give more of one")
-    return found[0]
+    matches = select(store, prefix)
+    if len(matches) != 1:
+        names = ", ".join(f"{ref.stage}/{ref.digest[:12]}" for ref in matches[:5]) or "none"
+        raise ValueError(f"{prefix!r} means {len(matches)} artifacts ({names}): give more of one")
+    return matches[0]
 
 
 def ancestors(store: Store, ref: ArtifactRef) -> dict[str, ArtifactRef]:
-    """What an artifact was made from, directly or not, by the name it had as an input.
+    """What an artifact was computed from, directly or not, by the name it had as an input.
 
     One of several inputs of a name is numbered.
     """
-    found: dict[str, ArtifactRef] = {}
+    inputs_by_name: dict[str, ArtifactRef] = {}
     waiting = [("", ref)]
     while waiting:
         parent, current = waiting.pop(0)
         for several, inputs in store.manifest(current).provenance.inputs.items():
             for number, each in enumerate(inputs, 1):
                 name = f"{several}_{number}" if len(inputs) > 1 else several
-                if each not in found.values():
-                    unique = f"{parent}_{name}" if name in found else name
-                    found[unique] = each
+                if each not in inputs_by_name.values():
+                    unique = f"{parent}_{name}" if name in inputs_by_name else name
+                    inputs_by_name[unique] = each
                     waiting.append((unique, each))
-    return found
+    return inputs_by_name
 
 
 def manifest_text(store: Store, ref: ArtifactRef) -> str:

@@ -1,4 +1,4 @@
-"""What an artifact says about itself: its files, and what they were made from."""
+"""What an artifact says about itself: its files, and what they were computed from."""
 
 import hashlib
 import json

@@ -1,8 +1,8 @@
 """A place that several machines share: artifacts, and the records of which key led to which.
 
 The local store is a cache of it. What is fetched is verified byte by byte against its manifest, and
-what is damaged or half uploaded counts as missing, so that it is made again. That finds damage, not
-forgery: whoever may write there can pass off one artifact for another.
+what is damaged or half uploaded counts as missing, so that it is computed again. That finds damage,
+not forgery: whoever may write there can replace one artifact by another.
 """
 
 import json
@@ -51,7 +51,7 @@ class Shared:
         return self._read(f"{_folder(ref)}/{MANIFEST}")
 
     def download(self, ref: ArtifactRef, store: Store) -> None:
-        """Fill an empty store with the artifact; one that is not whole there is condemned."""
+        """Fill an empty store with the artifact; one that is damaged there is withdrawn."""
         store.folder(ref).mkdir(parents=True)
         try:
             (store.folder(ref) / MANIFEST).write_bytes(self.manifest(ref))
@@ -62,11 +62,11 @@ class Shared:
                 sync_file(path)
             store.verify(ref)
         except (FileNotFoundError, CorruptArtifact) as error:
-            self._condemn(ref)
+            self._withdraw(ref)
             raise CorruptArtifact(f"{ref} is not here, nor whole in {self}: {error}") from error
 
     def upload(self, key: str, ref: ArtifactRef, store: Store) -> None:
-        """Leave the artifact and its key's record there, unless they are.
+        """Upload the artifact and its key's record, unless they are there.
 
         Data first, then the manifest, then the record; two machines at once do no harm.
         """
@@ -79,19 +79,19 @@ class Shared:
         self._write(f"{RECORDS}/{key}", encode_record(key, ref))
 
     def try_out(self) -> None:
-        """Write there: that it cannot be used should be known before hours of work."""
+        """Write there, so that a place that cannot be used is known before hours of work."""
         self._write("metaem.json", json.dumps({"layout": 1}).encode())
 
     def _is_whole(self, ref: ArtifactRef, store: Store) -> bool:
         """Whether all its files are there at their sizes."""
         with self._reached(_folder(ref)) as (files, place, limit):
-            found = files.find(place, detail=True, **limit)
-        sizes = {path.rpartition("/")[2]: about["size"] for path, about in found.items()}
+            listing = files.find(place, detail=True, **limit)
+        sizes = {path.rpartition("/")[2]: about["size"] for path, about in listing.items()}
         wanted = store.manifest(ref).files
         return MANIFEST in sizes and all(sizes.get(n) == wanted[n].bytes for n in wanted)
 
-    def _condemn(self, ref: ArtifactRef) -> None:
-        """Take the manifest away, so that whoever has the artifact whole uploads it again."""
+    def _withdraw(self, ref: ArtifactRef) -> None:
+        """Delete the manifest there, so that a machine with the whole artifact uploads it again."""
         path = f"{_folder(ref)}/{MANIFEST}"
         with suppress(FileNotFoundError), self._reached(path, absent=True) as (files, place, limit):
             files.rm_file(place, **limit)

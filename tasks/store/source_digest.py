@@ -51,16 +51,16 @@ def sources(module: str) -> dict[str, str]:
     A template's name is its package and its path there: ``tasks.report/templates/page.html``.
     """
     packages = OURS | {module.partition(".")[0]}
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
         path = _path(name)
-        if path is None or name in found or name in MACHINERY:
+        if path is None or name in digests or name in MACHINERY:
             continue
-        found[name], imported = _read(path, name)
+        digests[name], imported = _read(path, name)
         waiting.extend(other for other in imported if re.split("[./]", other)[0] in packages)
-    return found
+    return digests
 
 
 def freeze(module: str) -> None:

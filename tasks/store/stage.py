@@ -37,7 +37,7 @@ Stage = Task[P, ArtifactRef]
 
 @runtime_checkable
 class Identified(Protocol):
-    """A config that says itself what of it a result depends on."""
+    """A config that names the parts of it that a result depends on."""
 
     def identity(self) -> dict[str, object]:
         """Plain data that decides whether an earlier result counts."""
@@ -45,7 +45,7 @@ class Identified(Protocol):
 
 
 class ChangedMeanwhile(RuntimeError):
-    """What a stage reads, such as your own file, is not what its key was computed from."""
+    """An input of a stage, such as a user's own file, was edited after its key was computed."""
 
 
 _ADDRESS = TypeAdapter(ArtifactRef)
@@ -64,13 +64,13 @@ class ArtifactSerializer(Serializer):
         return json.dumps(asdict(obj)).encode()
 
     def loads(self, blob: bytes) -> ArtifactRef:
-        """The address; what lies behind it was verified when the key was computed."""
+        """The address; its artifact was verified when the key was computed."""
         return _ADDRESS.validate_json(blob)
 
 
 @dataclass
 class StagePolicy(CachePolicy):
-    """Computes a stage's key, and forgets a record whose artifact is not what it was."""
+    """Computes a stage's key, and deletes a record whose artifact is damaged."""
 
     stage: str = ""
     module: str = ""
@@ -130,7 +130,7 @@ def stage(name: str, *libraries: str) -> Callable[[Callable[P, ArtifactRef]], St
             store.share(origin.key, ref)
             return ref
 
-        # how it is found from its module: it travels to other processes by name, not by value
+        # other processes import it by this name from its module
         run.__qualname__ = f"{function.__qualname__}.fn"
         return Task(run, name=name, cache_policy=policy, result_serializer=ArtifactSerializer())
 
@@ -192,7 +192,7 @@ def _locked(store: Store, key: str) -> AbstractContextManager[None]:
 
 
 def _verified(store: Store, ref: ArtifactRef | None) -> ArtifactRef | None:
-    """The address, if there is one and no byte behind it is wrong."""
+    """The address, if there is one and its artifact is whole."""
     try:
         if ref is not None:
             store.verify(ref)
@@ -202,7 +202,7 @@ def _verified(store: Store, ref: ArtifactRef | None) -> ArtifactRef | None:
 
 
 def _reusable(store: Store, key: str) -> ArtifactRef | None:
-    """What another run computed under the key, here or on another machine; None on a refresh."""
+    """The result of another run under the key, here or on another machine; None on a refresh."""
     context = TaskRunContext.get()
     if context is not None and context.task.refresh_cache:
         return None
