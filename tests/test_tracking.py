@@ -209,6 +209,8 @@ def test_what_a_bad_server_did_not_take_is_there_once_when_it_is_good_again(
     store, outcome = finished_run.store, finished_run.outcome
     assert outcome.report is not None
     server_side = MlflowClient(real)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", str(round(deadline(60))))
+    monkeypatch.setattr("tasks.tracking.mlflow.TIMEOUT", deadline())
     with unruly(real) as server:
         where = Tracking(server.url)
         server.be(manner, spare=12)  # in the middle of the first run
