@@ -12,10 +12,11 @@ from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.bias import damped_user_bias, fit_line, fitted_biases, leave_one_out
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings
-from metaem_core.data.user_profile import user_profiles
+from metaem_core.data.user_profile import PROFILE_SIZE, ItemScale, user_profiles
 from metaem_core.methods.baselines.bias_transfer import fit_fitted_bias_transfer
 from metaem_core.methods.metaem.cold_start import cold_predictor
 from metaem_core.methods.metaem.mapping import MappingTraining
+from metaem_core.methods.metaem.mapping_start import OverlapSums, SourceView, TargetView
 from metaem_core.methods.metaem.pretraining import Pretraining
 from metaem_core.training.epochs import Divergence
 
@@ -91,6 +92,31 @@ def test_an_item_bias_without_a_rating_is_the_bias_of_a_domain_without_it() -> N
         item = ratings.items[rating]
         moved = abs(biases.item[item] - refitted.item[item])
         assert abs(without[rating] - refitted.item[item]) < 0.02 + 0.2 * moved
+
+
+@pytest.mark.parametrize("value", [1.0, 5.0])
+def test_item_features_never_hold_the_rating_they_explain(value: float) -> None:
+    """Three users rate an item; the first one's regressors are those of the other two ratings."""
+    mean, damping, user_bias = 3.0, 2.0, 0.5
+    residuals = np.array([value - mean - user_bias, 0.25, 1.25])
+    target = TargetView(
+        mean,
+        bias=np.array([residuals.sum() / (3 + damping)], np.float32),
+        counts=np.array([3]),
+        damping=damping,
+        user_damping=1.0,
+        scale=ItemScale(bias=1.0, mean=0.0, deviation=1.0),
+        directions=torch.ones(1, 1),
+        items=torch.ones(1, 1),
+    )
+    width = 1 + PROFILE_SIZE
+    source = SourceView(torch.zeros(width), torch.ones(width), torch.ones(1, 1))
+    own = np.array([user_bias], np.float32), np.array([0]), np.array([value], np.float32)
+    x, y = OverlapSums(source, target, torch.zeros(1, width), *own).profile_products()
+    features = [1.0, 1.5 / (2 + damping), np.log1p(2)]
+    constant = PROFILE_SIZE + 1  # columns of a feature: a constant, then the profile, here zero
+    np.testing.assert_allclose(x[0, ::constant], features, rtol=1e-6)
+    np.testing.assert_allclose(y[0], value - mean - features[1], rtol=1e-6)
 
 
 def test_a_profile_that_matters_in_both_domains_is_transferred() -> None:
