@@ -301,8 +301,8 @@ def reported(grids: Sequence[Grid], label: str) -> Run:
     pictures = finished(grid.picture for grid in grids if grid.picture is not None)
     first = grids[0]
     missing = tuple(line for grid in grids for line in grid.missing())
-    made = origin_digest(first.store, [run.result() for run in evaluations])
-    request = ReportRequest(first.settings.report.reference, missing, made)
+    origin = origin_digest(first.store, [run.result() for run in evaluations])
+    request = ReportRequest(first.settings.report.reference, missing, origin)
     return first.submit(report, label, request, evaluations, statistics, pictures)
 
 

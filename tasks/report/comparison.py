@@ -1,4 +1,4 @@
-"""Means over seeds, paired tests over users, and errors by group of one or more cells."""
+"""Means over seeds, paired tests over users, and errors by group, for one or more cells."""
 
 from collections.abc import Iterator, Sequence
 
@@ -110,7 +110,7 @@ def by_group(groups: pl.DataFrame) -> pl.DataFrame:
 
 
 def fairness(errors: pl.DataFrame, grouped: pl.DataFrame) -> pl.DataFrame:
-    """How unequally users are served; the means count a user once a seed."""
+    """How unequally users are served; the means count a user once for each seed."""
     keys = [*CELL, "method"]
     tenth = pl.col("mae").top_k((pl.len() + 9) // 10).mean()
     users = errors.group_by(keys, maintain_order=True).agg(

@@ -1,6 +1,6 @@
 """Drawing panels as PNG and as SVG; matplotlib costs a second, so it is imported when one is drawn.
 
-An SVG takes its dark and light from the reader's settings, so ink is named, not coloured.
+Ink is a CSS variable in an SVG, so that it follows the reader's dark or light mode.
 """
 
 import base64
@@ -39,7 +39,7 @@ _STYLE = (
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture; ``alt`` says what it shows to who cannot see it."""
+    """One picture; ``alt`` describes it to readers who cannot see it."""
 
     title: str
     alt: str
@@ -48,7 +48,7 @@ class Panel:
 
 
 def colour(method: str, number: int = 0) -> str:
-    """A method's colour; one that has none takes the ``number``-th of the others."""
+    """A method's colour; a method without one takes the ``number``-th of the others."""
     return COLOURS.get(method, OTHER[number % len(OTHER)])
 
 

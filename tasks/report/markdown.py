@@ -8,7 +8,7 @@ from tasks.store.artifacts import ArtifactRef
 
 
 def score_table(scores: pl.DataFrame) -> str:
-    """One row a method, one column a metric, and the p-value of its RMSE."""
+    """A row for each method, a column for each metric, and the p-value of the RMSE."""
     metrics = scores["metric"].unique(maintain_order=True).to_list()
     lines = [
         f"| method | {' | '.join(metrics)} | p |",
@@ -34,7 +34,7 @@ def _p(value: float | None) -> str:
 def experiment_note(
     task: str, beta: float, seed: int, scores: pl.DataFrame, origin: Mapping[str, ArtifactRef]
 ) -> str:
-    """One experiment's scores and what they were computed from."""
+    """One experiment's scores and inputs."""
     wide = scores.pivot(on="metric", index="method", values="value", maintain_order=True)
     rows = [
         f"| {row[0]} | {' | '.join(f'{value:.4f}' for value in row[1:])} |" for row in wide.rows()
@@ -48,7 +48,7 @@ def experiment_note(
             f"|---|{'---:|' * (wide.width - 1)}",
             *rows,
             "",
-            "## Made from",
+            "## Inputs",
             "",
             *inputs,
         ]

@@ -15,7 +15,7 @@ from tasks.report.results import Results, errors_of
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-KNOWN = {  # what each grouping counts
+COUNTS = {  # what each grouping counts
     "history": "the user's ratings in the source",
     "popularity": "the item's training ratings in the target",
 }
@@ -34,7 +34,7 @@ TARGET, TRANSFORMED = "#e8590c", "#1c7ed6"
 
 
 def titled(task: str) -> str:
-    """``movie-music`` as a reader writes it."""
+    """``movie-music`` as Movie → Music."""
     source, _, target = task.partition("-")
     return f"{source.replace('_', ' ').title()} → {target.replace('_', ' ').title()}"
 
@@ -99,9 +99,9 @@ def _score_row(axis: "Axes", results: Results, row: tuple[str, MethodId, str], p
 
 
 def group_panels(results: Results, task: str, beta: float) -> Iterator[Panel]:
-    """RMSE by history length and by item popularity, for the methods worth a line."""
+    """RMSE by history length and by item popularity, for the main methods."""
     mine = results.groups.filter((pl.col("task") == task) & (pl.col("beta") == beta))
-    for grouping, counted in KNOWN.items():
+    for grouping, counted in COUNTS.items():
         groups = mine.filter(pl.col("grouping") == grouping)
         present = [name for name in GROUPS if name in groups["group"]]
         yield Panel(
@@ -130,7 +130,7 @@ def _group_lines(
             )
     sizes = dict(groups.select("group", "ratings").unique("group").iter_rows())
     axis.set_xticks(range(len(present)), [f"{name}\n({sizes[name]:,})" for name in present])
-    axis.set(xlabel=f"{counted} (how many test ratings)", ylabel="RMSE")
+    axis.set(xlabel=f"{counted} (number of test ratings)", ylabel="RMSE")
     axis.grid(axis="y", color=FAINT, lw=0.5)
     _legend(axis)
 
@@ -183,7 +183,7 @@ def _known(metric: str) -> str:
 
 
 def _legend(axis: "Axes") -> None:
-    """Above the axes, where it hides nothing."""
+    """Draw the legend above the axes."""
     axis.legend(
         loc="lower center",
         bbox_to_anchor=(0.5, 1.0),
@@ -220,7 +220,7 @@ def _scatter(axis: "Axes", points: pl.DataFrame) -> None:
 
 
 def curve_panels(results: Results, task: str) -> Iterator[Panel]:
-    """What training gains: MetaEM's stages, then the calibrated methods on plain MF."""
+    """Learning curves: MetaEM's stages, then the calibrated methods on plain MF."""
     curves = results.curves.filter(
         (pl.col("task") == task) & pl.col("validation_rmse").is_not_null()
     )
@@ -251,3 +251,14 @@ def _curve_lines(axis: "Axes", runs: pl.DataFrame) -> None:
         for beta in betas:
             axis.plot([], [], color=tints.get(beta, INK), label=f"{beta:.0%} cold")
         _legend(axis)
+
+
+def picture_files(results: Results) -> Iterator[tuple[str, list[Panel]]]:
+    """The panels of each picture file, for readers of the Markdown and of MLflow."""
+    tasks, profiles = results.tasks, results.profiles
+    yield "scores", [score_panel(results, task, each) for task in tasks for each in profiles]
+    yield "curves", [panel for task in tasks for panel in curve_panels(results, task)]
+    lowest = [(task, results.betas(task)[0]) for task in tasks]
+    yield "groups", [panel for cell in lowest for panel in group_panels(results, *cell)]
+    yield "vectors", [panel for task in tasks for panel in embedding_panels(results, task)]
+    yield "bases", [panel for each in profiles for panel in base_panels(results, each)]

@@ -1,4 +1,4 @@
-"""How an experiment was made, read from its artifacts' manifests; nothing in it is a user's."""
+"""The provenance of a report, read from its artifacts' manifests; it contains no user's data."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from tasks.models.method_id import METHOD, read_method
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.lookup import ancestors
 
-SETTLED = (
+STAGES = (
     "filter",
     "split",
     "pretrain",
@@ -22,8 +22,8 @@ SETTLED = (
     "transfer",
     "evaluate",
 )
-# the run's, or shown elsewhere
-LEFT_OUT = {"seed", "code", "method", "base", "factors", "cold_fraction", "task"}
+# settings of the whole run, or shown elsewhere
+OMITTED = {"seed", "code", "method", "base", "factors", "cold_fraction", "task"}
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Used:
     """Settings that some stages ran with."""
 
     stage: str
-    profile: str  # "" where it makes no difference
+    profile: str  # "" if it makes no difference
     settings: Mapping[str, str]
 
 
@@ -48,7 +48,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Origin:
-    """How all cells of a report were made."""
+    """The provenance of all cells of a report."""
 
     data: Mapping[str, str]  # where the ratings came from, by domain
     generated: bool
@@ -59,14 +59,14 @@ class Origin:
 
 
 def origin(store: Store, evaluations: Sequence[ArtifactRef]) -> Origin:
-    """The origin of one or more evaluations; settings and versions are the first one's."""
+    """The origin of one or more evaluations, with the settings and versions of the first one."""
     cells, domains, data, generated = [], {}, {}, False
     for ref in evaluations:
-        about, made = experiment_of(store, ref), store.manifest(ref).provenance.inputs
-        (split,), task = made["split"], about["task"]
-        cells.append(Cell(task, about["beta"], about["seed"], ref, split))
+        experiment, inputs = experiment_of(store, ref), store.manifest(ref).provenance.inputs
+        (split,), task = inputs["split"], experiment["task"]
+        cells.append(Cell(task, experiment["beta"], experiment["seed"], ref, split))
         for domain, side in zip(task.split("-"), ("source", "target"), strict=True):
-            (domains[domain],) = made[side]
+            (domains[domain],) = inputs[side]
             (raw,) = store.manifest(domains[domain]).provenance.inputs["raw"]
             config = store.manifest(raw).provenance.config
             data[domain], generated = _place(config), generated or "code" in config
@@ -76,13 +76,13 @@ def origin(store: Store, evaluations: Sequence[ArtifactRef]) -> Origin:
 
 
 def origin_digest(store: Store, evaluations: Sequence[ArtifactRef]) -> str:
-    """sha256 of all that :func:`origin` says."""
+    """sha256 of :func:`origin`."""
     plain = asdict(origin(store, evaluations))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def _place(download: Mapping[str, object]) -> str:
-    """Where a raw file came from, without any path of this machine."""
+    """The source of a raw file, without any local path."""
     name = str(download["name"])
     if "code" in download:
         return f"{name}, generated: a planted world"
@@ -93,10 +93,10 @@ def _place(download: Mapping[str, object]) -> str:
 
 
 def _used(store: Store, evaluation: ArtifactRef) -> Iterator[Used]:
-    made = {"evaluation": evaluation, **ancestors(store, evaluation)}
+    refs = {"evaluation": evaluation, **ancestors(store, evaluation)}
     seen: list[Used] = []
-    for stage in SETTLED:
-        for ref in made.values():
+    for stage in STAGES:
+        for ref in refs.values():
             if ref.stage == stage:
                 plain = dict(_flat("", store.manifest(ref).provenance.config))
                 used = Used(stage, _profile(store, ref), plain)
@@ -117,7 +117,7 @@ def _profile(store: Store, ref: ArtifactRef) -> str:
 def _flat(prefix: str, value: object) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            if name not in LEFT_OUT:
+            if name not in OMITTED:
                 path = f"{prefix}.{name}" if prefix and prefix != "config" else str(name)
                 yield from _flat(path, inner)
     else:

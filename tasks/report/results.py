@@ -1,4 +1,4 @@
-"""Everything a report tells, in one place."""
+"""The results of a run, as the report shows them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ class Score:
     """A method's mean over the seeds of a cell."""
 
     mean: float
-    sd: float | None  # of one seed there is none
+    sd: float | None  # None for one seed
     p_value: float | None  # against the report's reference
 
 
 @dataclass(frozen=True)
 class Results:
-    """What was measured, and how it came about."""
+    """Tables of all cells, and their provenance."""
 
     reference: str
     ids: Mapping[str, MethodId]  # by name, of all that is in the tables
@@ -35,7 +35,7 @@ class Results:
     points: pl.DataFrame  # Points, with the task
     closeness: pl.DataFrame  # Closeness, with the task
     origin: Origin
-    missing: Sequence[str]  # what could not be evaluated, and why
+    missing: Sequence[str]  # lines on what could not be evaluated, and why
 
     @cached_property
     def scores(self) -> dict[tuple[str, float, str, str], Score]:
@@ -60,12 +60,12 @@ class Results:
 
     @property
     def seeds(self) -> int:
-        """Of the cell with the fewest."""
+        """The seeds of the cell with the fewest."""
         return min(int(seeds) for seeds in self.summary["seeds"])
 
     @cached_property
     def methods(self) -> list[MethodId]:
-        """Those scored in every cell: trivial predictors, MetaEM, others as they first appear."""
+        """Those scored in every cell: trivial predictors, MetaEM, then the others in order."""
         scored = self.summary.group_by("method", maintain_order=True).agg(
             pl.struct("task", "beta").n_unique().alias("cells")
         )
@@ -78,7 +78,7 @@ class Results:
 
     @property
     def trivial(self) -> list[MethodId]:
-        """The predictors that learn nothing of a user's taste."""
+        """Predictors without embeddings: means, biases and user kNN."""
         return self.of_profile("")
 
     def on_mf(self, profile: Profile) -> list[MethodId]:
@@ -100,12 +100,12 @@ class Results:
 
     @property
     def drawn_tasks(self) -> list[str]:
-        """The tasks of which there are pictures of vectors."""
+        """The tasks whose user vectors are drawn."""
         return self.points["task"].unique(maintain_order=True).to_list()
 
     @property
     def profiles(self) -> list[Profile]:
-        """The profiles of which there are methods."""
+        """The profiles that have methods."""
         known: tuple[Profile, ...] = ("calibrated", "private", "paper")
         return [profile for profile in known if self.of_profile(profile)]
 
@@ -116,7 +116,7 @@ class Results:
 
     @property
     def papers_data(self) -> bool:
-        """Whether these are the ratings of the paper's Table 2, down to the last one."""
+        """Whether the counts of both domains are exactly those of the paper's Table 2."""
         counted = [self._counts(task) for task in self.tasks]
         printed = [_printed(task) for task in self.tasks]
         return not self.origin.generated and None not in printed and counted == printed
@@ -129,7 +129,7 @@ class Results:
 
 
 def errors_of(profile: Profile) -> tuple[str, str]:
-    """The metrics to show: published methods' predictions were never clipped to the scale."""
+    """The metrics to show; predictions of published methods are not clipped to the scale."""
     return ("mae_raw", "rmse_raw") if profile == "paper" else ("mae", "rmse")
 
 

@@ -1,0 +1,116 @@
+"""Reading everything that a report shows from the artifacts of a run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import dataframely as dy
+import polars as pl
+
+from data_contracts.pictures import Closeness, Points
+from tasks.models.experiment import experiment_of
+from tasks.models.method_id import MethodId, read_methods
+from tasks.report.comparison import by_group, compare, fairness, paired_tests, summarise
+from tasks.report.findings import REFERENCES
+from tasks.report.provenance import origin
+from tasks.report.results import Results
+from tasks.store.artifacts import ArtifactRef, Store
+
+
+def gather(
+    store: Store,
+    reference: str,
+    missing: Sequence[str],
+    evaluations: Sequence[ArtifactRef],
+    statistics: Sequence[ArtifactRef],
+    pictures: Sequence[ArtifactRef],
+) -> Results:
+    """The results of all cells; a cell's users are held in memory one cell at a time.
+
+    Args:
+        reference: the method that p-values are against.
+        missing: lines on what could not be evaluated.
+        statistics: of the evaluated tasks, if computed.
+        pictures: artifacts of the stage visualise, if computed.
+
+    Raises:
+        ValueError: the reference was not evaluated.
+    """
+    scores = pl.concat(_labelled(store, ref, "scores.parquet") for ref in evaluations)
+    if reference not in scores["method"]:
+        known = scores["method"].unique(maintain_order=True).to_list()
+        raise ValueError(f"nothing was evaluated by report.reference={reference!r}: {known}")
+    references = [*dict.fromkeys([*REFERENCES, reference])]
+    cells = [_Cell.of(store, refs, references) for refs in _by_cell(store, evaluations)]
+    tests = pl.concat(cell.tests for cell in cells)
+    summary = summarise(scores, tests, reference)
+    ids = read_methods(store, [*evaluations, *pictures])
+    return Results(
+        reference=reference,
+        ids=ids,
+        summary=summary,
+        comparisons=compare(summary, tests),
+        groups=pl.concat(cell.groups for cell in cells),
+        fairness=pl.concat(cell.fairness for cell in cells),
+        curves=pl.concat(_labelled(store, ref, "curves.parquet") for ref in evaluations),
+        statistics=dict(_counted(store, ref) for ref in statistics),
+        points=_of_pictures(store, pictures, ids, "tsne.parquet", Points),
+        closeness=_of_pictures(store, pictures, ids, "closeness.parquet", Closeness),
+        origin=origin(store, evaluations),
+        missing=missing,
+    )
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """A cell's statistics over its users."""
+
+    tests: pl.DataFrame
+    groups: pl.DataFrame
+    fairness: pl.DataFrame
+
+    @classmethod
+    def of(cls, store: Store, refs: Sequence[ArtifactRef], references: Sequence[str]) -> "_Cell":
+        errors = pl.concat(_labelled(store, ref, "user_errors.parquet") for ref in refs)
+        groups = by_group(pl.concat(_labelled(store, ref, "groups.parquet") for ref in refs))
+        return cls(paired_tests(errors, references), groups, fairness(errors, groups))
+
+
+def _by_cell(store: Store, evaluations: Sequence[ArtifactRef]) -> list[list[ArtifactRef]]:
+    """The seeds of each task and cold fraction."""
+    cells: dict[tuple[str, float], list[ArtifactRef]] = {}
+    for ref in evaluations:
+        experiment = experiment_of(store, ref)
+        cells.setdefault((experiment["task"], experiment["beta"]), []).append(ref)
+    return [*cells.values()]
+
+
+def _labelled(store: Store, ref: ArtifactRef, name: str) -> pl.DataFrame:
+    experiment = experiment_of(store, ref)
+    return store.read_frame(ref, name).with_columns(
+        task=pl.lit(experiment["task"]),
+        beta=pl.lit(experiment["beta"], pl.Float64),
+        seed=pl.lit(experiment["seed"], pl.Int64),
+    )
+
+
+def _counted(store: Store, ref: ArtifactRef) -> tuple[str, pl.DataFrame]:
+    frame = store.read_frame(ref, "statistics.parquet")
+    return "-".join(frame["domain"]), frame
+
+
+def _of_pictures(
+    store: Store,
+    pictures: Sequence[ArtifactRef],
+    ids: Mapping[str, MethodId],
+    name: str,
+    schema: type[dy.Schema],
+) -> pl.DataFrame:
+    as_published = [each.name for each in ids.values() if each.profile == "paper"]
+    nothing = schema.create_empty().with_columns(task=pl.lit("", pl.String))
+    frames = [
+        store.read_frame(ref, name).with_columns(task=pl.lit(experiment_of(store, ref)["task"]))
+        for ref in pictures
+    ]
+    return pl.concat([nothing, *frames]).sort(
+        pl.col("task"), pl.col("method").is_in(as_published), maintain_order=True
+    )
