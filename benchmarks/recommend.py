@@ -29,7 +29,9 @@ from metaem_core.methods.metaem.mapping_start import identity
 from metaem_core.methods.metaem.pretraining import Pretraining
 from metaem_core.models.metaem import DomainModel
 from metaem_core.models.recommender import Recommender
-from tasks.recommend.top_n import Opened, recommend
+from tasks.recommend.artifact import ItemRecommender
+from tasks.recommend.histories import Histories
+from tasks.recommend.top_n import recommend
 
 SOURCE_ITEMS, RATERS = 50_000, 20_000
 
@@ -49,7 +51,7 @@ def model(trained: Ratings) -> DomainModel:
     return Pretraining(PretrainConfig(), trained).start()[0]
 
 
-def opened(items: int, draw: np.random.Generator) -> Opened:
+def untrained(items: int, draw: np.random.Generator) -> ItemRecommender:
     source = ratings(RATERS, SOURCE_ITEMS, draw)
     sides = model(source), model(ratings(RATERS, items, draw))
     width = sides[0].user_embeddings.shape[1] + sides[0].user_profiles.shape[1]
@@ -58,7 +60,7 @@ def opened(items: int, draw: np.random.Generator) -> Opened:
     statistics = ProfileStatistics.of(source, fitted_biases(source))
     made = Recommender(sides[0], statistics, sides[1], mapping, PretrainConfig().table_l2)
     names = (pl.Series([f"i{number:07d}" for number in range(n)]) for n in (SOURCE_ITEMS, items))
-    return Opened(made, "movie-music", RatingScale(), *names)
+    return ItemRecommender(made, "movie-music", RatingScale(), *names)
 
 
 def frame(people: Ratings, names: pl.Series) -> pl.DataFrame:
@@ -89,17 +91,17 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     draw = np.random.default_rng(0)
-    made = opened(options.items, draw)
+    made = untrained(options.items, draw)
     people = frame(ratings(options.users, SOURCE_ITEMS, draw), made.source_items)
     nothing = pl.DataFrame(schema={"user_id": pl.String, "item_id": pl.String})
     each = people.partition_by("user_id")[: options.rounds + 10]
     taken, explained, bare = [], [], []
     for one in each:
         start = time.perf_counter()
-        recommend(made, one, nothing, 10, explain=False)
+        recommend(made, Histories(one, nothing), 10, explain=False)
         taken.append(time.perf_counter() - start)
         start = time.perf_counter()
-        recommend(made, one, nothing, 10, explain=True)
+        recommend(made, Histories(one, nothing), 10, explain=True)
         explained.append(time.perf_counter() - start)
         bare.append(products(made.recommender))
     for what, seconds in (("one user", taken), ("with reasons", explained), ("products", bare)):
@@ -109,7 +111,7 @@ def main() -> None:
             f"95th percentile {warm[int(0.95 * len(warm))] * 1e3:6.1f} ms"
         )
     start = time.perf_counter()
-    found = recommend(made, people, nothing, 10, explain=False)
+    found = recommend(made, Histories(people, nothing), 10, explain=False)
     seconds = time.perf_counter() - start
     print(f"{options.users:,} users {seconds:.0f} s, {options.users / seconds:.0f} users/s", end="")
     print(f", {found.height:,} rows")

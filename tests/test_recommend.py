@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 
 from data_contracts.recommendations import Recommendations
 from flows.cli.main import app
-from tasks.recommend.histories import HISTORY, everyone_cold, known_users
-from tasks.recommend.selected_model import Winner, winner
-from tasks.recommend.top_n import ABOUT, open_recommender, recommend
+from tasks.recommend.artifact import HEADER, open_recommender
+from tasks.recommend.histories import HISTORY, Histories, cold_users, known_users
+from tasks.recommend.selected_model import SelectedModel, select_model
+from tasks.recommend.top_n import recommend
 from tasks.stages.recommender import recommender_of
 from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
 from tests.conftest import FinishedRun
@@ -25,17 +26,17 @@ REPOSITORY = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def chosen(finished_run: FinishedRun) -> Winner:
-    return winner(finished_run.store)
+def chosen(finished_run: FinishedRun) -> SelectedModel:
+    return select_model(finished_run.store)
 
 
 @pytest.fixture(scope="module")
-def made(finished_run: FinishedRun, chosen: Winner) -> ArtifactRef:
+def made(finished_run: FinishedRun, chosen: SelectedModel) -> ArtifactRef:
     return recommender_of(finished_run.store, chosen)
 
 
 @pytest.fixture(scope="module")
-def shared(finished_run: FinishedRun, chosen: Winner) -> str:
+def shared(finished_run: FinishedRun, chosen: SelectedModel) -> str:
     """Someone known in both domains."""
     both = (
         finished_run.store.read_frame(chosen.parts[side], "users.parquet")
@@ -52,13 +53,13 @@ def recommended(store: Store, out: Path, *options: str) -> pl.DataFrame:
     return Recommendations.validate(pl.read_parquet(out))
 
 
-def history(store: Store, chosen: Winner, user: str, folder: Path) -> Path:
+def history(store: Store, chosen: SelectedModel, user: str, folder: Path) -> Path:
     path = folder / "history.csv"
-    known_users(store, chosen.parts, [user]).histories.write_csv(path)
+    known_users(store, chosen.parts, [user]).ratings.write_csv(path)
     return path
 
 
-def test_the_winner_is_of_the_fewest_cold_users(chosen: Winner) -> None:
+def test_the_selected_model_is_of_the_fewest_cold_users(chosen: SelectedModel) -> None:
     assert chosen.cell["beta"] == 0.3
     assert 0.5 < chosen.validation_rmse < 2
 
@@ -75,7 +76,7 @@ def test_a_recommender_names_no_user(finished_run: FinishedRun, made: ArtifactRe
 
 
 def test_a_known_user_gets_no_item_that_he_rated(
-    finished_run: FinishedRun, chosen: Winner, shared: str, tmp_path: Path
+    finished_run: FinishedRun, chosen: SelectedModel, shared: str, tmp_path: Path
 ) -> None:
     rated = known_users(finished_run.store, chosen.parts, [shared]).seen["item_id"]
     found = recommended(finished_run.store, tmp_path / "a.parquet", "--user", shared)
@@ -89,7 +90,7 @@ def test_a_known_user_gets_no_item_that_he_rated(
 
 
 def test_the_same_history_as_a_newcomers_gets_the_same(
-    finished_run: FinishedRun, chosen: Winner, shared: str, tmp_path: Path
+    finished_run: FinishedRun, chosen: SelectedModel, shared: str, tmp_path: Path
 ) -> None:
     store = finished_run.store
     rated = known_users(store, chosen.parts, [shared]).seen["item_id"]
@@ -102,17 +103,17 @@ def test_the_same_history_as_a_newcomers_gets_the_same(
 
 
 def test_everyone_without_ratings_in_the_target_is_served(
-    finished_run: FinishedRun, chosen: Winner, tmp_path: Path
+    finished_run: FinishedRun, chosen: SelectedModel, tmp_path: Path
 ) -> None:
-    people = everyone_cold(finished_run.store, chosen.parts)
+    users = cold_users(finished_run.store, chosen.parts)
     found = recommended(finished_run.store, tmp_path / "all.parquet", "--everyone", "--top", "3")
-    assert {*found["user_id"]} == {*people.histories["user_id"]}
+    assert {*found["user_id"]} == {*users.ratings["user_id"]}
     assert found.height == 3 * found["user_id"].n_unique()
     assert found["item_id"].n_unique() > 3  # they are not all told the same
 
 
 def test_reasons_are_among_what_was_rated(
-    finished_run: FinishedRun, chosen: Winner, shared: str, tmp_path: Path
+    finished_run: FinishedRun, chosen: SelectedModel, shared: str, tmp_path: Path
 ) -> None:
     file = history(finished_run.store, chosen, shared, tmp_path)
     found = recommended(finished_run.store, tmp_path / "a.parquet", "--history", str(file), "--why")
@@ -122,7 +123,7 @@ def test_reasons_are_among_what_was_rated(
 
 
 def test_unknown_items_are_told_and_passed_over(
-    finished_run: FinishedRun, chosen: Winner, shared: str, tmp_path: Path
+    finished_run: FinishedRun, chosen: SelectedModel, shared: str, tmp_path: Path
 ) -> None:
     file = history(finished_run.store, chosen, shared, tmp_path)
     plain = recommended(finished_run.store, tmp_path / "a.parquet", "--history", str(file))
@@ -170,8 +171,8 @@ def test_ratings_that_are_none_are_refused(
     frame = pl.DataFrame(rows, schema=HISTORY, orient="row")
     nothing = pl.DataFrame(schema=HISTORY)
     with pytest.raises(ValueError, match=said):
-        recommend(opened, frame, nothing, 3, explain=True)
-    assert recommend(opened, nothing, nothing, 3, explain=True).is_empty()
+        recommend(opened, Histories(frame, nothing), 3, explain=True)
+    assert recommend(opened, Histories(nothing, nothing), 3, explain=True).is_empty()
 
 
 def test_a_lost_report_is_passed_over(finished_run: FinishedRun, tmp_path: Path) -> None:
@@ -180,10 +181,10 @@ def test_a_lost_report_is_passed_over(finished_run: FinishedRun, tmp_path: Path)
     damaged = ArtifactRef("report", "0" * 64, 0)
     shutil.copytree(store.folder(report), store.folder(damaged))
     (store.folder(damaged) / "manifest.json").write_text("{}")
-    assert winner(store).cell["beta"] == 0.3
+    assert select_model(store).cell["beta"] == 0.3
     shutil.rmtree(store.folder(report))
     with pytest.raises(ValueError, match="no report"):
-        winner(store)
+        select_model(store)
 
 
 @pytest.mark.parametrize(
@@ -233,10 +234,10 @@ def test_a_damaged_or_foreign_recommender_is_refused(
     tensors.write_bytes(damaged)
     with pytest.raises(CorruptArtifact):
         open_recommender(copy, made)
-    about = json.loads(finished_run.store.file(made, ABOUT).read_text())
+    header = json.loads(finished_run.store.file(made, HEADER).read_text())
     with copy.draft() as draft:
-        draft.write_json(ABOUT, {**about, "format": 99})
-    with pytest.raises(ValueError, match="format 99"):
+        draft.write_json(HEADER, {**header, "format": 99})
+    with pytest.raises(ValueError, match="not of format"):
         open_recommender(copy, draft.ref)
 
 
@@ -259,7 +260,7 @@ model.predict(rated, params={"top": 7, "why": True}).to_parquet(sys.argv[4])
 
 
 def test_the_registered_champion_gives_the_same_numbers(
-    finished_run: FinishedRun, chosen: Winner, shared: str, tmp_path: Path
+    finished_run: FinishedRun, chosen: SelectedModel, shared: str, tmp_path: Path
 ) -> None:
     """Loaded by a process that has the model's own code alone, no pickle and no Prefect."""
     store = Store(tmp_path / "store")  # others count what the run's own MLflow holds

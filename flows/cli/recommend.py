@@ -41,24 +41,25 @@ def recommend(
     """Recommend items of the target to users of the source, known or new, without retraining."""
     if sum((bool(user), history is not None, everyone)) != 1:
         raise ValueError("say for whom: one of --user, --history and --everyone")
-    from tasks.recommend.histories import everyone_cold, known_users, newcomers
-    from tasks.recommend.selected_model import winner
-    from tasks.recommend.top_n import open_recommender
+    from tasks.recommend.artifact import open_recommender
+    from tasks.recommend.histories import cold_users, known_users, new_users
+    from tasks.recommend.selected_model import select_model
+    from tasks.recommend.top_n import count_unknown
     from tasks.recommend.top_n import recommend as top_items
     from tasks.stages.recommender import recommender_of
 
-    selected = winner(store, task)
+    selected = select_model(store, task)
     recommender = open_recommender(store, recommender_of(store, selected))
     if history is not None:
-        users = newcomers(history, settings.files, recommender.scale)
+        histories = new_users(history, settings.files, recommender.scale)
     elif user:
-        users = known_users(store, selected.parts, user)
+        histories = known_users(store, selected.parts, user)
     else:
-        users = everyone_cold(store, selected.parts)
-    recommendations = top_items(recommender, *users, top, why)
-    if unknown := recommender.unknown(users.histories):
+        histories = cold_users(store, selected.parts)
+    recommendations = top_items(recommender, histories, top, why)
+    if unknown := count_unknown(recommender, histories.ratings):
         typer.echo(
-            f"{unknown} of {users.histories.height} ratings are of items that are not "
+            f"{unknown} of {histories.ratings.height} ratings are of items that are not "
             f"among the {len(recommender.source_items)} of {selected.cell['task']}'s source: "
             "passed over",
             err=True,

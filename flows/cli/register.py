@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 @command("task", *STORE)
 def register(settings: "Settings", store: "Store", task: str | None) -> None:
     """Make what `recommend` recommends with the champion of MLflow's model registry."""
-    from tasks.recommend.selected_model import winner
+    from tasks.recommend.selected_model import select_model
     from tasks.stages.recommender import recommender_of
     from tasks.tracking.registry import ALIAS
     from tasks.tracking.registry import register as register_version
     from tasks.tracking.server import Tracking
 
-    selected = winner(store, task)
+    selected = select_model(store, task)
     where = Tracking.chosen(settings.tracking_uri, store)
     version = register_version(store, where, recommender_of(store, selected), selected)
     cell = f"beta {selected.cell['beta']:g}, seed {selected.cell['seed']}"

@@ -51,7 +51,7 @@ def _cold_start(settings: Settings) -> Reported:
 
 def _promote(settings: Settings, report: ArtifactRef) -> None:
     """Register what this report recommends with; the next night does what fails."""
-    from tasks.recommend.selected_model import winner
+    from tasks.recommend.selected_model import select_model
     from tasks.stages.recommender import recommender_of
     from tasks.tracking.registry import (  # MLflow's models cost seconds
         ALIAS,
@@ -62,7 +62,7 @@ def _promote(settings: Settings, report: ArtifactRef) -> None:
     store, logger = settings.open_store(), get_run_logger()
     where = Tracking.chosen(settings.tracking_uri, store)
     try:
-        selected = winner(store, settings.task, report)
+        selected = select_model(store, settings.task, report)
         version = register(store, where, recommender_of(store, selected), selected)
     except (RegistryFailed, ValueError) as error:  # the scores are complete
         logger.warning("no model was registered: %s", error)

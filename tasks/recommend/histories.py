@@ -1,4 +1,4 @@
-"""Whom to recommend to: what they rated in the source, and what they know of the target."""
+"""Histories of users: their ratings in the source, and the target items they have seen."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -14,39 +14,39 @@ from tasks.store.artifacts import ArtifactRef, Store
 HISTORY = {"user_id": pl.String, "item_id": pl.String, "rating": pl.Float32}
 
 
-class People(NamedTuple):
-    """Frames of :func:`tasks.recommend.top_n.recommend`."""
+class Histories(NamedTuple):
+    """Users to recommend to."""
 
-    histories: pl.DataFrame  # user_id, item_id, rating
-    seen: pl.DataFrame  # user_id, item_id
+    ratings: pl.DataFrame  # user_id, item_id, rating; of source items
+    seen: pl.DataFrame  # user_id, item_id; target items not to recommend
 
 
-def newcomers(file: Path, source: Files, scale: RatingScale) -> People:
-    """Those of a file of ratings, in any form that ``--source files`` reads."""
+def new_users(file: Path, source: Files, scale: RatingScale) -> Histories:
+    """The users of a file of ratings, in any form that ``--source files`` reads."""
     if not file.is_file():
         raise ValueError(f"no file {str(file)!r}: --history takes one of ratings")
     read = read_ratings(file, source.layout(file), scale, k=1)
-    named = read.ratings.select(
+    ratings = read.ratings.select(
         user_id=read.users["user_id"].gather(read.ratings["user"]),
         item_id=read.items["item_id"].gather(read.ratings["item"]),
         rating="rating",
     )
-    return People(named, pl.DataFrame(schema=HISTORY).drop("rating"))
+    return Histories(ratings, pl.DataFrame(schema=HISTORY).drop("rating"))
 
 
-def known_users(store: Store, parts: Mapping[str, ArtifactRef], ids: Collection[str]) -> People:
+def known_users(store: Store, parts: Mapping[str, ArtifactRef], ids: Collection[str]) -> Histories:
     """Users of the filtered source by id."""
-    histories = _ratings_of(store, parts["source"], ids)
-    there = {*histories["user_id"].unique()}
-    if missing := [user for user in ids if user not in there]:
+    ratings = _ratings_of(store, parts["source"], ids)
+    known = {*ratings["user_id"].unique()}
+    if missing := [user for user in ids if user not in known]:
         raise ValueError(
             f"{len(missing)} of {len(ids)} users are not in the source domain after filtering, "
-            f"the first is {missing[0]!r}: give what they rated with --history"
+            f"the first is {missing[0]!r}: give their ratings with --history"
         )
-    return People(histories, _ratings_of(store, parts["target"], ids).drop("rating"))
+    return Histories(ratings, _ratings_of(store, parts["target"], ids).drop("rating"))
 
 
-def everyone_cold(store: Store, parts: Mapping[str, ArtifactRef]) -> People:
+def cold_users(store: Store, parts: Mapping[str, ArtifactRef]) -> Histories:
     """All users of the source who are not in the target."""
     source, target = (
         store.read_frame(parts[side], "users.parquet") for side in ("source", "target")
@@ -54,11 +54,11 @@ def everyone_cold(store: Store, parts: Mapping[str, ArtifactRef]) -> People:
     cold = source.join(target, on="user_id", how="anti")["user_id"].to_list()
     if not cold:
         raise ValueError("every user of the source is in the target too: name some with --user")
-    return People(_ratings_of(store, parts["source"], cold), pl.DataFrame(schema=HISTORY))
+    return Histories(_ratings_of(store, parts["source"], cold), pl.DataFrame(schema=HISTORY))
 
 
 def _ratings_of(store: Store, domain: ArtifactRef, ids: Collection[str]) -> pl.DataFrame:
-    """What these users rated in a domain, by id."""
+    """The ratings of these users in a domain, by id."""
     users, items = (store.read_frame(domain, f"{side}.parquet") for side in ("users", "items"))
     chosen = users.with_row_index("user").filter(pl.col("user_id").is_in([*ids]))
     rated = store.read_frame(domain, "ratings.parquet").join(chosen, on="user")

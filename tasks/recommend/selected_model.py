@@ -1,4 +1,4 @@
-"""Which of a store's trained cells is recommended with."""
+"""Selecting the model to recommend with."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -9,36 +9,41 @@ from tasks.store.lookup import ancestors
 from tasks.store.manifests import MANIFEST
 
 
-class Winner(NamedTuple):
-    """A cell's MetaEM and what it was chosen by."""
+class SelectedModel(NamedTuple):
+    """A cell's MetaEM and the validation error it was selected by."""
 
     cell: Experiment
     validation_rmse: float
     parts: dict[str, ArtifactRef]  # by their names as inputs of an evaluation
 
 
-def winner(store: Store, task: str | None = None, report: ArtifactRef | None = None) -> Winner:
-    """Of a report's cells with the most training users the best on validation users.
+def select_model(
+    store: Store, task: str | None = None, report: ArtifactRef | None = None
+) -> SelectedModel:
+    """The best model on validation users, among a report's cells with the most training users.
 
     Args:
-        task: of these cells; None: of the report's first one.
+        task: of the cells; None: that of the report's first cell.
         report: None: the one used last that has such cells.
+
+    Raises:
+        ValueError: there is no such report.
     """
     for each in [report] if report is not None else _reports(store):
         evaluations = store.manifest(each).provenance.inputs["evaluations"]
         cells = [(experiment_of(store, ref), ref) for ref in evaluations]
         wanted = task or cells[0][0]["task"]
-        asked = [(cell, ref) for cell, ref in cells if cell["task"] == wanted]
-        if asked:
-            least = min(cell["beta"] for cell, _ in asked)
-            found = [_judged(store, cell, ref) for cell, ref in asked if cell["beta"] == least]
-            return min(found, key=lambda cell: cell.validation_rmse)
-    what = f" on {task}" if task else ""
-    raise ValueError(f"no report{what} in {str(store.root)!r}: `metaem run` makes one")
+        matches = [(cell, ref) for cell, ref in cells if cell["task"] == wanted]
+        if matches:
+            beta = min(cell["beta"] for cell, _ in matches)
+            models = [_model(store, cell, ref) for cell, ref in matches if cell["beta"] == beta]
+            return min(models, key=lambda model: model.validation_rmse)
+    scope = f" on {task}" if task else ""
+    raise ValueError(f"no report{scope} in {str(store.root)!r}: `metaem run` makes one")
 
 
 def _reports(store: Store) -> Iterator[ArtifactRef]:
-    """Those that are there, the last used first."""
+    """The reports of a store, the last used first."""
     used = {}
     for ref in store.refs():
         if ref.stage == "report" and ref.size:  # a damaged manifest tells no size
@@ -46,7 +51,7 @@ def _reports(store: Store) -> Iterator[ArtifactRef]:
     yield from sorted(used, key=lambda ref: -used[ref])
 
 
-def _judged(store: Store, cell: Experiment, evaluation: ArtifactRef) -> Winner:
+def _model(store: Store, cell: Experiment, evaluation: ArtifactRef) -> SelectedModel:
     parts = ancestors(store, evaluation)
     errors = store.read_frame(parts["mapping"], CURVE)["validation_rmse"]
-    return Winner(cell, float(errors.drop_nulls().min()), parts)  # type: ignore[arg-type]
+    return SelectedModel(cell, float(errors.drop_nulls().min()), parts)  # type: ignore[arg-type]

@@ -1,20 +1,17 @@
-"""What recommending needs of a trained cell, in one artifact that names no user."""
+"""A trained cell as one recommender artifact that names no user."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-import polars as pl
-
-from data_contracts.ratings import Items
 from metaem_core.data.ratings import RatingScale
 from tasks.models.data import read_domain
-from tasks.recommend.selected_model import Winner
+from tasks.recommend.selected_model import SelectedModel
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
 
 
 @dataclass(frozen=True)
 class RecommenderConfig:
-    """What the trained parts do not say themselves."""
+    """Settings that are in none of the trained parts."""
 
     task: str
     scale: RatingScale
@@ -36,29 +33,27 @@ def recommender(
     from metaem_core.data.user_profile import ProfileStatistics
     from metaem_core.models.recommender import Recommender
     from tasks.models.metaem import read_mapping, read_model
-    from tasks.recommend.top_n import ABOUT, TENSORS, packed
+    from tasks.recommend.artifact import ItemRecommender, write_recommender
 
     ratings = read_domain(store, source).ratings
-    made = Recommender(
+    model = Recommender(
         source=read_model(store, source_model),
         statistics=ProfileStatistics.of(ratings, fitted_biases(ratings)),
         target=read_model(store, target_model),
         mapping=read_mapping(store, mapping),
         damping=config.damping,
     )
-    tensors, about = packed(made)
+    ids = (
+        store.read_frame(ref, "items.parquet")["item_id"] for ref in (source_model, target_model)
+    )
     with store.draft() as draft:
-        draft.write_tensors(TENSORS, tensors)
-        draft.write_json(ABOUT, {**about, "task": config.task, "scale": asdict(config.scale)})
-        for side, model in (("source", source_model), ("target", target_model)):
-            ids = store.read_frame(model, "items.parquet")["item_id"]
-            draft.write_frame(f"{side}_items.parquet", pl.DataFrame({"item_id": ids}), Items)
+        write_recommender(draft, ItemRecommender(model, config.task, config.scale, *ids))
     return draft.ref
 
 
-def recommender_of(store: Store, chosen: Winner) -> ArtifactRef:
-    """The recommender of a cell; made once."""
-    parts = chosen.parts
+def recommender_of(store: Store, model: SelectedModel) -> ArtifactRef:
+    """The recommender of a cell, computed once."""
+    parts = model.parts
     config = store.manifest(parts["source_model"]).provenance.config
     trained = config.get("pretrain", config)  # on real devices it is a part of what was asked
     scale = store.manifest(parts["source"]).provenance.config["scale"]
@@ -66,6 +61,6 @@ def recommender_of(store: Store, chosen: Winner) -> ArtifactRef:
     assert isinstance(scale, dict), "a filter says which scale it kept to"
     if trained["tables"] != "newton":
         raise ValueError("a new user's vector is known with pretrain.tables=newton alone")
-    wanted = RecommenderConfig(chosen.cell["task"], RatingScale(**scale), trained["table_l2"])
+    wanted = RecommenderConfig(model.cell["task"], RatingScale(**scale), trained["table_l2"])
     names = ("source", "source_model", "target_model", "mapping")
     return recommender.fn(store, wanted, *(parts[name] for name in names))

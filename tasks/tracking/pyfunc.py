@@ -11,8 +11,9 @@ import polars as pl
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from tasks.recommend.histories import HISTORY
-from tasks.recommend.top_n import open_recommender, recommend
+from tasks.recommend.artifact import open_recommender
+from tasks.recommend.histories import HISTORY, Histories
+from tasks.recommend.top_n import recommend
 from tasks.store.artifacts import Store
 
 STORE = "store"  # the model's artifact: a store of one recommender
@@ -25,7 +26,7 @@ class RegisteredRecommender(PythonModel):
         """Verify and read the recommender."""
         store = Store(Path(context.artifacts[STORE]))
         (ref,) = store.refs()
-        self.opened = open_recommender(store, ref)
+        self.model = open_recommender(store, ref)
 
     def predict(
         self,
@@ -40,10 +41,10 @@ class RegisteredRecommender(PythonModel):
                 reasons.
         """
         options = {"top": 10, "why": False, **(params or {})}
-        histories = pl.DataFrame({name: model_input[name].to_numpy() for name in HISTORY}, HISTORY)
-        nothing = pl.DataFrame(schema=HISTORY)
+        ratings = pl.DataFrame({name: model_input[name].to_numpy() for name in HISTORY}, HISTORY)
+        histories = Histories(ratings, seen=pl.DataFrame(schema=HISTORY))
         top, why = cast(int, options["top"]), bool(options["why"])
-        return recommend(self.opened, histories, nothing, top, why).to_pandas()
+        return recommend(self.model, histories, top, why).to_pandas()
 
 
 set_model(RegisteredRecommender())

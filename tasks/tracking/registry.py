@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import data_contracts
 import metaem_core
 import tasks
-from tasks.recommend.selected_model import Winner
+from tasks.recommend.selected_model import SelectedModel
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.tracking.mlflow import TAG
 from tasks.tracking.server import Tracking, open_experiment, quieten
@@ -40,7 +40,9 @@ class Registered(NamedTuple):
     new: bool  # whether it was not the champion before
 
 
-def register(store: Store, tracking: Tracking, ref: ArtifactRef, model: Winner) -> Registered:
+def register(
+    store: Store, tracking: Tracking, ref: ArtifactRef, model: SelectedModel
+) -> Registered:
     """Make a recommender the champion of its task in MLflow's registry, unless it is.
 
     Raises:
@@ -66,7 +68,9 @@ def register(store: Store, tracking: Tracking, ref: ArtifactRef, model: Winner) 
     return result[0]
 
 
-def _registered(tracking: Tracking, ref: ArtifactRef, model: Winner, store: Store) -> Registered:
+def _registered(
+    tracking: Tracking, ref: ArtifactRef, model: SelectedModel, store: Store
+) -> Registered:
     client, experiment = open_experiment(tracking, model.cell["task"])
     name = f"metaem-{model.cell['task']}"
     if (champion := _champion(client, name, ref)) is not None:
