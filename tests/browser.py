@@ -26,7 +26,7 @@ OPTIONS = (
 PROBE = """<script>addEventListener("load", async () => {
   const images = [...document.images];
   await Promise.all(images.map(image => image.decode().catch(() => {})));
-  const told = {
+  const seen = {
     images: images.map(image => image.naturalWidth),
     unnamed: images.filter(image => !image.alt).length,
     tables: [...document.querySelectorAll("table")].map(table => table.rows.length),
@@ -35,17 +35,17 @@ PROBE = """<script>addEventListener("load", async () => {
   };
   const place = document.createElement("pre");
   place.id = "probe";
-  place.textContent = JSON.stringify(told);
+  place.textContent = JSON.stringify(seen);
   document.body.append(place);
 })</script>"""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the browser made of a page."""
+    """A page as the browser shows it."""
 
     images: list[int]  # widths; 0: not decoded
-    unnamed: int  # images without a text for who cannot see them
+    unnamed: int  # images without alternative text
     tables: list[int]  # rows
     links: list[bool]  # within the page: whether they lead somewhere
     overflow: int  # pixels that the page is wider than the window
@@ -63,14 +63,14 @@ def look(browser: str, page: str, width: int = 1200) -> Seen:
     assert policy in page, "the page has no policy to loosen for the probe"
     probed = page.replace(policy, f"{policy}; script-src 'unsafe-inline'", 1)
     dom, _ = _run(browser, probed.replace("</body>", f"{PROBE}</body>"), width)
-    found = re.search(r'<pre id="probe">(.*?)</pre>', dom)
-    assert found, "the probe did not run"
+    match = re.search(r'<pre id="probe">(.*?)</pre>', dom)
+    assert match, "the probe did not run"
     _, console = _run(browser, page, width)  # as it is
-    return Seen(**json.loads(unescape(found[1])), console=console)
+    return Seen(**json.loads(unescape(match[1])), console=console)
 
 
 def _run(browser: str, page: str, width: int) -> tuple[str, list[str]]:
-    """The document after loading, and what was said on the console."""
+    """The document after loading, and the lines of the console."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "page.html"
         path.write_text(page)

@@ -187,18 +187,18 @@ def test_the_summary_averages_seeds_and_pairs_users_within_them() -> None:
     columns = ["task", "beta", "seed", "method", "metric", "value"]
     tests = paired_tests(pl.concat(parts), ["base", "same"])
     summary = summarise(pl.DataFrame(rows, columns, orient="row"), tests, "base")
-    told = {row["method"]: row for row in summary.iter_rows(named=True)}
-    assert told["base"]["p_value"] is None
-    assert told["same"]["p_value"] == pytest.approx(1.0)
+    by_method = {row["method"]: row for row in summary.iter_rows(named=True)}
+    assert by_method["base"]["p_value"] is None
+    assert by_method["same"]["p_value"] == pytest.approx(1.0)
     # d = 0.3, 0.3, 0.4: t = 1 / 0.1 = 10, with 2 degrees P = 1 - 10 / sqrt(102)
-    assert told["better"]["p_value"] == pytest.approx(1 - 10 / 102**0.5)
-    assert told["better"]["mean"] == pytest.approx(0.65)
-    assert told["better"]["sd"] == pytest.approx(0.1 / 2**0.5)
+    assert by_method["better"]["p_value"] == pytest.approx(1 - 10 / 102**0.5)
+    assert by_method["better"]["mean"] == pytest.approx(0.65)
+    assert by_method["better"]["sd"] == pytest.approx(0.1 / 2**0.5)
     rmse = compare(summary, tests).filter(pl.col("metric") == "rmse")
     differences = {(r["reference"], r["method"]): r for r in rmse.iter_rows(named=True)}
     assert differences["base", "better"]["difference"] == pytest.approx(-0.5)
     assert differences["same", "better"]["difference"] == pytest.approx(-0.5)
-    assert differences["base", "better"]["p_value"] == told["better"]["p_value"]
+    assert differences["base", "better"]["p_value"] == by_method["better"]["p_value"]
     assert ("base", "base") not in differences
 
 

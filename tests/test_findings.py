@@ -92,8 +92,8 @@ def results(rmse: Mapping[str, tuple[float, ...]] = RMSE) -> Results:
     )
 
 
-def said(found: Results) -> dict[str, str]:
-    return {each.about: each.text for each in findings(found)}
+def sentences(shown: Results) -> dict[str, str]:
+    return {each.about: each.text for each in findings(shown)}
 
 
 @pytest.mark.parametrize(
@@ -115,62 +115,62 @@ def test_a_method_has_one_name_for_tables_and_one_for_readers(
 
 
 def test_cells_are_counted_and_only_sure_differences_are_called_so() -> None:
-    found = results()
-    assert tally(found, "metaem", "global_mean") == Tally(2, 2, 2, 0)
-    assert tally(found, "metaem", "bias_transfer_fitted") == Tally(2, 1, 1, 0)
-    assert tally(found, "emcdr", "bias_transfer_fitted") == Tally(2, 0, 0, 2)
-    assert str(tally(found, "emcdr", "global_mean")) == "1 of 2 cells (1 significantly)"
-    assert str(tally(found, "emcdr", "bias_transfer_fitted")) == (
+    both = results()
+    assert tally(both, "metaem", "global_mean") == Tally(2, 2, 2, 0)
+    assert tally(both, "metaem", "bias_transfer_fitted") == Tally(2, 1, 1, 0)
+    assert tally(both, "emcdr", "bias_transfer_fitted") == Tally(2, 0, 0, 2)
+    assert str(tally(both, "emcdr", "global_mean")) == "1 of 2 cells (1 significantly)"
+    assert str(tally(both, "emcdr", "bias_transfer_fitted")) == (
         "0 of 2 cells (2 significantly worse)"
     )
 
 
 def test_significance_has_the_sign_of_what_was_tested() -> None:
     """Means over seeds weigh every seed alike, the paired test every rating."""
-    found = results()
-    turned = replace(found, comparisons=found.comparisons.with_columns(-pl.col("paired")))
+    both = results()
+    turned = replace(both, comparisons=both.comparisons.with_columns(-pl.col("paired")))
     assert tally(turned, "metaem", "global_mean") == Tally(2, 2, 0, 2)
     assert tally(turned, "emcdr", "bias_transfer_fitted") == Tally(2, 0, 2, 0)
     assert str(tally(turned, "emcdr", "bias_transfer_fitted")) == "0 of 2 cells (2 significantly)"
 
 
 def test_the_lowest_rmse_is_given_with_the_distance_of_the_next() -> None:
-    first = said(results())["Lowest mean RMSE"]
+    first = sentences(results())["Lowest mean RMSE"]
     assert first == "MetaEM has 0.9150; fitted bias transfer is next with a 0.5% higher RMSE."
-    worse = said(results({**RMSE, "metaem": (0.93, 0.95)}))["Lowest mean RMSE"]
+    worse = sentences(results({**RMSE, "metaem": (0.93, 0.95)}))["Lowest mean RMSE"]
     assert worse == "fitted bias transfer has 0.9200; MetaEM is 3rd of 6 with a 2.2% higher RMSE."
-    equal = said(results({**RMSE, "emcdr-dnn": RMSE["metaem"]}))["Lowest mean RMSE"]
+    equal = sentences(results({**RMSE, "emcdr-dnn": RMSE["metaem"]}))["Lowest mean RMSE"]
     assert equal.endswith("EMCDR (DNN) is next with the same RMSE.")
 
 
 def test_where_nothing_is_left_to_predict_the_distance_is_in_stars() -> None:
     exact = dict.fromkeys(RMSE, (0.0, 0.0))
-    first = said(results(exact))
+    first = sentences(results(exact))
     assert first["Lowest mean RMSE"].endswith("with the same RMSE.")
     assert "has 0.0000" in first["Methods as published"]
-    worse = said(results({**exact, "metaem": (0.25, 0.25)}))["Lowest mean RMSE"]
+    worse = sentences(results({**exact, "metaem": (0.25, 0.25)}))["Lowest mean RMSE"]
     assert worse.endswith("MetaEM is 6th of 6 with 0.2500.")
 
 
 def test_published_methods_are_set_against_a_constant() -> None:
-    published = said(results())["Methods as published"]
+    published = sentences(results())["Methods as published"]
     assert "0 of 2 have a lower RMSE than the global mean in every cell, and 1 in none" in published
     assert "MetaEM, has 1.15 times" in published
-    others = said(results())["Other calibrated methods"]
+    others = sentences(results())["Other calibrated methods"]
     assert "None of them is significantly better than fitted bias transfer" in others
 
 
 def test_rows_with_dp_stand_apart_from_methods_without() -> None:
-    assert said(results())["Differential privacy"] == (
+    assert sentences(results())["Differential privacy"] == (
         "mean RMSE 0.9800 (bias transfer, DP ε 4), 0.9350 (bias transfer, DP ε ∞), "
         "0.9500 (bias transfer), 0.9150 (MetaEM) and 1.0000 (global mean)."
     )
-    assert "ε" not in said(results())["Other calibrated methods"]
+    assert "ε" not in sentences(results())["Other calibrated methods"]
 
 
 def test_the_papers_numbers_are_used_only_where_the_data_are_its_own() -> None:
     ours = results()
-    assert "The paper's own numbers" not in said(ours)
+    assert "The paper's own numbers" not in sentences(ours)
     printed = TABLE_2["movie-music"]
     rows = [
         (name, side.users, side.items, side.ratings, printed.overlap, 0.1, 4.0)
@@ -179,9 +179,9 @@ def test_the_papers_numbers_are_used_only_where_the_data_are_its_own() -> None:
     names = ["domain", "users", "items", "ratings", "overlap", "density", "mean_rating"]
     statistics = {"movie-music": pl.DataFrame(rows, names, orient="row")}
     same = replace(ours, statistics=statistics)
-    assert said(same)["The paper's own numbers"].startswith("14 of its 14 RMSEs")
+    assert sentences(same)["The paper's own numbers"].startswith("14 of its 14 RMSEs")
     made_up = replace(same, origin=replace(same.origin, generated=True))
-    assert "The paper's own numbers" not in said(made_up)
+    assert "The paper's own numbers" not in sentences(made_up)
 
 
 def test_it_is_said_what_counts_as_a_user() -> None:
@@ -198,10 +198,10 @@ def test_text_is_escaped() -> None:
 
 @pytest.mark.parametrize("methods", [("metaem",), ("emcdr",), ("metaem-paper",), ()])
 def test_a_report_on_few_methods_leaves_out_what_it_cannot_say(methods: tuple[str, ...]) -> None:
-    found = results({name: RMSE[name] for name in (*REFERENCES, *methods)})
-    assert "Lowest mean RMSE" in said(found)
-    assert ("MetaEM" in said(found)) == ("metaem" in methods)
-    assert ("Methods as published" in said(found)) == ("metaem-paper" in methods)
-    page = write_page(found)
+    few = results({name: RMSE[name] for name in (*REFERENCES, *methods)})
+    assert "Lowest mean RMSE" in sentences(few)
+    assert ("MetaEM" in sentences(few)) == ("metaem" in methods)
+    assert ("Methods as published" in sentences(few)) == ("metaem-paper" in methods)
+    page = write_page(few)
     for method in methods:
         assert f">{IDS[method].label}</th>" in page

@@ -26,20 +26,20 @@ REPOSITORY = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def chosen(finished_run: FinishedRun) -> SelectedModel:
+def selected(finished_run: FinishedRun) -> SelectedModel:
     return select_model(finished_run.store)
 
 
 @pytest.fixture(scope="module")
-def made(finished_run: FinishedRun, chosen: SelectedModel) -> ArtifactRef:
-    return recommender_of(finished_run.store, chosen)
+def packed(finished_run: FinishedRun, selected: SelectedModel) -> ArtifactRef:
+    return recommender_of(finished_run.store, selected)
 
 
 @pytest.fixture(scope="module")
-def shared(finished_run: FinishedRun, chosen: SelectedModel) -> str:
+def shared(finished_run: FinishedRun, selected: SelectedModel) -> str:
     """Someone known in both domains."""
     both = (
-        finished_run.store.read_frame(chosen.parts[side], "users.parquet")
+        finished_run.store.read_frame(selected.parts[side], "users.parquet")
         for side in ("source", "target")
     )
     source, target = both
@@ -48,53 +48,53 @@ def shared(finished_run: FinishedRun, chosen: SelectedModel) -> str:
 
 def recommended(store: Store, out: Path, *options: str) -> pl.DataFrame:
     command = ["recommend", "--store", str(store.root), "--out", str(out), *options]
-    told = CliRunner().invoke(app, command)
-    assert told.exit_code == 0, told.output
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
     return Recommendations.validate(pl.read_parquet(out))
 
 
-def history(store: Store, chosen: SelectedModel, user: str, folder: Path) -> Path:
+def history(store: Store, selected: SelectedModel, user: str, folder: Path) -> Path:
     path = folder / "history.csv"
-    known_users(store, chosen.parts, [user]).ratings.write_csv(path)
+    known_users(store, selected.parts, [user]).ratings.write_csv(path)
     return path
 
 
-def test_the_selected_model_is_of_the_fewest_cold_users(chosen: SelectedModel) -> None:
-    assert chosen.cell["beta"] == 0.3
-    assert 0.5 < chosen.validation_rmse < 2
+def test_the_selected_model_is_of_the_fewest_cold_users(selected: SelectedModel) -> None:
+    assert selected.cell["beta"] == 0.3
+    assert 0.5 < selected.validation_rmse < 2
 
 
-def test_a_recommender_names_no_user(finished_run: FinishedRun, made: ArtifactRef) -> None:
+def test_a_recommender_names_no_user(finished_run: FinishedRun, packed: ArtifactRef) -> None:
     users = pl.concat(
         pl.read_parquet(path) for path in finished_run.store.root.glob("filter/*/users.parquet")
     )
-    held = b"".join(path.read_bytes() for path in finished_run.store.folder(made).iterdir())
+    held = b"".join(path.read_bytes() for path in finished_run.store.folder(packed).iterdir())
     assert [user for user in users["user_id"] if user.encode() in held] == []
-    opened = open_recommender(finished_run.store, made)
+    opened = open_recommender(finished_run.store, packed)
     assert len(opened.recommender.source.user_embeddings) == 0
     assert len(opened.recommender.target.user_profiles) == 0
 
 
-def test_a_known_user_gets_no_item_that_he_rated(
-    finished_run: FinishedRun, chosen: SelectedModel, shared: str, tmp_path: Path
+def test_a_known_user_gets_no_item_that_they_rated(
+    finished_run: FinishedRun, selected: SelectedModel, shared: str, tmp_path: Path
 ) -> None:
-    rated = known_users(finished_run.store, chosen.parts, [shared]).seen["item_id"]
-    found = recommended(finished_run.store, tmp_path / "a.parquet", "--user", shared)
-    assert found["rank"].to_list() == [*range(1, 11)]
-    assert not found["item_id"].is_in(rated.implode()).any()
+    rated = known_users(finished_run.store, selected.parts, [shared]).seen["item_id"]
+    shown = recommended(finished_run.store, tmp_path / "a.parquet", "--user", shared)
+    assert shown["rank"].to_list() == [*range(1, 11)]
+    assert not shown["item_id"].is_in(rated.implode()).any()
     everything = recommended(
         finished_run.store, tmp_path / "b.parquet", "--user", shared, "--top", "100000"
     )
-    items = finished_run.store.read_frame(chosen.parts["target_model"], "items.parquet")
+    items = finished_run.store.read_frame(selected.parts["target_model"], "items.parquet")
     assert everything.height == items.height - rated.n_unique()
 
 
-def test_the_same_history_as_a_newcomers_gets_the_same(
-    finished_run: FinishedRun, chosen: SelectedModel, shared: str, tmp_path: Path
+def test_the_same_history_of_a_new_user_gets_the_same(
+    finished_run: FinishedRun, selected: SelectedModel, shared: str, tmp_path: Path
 ) -> None:
     store = finished_run.store
-    rated = known_users(store, chosen.parts, [shared]).seen["item_id"]
-    file = history(store, chosen, shared, tmp_path)
+    rated = known_users(store, selected.parts, [shared]).seen["item_id"]
+    file = history(store, selected, shared, tmp_path)
     new = recommended(store, tmp_path / "a.parquet", "--history", str(file), "--top", "100000")
     old = recommended(store, tmp_path / "b.parquet", "--user", shared, "--top", "100000")
     unseen = new.filter(~pl.col("item_id").is_in(rated.implode()))
@@ -103,37 +103,37 @@ def test_the_same_history_as_a_newcomers_gets_the_same(
 
 
 def test_everyone_without_ratings_in_the_target_is_served(
-    finished_run: FinishedRun, chosen: SelectedModel, tmp_path: Path
+    finished_run: FinishedRun, selected: SelectedModel, tmp_path: Path
 ) -> None:
-    users = cold_users(finished_run.store, chosen.parts)
-    found = recommended(finished_run.store, tmp_path / "all.parquet", "--everyone", "--top", "3")
-    assert {*found["user_id"]} == {*users.ratings["user_id"]}
-    assert found.height == 3 * found["user_id"].n_unique()
-    assert found["item_id"].n_unique() > 3  # they are not all told the same
+    users = cold_users(finished_run.store, selected.parts)
+    shown = recommended(finished_run.store, tmp_path / "all.parquet", "--everyone", "--top", "3")
+    assert {*shown["user_id"]} == {*users.ratings["user_id"]}
+    assert shown.height == 3 * shown["user_id"].n_unique()
+    assert shown["item_id"].n_unique() > 3  # the lists differ
 
 
 def test_reasons_are_among_what_was_rated(
-    finished_run: FinishedRun, chosen: SelectedModel, shared: str, tmp_path: Path
+    finished_run: FinishedRun, selected: SelectedModel, shared: str, tmp_path: Path
 ) -> None:
-    file = history(finished_run.store, chosen, shared, tmp_path)
-    found = recommended(finished_run.store, tmp_path / "a.parquet", "--history", str(file), "--why")
-    reasons = found["because"].explode()
-    assert found["because"].list.len().max() == 3
+    file = history(finished_run.store, selected, shared, tmp_path)
+    shown = recommended(finished_run.store, tmp_path / "a.parquet", "--history", str(file), "--why")
+    reasons = shown["because"].explode()
+    assert shown["because"].list.len().max() == 3
     assert reasons.drop_nulls().is_in(pl.read_csv(file)["item_id"].cast(pl.String).implode()).all()
 
 
-def test_unknown_items_are_told_and_passed_over(
-    finished_run: FinishedRun, chosen: SelectedModel, shared: str, tmp_path: Path
+def test_unknown_items_are_counted_and_passed_over(
+    finished_run: FinishedRun, selected: SelectedModel, shared: str, tmp_path: Path
 ) -> None:
-    file = history(finished_run.store, chosen, shared, tmp_path)
+    file = history(finished_run.store, selected, shared, tmp_path)
     plain = recommended(finished_run.store, tmp_path / "a.parquet", "--history", str(file))
     with file.open("a") as more:
         more.write(f"{shared},no such item,5\n")
     command = ["recommend", "--store", str(finished_run.store.root), "--history", str(file)]
-    told = CliRunner().invoke(app, command)
-    assert told.exit_code == 0, told.output
-    assert "1 of " in told.stderr
-    assert plain["item_id"][0] in told.stdout
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "1 of " in result.stderr
+    assert plain["item_id"][0] in result.stdout
 
 
 def test_who_rated_nothing_known_gets_the_average_users_list(
@@ -142,18 +142,18 @@ def test_who_rated_nothing_known_gets_the_average_users_list(
     """Ids that a terminal's markup would swallow are among them."""
     file = tmp_path / "strange.csv"
     file.write_text("user_id,item_id,rating\n[/x],[red],5\nann,no such,1\n")
-    found = recommended(finished_run.store, tmp_path / "a.parquet", "--history", str(file), "--why")
-    lists = found.group_by("user_id").agg("item_id")["item_id"].to_list()
+    shown = recommended(finished_run.store, tmp_path / "a.parquet", "--history", str(file), "--why")
+    lists = shown.group_by("user_id").agg("item_id")["item_id"].to_list()
     assert len(lists) == 2
     assert lists[0] == lists[1]
     command = ["recommend", "--store", str(finished_run.store.root), "--history", str(file)]
-    told = CliRunner().invoke(app, command)
-    assert told.exit_code == 0, told.output
-    assert "for [/x]" in told.stdout
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert "for [/x]" in result.stdout
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         ([("ann", "i", 9.0)], "from 1 to 5"),
         ([("ann", "i", float("nan"))], "from 1 to 5"),
@@ -163,14 +163,14 @@ def test_who_rated_nothing_known_gets_the_average_users_list(
 )
 def test_ratings_that_are_none_are_refused(
     finished_run: FinishedRun,
-    made: ArtifactRef,
+    packed: ArtifactRef,
     rows: list[tuple[str, str | None, float]],
-    said: str,
+    message: str,
 ) -> None:
-    opened = open_recommender(finished_run.store, made)
+    opened = open_recommender(finished_run.store, packed)
     frame = pl.DataFrame(rows, schema=HISTORY, orient="row")
     nothing = pl.DataFrame(schema=HISTORY)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         recommend(opened, Histories(frame, nothing), 3, explain=True)
     assert recommend(opened, Histories(nothing, nothing), 3, explain=True).is_empty()
 
@@ -188,7 +188,7 @@ def test_a_lost_report_is_passed_over(finished_run: FinishedRun, tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ([], "one of --user, --history and --everyone"),
         (["--user", "nobody"], "'nobody'"),
@@ -196,45 +196,45 @@ def test_a_lost_report_is_passed_over(finished_run: FinishedRun, tmp_path: Path)
         (["--everyone", "--task", "book-music"], "no report on book-music"),
     ],
 )
-def test_what_cannot_be_answered_is_told(
-    finished_run: FinishedRun, options: list[str], said: str
+def test_what_cannot_be_answered_is_refused(
+    finished_run: FinishedRun, options: list[str], message: str
 ) -> None:
     command = ["recommend", "--store", str(finished_run.store.root), *options]
-    told = CliRunner().invoke(app, command)
-    assert told.exit_code == 2
-    assert said in told.stderr
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert message in result.stderr
 
 
 def test_a_bad_line_of_a_history_is_named(finished_run: FinishedRun, tmp_path: Path) -> None:
     file = tmp_path / "bad.csv"
     file.write_text("user_id,item_id,rating\nann,m1,5\nann,m2,eleven\n")
     command = ["recommend", "--store", str(finished_run.store.root), "--history", str(file)]
-    told = CliRunner().invoke(app, command)
-    assert told.exit_code == 2
-    assert "line 3" in told.stderr
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert "line 3" in result.stderr
     file.write_text("user_id,film,rating\nann,m1,5\n")
-    told = CliRunner().invoke(app, command)
-    assert "say which column holds the item" in told.stderr
+    result = CliRunner().invoke(app, command)
+    assert "say which column holds the item" in result.stderr
     done = CliRunner().invoke(app, [*command, "--set", "files.columns.item=film"])
     assert done.exit_code == 0, done.output
 
 
 def test_a_damaged_or_foreign_recommender_is_refused(
-    finished_run: FinishedRun, made: ArtifactRef, tmp_path: Path
+    finished_run: FinishedRun, packed: ArtifactRef, tmp_path: Path
 ) -> None:
     """As it is read from MLflow, where nothing makes it again."""
     copy = Store(tmp_path / "store")
-    copy.folder(made).mkdir(parents=True)
-    for path in finished_run.store.folder(made).iterdir():
-        (copy.folder(made) / path.name).write_bytes(path.read_bytes())
-    open_recommender(copy, made)
-    tensors = copy.file(made, "recommender.safetensors")
+    copy.folder(packed).mkdir(parents=True)
+    for path in finished_run.store.folder(packed).iterdir():
+        (copy.folder(packed) / path.name).write_bytes(path.read_bytes())
+    open_recommender(copy, packed)
+    tensors = copy.file(packed, "recommender.safetensors")
     damaged = bytearray(tensors.read_bytes())
     damaged[-1] ^= 1
     tensors.write_bytes(damaged)
     with pytest.raises(CorruptArtifact):
-        open_recommender(copy, made)
-    header = json.loads(finished_run.store.file(made, HEADER).read_text())
+        open_recommender(copy, packed)
+    header = json.loads(finished_run.store.file(packed, HEADER).read_text())
     with copy.draft() as draft:
         draft.write_json(HEADER, {**header, "format": 99})
     with pytest.raises(ValueError, match="not of format"):
@@ -260,7 +260,7 @@ model.predict(rated, params={"top": 7, "why": True}).to_parquet(sys.argv[4])
 
 
 def test_the_registered_champion_gives_the_same_numbers(
-    finished_run: FinishedRun, chosen: SelectedModel, shared: str, tmp_path: Path
+    finished_run: FinishedRun, selected: SelectedModel, shared: str, tmp_path: Path
 ) -> None:
     """Loaded by a process that has the model's own code alone, no pickle and no Prefect."""
     store = Store(tmp_path / "store")  # others count what the run's own MLflow holds
@@ -268,11 +268,11 @@ def test_the_registered_champion_gives_the_same_numbers(
     shutil.copytree(finished_run.store.root, store.root, ignore=without)
     address = f"sqlite:///{store.root.resolve() / 'mlflow.db'}"
     for state in ("now", "already"):
-        told = CliRunner().invoke(app, ["register", "--store", str(store.root)])
-        assert told.exit_code == 0, told.output
-        assert f"metaem-movie-music version 1 is {state} champion" in told.stdout
-        assert f"mlflow.set_tracking_uri('{address}')" in told.stdout
-    file = history(store, chosen, shared, tmp_path)
+        result = CliRunner().invoke(app, ["register", "--store", str(store.root)])
+        assert result.exit_code == 0, result.output
+        assert f"metaem-movie-music version 1 is {state} champion" in result.stdout
+        assert f"mlflow.set_tracking_uri('{address}')" in result.stdout
+    file = history(store, selected, shared, tmp_path)
     expected = recommended(
         store, tmp_path / "a.parquet", "--history", str(file), "--top", "7", "--why"
     )
@@ -285,10 +285,10 @@ def test_the_registered_champion_gives_the_same_numbers(
         env={**os.environ, **quiet},
         capture_output=True,
     )
-    found = pl.read_parquet(tmp_path / "b.parquet")
-    assert found["item_id"].to_list() == expected["item_id"].to_list()
-    assert found["prediction"].to_list() == pytest.approx(expected["prediction"].to_list())
-    assert found["because"].to_list() == expected["because"].to_list()
+    shown = pl.read_parquet(tmp_path / "b.parquet")
+    assert shown["item_id"].to_list() == expected["item_id"].to_list()
+    assert shown["prediction"].to_list() == pytest.approx(expected["prediction"].to_list())
+    assert shown["because"].to_list() == expected["because"].to_list()
     users = pl.read_parquet(next(store.root.glob("filter/*/users.parquet")))["user_id"]
     kept = [path for path in (store.root / "mlflow").rglob("*") if path.is_file()]
     assert [path for path in kept if path.suffix in (".pkl", ".pickle", ".pt", ".pth")] == []
@@ -296,11 +296,11 @@ def test_the_registered_champion_gives_the_same_numbers(
     assert [user for user in users if f'"{user}"'.encode() in held] == []
 
 
-def test_a_registry_that_does_not_answer_is_told(finished_run: FinishedRun) -> None:
+def test_a_registry_that_does_not_answer_is_reported(finished_run: FinishedRun) -> None:
     command = ["register", "--store", str(finished_run.store.root)]
-    told = CliRunner().invoke(
+    result = CliRunner().invoke(
         app, command, env={"METAEM_TRACKING_URI": "http://bob:geheim@127.0.0.1:9"}
     )
-    assert told.exit_code == 1
-    assert "not registered with MLflow at http://bob:***@127.0.0.1:9" in told.stderr
-    assert "geheim" not in told.output
+    assert result.exit_code == 1
+    assert "not registered with MLflow at http://bob:***@127.0.0.1:9" in result.stderr
+    assert "geheim" not in result.output

@@ -29,9 +29,9 @@ def reported(
 ) -> tuple[Store, ArtifactRef]:
     folder = tmp_path_factory.mktemp("compared") / "store"
     options = {"store": folder, "betas": "0.2", "config": None}
-    made = run(read_settings(options, [*SMALL, *METHODS])).report
-    assert made is not None
-    return Store(folder), made
+    ref = run(read_settings(options, [*SMALL, *METHODS])).report
+    assert ref is not None
+    return Store(folder), ref
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +41,9 @@ def page(reported: tuple[Store, ArtifactRef]) -> str:
 
 
 def section(page: str, name: str) -> str:
-    found = re.search(rf'<section id="{name}">(.*?)</section>', page, re.DOTALL)
-    assert found, f"no section {name}"
-    return found[1]
+    match = re.search(rf'<section id="{name}">(.*?)</section>', page, re.DOTALL)
+    assert match, f"no section {name}"
+    return match[1]
 
 
 def test_profiles_are_never_mixed(page: str) -> None:
@@ -75,13 +75,13 @@ def test_every_method_was_made_in_its_own_profile(reported: tuple[Store, Artifac
     store, ref = reported
     (evaluation,) = store.manifest(ref).provenance.inputs["evaluations"]
     rivals = store.manifest(evaluation).provenance.inputs["rivals"]
-    made = [store.manifest(rival).provenance for rival in rivals if rival.stage == "transfer"]
-    assert len(made) == 16  # two methods, four base models, both profiles
-    for each in made:
+    origins = [store.manifest(rival).provenance for rival in rivals if rival.stage == "transfer"]
+    assert len(origins) == 16  # two methods, four base models, both profiles
+    for each in origins:
         (target,) = each.inputs["target_model"]
         trained = store.manifest(target).provenance.config
-        told = {**trained, **each.config["config"]}  # type: ignore[dict-item]
-        as_published = (trained["size"], trained["centred"], told["patience"]) == (10, False, 0)
+        settings = {**trained, **each.config["config"]}  # type: ignore[dict-item]
+        as_published = (trained["size"], trained["centred"], settings["patience"]) == (10, False, 0)
         assert each.config["factors"] == {**trained, "seed": 0}
         assert as_published == (each.config["method"]["profile"] == "paper")  # type: ignore[index, call-overload]
 
@@ -131,10 +131,10 @@ def test_vectors_are_drawn_for_both_methods_in_both_profiles(
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
-    found = browser.find()
-    if found is None:
+    path = browser.find()
+    if path is None:
         pytest.skip("no chromium here: apt-get install chromium")
-    return found
+    return path
 
 
 @pytest.mark.parametrize("width", [1200, 390], ids=["desk", "phone"])
@@ -167,20 +167,20 @@ def test_the_markdown_says_the_same(reported: tuple[Store, ArtifactRef], page: s
     text = store.file(ref, "report.md").read_text()
     sentences = re.findall(r"^- \*\*(.*?):\*\* (.*)$", text, re.MULTILINE)
     assert len(sentences) > 4
-    for about, said in sentences:
-        assert f"<b>{about}</b>: {said}".replace("'", "&#39;") in page
+    for about, text in sentences:
+        assert f"<b>{about}</b>: {text}".replace("'", "&#39;") in page
 
 
-def test_the_newest_page_is_told_and_copied(
+def test_the_newest_page_is_printed_and_copied(
     reported: tuple[Store, ArtifactRef], page: str, tmp_path: Path
 ) -> None:
     store, ref = reported
-    told = CliRunner().invoke(app, ["report", "--store", str(store.root)])
-    assert told.exit_code == 0, told.output
-    assert told.output.strip() == str(store.file(ref, "report.html").resolve())
+    result = CliRunner().invoke(app, ["report", "--store", str(store.root)])
+    assert result.exit_code == 0, result.output
+    assert result.output.strip() == str(store.file(ref, "report.html").resolve())
     copy = tmp_path / "page.html"
-    told = CliRunner().invoke(app, ["report", "--store", str(store.root), "--out", str(copy)])
-    assert told.output.strip() == str(copy)
+    result = CliRunner().invoke(app, ["report", "--store", str(store.root), "--out", str(copy)])
+    assert result.output.strip() == str(copy)
     assert copy.read_text() == page
 
 
@@ -196,9 +196,9 @@ def test_a_page_that_older_code_made_is_made_again(
 
 
 def test_without_a_report_it_is_said_how_to_make_one(tmp_path: Path) -> None:
-    told = CliRunner().invoke(app, ["report", "--store", str(tmp_path)])
-    assert told.exit_code == 2
-    assert "`metaem run` makes one" in told.output
+    result = CliRunner().invoke(app, ["report", "--store", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "`metaem run` makes one" in result.output
 
 
 def test_pictures_are_files_too(reported: tuple[Store, ArtifactRef], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What MLflow is told, once, and what happens when it cannot be reached."""
+"""What is logged to MLflow, once, and what happens when it cannot be reached."""
 
 import logging
 import socket
@@ -224,21 +224,21 @@ def test_what_a_bad_server_did_not_take_is_there_once_when_it_is_good_again(
         assert server.requests > 12
         server.be("behave")
         track(store, where, outcome.evaluations, outcome.report)
-    found = runs(server_side)
-    for each in found:  # the next server begins with none
+    logged = runs(server_side)
+    for each in logged:  # the next server begins with none
         server_side.delete_run(each.info.run_id)
-    assert {each.info.status for each in found} == {"FINISHED"}
+    assert {each.info.status for each in logged} == {"FINISHED"}
     methods = store.read_frame(outcome.report, "summary.parquet")["method"].unique()
     shown = (*outcome.evaluations, outcome.report, *(f"{outcome.report} {m}" for m in methods))
     expected = sorted(map(str, shown))
-    assert sorted(each.data.tags["artifact"] for each in found) == expected
-    for each in found:
+    assert sorted(each.data.tags["artifact"] for each in logged) == expected
+    for each in logged:
         for metric in each.data.metrics:
             points = server_side.get_metric_history(each.info.run_id, metric)
             assert len({point.step for point in points}) == len(points)
 
 
-def test_a_database_that_is_none_is_told_at_once(
+def test_a_file_that_is_no_database_is_reported_at_once(
     finished_run: FinishedRun, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     outcome, where = finished_run.outcome, Tracking.inside(Store(tmp_path))
