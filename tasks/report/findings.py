@@ -109,11 +109,11 @@ def _calibrated(results: Results) -> Iterator[Finding]:
     if others:
         tallies = [tally(results, each.name, "bias_transfer_fitted") for each in others]
         better = sum(each.significantly_better > 0 for each in tallies)
-        verb = "are" if better > 1 else "is"
+        verb, cells = "beat" if better > 1 else "beats", "at least one" if better else "any"
         yield Finding(
             "Other calibrated methods",
-            f"{_against_global_mean(results, others)} {better or 'None'} of them {verb} "
-            "significantly better than fitted bias transfer, which uses biases only, in any cell.",
+            f"{_against_global_mean(results, others)} {better or 'None'} of the {len(others)} "
+            f"{verb} fitted bias transfer, which uses biases only, significantly in {cells} cell.",
         )
 
 
@@ -140,11 +140,11 @@ def _against_global_mean(results: Results, methods: Sequence[MethodId]) -> str:
         return f"{methods[0].label} has {lower} in {tallies[0]}."
     always = sum(each.better == each.cells for each in tallies)
     never = sum(each.better == 0 for each in tallies)
-    text = f"{always} of {len(methods)} have {lower} in every cell, and {never} in none."
+    text = f"{always} of {len(methods)} have {lower} in every cell, and {never} in no cell."
     if always == len(methods):
-        text = f"all {always} have {lower} in every cell."
+        text = f"each of the {always} has {lower} in every cell."
     elif never == len(methods):
-        text = f"none of {never} has {lower} in any cell."
+        text = f"none of the {never} has {lower} in any cell."
     best = min(methods, key=lambda each: results.mean(each.name))
     rmse, constant = results.mean(best.name), results.mean("global_mean")
     ratio = (
