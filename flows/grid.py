@@ -8,7 +8,7 @@ from flows.methods import other_metaems, rivals
 from flows.profiles import compared
 from flows.runtime.runs import Run, finished
 from flows.settings import ProfileName, Settings
-from metaem_core.config.dp import DPConfig
+from metaem_core.config.dp import PrivateConfig
 from metaem_core.config.factor import Base, FactorConfig
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
@@ -190,7 +190,7 @@ class Grid:
     def _private(self, cell: Cell, epsilon: float) -> Run:
         """Bias transfer under differential privacy: its biases, then the line between them."""
         settings, name = self.settings, f"{bias_transfer_dp(epsilon).name} "
-        config = DPConfig(epsilon, settings.delta, settings.scale, cell[1])
+        config = PrivateConfig(epsilon, settings.delta, settings.scale, cell[1])
         models = [
             self.submit(dp_biases, *self._of_domain(name, config, cell[1], of))
             for of in (None, cell)

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from flows.profiles import profiled
-from metaem_core.config.dp import DPConfig
+from metaem_core.config.dp import PrivateConfig
 from metaem_core.config.factor import FactorConfig
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
@@ -41,7 +41,7 @@ PROFILES: dict[Profile, tuple[FactorConfig, TransferConfig]] = {
     ),
 }
 PRETRAIN = PretrainConfig(epochs=3, hidden_size=32)
-PRIVATE = DPConfig(8.0, 1e-6)
+PRIVATE = PrivateConfig(8.0, 1e-6)
 MAPPING = MappingConfig(epochs=5, cohort_size=16)
 
 

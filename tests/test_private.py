@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from test_trivial import planted
 from worlds import planted_ratings, random_ratings
 
-from metaem_core.config.dp import DPConfig
+from metaem_core.config.dp import PrivateConfig
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings, RatingScale
 from metaem_core.evaluation.metrics import rmse
@@ -80,7 +80,7 @@ def test_a_budget_is_used_up_and_not_passed(epsilon: float, delta: float) -> Non
 
 @pytest.mark.parametrize("epsilon", [0.5, 1.0, 4.0, 8.0])
 def test_two_accountants_agree_on_all_that_a_run_releases(epsilon: float) -> None:
-    config = DPConfig(epsilon, DELTA)
+    config = PrivateConfig(epsilon, DELTA)
     made = []
     for part, share in STAGES.items():
         own = releases(config, part, random_ratings(9, 9, 4.0, 0))
@@ -125,7 +125,7 @@ def test_no_two_releases_that_differ_share_their_noise() -> None:
     """Neither stages, budgets, seeds nor data: what is shared could be taken off."""
     world = planted_ratings(1.0)
     less = without(world, 5)
-    config = DPConfig(4.0, DELTA, seed=1)
+    config = PrivateConfig(4.0, DELTA, seed=1)
     ways = [
         releases(config, "source", world),
         releases(config, "target", world),
@@ -246,7 +246,7 @@ def test_a_mean_that_noise_made_impossible_stays_on_the_scale() -> None:
 
 
 def predicted(pair: DomainPair, queries: Queries, epsilon: float, seed: int) -> float:
-    config = DPConfig(epsilon, DELTA, seed=seed)
+    config = PrivateConfig(epsilon, DELTA, seed=seed)
     source = private_domain(pair.source, config, releases(config, "source", pair.source))
     target = private_domain(pair.target, config, releases(config, "target", pair.target))
     profiles = source.source_vectors(torch.arange(pair.source.n_users))
@@ -273,7 +273,7 @@ def test_noise_costs_accuracy_and_leaves_some() -> None:
 
 def test_another_scale_gives_the_same_in_its_own_units() -> None:
     world = planted_ratings(1.0)
-    config = DPConfig(2.0, DELTA)
+    config = PrivateConfig(2.0, DELTA)
     usual = private_domain(world, config, releases(config, "target", world))
     other = private_domain(
         replace(world, values=2 * world.values),
@@ -290,7 +290,7 @@ def test_canaries_are_found_without_noise_and_not_with_it() -> None:
     among = canaries.among(world)
 
     def attacked(epsilon: float) -> float:
-        config = DPConfig(epsilon, DELTA, seed=5)
+        config = PrivateConfig(epsilon, DELTA, seed=5)
         made = releases(config, "target", among)
         levels = private_levels(
             SimulatedSums(partial(domain_sum, among, SCALE), made), among.n_items
@@ -301,7 +301,7 @@ def test_canaries_are_found_without_noise_and_not_with_it() -> None:
     assert abs(attacked(1.0) - 0.5) < 0.09  # three deviations of 200 against 200
 
 
-FREE = DPConfig(math.inf, DELTA)
+FREE = PrivateConfig(math.inf, DELTA)
 
 
 def devices_of(
@@ -346,7 +346,7 @@ def test_a_device_without_a_source_bias_adds_nothing_to_the_line() -> None:
 @pytest.mark.parametrize("silent", [0, 9])
 def test_the_noise_that_devices_bring_is_enough_even_if_a_third_leaves(silent: int) -> None:
     ratings = random_ratings(31, 800, 5.0, seed=7)
-    config = DPConfig(0.2, DELTA)
+    config = PrivateConfig(0.2, DELTA)
     agreed = Agreed(config, "source", 30)
     devices = devices_of(ratings, agreed)
     leavers = dict.fromkeys(sorted(devices)[:silent], 3)
@@ -369,7 +369,7 @@ def test_the_noise_that_devices_bring_is_enough_even_if_a_third_leaves(silent: i
 def test_a_device_answers_once_and_tells_no_totals() -> None:
     ratings, agreed = (
         random_ratings(9, 9, 5.0, seed=6),
-        Agreed(DPConfig(1.0, DELTA), "target", 5),
+        Agreed(PrivateConfig(1.0, DELTA), "target", 5),
     )
     device = next(iter(devices_of(ratings, agreed).values()))
     message = {"sum": torch.tensor(1), "levels": torch.zeros(9).double()}
@@ -383,7 +383,7 @@ def test_a_device_answers_once_and_tells_no_totals() -> None:
 def test_a_sum_with_too_little_noise_is_never_opened() -> None:
     ratings, agreed = (
         random_ratings(31, 9, 5.0, seed=8),
-        Agreed(DPConfig(1.0, DELTA), "target", 30),
+        Agreed(PrivateConfig(1.0, DELTA), "target", 30),
     )
     devices = devices_of(ratings, agreed)
     sums = SecureSums(devices, agreed, leavers=dict.fromkeys(sorted(devices)[:12], 3))
@@ -404,11 +404,11 @@ def test_a_sum_with_too_little_noise_is_never_opened() -> None:
 )
 def test_budgets_that_mean_nothing_are_refused(told: tuple[float, float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        DPConfig(*told)
+        PrivateConfig(*told)
 
 
 def test_a_delta_that_lets_a_user_out_is_refused() -> None:
     ratings = random_ratings(200, 9, 4.0, seed=0)
-    config = DPConfig(1.0, 0.01)
+    config = PrivateConfig(1.0, 0.01)
     with pytest.raises(ValueError, match=r"delta 0\.01 must be below one over the users"):
         private_domain(ratings, config, releases(config, "source", ratings))

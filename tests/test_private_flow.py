@@ -8,7 +8,7 @@ from conftest import SMALL, FinishedRun
 from data_contracts.releases import NoisyReleases
 from flows.cold_start import run
 from flows.settings import BadSettings, read_settings
-from metaem_core.config.dp import DPConfig
+from metaem_core.config.dp import PrivateConfig
 from metaem_core.privacy.dp.gaussian import mu_of
 from tasks.models.budget import read_budget
 from tasks.stages.dp_transfer import dp_transfer
@@ -70,7 +70,7 @@ def test_models_that_told_more_than_the_run_may_are_refused(private_run: Finishe
     names = ("source_model", "target_model", "source", "target", "split")
     parts = [inputs[name][0] for name in names]
     with pytest.raises(ValueError, match="was allowed 4"):
-        dp_transfer.fn(store, DPConfig(4.0, 1e-5, seed=1), *parts)
+        dp_transfer.fn(store, PrivateConfig(4.0, 1e-5, seed=1), *parts)
 
 
 @pytest.mark.parametrize(

@@ -37,15 +37,17 @@ def privacy_audit(settings: "Settings", devices: Devices = 200) -> None:
 
 def _memberships(settings: "Settings", domain: "ArtifactRef") -> Iterator[str]:
     """How many synthetic users published item biases name, without DP and by epsilon."""
-    from metaem_core.config.dp import DPConfig
+    from metaem_core.config.dp import PrivateConfig
     from metaem_core.privacy.attacks.membership import FALSE_ALARMS
     from tasks.models.audit import membership
 
     seed = settings.seeds[0]
-    published: dict[str, DPConfig | None] = {"Item biases, which every mode publishes, name": None}
+    published: dict[str, PrivateConfig | None] = {
+        "Item biases, which every mode publishes, name": None
+    }
     for epsilon in settings.epsilons:
         what = f"Those of the domain as a private target at epsilon {epsilon:g} name"
-        published[what] = DPConfig(epsilon, settings.delta, settings.scale, seed)
+        published[what] = PrivateConfig(epsilon, settings.delta, settings.scale, seed)
     for what, private in published.items():
         attack = membership(settings.open_store(), domain, settings.scale, seed, private)
         yield (

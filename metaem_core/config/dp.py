@@ -7,7 +7,7 @@ from metaem_core.data.ratings import RatingScale
 
 
 @dataclass(frozen=True)
-class DPConfig:
+class PrivateConfig:
     """Privacy budget of one run for one user, over all their ratings in both domains."""
 
     epsilon: float  # inf: the same sums without noise

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 
-from metaem_core.config.dp import DPConfig
+from metaem_core.config.dp import PrivateConfig
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import RatingScale
 from metaem_core.privacy.attacks.audit import Attacks, Audit
@@ -33,7 +33,7 @@ def audit(
 
 
 def membership(
-    store: Store, domain: ArtifactRef, scale: RatingScale, seed: int, private: DPConfig | None
+    store: Store, domain: ArtifactRef, scale: RatingScale, seed: int, private: PrivateConfig | None
 ) -> Membership:
     """What a domain's item biases tell of who is among the users.
 

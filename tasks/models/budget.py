@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypedDict, cast
 import polars as pl
 
 from data_contracts.releases import NoisyReleases
-from metaem_core.config.dp import DPConfig
+from metaem_core.config.dp import PrivateConfig
 from tasks.store.artifacts import ArtifactRef, Draft, Store
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Budget(TypedDict):
     spent_by_losses: float | None  # epsilon by dp-accounting; None where it is coarse or slow
 
 
-def budget(config: DPConfig, released: "Sequence[Release]") -> Budget:
+def budget(config: PrivateConfig, released: "Sequence[Release]") -> Budget:
     """What these releases spend of a user's budget.
 
     Raises:

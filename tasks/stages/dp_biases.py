@@ -1,6 +1,6 @@
 """Stage 1 of bias transfer with DP: a domain's biases, from noisy sums over its devices."""
 
-from metaem_core.config.dp import DPConfig
+from metaem_core.config.dp import PrivateConfig
 from tasks.models.budget import write_releases
 from tasks.models.data import read_domain, training_ratings
 from tasks.store.artifacts import ArtifactRef, Store
@@ -9,7 +9,7 @@ from tasks.store.stage import stage
 
 @stage("dp_biases")
 def dp_biases(
-    store: Store, config: DPConfig, domain: ArtifactRef, split: ArtifactRef | None
+    store: Store, config: PrivateConfig, domain: ArtifactRef, split: ArtifactRef | None
 ) -> ArtifactRef:
     """The biases of a domain; ``split`` removes the held-out users' ratings from a target."""
     # torch is imported only by runs that train

@@ -1,6 +1,6 @@
 """Stage 2 of bias transfer with DP: the line between biases, and the privacy budget spent."""
 
-from metaem_core.config.dp import DPConfig
+from metaem_core.config.dp import PrivateConfig
 from tasks.models.budget import budget, read_releases, write_budget, write_releases
 from tasks.models.data import read_pair
 from tasks.models.method_id import bias_transfer_dp, write_method
@@ -11,7 +11,7 @@ from tasks.store.stage import stage
 @stage("dp_transfer")
 def dp_transfer(
     store: Store,
-    config: DPConfig,
+    config: PrivateConfig,
     source_model: ArtifactRef,
     target_model: ArtifactRef,
     source: ArtifactRef,

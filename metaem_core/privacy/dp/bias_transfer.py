@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.config.dp import DPConfig
+from metaem_core.config.dp import PrivateConfig
 from metaem_core.data.pair import DomainPair
 from metaem_core.data.ratings import Ratings, RatingScale
 from metaem_core.evaluation.metrics import Doubles
@@ -47,7 +47,7 @@ class Line(NamedTuple):
     slope: float
 
 
-def releases(config: DPConfig, part: str, *domains: Ratings) -> Releases:
+def releases(config: PrivateConfig, part: str, *domains: Ratings) -> Releases:
     """What one of the ``SHARES`` may release of these ratings.
 
     The noise follows from the settings and the ratings, so that a run can be repeated and no two
@@ -55,6 +55,7 @@ def releases(config: DPConfig, part: str, *domains: Ratings) -> Releases:
     house it must come from a secret source.
     """
     mu = stage_mu(config, part)
+    # of the text of the settings: another name of the class or a field is other noise
     seed = hashlib.sha256(f"{part} {config!r}".encode())
     for ratings in domains:
         for array in (ratings.users, ratings.items, ratings.values):
@@ -62,13 +63,13 @@ def releases(config: DPConfig, part: str, *domains: Ratings) -> Releases:
     return Releases(mu, np.random.default_rng(np.frombuffer(seed.digest(), np.uint32)))
 
 
-def stage_mu(config: DPConfig, part: str) -> float:
+def stage_mu(config: PrivateConfig, part: str) -> float:
     """What one of the ``SHARES`` may tell of a user."""
     mu = math.inf if config.unlimited else mu_of(config.epsilon, config.delta)
     return mu * math.sqrt(SHARES[part])
 
 
-def private_domain(ratings: Ratings, config: DPConfig, made: Releases) -> DomainModel:
+def private_domain(ratings: Ratings, config: PrivateConfig, made: Releases) -> DomainModel:
     """A domain of levels and biases alone.
 
     Raises:
@@ -99,7 +100,7 @@ def private_domain(ratings: Ratings, config: DPConfig, made: Releases) -> Domain
 
 
 def private_mapping(
-    profiles: Tensor, target: DomainModel, pair: DomainPair, config: DPConfig, made: Releases
+    profiles: Tensor, target: DomainModel, pair: DomainPair, config: PrivateConfig, made: Releases
 ) -> Parameters:
     """f_theta: the line of a domain's biases, as :func:`map_users` takes it.
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.config.dp import DPConfig
+from metaem_core.config.dp import PrivateConfig
 from metaem_core.data.pair import DomainPair
 from metaem_core.data.ratings import Ratings
 from metaem_core.evaluation.metrics import Doubles
@@ -38,7 +38,7 @@ NAMES = tuple(SUMS)
 class Agreed:
     """What everyone knows of a stage before it begins."""
 
-    config: DPConfig
+    config: PrivateConfig
     part: str  # source, target or mapping
     devices: int  # at least so many take part
 
