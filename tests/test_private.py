@@ -145,6 +145,12 @@ def test_no_two_releases_that_differ_share_their_noise() -> None:
     assert np.array_equal(other.noisy("a", np.zeros(4000), 1.0, 0.5), first[0])
 
 
+def test_noise_is_the_same_in_every_version() -> None:
+    one = Ratings(np.array([0]), np.array([0]), np.array([3], np.float32), 1, 1)
+    drawn = releases(PrivateConfig(1.0, 1e-5), "source", one).draw.normal()
+    assert drawn == pytest.approx(-1.7304297539641573)
+
+
 def without(ratings: Ratings, user: int) -> Ratings:
     return ratings.of_users(np.arange(ratings.n_users) != user)
 

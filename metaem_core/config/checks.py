@@ -1,4 +1,4 @@
-"""What the stages' settings have in common."""
+"""Checks that the stages' settings share."""
 
 
 def require_positive(config: object, zero: tuple[str, ...]) -> None:

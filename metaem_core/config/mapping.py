@@ -1,4 +1,4 @@
-"""The settings of stage 2; no torch here, so that asking for them costs no time."""
+"""The settings of stage 2; no torch here, so that reading them costs no time."""
 
 from dataclasses import dataclass, field
 from typing import Literal
