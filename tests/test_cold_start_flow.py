@@ -155,6 +155,7 @@ def test_the_report_tells_how_this_run_was_made(finished_run: FinishedRun) -> No
     assert told() == f"patience = {before}"
 
 
+@pytest.mark.night
 def test_as_printed_no_stage_is_given_a_calibrated_setting(
     prefect_server: None, tmp_path: Path
 ) -> None:

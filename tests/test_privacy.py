@@ -76,6 +76,7 @@ def test_auc_is_the_chance_of_the_right_order(scores: list[int], count: int) -> 
     assert auc(np.array(scores, float), positives) == pytest.approx(won / (len(a) * len(b)))
 
 
+@pytest.mark.night
 def test_the_audit_holds_every_mode_against_popularity(finished_run: FinishedRun) -> None:
     """Through the command, on a trained domain."""
     options = [part for each in SMALL for part in ("--set", each)]

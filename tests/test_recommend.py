@@ -259,6 +259,7 @@ model.predict(rated, params={"top": 7, "why": True}).to_parquet(sys.argv[4])
 """
 
 
+@pytest.mark.night
 def test_the_registered_champion_gives_the_same_numbers(
     finished_run: FinishedRun, selected: SelectedModel, shared: str, tmp_path: Path
 ) -> None:

@@ -276,6 +276,7 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
+@pytest.mark.night
 @pytest.mark.parametrize("endpoint", ["refused", "silent", "no bucket"])
 def test_a_place_that_cannot_be_used_is_an_error_that_names_the_setting(
     store: Store,

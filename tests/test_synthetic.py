@@ -113,6 +113,7 @@ def test_the_source_tells_more_than_bias() -> None:
     assert with_taste > everything + 0.1
 
 
+@pytest.mark.night
 @pytest.mark.parametrize("name", ["movie", "music"])
 def test_table_2_is_reached_exactly(name: Domain) -> None:
     domain = generate(SyntheticConfig(scale="table2"), name)
@@ -123,6 +124,7 @@ def test_table_2_is_reached_exactly(name: Domain) -> None:
     assert np.bincount(domain.items).min() >= 5
 
 
+@pytest.mark.night
 def test_table_2_shares_its_people_exactly() -> None:
     people = {name: plant(SyntheticConfig(scale="table2"), name).users for name in DOMAINS}
     assert {name: len(persons) for name, persons in people.items()} == {
