@@ -33,7 +33,7 @@ test-all: check
 	$(PYTEST) -n 2 --dist loadfile
 
 docs-check: $(READY)
-	$(PYTEST) tests/test_docs.py tests/test_extending.py tests/test_tutorial.py
+	$(PYTEST) tests/docs
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.training
@@ -52,7 +52,7 @@ faults: $(READY)
 
 stack: $(READY) .venv-flower/.ready
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[servers]'
-	$(BIN)/python -m tests.stack
+	$(BIN)/python -m tests.docker.stack
 
 flower: .venv-flower/.ready
 

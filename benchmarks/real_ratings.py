@@ -19,8 +19,8 @@ from pathlib import Path
 import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from tests.amazon_files import write_amazon_2014_json
-from tests.loopback import Loopback, loopback
+from tests.support.amazon_files import write_amazon_2014_json
+from tests.support.loopback import Loopback, loopback
 
 METAEM = Path(sys.executable).with_name("metaem")
 CATEGORIES = {"movies": "Movies_and_TV", "music": "CDs_and_Vinyl", "books": "Books"}

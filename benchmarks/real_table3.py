@@ -20,7 +20,7 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.real_ratings import METAEM, serve
-from tests.loopback import loopback
+from tests.support.loopback import loopback
 
 TASKS = {
     "epinions": ("movie-music,book-movie,book-music", ("movies", "books", "music")),

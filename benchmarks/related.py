@@ -23,7 +23,7 @@ from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.ratings import Ratings
 from metaem_core.methods.factorisation.pretraining import Factorisation
 from metaem_core.methods.metaem.pretraining import Pretraining
-from tests.worlds import planted_ratings
+from tests.support.worlds import planted_ratings
 
 PRETRAININGS: dict[str, dict[str, object]] = {
     "plain": {},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flows.cli.main import ENVIRONMENT
 from flows.federation.loopback import free_port, listens
-from tests.waiting import ProcessTree, wait_until
+from tests.support.waiting import ProcessTree, wait_until
 
 
 @contextmanager

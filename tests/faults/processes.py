@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.waiting import deadline
+from tests.support.waiting import deadline
 
 
 @dataclass(frozen=True)

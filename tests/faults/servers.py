@@ -15,9 +15,9 @@ from tests.faults.processes import Ended, run
 from tests.faults.sharing import logged_once
 from tests.faults.suite import Suite, refusal
 from tests.faults.tally import Injection
-from tests.mlflow_server import mlflow_server
-from tests.unruly import MANNERS, unruly
-from tests.waiting import ProcessTree, deadline, wait_until
+from tests.support.mlflow_server import mlflow_server
+from tests.support.unruly import MANNERS, unruly
+from tests.support.waiting import ProcessTree, deadline, wait_until
 
 
 def killed_servers(suite: Suite) -> Iterator[Injection]:

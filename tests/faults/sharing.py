@@ -10,7 +10,7 @@ from tests.faults.processes import Ended, run
 from tests.faults.stores import broken, contents, held
 from tests.faults.suite import Suite
 from tests.faults.tally import Injection
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 
 def together(suite: Suite) -> Iterator[Injection]:

@@ -1,0 +1,313 @@
+"""What defines the federated options taken from related work, one test or two for each."""
+
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from torch import Tensor
+
+from flows.settings import read_settings
+from metaem_core.config.factor import FactorConfig
+from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.data.bias import fitted_biases
+from metaem_core.data.ratings import Ratings, RatingScale, hold_out
+from metaem_core.evaluation.metrics import rmse
+from metaem_core.federated.device import PrivateRatings
+from metaem_core.federated.fcf import FcfServer, ItemUpload, fcf_step, solve_users
+from metaem_core.federated.fedfast import Delegates, k_means, stratified_cohorts
+from metaem_core.federated.protocol import Download, Upload
+from metaem_core.federated.rounds import RoundStats
+from metaem_core.federated.virtual_ratings import with_pseudo_items
+from metaem_core.methods.factorisation.pretraining import Factorisation
+from metaem_core.methods.metaem.pretraining import Pretraining
+from metaem_core.training.optimizers import LazyAdam
+from tasks.models.data import Domain
+from tasks.models.metaem import read_model, write_model
+from tasks.store.artifacts import Store
+from tests.support.worlds import planted_ratings, random_ratings
+
+PLANTED = planted_ratings(growth=0.3)
+RATINGS = random_ratings(n_users=120, n_items=200, mean_count=8, seed=1)
+
+
+def chosen(*assignments: str) -> PretrainConfig:
+    """What the command line's ``--set pretrain.<assignment>`` makes of the pretraining."""
+    settings = read_settings({"config": None}, [f"pretrain.{each}" for each in assignments])
+    return settings.pretrain
+
+
+def constant_rmse(config: PretrainConfig, ratings: Ratings) -> float:
+    """What the mean of the training ratings is off by on those held out to stop by."""
+    kept, held = hold_out(ratings, config.holdout, config.seed)
+    return rmse(np.full(len(held), kept.values.mean(), np.float32), held.values)
+
+
+def ignored(stats: RoundStats) -> None:
+    pass
+
+
+def trained(config: PretrainConfig, ratings: Ratings) -> Pretraining:
+    work = Pretraining(config, ratings)
+    assert all(np.isfinite(stats.loss) for stats in work.training.epochs(ignored))
+    return work
+
+
+def test_metamfs_factorisation_shrinks_the_item_table_and_predicts() -> None:
+    """``V^c`` n x 8 and ``V^p`` 8 x 32: products as wide, a quarter of the numbers downloaded."""
+    sizes, errors = [], []
+    for config in (chosen(), chosen("common_size=8", "private_size=32")):
+        work, everything = trained(config, PLANTED), torch.arange(PLANTED.n_items)
+        download = work.training.rounds.server.download(torch.arange(3), everything)
+        assert download.user_vectors.shape == (3, 32 + 3)
+        assert download.private_items[0].numel() == 8 * 32
+        sizes.append(download.common_items.numel())
+        errors.append(work.training.best_rmse)
+        assert errors[-1] < 0.95 * constant_rmse(config, PLANTED)
+    assert sizes[0] == 4 * sizes[1] == 32 * PLANTED.n_items
+    assert errors[1] < errors[0] + 0.01
+
+
+def test_a_domain_of_unequal_widths_survives_its_artifact(store: Store) -> None:
+    config = PretrainConfig(user_size=5, common_size=3, private_size=4, hidden_size=12)
+    model, ids = Pretraining(config, RATINGS).model(), [f"{n:03}" for n in range(200)]
+    with store.draft() as draft:
+        write_model(draft, model, Domain(RATINGS, pl.Series(ids[:120]), pl.Series(ids)))
+    read, users = read_model(store, draft.ref), torch.arange(120)
+    items = torch.arange(120) + 80
+    torch.testing.assert_close(
+        read.rate_own(users, users, items), model.rate_own(users, users, items)
+    )
+
+
+def touched(work: Pretraining, user: int) -> set[int]:
+    """The items whose gradient a device's upload does not leave at zero."""
+    server, backend, cohort = (
+        work.training.rounds.server,
+        work.training.rounds.backend,
+        torch.tensor([user]),
+    )
+    rows = backend.rows(cohort)
+    upload = backend.gather(server.download(cohort, rows), cohort, rows)
+    moved = upload.gradients["common_items"][0].abs().sum(1) > 0
+    return set(rows[moved].tolist())
+
+
+def test_pseudo_items_make_an_upload_touch_unrated_items_too() -> None:
+    """FedRec: what a device touches is its rated items and about ``share`` times as many."""
+    plain, padded = (Pretraining(chosen(f"pseudo_items={n}"), RATINGS) for n in (0, 3))
+    kept, _ = hold_out(RATINGS, plain.config.holdout, plain.config.seed)
+    added = 0
+    for user in np.unique(kept.users):
+        rated = set(kept.items[kept.users == user].tolist())
+        assert touched(plain, user) == rated <= touched(padded, user)
+        added += len(touched(padded, user) - rated)
+    assert 2.2 < added / len(kept) < 3  # some are drawn twice or were rated
+
+
+def test_pseudo_items_are_trained_on_and_neither_validated_nor_part_of_a_bias() -> None:
+    plain, padded = (Pretraining(chosen(f"pseudo_items={n}"), RATINGS) for n in (0, 3))
+    for name in ("item_offsets", "item_features", "user_profiles"):
+        assert torch.equal(getattr(plain.model(), name), getattr(padded.model(), name))
+    assert plain.training.validate() == padded.training.validate()
+    (before,), (after,) = (list(islice(w.training.epochs(ignored), 1)) for w in (plain, padded))
+    assert after.n_ratings > 3 * before.n_ratings
+    work = trained(chosen("pseudo_items=1"), PLANTED)
+    assert work.training.best_rmse < 0.95 * constant_rmse(work.config, PLANTED)
+
+
+def test_pseudo_items_carry_what_biases_expect_and_leave_real_ratings_alone() -> None:
+    padded = with_pseudo_items(RATINGS, 2.0, seed=5, scale=RatingScale())
+    real = {(u, i): v for u, i, v in zip(RATINGS.users, RATINGS.items, RATINGS.values)}  # noqa: B905
+    biases = fitted_biases(RATINGS)
+    for user, item, value in zip(padded.users, padded.items, padded.values, strict=True):
+        if (user, item) in real:
+            assert value == real[user, item]
+        else:  # a whole star, as a fraction would tell that nobody gave it
+            assert value in {1, 2, 3, 4, 5}
+            expected = biases.mean + biases.user[user] + biases.item[item]
+            assert abs(value - expected.clip(1, 5)) <= 0.5
+    places = padded.users * padded.n_items + padded.items
+    assert (np.diff(places) > 0).all()
+
+
+@pytest.mark.parametrize("other", ["payload=secure", "item_tower=personal"])
+def test_pseudo_items_go_with_open_uploads_of_everything(other: str) -> None:
+    with pytest.raises(ValueError, match="pseudo_items go with"):
+        chosen("pseudo_items=1", other)
+
+
+def test_pseudo_items_cost_little_taste() -> None:
+    """As what is shown has half of it, half is predicted."""
+    plain, padded = (trained(chosen(f"pseudo_items={n}"), PLANTED) for n in (0, 1))
+    assert padded.training.best_rmse < 1.005 * plain.training.best_rmse
+
+
+def crowds(members: int) -> torch.Tensor:
+    """Three groups of users far from each other, in turn."""
+    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+    noise = torch.randn(3 * members, 2, generator=torch.Generator().manual_seed(1))
+    return centres.repeat(members, 1) + 0.1 * noise
+
+
+def test_each_cohort_has_its_share_of_every_cluster() -> None:
+    """FedFast's ActvSAMP; plain sampling would miss the share by chance."""
+    group = k_means(crowds(40), 3)
+    assert [len(set(group[i::3].tolist())) for i in range(3)] == [1, 1, 1]
+    cohorts = stratified_cohorts(group, torch.arange(120), 12, torch.Generator().manual_seed(2))
+    assert sorted(torch.cat(cohorts).tolist()) == list(range(120))
+    for cohort in cohorts:
+        assert torch.bincount(group[cohort], minlength=3).tolist() == [4, 4, 4]
+
+
+def test_users_out_of_a_round_follow_those_of_their_cluster() -> None:
+    """FedFast's ActvAGG: one delegate steps, his own crowd moves along, the others stay."""
+    table = crowds(5)
+    start = table.clone()
+    delegates = Delegates(LazyAdam(table, 0.1, 0.0), clusters=3, discount=0.5)
+    delegates.update(torch.tensor([4]), torch.tensor([[1.0, -1.0]]), Upload({}, 1.0, 1))
+    moved = table - start
+    torch.testing.assert_close(moved[4], torch.tensor([-0.1, 0.1]), rtol=1e-4, atol=1e-5)
+    for follower in (1, 7, 10, 13):
+        torch.testing.assert_close(moved[follower], moved[4] / 2, rtol=1e-4, atol=1e-5)
+    others = [user for user in range(15) if user % 3 != 1]
+    assert moved[others].abs().max() == 0
+
+
+def first_epoch(work: Pretraining, watched: pytest.MonkeyPatch) -> tuple[list[Tensor], Tensor]:
+    """The cohorts whose devices were asked, and which users' rows the first of them moved (m,)."""
+    backend, table = work.training.rounds.backend, work.training.rounds.server.users.table
+    start, gather, asked, moved = table.clone(), backend.gather, [], []
+
+    def ask(download: Download, cohort: Tensor, rows: Tensor) -> Upload:
+        asked.append(cohort)
+        return gather(download, cohort, rows)
+
+    watched.setattr(backend, "gather", ask)
+    for _ in work.training.epochs(lambda _: moved.append((table != start).any(1))):
+        break
+    return asked, moved[0]
+
+
+def test_with_clusters_rounds_are_fedfasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    work = Pretraining(chosen("clusters=4", "cohort_size=30"), RATINGS)
+    table, users = work.training.rounds.server.users.table, work.training.users
+    assert len(users) < len(table)  # some only sit there, such as cold users
+    group = torch.full((len(table),), -1)
+    group[users] = k_means(table[users], 4)
+    asked, moved = first_epoch(work, monkeypatch)
+    everyone = torch.bincount(group[torch.cat(asked)], minlength=4)
+    assert int(everyone.sum()) == len(work.training.users)
+    for cohort in asked:
+        count = torch.bincount(group[cohort], minlength=4)
+        assert (count - everyone / len(asked)).abs().max() < 1
+    assert moved.nonzero().flatten().tolist() == users.tolist()
+    asked, moved = first_epoch(Pretraining(chosen("cohort_size=30"), RATINGS), monkeypatch)
+    assert moved.nonzero().flatten().tolist() == asked[0].tolist()
+
+
+def test_the_discount_scales_what_followers_take_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = []
+    for discount in (0.2, 0.4):
+        work = Pretraining(chosen("clusters=4", f"discount={discount}"), RATINGS)
+        start = work.training.rounds.server.users.table.clone()
+        first_epoch(work, monkeypatch)  # all of them in one cohort, but user 0, who rated nothing
+        lengths.append(float((work.training.rounds.server.users.table - start)[0].norm()))
+    assert lengths[1] == pytest.approx(2 * lengths[0], rel=1e-4)
+
+
+def test_fedfast_predicts() -> None:
+    work = trained(chosen("clusters=10"), PLANTED)
+    assert work.training.best_rmse < 0.95 * constant_rmse(work.config, PLANTED)
+
+
+def fcf_world() -> tuple[FcfServer, PrivateRatings]:
+    """Item vectors at random, every user's device and all ratings less their mean."""
+    draw = torch.Generator().manual_seed(3)
+    items = torch.randn(200, 4, generator=draw, dtype=torch.float64)
+    owner, rows = torch.from_numpy(RATINGS.users), torch.from_numpy(RATINGS.items)
+    ratings = PrivateRatings(owner, rows, torch.from_numpy(RATINGS.values).double() - 3)
+    return FcfServer(items, 0.05, 0.0, damping=2.0), ratings
+
+
+def test_fcf_uploads_nothing_by_user_and_its_gradient_is_the_central_one() -> None:
+    server, ratings = fcf_world()
+    download = server.download(torch.arange(200))
+    users = solve_users(download, ratings, 120)
+    one = ratings.owner == 7
+    seen, left = download.items[ratings.rows[one]], ratings.values[one]
+    ridge = torch.vstack([seen, 2.0**0.5 * torch.eye(4, dtype=torch.float64)])
+    wanted = torch.linalg.lstsq(ridge, torch.cat([left, torch.zeros(4).double()]).unsqueeze(1))
+    torch.testing.assert_close(users[7], wanted.solution[:, 0])
+    leaf = download.items.clone().requires_grad_()
+    error = ratings.values - (users[ratings.owner] * leaf[ratings.rows]).sum(1)
+    (central,) = torch.autograd.grad(error.square().sum(), [leaf])
+    upload = fcf_step(download, ratings, 120)
+    torch.testing.assert_close(upload.items, central, rtol=1e-12, atol=1e-12)
+    assert (
+        set(vars(upload))
+        == {"items", "squared_error", "n_ratings"}
+        == set(ItemUpload.__dataclass_fields__)
+    )
+
+
+def test_fcf_learns() -> None:
+    server, ratings = fcf_world()
+    errors = []
+    for _ in range(30):
+        upload = fcf_step(server.download(torch.arange(200)), ratings, 120)
+        server.apply(upload)
+        errors.append(upload.squared_error)
+    assert errors[-1] < 0.5 * errors[0]
+
+
+def factorised(*assignments: str) -> FactorConfig:
+    """``metaem table3 --bases fcf``, as the command's grid asks for it."""
+    settings = read_settings({"config": None, "bases": "fcf"}, assignments)
+    return replace(settings.factors, base=settings.bases[0])
+
+
+def test_what_fcfs_devices_send_tells_no_user_vector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that reaches the server's table are the summed gradients of cohorts."""
+    sent: list[ItemUpload] = []
+    apply = FcfServer.apply
+
+    def take(server: FcfServer, upload: ItemUpload) -> None:
+        sent.append(upload)
+        apply(server, upload)
+
+    monkeypatch.setattr(FcfServer, "apply", take)
+    work = Factorisation(factorised("factors.batch_size=30", "factors.epochs=2"), RATINGS)
+    curve = list(work.epochs())
+    kept, _ = hold_out(RATINGS, work.config.holdout, work.config.seed)
+    rounds = -(-len(np.unique(kept.users)) // 30)
+    assert len(sent) == rounds * len(curve)
+    assert sum(upload.n_ratings for upload in sent) == len(kept) * len(curve)
+    for upload in sent:
+        widths = [value.shape for value in vars(upload).values() if isinstance(value, Tensor)]
+        assert widths == [upload.items.shape]
+        assert upload.items.shape[0] <= upload.n_ratings
+
+
+def test_fcf_predicts_about_as_well_as_mf_in_one_place() -> None:
+    """And its users' vectors are each the best for the ratings on his device."""
+    best, config = {}, factorised("factors.size=4")
+    for base in ("mf", "fcf"):
+        work = Factorisation(replace(config, base=base), PLANTED)  # type: ignore[arg-type]
+        untrained = work.model()
+        curve = [epoch.validation_rmse for epoch in work.epochs()]
+        best[base] = min(curve)
+        model = work.model()
+        assert (model.base, model.head, model.items.shape) == ("mf", (), untrained.items.shape)
+    assert best["fcf"] < best["mf"] + 0.01
+    kept, held = hold_out(PLANTED, config.holdout, config.seed)
+    bias_alone = fitted_biases(kept).residuals(held)
+    assert best["fcf"] < 0.98 * float(np.sqrt(np.mean(np.square(bias_alone))))
+    left = torch.from_numpy(fitted_biases(kept).residuals(kept))
+    seen, users = model.items[torch.from_numpy(kept.items)], torch.from_numpy(kept.users)
+    error = left - (model.users[users] * seen).sum(1)
+    slope = config.damping * model.users.clone()
+    slope.index_add_(0, users, -error.unsqueeze(1) * seen)
+    assert slope.abs().max() < 1e-3

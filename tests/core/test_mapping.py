@@ -1,0 +1,132 @@
+"""Stage 2 against an independent central model, on users whose indices differ between domains."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import Linear, ReLU, Sequential
+
+from metaem_core.config.mapping import MappingConfig
+from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.data.pair import DomainPair, Queries
+from metaem_core.federated.server import MappingServer
+from metaem_core.methods.metaem.cold_start import cold_predictor
+from metaem_core.methods.metaem.mapping import MappingTraining
+from metaem_core.methods.metaem.pretraining import Pretraining
+from metaem_core.models.metaem import DomainModel
+from tests.support.worlds import random_ratings
+
+SOURCE = random_ratings(n_users=50, n_items=40, mean_count=8, seed=1)
+TARGET = random_ratings(n_users=60, n_items=30, mean_count=7, seed=2)
+TRAIN_SOURCE = np.array([4, 31, 7, 22, 45, 13, 28])
+TRAIN_TARGET = np.array([50, 1, 20, 33, 8, 41, 5])
+COHORT = torch.tensor([1, 8, 20, 41, 50])  # target indices, as the server samples them
+CONFIG = PretrainConfig(
+    hidden_size=12, user_size=6, common_size=6, private_size=3, epochs=1, init_std=0.5
+)
+
+
+def stage(
+    loss: str, centred: bool = True, base: str = "dnn"
+) -> tuple[MappingTraining, Tensor, DomainModel]:
+    held = np.isin(np.arange(TARGET.n_users), TRAIN_TARGET)
+    pair = DomainPair(SOURCE, TARGET.of_users(held), TRAIN_SOURCE, TRAIN_TARGET)
+    pretrain = replace(CONFIG, centred=centred, base=base)  # type: ignore[arg-type]
+    model = Pretraining(pretrain, pair.target, torch.float64).model()
+    for weights in model.gmf_weights:
+        weights.copy_(torch.linspace(-1, 2, len(weights)))
+    width = 6 + model.user_profiles.shape[1]
+    draw = torch.Generator().manual_seed(4)
+    vectors = torch.randn(SOURCE.n_users, width, generator=draw, dtype=torch.float64)
+    config = MappingConfig(hidden_size=12, loss=loss)  # type: ignore[arg-type]
+    nobody = Queries(TRAIN_SOURCE[:1], np.zeros(1, dtype=np.int64), np.ones(1, np.float32))
+    work = MappingTraining(config, 1e-3, vectors, model, pair, nobody)
+    for i, parameter in enumerate(work.training.rounds.server.network):  # leave the special start
+        noise = torch.randn(parameter.shape, generator=draw, dtype=torch.float64)
+        parameter.data += 0.3 * noise * (i + 1)
+    return work, vectors, model
+
+
+def federated_gradient(work: MappingTraining) -> tuple[Tensor, ...]:
+    server, backend = work.training.rounds.server, work.training.rounds.backend
+    assert isinstance(server, MappingServer)
+    rows = backend.rows(COHORT)
+    download = server.download(COHORT, rows)
+    return server.gradients(download, backend.gather(download, COHORT, rows))
+
+
+def module(parameters: tuple[Tensor, ...]) -> Sequential:
+    layers: list[torch.nn.Module] = []
+    for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+        layer = Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype)
+        layer.load_state_dict({"weight": weight.detach(), "bias": bias.detach()})
+        layers += [layer, ReLU()]
+    return Sequential(*layers[:-1])
+
+
+def mapped(work: MappingTraining, network: Sequential, vector: Tensor) -> Tensor:
+    centre, scale, weight, constant, gain = work.training.rounds.server.start
+    x = (vector - centre) * scale
+    return weight @ x + constant + gain * network(x)
+
+
+def gmf(model: DomainModel) -> Tensor:
+    """The weights of GMF, in whose absence every product counts the same."""
+    return model.gmf_weights[0] if model.gmf_weights else torch.ones(6, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("centred", "base"), [(True, "dnn"), (False, "dnn"), (True, "gmf")])
+def test_task_gradient_equals_central_autograd(centred: bool, base: str) -> None:
+    """Eqs. 11, 13 and 14 rating by rating, with V^p made from the mapped vector."""
+    work, vectors, model = stage("task", centred, base)
+    network = module(work.training.rounds.server.network)
+    meta, tower = module(model.meta_network), module(model.item_tower)
+    source_of = dict(zip(TRAIN_TARGET.tolist(), TRAIN_SOURCE.tolist(), strict=True))
+    errors = []
+    for user, item, value in zip(TARGET.users, TARGET.items, TARGET.values, strict=True):
+        if int(user) in COHORT.tolist():
+            vector = mapped(work, network, vectors[source_of[int(user)]])
+            private = meta(vector[:6]).reshape(6, 3)
+            taste = (gmf(model) * vector[:6]) @ tower(model.common_items[item] @ private)
+            rating = taste + vector[6:] @ model.item_features[item] + model.item_offsets[item]
+            errors.append((float(value) - rating) ** 2)
+    central = torch.autograd.grad(torch.stack(errors).mean(), [*network.parameters()])
+    for ours, theirs in zip(federated_gradient(work), central, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("base", ["dnn", "gmf"])
+def test_distance_gradient_equals_central_autograd(base: str) -> None:
+    """Eq. 12 with the target's own vector of the same person; GMF's as ratings weigh it."""
+    work, vectors, model = stage("distance", base=base)
+    network = module(work.training.rounds.server.network)
+    source_of = dict(zip(TRAIN_TARGET.tolist(), TRAIN_SOURCE.tolist(), strict=True))
+    goal = model.embed_users(torch.arange(TARGET.n_users))
+    counted = torch.cat([gmf(model), torch.ones(goal.shape[1] - 6)])
+    distances = [
+        (mapped(work, network, vectors[source_of[user]]) - goal[user]).mul(counted).square().sum()
+        for user in COHORT.tolist()
+    ]
+    central = torch.autograd.grad(torch.stack(distances).mean(), [*network.parameters()])
+    for ours, theirs in zip(federated_gradient(work), central, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("base", ["dnn", "gmf"])
+def test_a_cold_user_is_rated_by_his_mapped_vector(base: str) -> None:
+    """Eq. 13 for users and items in any order."""
+    work, vectors, model = stage("task", base=base)
+    network = module([*work.mapping()[5:]])  # type: ignore[arg-type]
+    meta, tower = module(model.meta_network), module(model.item_tower)
+    users, items = np.array([17, 3, 17]), np.array([2, 29, 0])
+    rated = cold_predictor(work.map_users, model)(users, items)
+    for user, item, rating in zip(users, items, rated, strict=True):
+        centre, scale, weight, constant, gain = work.mapping()[:5]
+        x = (vectors[user] - centre) * scale
+        vector = weight @ x + constant + gain * network(x)
+        private = meta(vector[:6]).reshape(6, 3)
+        taste = (gmf(model) * vector[:6]) @ tower(model.common_items[item] @ private)
+        expected = taste + vector[6:] @ model.item_features[item] + model.item_offsets[item]
+        assert rating == pytest.approx(float(expected.detach()), abs=1e-5)

@@ -1,0 +1,460 @@
+"""The methods of Table 3 where taste in the target is a linear function of taste in the source."""
+
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metaem_core.config.factor import Base, FactorConfig
+from metaem_core.config.transfer import Method, TransferConfig
+from metaem_core.data.histories import Histories, liked
+from metaem_core.data.pair import DomainPair, Queries
+from metaem_core.data.ratings import Ints, Ratings, RatingScale
+from metaem_core.evaluation.metrics import rmse
+from metaem_core.methods.baselines import sscdr, tmcdr
+from metaem_core.methods.baselines.bias_transfer import fit_fitted_bias_transfer
+from metaem_core.methods.baselines.dcdcsr import benchmark
+from metaem_core.methods.baselines.ptupcdr import attend
+from metaem_core.methods.factorisation.pretraining import Factorisation
+from metaem_core.methods.transfer_problem import ColdModel, Problem
+from tasks.stages.baseline import method
+from tests.support.worlds import random_ratings
+
+METHODS = get_args(Method)
+
+SCALE = RatingScale()
+BASES: tuple[Base, ...] = ("mf", "gmf", "dnn", "fcf")
+PAPER = (
+    FactorConfig(
+        size=4, centred=False, init_std=1, learning_rate=0.01, l2=0, epochs=3, patience=0, holdout=0
+    ),
+    TransferConfig(learning_rate=0.01, l2=0, epochs=3, patience=0),
+)
+CALIBRATED = (
+    FactorConfig(size=4, learning_rate=0.01, l2=1e-3, init_std=0.1, epochs=30),
+    TransferConfig(learning_rate=0.01, l2=0, epochs=40),
+)
+
+
+@dataclass(frozen=True)
+class World:
+    """Full tables of two domains; person p is source user p and target user ``target_of[p]``."""
+
+    source: NDArray[np.float64]  # (persons, source items), 0: not rated
+    target: NDArray[np.float64]  # (persons and others, target items)
+    target_of: Ints  # (persons,)
+    train: Ints  # persons
+    validation: Ints
+    cold: Ints
+    source_taste: NDArray[np.float64]  # (persons, 2)
+    turn: NDArray[np.float64]  # target taste = turn @ source taste
+
+    def pair(self) -> DomainPair:
+        """What a method may know."""
+        known = self.target.copy()
+        known[self.target_of[np.concatenate([self.validation, self.cold])]] = 0
+        return DomainPair(table(self.source), table(known), self.train, self.target_of[self.train])
+
+    def queries(self, persons: Ints) -> Queries:
+        """These persons' target ratings."""
+        row, items = np.nonzero(self.target[self.target_of[persons]])
+        values = self.target[self.target_of[persons][row], items]
+        return Queries(persons[row], items, values.astype(np.float32))
+
+
+def table(values: NDArray[np.float64]) -> Ratings:
+    users, items = np.nonzero(values)
+    return Ratings(users, items, values[users, items].astype(np.float32), *values.shape)
+
+
+@cache
+def world(persons: int, items: int, rated: float, seed: int = 0) -> World:
+    """Ratings 3 + bias + quality + taste, cut to 1 to 5; a quarter of the overlap is cold."""
+    draw = np.random.default_rng(seed)
+    taste, bias = draw.normal(size=(persons, 2)), draw.normal(0, 0.3, persons)
+    turn = np.linalg.qr(draw.normal(size=(2, 2)))[0]
+    others = persons // 4
+    tables = []
+    for tastes, biases in (
+        (taste, bias),
+        (
+            np.concatenate([taste @ turn.T, draw.normal(size=(others, 2))]),
+            np.concatenate([bias, draw.normal(0, 0.3, others)]),
+        ),
+    ):
+        wanted = draw.normal(0, 0.7, (items, 2))
+        rating = 3 + biases[:, None] + draw.normal(0, 0.3, items) + tastes @ wanted.T
+        rating += draw.normal(0, 0.2, rating.shape)
+        tables.append(np.clip(rating, 1, 5) * (draw.random(rating.shape) < rated))
+    shuffled = draw.permutation(persons + others)  # indices differ between the domains
+    target = np.empty_like(tables[1])
+    target[shuffled] = tables[1]
+    validation, cold, train = np.split(
+        draw.permutation(persons), [persons // 8, persons // 8 + persons // 4]
+    )
+    return World(
+        tables[0], target, shuffled[:persons], train[: -persons // 8], validation, cold, taste, turn
+    )
+
+
+TINY = world(persons=48, items=12, rated=0.6)
+
+
+def problem(planted: World, factors: FactorConfig) -> Problem:
+    pair = planted.pair()
+    models = []
+    for ratings in (pair.source, pair.target):
+        work = Factorisation(factors, ratings)
+        assert all(np.isfinite(stats.loss) for stats in work.epochs())
+        models.append(work.model())
+    return Problem(pair, planted.queries(planted.validation), models[0], models[1], factors)
+
+
+@cache
+def tiny_problem(base: Base, centred: bool) -> Problem:
+    return problem(TINY, replace((CALIBRATED if centred else PAPER)[0], base=base))
+
+
+def fitted(name: str, asked: Problem, config: TransferConfig) -> ColdModel:
+    return method(name)(asked, config, lambda stats: None)
+
+
+def rated(cold: ColdModel, asked: Queries) -> NDArray[np.float32]:
+    with torch.no_grad():
+        ratings = cold.rate(torch.from_numpy(asked.users), torch.from_numpy(asked.items))
+    result: NDArray[np.float32] = ratings.numpy()
+    return result
+
+
+@pytest.mark.parametrize("centred", [True, False], ids=["calibrated", "paper"])
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("name", METHODS)
+class TestEveryMethod:
+    """What is promised of methods x base models x profiles."""
+
+    def fit(self, name: str, base: Base, centred: bool, seed: int = 0) -> ColdModel:
+        config = replace((CALIBRATED if centred else PAPER)[1], seed=seed, epochs=3)
+        return fitted(name, tiny_problem(base, centred), config)
+
+    def test_vectors_and_ratings(self, name: str, base: Base, centred: bool) -> None:
+        """Shapes and finite numbers; ratings are made of the vectors, each user's of his own."""
+        cold = self.fit(name, base, centred)
+        users, items = torch.arange(48), torch.arange(48) % 12
+        with torch.no_grad():
+            vectors = cold.embed(users)
+            ratings = cold.rate(users, items)
+        assert vectors.shape == (48, 4 + centred)
+        assert ratings.shape == (48,)
+        assert bool(ratings.isfinite().all())
+        assert not vectors.requires_grad
+        torch.testing.assert_close(ratings, cold.target.rate(vectors, items))
+        backwards = cold.embed(users.flip(0))
+        torch.testing.assert_close(vectors.flip(0), backwards)
+
+    def test_the_seed_decides(self, name: str, base: Base, centred: bool) -> None:
+        first, again, other = (self.fit(name, base, centred, seed) for seed in (0, 0, 1))
+        users = torch.arange(48)
+        assert torch.equal(first.embed(users), again.embed(users))
+        assert first.curve == again.curve
+        if not centred:
+            assert not torch.equal(first.embed(users), other.embed(users))
+
+    def test_domains_stay_as_they_were(self, name: str, base: Base, centred: bool) -> None:
+        """One pretraining serves all methods."""
+        asked = tiny_problem(base, centred)
+        parts = [m for d in (asked.source, asked.target) for m in (d.users, d.items, *d.head)]
+        before = [part.clone() for part in parts]
+        self.fit(name, base, centred)
+        assert all(torch.equal(*both) for both in zip(parts, before, strict=True))
+
+    def test_every_epoch_is_told(self, name: str, base: Base, centred: bool) -> None:
+        told = []
+        config = replace((CALIBRATED if centred else PAPER)[1], epochs=2, patience=0)
+        asked = tiny_problem(base, centred)
+        asked = replace(asked, factors=replace(asked.factors, epochs=2, patience=0))
+        cold = method(name)(asked, config, told.append)
+        assert cold.curve == told
+        assert [stats.epoch for stats in told] == ([] if name == "tgt" else [1, 2])
+        last = cold.errors(SCALE)
+        assert not told or (told[-1].validation_mae, told[-1].validation_rmse) == last
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_as_published_validation_ratings_do_not_matter(name: str) -> None:
+    changed = TINY.target.copy()
+    changed[TINY.target_of[TINY.validation]] = 1
+    worlds = TINY, replace(TINY, target=changed)
+    users = torch.arange(48)
+    vectors = [fitted(name, problem(w, PAPER[0]), PAPER[1]).embed(users) for w in worlds]
+    assert torch.equal(*vectors)
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"tgt"}))
+def test_training_ratings_do(name: str) -> None:
+    """The test above would pass for a method that learns nothing."""
+    changed = TINY.target.copy()
+    changed[TINY.target_of[TINY.train]] = 6 - changed[TINY.target_of[TINY.train]]
+    worlds = TINY, replace(TINY, target=np.where(TINY.target > 0, changed, 0))
+    ratings = [
+        rated(fitted(name, problem(w, PAPER[0]), PAPER[1]), TINY.queries(TINY.cold)) for w in worlds
+    ]
+    assert np.abs(ratings[0] - ratings[1]).max() > 0.03
+
+
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"tgt"}))
+def test_calibrated_methods_start_as_bias_transfer(name: str) -> None:
+    """What has learned nothing yet carries the biases over, and nothing else."""
+    asked = tiny_problem("mf", True)
+    still = replace(asked.factors, learning_rate=1e-12, init_std=1e-6)
+    config = TransferConfig(learning_rate=1e-12, epochs=1, patience=0)
+    cold = fitted(name, replace(asked, factors=still), config)
+    queries = TINY.queries(TINY.cold)
+    expected = fit_fitted_bias_transfer(TINY.pair()).rate(queries.users, queries.items)
+    np.testing.assert_allclose(rated(cold, queries), expected, atol=1e-4)
+
+
+def test_tgt_knows_only_items() -> None:
+    """Published: every user at random; centred: everybody alike."""
+    users, items = torch.arange(48), torch.full((48,), 3)
+    cold = fitted("tgt", tiny_problem("mf", True), CALIBRATED[1])
+    offset = tiny_problem("mf", True).target.offsets[3]
+    torch.testing.assert_close(cold.rate(users, items), offset.expand(48))
+    published = fitted("tgt", tiny_problem("mf", False), PAPER[1]).embed(users)
+    assert 0.8 < float(published.std()) < 1.2
+
+
+@cache
+def large_problem() -> Problem:
+    return problem(LARGE, CALIBRATED[0])
+
+
+LARGE = world(persons=320, items=60, rated=0.5, seed=1)
+
+
+@pytest.mark.parametrize("name", ["emcdr", "ptupcdr", "sscdr", "cmf", "dcdcsr", "tmcdr"])
+def test_taste_is_carried_over(name: str) -> None:
+    """Calibrated methods halve what bias transfer leaves beyond the noise of 0.2."""
+    cold = fitted(name, large_problem(), CALIBRATED[1])
+    asked = LARGE.queries(LARGE.cold)
+    biases = rmse(
+        fit_fitted_bias_transfer(LARGE.pair()).rate(asked.users, asked.items), asked.values
+    )
+    assert rmse(rated(cold, asked), asked.values) < 0.6 * biases
+
+
+def planted_factors(source: Tensor, target: Tensor, centred: bool) -> Problem:
+    """TINY with these embeddings in place of trained ones; items are random."""
+    asked = tiny_problem("mf", centred)
+    draw = torch.Generator().manual_seed(2)
+    items = torch.randn(12, source.shape[1], generator=draw)
+    return replace(
+        asked,
+        source=replace(asked.source, users=source, items=items),
+        target=replace(asked.target, users=target, items=items.flip(0)),
+    )
+
+
+def twins(turn: Tensor, centred: bool) -> Problem:
+    """Everybody's target embedding is ``turn`` times his source embedding."""
+    draw = torch.Generator().manual_seed(1)
+    mine = torch.randn(48, 4, generator=draw)
+    theirs = torch.randn(len(TINY.target), 4, generator=draw)
+    theirs[torch.from_numpy(TINY.target_of)] = mine @ turn.T
+    return planted_factors(mine, theirs, centred)
+
+
+LONG = TransferConfig(batch_size=8, learning_rate=0.02, l2=0, epochs=150, patience=0)
+
+
+@pytest.mark.parametrize("name", ["emcdr", "sscdr"])
+@pytest.mark.parametrize("centred", [True, False], ids=["calibrated", "paper"])
+def test_a_linear_map_is_recovered(
+    name: str, centred: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For users that training never saw."""
+    monkeypatch.setattr(sscdr, "UNSUPERVISED", 0.0)
+    turn = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+    asked = twins(turn, centred)
+    cold = torch.from_numpy(TINY.cold)
+    carried = fitted(name, asked, LONG).transfer(cold)
+    torch.testing.assert_close(carried, asked.source.users[cold] @ turn.T, atol=0.05, rtol=0.02)
+
+
+def test_cmf_is_one_factorisation_of_both_domains() -> None:
+    """Of ratings in which a trainee is one user and every domain has items of its own."""
+    pair, factors = TINY.pair(), replace(PAPER[0], batch_size=8)
+    source, target = pair.source, pair.target
+    person = dict(zip(pair.train_target.tolist(), pair.train_source.tolist(), strict=True))
+    owners = [person.get(user, source.n_users + user) for user in target.users.tolist()]
+    both = Ratings(
+        np.concatenate([source.users, owners]),
+        np.concatenate([source.items, source.n_items + target.items]),
+        np.concatenate([source.values, target.values]),
+        source.n_users + target.n_users,
+        source.n_items + target.n_items,
+    )
+    work = Factorisation(factors, both)
+    for _ in work.epochs():
+        pass
+    cold = fitted("cmf", replace(tiny_problem("mf", False), factors=factors), PAPER[1])
+    users, items = torch.arange(48), torch.arange(48) % 12
+    torch.testing.assert_close(
+        cold.rate(users, items), work.model().rate_own(users, items + source.n_items)
+    )
+
+
+def test_source_ratings_move_the_row_that_cmf_shares() -> None:
+    """A cold user's ratings of the source decide his row; a trainee's of either domain do."""
+    person, trainee = TINY.cold[0], TINY.train[0]
+    source, target = TINY.source.copy(), TINY.target.copy()
+    source[person] = np.where(source[person] > 0, 6 - source[person], 0)
+    row = TINY.target_of[trainee]
+    target[row] = np.where(target[row] > 0, 6 - target[row], 0)
+    asked = tiny_problem("mf", False)
+    asked = replace(asked, factors=replace(asked.factors, epochs=20))
+    before, by_source, by_target = (
+        fitted("cmf", replace(asked, pair=w.pair()), PAPER[1]).embed
+        for w in (TINY, replace(TINY, source=source), replace(TINY, target=target))
+    )
+    cold, known = torch.tensor([person]), torch.tensor([trainee])
+    assert (by_source(cold) - before(cold)).norm() > 0.05
+    assert (by_target(known) - before(known)).norm() > 0.05
+
+
+def test_ptupcdr_maps_by_the_history() -> None:
+    """Two users of one taste are mapped alike exactly if they like the same items."""
+    likes = np.array([[5, 5, 1, 1, 0, 0], [5, 4, 2, 0, 0, 3], [1, 1, 5, 5, 0, 0]], dtype=float)
+    source = TINY.source.copy()
+    source[:3] = np.tile(likes, 2)
+    asked = problem(replace(TINY, source=source), PAPER[0])
+    users = asked.source.users.clone()
+    users[:3] = users[0]
+    alike = replace(asked, source=replace(asked.source, users=users))
+    mapped = fitted("ptupcdr", alike, PAPER[1]).transfer(torch.arange(3))
+    torch.testing.assert_close(mapped[0], mapped[1])
+    assert (mapped[0] - mapped[2]).norm() > 0.05
+
+
+def test_ptupcdr_ignores_padding() -> None:
+    draw = torch.Generator().manual_seed(0)
+    network = tuple(torch.randn(*s, generator=draw) for s in ((4, 4), (4,), (1, 4)))
+    items = torch.randn(1, 5, 4, generator=draw)
+    filled = torch.tensor([[True, False, True, True, False]])
+    alone = attend(network, items[:, filled[0]], filled[:, filled[0]])
+    torch.testing.assert_close(attend(network, items, filled), alone)
+    weight, constant, score = network
+    shares = torch.softmax(
+        torch.stack([score[0] @ (weight @ e + constant).relu() for e in items[0, filled[0]]]), 0
+    )
+    torch.testing.assert_close(alone[0], shares @ items[0, filled[0]])
+    nothing = attend(network, items, torch.zeros(1, 5, dtype=torch.bool))
+    assert torch.equal(nothing, torch.zeros(1, 4))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_histories_by_user(seed: int) -> None:
+    """Last items, all rows and draws against plain loops; user 0 has no rating."""
+    ratings = random_ratings(n_users=30, n_items=9, mean_count=4, seed=seed)
+    mine = [set(ratings.items[ratings.users == user].tolist()) for user in range(30)]
+    by_user, draw = Histories.build(ratings), torch.Generator().manual_seed(seed)
+    users = torch.randperm(30, generator=draw)
+    items, filled = by_user.last(users, 3)
+    for user, row, places in zip(users.tolist(), items, filled, strict=True):
+        assert sorted(row[places].tolist()) == sorted(mine[user])[-3:]
+    found = ratings.items[by_user.rows(users).numpy()].tolist()
+    assert found == [item for user in users.tolist() for item in sorted(mine[user])]
+    some = torch.tensor([user for user in range(30) if 0 < len(mine[user]) < 9])
+    own = [by_user.draw(some, draw).tolist() for _ in range(200)]
+    others = [by_user.draw_other(some, draw).tolist() for _ in range(200)]
+    for user, drawn, other in zip(
+        some.tolist(), zip(*own, strict=True), zip(*others, strict=True), strict=True
+    ):
+        assert set(drawn) == mine[user]
+        assert set(other) == set(range(9)) - mine[user]
+
+
+def test_liked_is_above_the_middle_of_the_scale() -> None:
+    ratings = table(np.array([[1, 2, 3, 4, 5.0]]))
+    assert liked(ratings, RatingScale()).values.tolist() == [4, 5]
+    assert liked(ratings, RatingScale(0, 9)).values.tolist() == [5]
+
+
+def test_sscdr_pushes_only_what_was_not_rated() -> None:
+    """Items that are rated and not liked by everybody are neither pulled nor pushed."""
+    source = np.tile(np.repeat([5.0, 1.0, 0.0], 4), (48, 1))
+    base = twins(torch.eye(4), centred=False)
+    asked = replace(base, pair=replace(base.pair, source=table(source)))
+    maps = []
+    for block in (None, 0, 4, 8):
+        items = asked.source.items.clone()
+        if block is not None:
+            items[block : block + 4] *= 3
+        changed = replace(asked, source=asked.source.with_items(items))
+        maps.append(fitted("sscdr", changed, PAPER[1]).transfer(torch.arange(48)))
+    assert not torch.equal(maps[0], maps[1])
+    assert torch.equal(maps[0], maps[2])
+    assert not torch.equal(maps[0], maps[3])
+
+
+def test_sscdr_does_without_items_where_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users who like nothing, or have rated everything, only follow their label."""
+    source = np.full((48, 12), 2.0)
+    source[:24] = 5
+    source[24:, 0] = 0
+    asked = replace(tiny_problem("mf", False), pair=replace(TINY, source=source).pair())
+    maps = [fitted("sscdr", asked, PAPER[1]).transfer(torch.arange(48))]
+    monkeypatch.setattr(sscdr, "UNSUPERVISED", 0.0)
+    maps.append(fitted("sscdr", asked, PAPER[1]).transfer(torch.arange(48)))
+    assert torch.equal(*maps)
+
+
+def test_the_benchmark_weighs_by_counts() -> None:
+    """Nine source ratings and three target ratings count 3 to 1."""
+    source, target = np.zeros((48, 12)), np.zeros_like(TINY.target)
+    source[:, :9] = 4
+    target[:, :3] = 2
+    asked = twins(-torch.eye(4), centred=False)
+    asked = replace(asked, pair=replace(TINY, source=source, target=target).pair())
+    expected = (
+        0.75 * asked.source.users[asked.overlap[0]] + 0.25 * asked.target.users[asked.overlap[1]]
+    )
+    torch.testing.assert_close(benchmark(asked), expected)
+
+
+def test_dcdcsr_trains_items_against_mapped_factors() -> None:
+    """Training ratings are rated better by the new items than by the old ones."""
+    asked = large_problem()
+    cold = fitted("dcdcsr", asked, CALIBRATED[1])
+    known = LARGE.queries(LARGE.train)
+    old = replace(cold, target=cold.target.with_items(asked.target.items))
+    assert rmse(rated(cold, known), known.values) < 0.9 * rmse(rated(old, known), known.values)
+
+
+def test_tmcdr_learns_through_the_support_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gradient of what is left after adapting, by finite differences."""
+    monkeypatch.setattr(tmcdr, "ADAPTATION", 0.3)
+    draw = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(2, 6, 3, generator=draw, dtype=torch.float64) for _ in range(2))
+    weight = torch.randn(3, 3, generator=draw, dtype=torch.float64, requires_grad=True)
+
+    def left(w: Tensor, group: int) -> Tensor:
+        return (x[group] @ w.T - y[group]).square().mean()
+
+    def query(w: Tensor) -> Tensor:
+        return left(tmcdr.adapted(w, left(w, 0)), 1)
+
+    assert left(tmcdr.adapted(weight, left(weight, 0)), 0) < left(weight, 0)
+    torch.autograd.gradcheck(query, (weight,))
+
+
+def test_tmcdr_is_trained_for_after_adapting(monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = []
+    for rate in (5.0, 0.0):
+        monkeypatch.setattr(tmcdr, "ADAPTATION", rate)
+        maps.append(fitted("tmcdr", large_problem(), CALIBRATED[1]).transfer(torch.arange(320)))
+    assert (maps[0] - maps[1]).norm() > 0.05 * maps[1].norm()

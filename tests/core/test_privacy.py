@@ -1,0 +1,126 @@
+"""The attacks read everything from open uploads."""
+
+import re
+from collections.abc import Callable
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from typer.testing import CliRunner
+
+from flows.cli.main import app
+from metaem_core.data.bias import fitted_biases
+from metaem_core.data.ratings import RatingScale
+from metaem_core.federated.payloads import LiteralPayload, Payload, ProductPayload, RowsPayload
+from metaem_core.privacy.attacks.membership import Canaries, inferred
+from metaem_core.privacy.attacks.reconstruction import (
+    Leak,
+    Reading,
+    auc,
+    popularity_prior,
+    read_message,
+)
+from tests.conftest import SMALL, FinishedRun
+from tests.core.test_federated import RATINGS, pretraining
+from tests.support.worlds import planted_ratings, random_ratings
+
+DEVICES = [i for i in range(RATINGS.n_users) if (RATINGS.users == i).any()]
+
+
+def devices() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    own = [RATINGS.users == i for i in DEVICES]
+    return [
+        (torch.from_numpy(RATINGS.items[rows]), torch.from_numpy(RATINGS.values[rows]))
+        for rows in own
+    ]
+
+
+def leak(read: Callable[..., Reading], **options: object) -> Leak:
+    stage = pretraining(torch.float32, init_std=0.5, **options)
+    everything = torch.arange(RATINGS.n_items)
+    downloads = stage.training.rounds.server.download(torch.tensor(DEVICES), everything)
+    truths = devices()
+    readings = [read(downloads.of_device(place), *truth) for place, truth in enumerate(truths)]
+    return Leak.of(readings, truths, RatingScale())
+
+
+@pytest.mark.parametrize(
+    "payload", [LiteralPayload(), ProductPayload(), RowsPayload(torch.Generator().manual_seed(1))]
+)
+@pytest.mark.parametrize("centred", [True, False])
+def test_an_open_upload_reveals_every_rating(payload: Payload, centred: bool) -> None:
+    found = leak(lambda *told: read_message(*told, payload, RatingScale()), centred=centred)
+    assert found.item_sets == 1
+    assert found.ratings > 0.99
+    assert found.auc == 1
+
+
+def test_popularity_is_a_guess_that_others_are_held_against() -> None:
+    ratings = random_ratings(n_users=300, n_items=80, mean_count=9, seed=5)
+    counts = np.bincount(ratings.items, minlength=ratings.n_items)
+    guess = popularity_prior(counts, RatingScale())
+    own = [torch.from_numpy(ratings.items[ratings.users == i]) for i in range(50)]
+    truths = [(items, torch.full((len(items),), 5.0)) for items in own if len(items)]
+    found = Leak.of([guess(len(items)) for items, _ in truths], truths, RatingScale())
+    assert 0.4 < found.auc < 0.9
+    assert found.item_sets < 0.1
+
+
+@given(st.lists(st.integers(0, 5), min_size=4, max_size=30), st.integers(1, 3))
+def test_auc_is_the_chance_of_the_right_order(scores: list[int], count: int) -> None:
+    positives = np.arange(count)
+    a, b = np.array(scores[:count]), np.array(scores[count:])
+    won = (a[:, None] > b).sum() + 0.5 * (a[:, None] == b).sum()
+    assert auc(np.array(scores, float), positives) == pytest.approx(won / (len(a) * len(b)))
+
+
+@pytest.mark.night
+def test_the_audit_holds_every_mode_against_popularity(finished_run: FinishedRun) -> None:
+    """Through the command, on a trained domain."""
+    options = [part for each in SMALL for part in ("--set", each)]
+    command = ["privacy-audit", "--store", str(finished_run.store.root), "--devices", "40"]
+    done = CliRunner().invoke(app, [*command, *options], env={"COLUMNS": "160"})
+    assert done.exit_code == 0, done.output
+    lines: dict[str, str] = {}
+    for line in done.output.splitlines():  # a narrow terminal folds cells
+        if line.startswith("│"):
+            mode, *cells = (cell.strip() for cell in line.strip("│").split("│"))
+            name = mode or [*lines][-1]
+            lines[name] = " ".join(filter(None, [lines.get(name), *cells]))
+    for mode in ("literal", "product", "rows"):
+        assert "items and all ratings" in lines[mode]
+        assert "1.000" in lines[mode]
+    told_apart = r"all ratings, \d\d% surely; others among made-up ones \(AUC 0\.[5-9]"
+    assert re.search(told_apart, lines["rows, 1 more for each"])
+    assert "no more than popularity tells" in lines["secure"]
+    assert "1.000" not in lines["secure"]
+    assert any(line.startswith("secure, one sum of ") for line in lines)
+    assert "the guess without an upload" in lines["popularity"]
+    assert re.search(r"name \d+% of synthetic users", " ".join(done.output.split()))
+
+
+def test_item_biases_tell_who_was_trained_on() -> None:
+    """And a model that never saw a canary tells nothing: the attack does not name by chance."""
+    world = planted_ratings(growth=1.0)
+    canaries = Canaries.drawn(400, 14, world.n_items, RatingScale(), seed=1)
+    biases = fitted_biases(canaries.among(world))
+    told = inferred(canaries, biases.item + biases.mean)
+    assert told.auc > 0.7
+    assert told.found > 0.1
+    biases = fitted_biases(world)
+    innocent = inferred(canaries, biases.item + biases.mean)
+    assert abs(innocent.auc - 0.5) < 0.1
+    assert innocent.found < 0.05
+
+
+def test_canaries_are_users_of_their_own() -> None:
+    canaries = Canaries.drawn(10, 4, RATINGS.n_items, RatingScale(), seed=2)
+    among = canaries.among(RATINGS)
+    assert among.n_users == RATINGS.n_users + 5
+    assert len(among) == len(RATINGS) + 20
+    assert np.array_equal(among.users, np.sort(among.users))
+    last = among.items[-4:]
+    assert np.array_equal(last, canaries.items[8])
+    assert set(canaries.values.ravel()) == {1, 5}

@@ -1,0 +1,420 @@
+"""Differential privacy: what one user can change, how much noise covers it, what is left of use."""
+
+import math
+from dataclasses import replace
+from functools import partial
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from metaem_core.config.dp import PrivateConfig
+from metaem_core.data.pair import DomainPair, Queries
+from metaem_core.data.ratings import Ratings, RatingScale
+from metaem_core.evaluation.metrics import rmse
+from metaem_core.federated.secure.aggregation import TooFewDevices
+from metaem_core.methods.baselines.trivial import TRIVIAL
+from metaem_core.methods.metaem.cold_start import cold_predictor
+from metaem_core.models.mapping import map_users
+from metaem_core.privacy.attacks.membership import Canaries, inferred
+from metaem_core.privacy.dp.bias_transfer import SHARES as STAGES
+from metaem_core.privacy.dp.bias_transfer import (
+    line_sum,
+    private_domain,
+    private_line,
+    private_mapping,
+    releases,
+    stage_mu,
+)
+from metaem_core.privacy.dp.biases import (
+    COUNT,
+    SUMS,
+    SimulatedSums,
+    Sums,
+    domain_sum,
+    item_sums,
+    private_levels,
+)
+from metaem_core.privacy.dp.gaussian import (
+    GRID,
+    Release,
+    Releases,
+    delta_of,
+    epsilon_by_losses,
+    epsilon_of,
+    mu_of,
+)
+from metaem_core.privacy.dp.noisy_sums import NAMES, Agreed, AskedTwice, NoisyDevice, SecureSums
+from metaem_core.synthetic.world import SyntheticConfig
+from tests.core.test_trivial import planted
+from tests.support.worlds import planted_ratings, random_ratings
+
+SCALE = RatingScale()
+DELTA = 1e-6
+
+
+def told_apart(mu: float, epsilon: float) -> float:
+    """What delta is by definition: the integral of (p - e^epsilon q)+ for N(mu, 1) and N(0, 1)."""
+    x = np.linspace(-12, mu + 12, 400_001)
+    p, q = (np.exp(-((x - m) ** 2) / 2) / math.sqrt(2 * math.pi) for m in (mu, 0.0))
+    return float(np.trapezoid(np.maximum(p - math.exp(epsilon) * q, 0), x))
+
+
+@pytest.mark.parametrize(("mu", "epsilon"), [(0.2, 0.5), (0.5, 1.0), (1.0, 1.0), (2.0, 8.0)])
+def test_the_closed_form_is_the_definition(mu: float, epsilon: float) -> None:
+    assert delta_of(mu, epsilon) == pytest.approx(told_apart(mu, epsilon), rel=1e-5)
+
+
+@settings(max_examples=50)
+@given(st.floats(0.01, 20), st.floats(1e-9, 1e-3))
+def test_a_budget_is_used_up_and_not_passed(epsilon: float, delta: float) -> None:
+    mu = mu_of(epsilon, delta)
+    assert delta_of(mu, epsilon) <= delta * (1 + 1e-6)
+    assert delta_of(mu * 1.001, epsilon) > delta
+    assert epsilon_of(mu, delta) == pytest.approx(epsilon, rel=1e-5)
+
+
+@pytest.mark.parametrize("epsilon", [0.5, 1.0, 4.0, 8.0])
+def test_two_accountants_agree_on_all_that_a_run_releases(epsilon: float) -> None:
+    config = PrivateConfig(epsilon, DELTA)
+    made = []
+    for part, share in STAGES.items():
+        own = releases(config, part, random_ratings(9, 9, 4.0, 0))
+        for name in SUMS:
+            if (name == "line") == (part == "mapping"):
+                own.noisy(name, np.zeros(1), *SUMS[name])
+        assert sum(release.mu**2 for release in own.made) == pytest.approx(own.mu**2)
+        assert own.mu**2 == pytest.approx(share * mu_of(epsilon, DELTA) ** 2)
+        made += own.made
+    assert sum(STAGES.values()) == pytest.approx(1)
+    assert epsilon_by_losses(made, DELTA) == pytest.approx(epsilon, rel=1e-4)
+    louder = [Release(r.name, r.clip, r.deviation * 0.9) for r in made]
+    assert epsilon_by_losses(louder, DELTA) > epsilon * 1.05
+
+
+def test_noise_is_as_wide_as_the_record_says_and_a_stage_cannot_overspend() -> None:
+    own = Releases(0.5, np.random.default_rng(1))
+    noise = own.noisy("first", np.full(200_000, 7.0), 2.0, 0.64) - 7.0
+    (release,) = own.made
+    assert release.mu == pytest.approx(0.4)
+    assert noise.std() == pytest.approx(release.deviation, rel=0.01)
+    assert abs(noise.mean()) < 5 * release.deviation / math.sqrt(200_000)
+    own.noisy("rest", np.zeros(1), 1.0, 0.36)
+    with pytest.raises(ValueError, match="'more' spends more than the budget"):
+        own.noisy("more", np.zeros(1), 1.0, 0.01)
+
+
+def test_what_is_told_lies_on_a_grid_that_noise_and_sum_are_rounded_to_apart() -> None:
+    """Else the last bits of a float tell which sums it can be of."""
+    own = Releases(0.5, np.random.default_rng(1))
+    totals = np.random.default_rng(2).normal(0, 5, 2_000)
+    told = own.noisy("sum", totals, 1.0, 1.0)
+    steps = told / (GRID * own.made[0].deviation)
+    assert np.array_equal(steps, np.rint(steps))
+    assert np.abs(steps).max() < 2**53
+    # a part may be longer by a step a number, and is accounted so
+    assert own.made[0].clip >= 1.0 + math.sqrt(2_000) * GRID * own.made[0].deviation * (1 - 1e-9)
+    assert own.made[0].mu <= 0.5
+
+
+def test_no_two_releases_that_differ_share_their_noise() -> None:
+    """Neither stages, budgets, seeds nor data: what is shared could be taken off."""
+    world = planted_ratings(1.0)
+    less = without(world, 5)
+    config = PrivateConfig(4.0, DELTA, seed=1)
+    ways = [
+        releases(config, "source", world),
+        releases(config, "target", world),
+        releases(replace(config, delta=1e-7), "source", world),
+        releases(replace(config, epsilon=8.0), "source", world),
+        releases(replace(config, seed=2), "source", world),
+        releases(config, "source", less),
+    ]
+    drawn = [each.draw.normal(size=4000) for each in ways]
+    for one, other in combinations(drawn, 2):
+        assert abs(np.corrcoef(one, other)[0, 1]) < 0.08  # five deviations
+    again = releases(config, "source", world)
+    assert np.array_equal(again.draw.normal(size=4000), drawn[0])
+    one, other = releases(config, "source", world), releases(config, "source", world)
+    first = one.noisy("a", np.zeros(4000), 1.0, 0.5), one.noisy("b", np.zeros(4000), 1.0, 0.5)
+    assert abs(np.corrcoef(*first)[0, 1]) < 0.08
+    assert np.array_equal(other.noisy("a", np.zeros(4000), 1.0, 0.5), first[0])
+
+
+def test_noise_is_the_same_in_every_version() -> None:
+    one = Ratings(np.array([0]), np.array([0]), np.array([3], np.float32), 1, 1)
+    drawn = releases(PrivateConfig(1.0, 1e-5), "source", one).draw.normal()
+    assert drawn == pytest.approx(-1.7304297539641573)
+
+
+def without(ratings: Ratings, user: int) -> Ratings:
+    return ratings.of_users(np.arange(ratings.n_users) != user)
+
+
+def extreme(ratings: Ratings) -> Ratings:
+    """User 1 gives every item the lowest or highest star, against what the others think."""
+    others = without(ratings, 1)
+    items = np.arange(ratings.n_items)
+    stars = np.where(items % 2, 1, 5).astype(np.float32)
+    order = np.argsort(np.append(others.users, items * 0 + 1), kind="stable")
+    return replace(
+        ratings,
+        users=np.append(others.users, items * 0 + 1)[order],
+        items=np.append(others.items, items)[order],
+        values=np.append(others.values, stars)[order],
+    )
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10**6), st.booleans(), st.sampled_from([1.0, 100.0]))
+def test_no_user_changes_a_sum_by_more_than_its_clip(seed: int, wild: bool, off: float) -> None:
+    """Not even with ratings beyond the scale."""
+    ratings = random_ratings(12, 9, 4.0, seed)
+    ratings = extreme(ratings) if wild else ratings
+    ratings = replace(ratings, values=ratings.values * np.float32(off))
+    draw = np.random.default_rng(seed)
+    levels, biases = draw.normal(0, 2, 9), draw.normal(0, 2, ratings.n_users)
+    everyone = np.arange(ratings.n_users)
+
+    def added(name: str, target: Ratings) -> NDArray[np.float64]:
+        if name != "line":
+            return domain_sum(target, SCALE, name, levels)
+        return line_sum(DomainPair(target, target, everyone, everyone), biases, SCALE, name, levels)
+
+    for user in range(ratings.n_users):
+        less = without(ratings, user)
+        for name, most in SUMS.items():
+            changed = added(name, ratings) - added(name, less)
+            assert np.linalg.norm(changed) <= most.clip * (1 + 1e-9), name
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_clips_are_reached_so_that_no_budget_is_given_away(name: str) -> None:
+    ratings = extreme(random_ratings(12, 9, 4.0, seed=3))
+    fives = replace(ratings, values=np.full_like(ratings.values, 5.0))
+    one, less = (fives, without(fives, 1)) if name == "mean" else (ratings, without(ratings, 1))
+    everyone, biases, levels = np.arange(12), np.full(12, 3.0), np.zeros(9)
+    if name == "line":
+        pairs = [DomainPair(each, each, everyone, everyone) for each in (one, less)]
+        sums = [line_sum(pair, biases, SCALE, name, levels) for pair in pairs]
+    else:
+        sums = [domain_sum(each, SCALE, name, levels) for each in (one, less)]
+    assert np.linalg.norm(sums[0] - sums[1]) == pytest.approx(SUMS[name].clip)
+
+
+class Listening:
+    """Sums whose questions are kept."""
+
+    def __init__(self, sums: Sums) -> None:
+        self.sums, self.asked = sums, dict[str, NDArray[np.float64]]()
+
+    def ask(self, name: str, levels: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        self.asked[name] = levels
+        return self.sums.ask(name, levels)
+
+
+def test_the_second_sum_is_of_what_the_first_biases_leave() -> None:
+    world = planted_ratings(1.0)
+    budget = Releases(math.inf, np.random.default_rng(0))
+    sums = Listening(SimulatedSums(partial(domain_sum, world, SCALE), budget))
+    final = private_levels(sums, world.n_items)
+    mean = float(sums.asked["items, first"][0])
+    assert np.ptp(sums.asked["items, first"]) == 0
+    total, present = item_sums(world, SCALE, "items, first", sums.asked["items, first"])
+    weight = np.maximum(present / COUNT, 1.0)
+    np.testing.assert_allclose(sums.asked["items, again"], mean + total / (weight + 3.0))
+    truth = np.bincount(world.items, world.values - 3.0) / np.bincount(world.items)
+    often = np.bincount(world.items) > 20
+    closer = [np.abs(guess - truth)[often].mean() for guess in (sums.asked["items, again"], final)]
+    assert closer[1] < closer[0]
+
+
+def test_a_line_through_sums_that_noise_made_impossible_is_still_a_line() -> None:
+    class Noise:
+        def ask(self, name: str, levels: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+            return np.array([-50.0, 90.0, -80.0, 7.0, -9.0]), 10.0
+
+    line = private_line(Noise(), np.zeros(3))
+    assert abs(line.constant) < 2
+    assert abs(line.slope) < 5
+
+
+def test_a_mean_that_noise_made_impossible_stays_on_the_scale() -> None:
+    class Noise:
+        def ask(self, name: str, levels: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+            return (np.array([900.0, -5.0]) if name == "mean" else np.zeros((2, 3))), 50.0
+
+    assert np.array_equal(private_levels(Noise(), 3), [2.0, 2.0, 2.0])
+
+
+def predicted(pair: DomainPair, queries: Queries, epsilon: float, seed: int) -> float:
+    config = PrivateConfig(epsilon, DELTA, seed=seed)
+    source = private_domain(pair.source, config, releases(config, "source", pair.source))
+    target = private_domain(pair.target, config, releases(config, "target", pair.target))
+    profiles = source.source_vectors(torch.arange(pair.source.n_users))
+    made = releases(config, "mapping", pair.source, pair.target)
+    theta = private_mapping(profiles, target, pair, config, made)
+    predict = cold_predictor(lambda users: map_users(theta, profiles[users]), target)
+    return rmse(np.clip(predict(queries.users, queries.items), 1, 5), queries.values)
+
+
+def test_noise_costs_accuracy_and_leaves_some() -> None:
+    pair, queries = planted(SyntheticConfig(), 0.5)
+    mean = {
+        epsilon: np.mean([predicted(pair, queries, epsilon, seed) for seed in range(4)])
+        for epsilon in (0.1, 1.0, 8.0, math.inf)
+    }
+    constant, transfer = (
+        rmse(np.clip(TRIVIAL[name](pair)(queries.users, queries.items), 1, 5), queries.values)
+        for name in ("global_mean", "bias_transfer")
+    )
+    assert mean[math.inf] < mean[8.0] < mean[1.0] < mean[0.1]
+    assert mean[1.0] < constant
+    assert abs(mean[math.inf] - transfer) < 0.25 * (constant - transfer)
+
+
+def test_another_scale_gives_the_same_in_its_own_units() -> None:
+    world = planted_ratings(1.0)
+    config = PrivateConfig(2.0, DELTA)
+    usual = private_domain(world, config, releases(config, "target", world))
+    other = private_domain(
+        replace(world, values=2 * world.values),
+        replace(config, scale=RatingScale(2.0, 10.0, 2.0)),
+        releases(config, "target", world),
+    )
+    torch.testing.assert_close(2 * usual.item_offsets, other.item_offsets)
+    torch.testing.assert_close(2 * usual.user_profiles, other.user_profiles)
+
+
+def test_canaries_are_found_without_noise_and_not_with_it() -> None:
+    world = planted_ratings(1.0)
+    canaries = Canaries.drawn(400, 14, world.n_items, SCALE, seed=1)
+    among = canaries.among(world)
+
+    def attacked(epsilon: float) -> float:
+        config = PrivateConfig(epsilon, DELTA, seed=5)
+        made = releases(config, "target", among)
+        levels = private_levels(
+            SimulatedSums(partial(domain_sum, among, SCALE), made), among.n_items
+        )
+        return inferred(canaries, levels.astype(np.float32)).auc
+
+    assert attacked(math.inf) > 0.7
+    assert abs(attacked(1.0) - 0.5) < 0.09  # three deviations of 200 against 200
+
+
+FREE = PrivateConfig(math.inf, DELTA)
+
+
+def devices_of(
+    ratings: Ratings, agreed: Agreed, biases: NDArray[np.float64] | None = None
+) -> dict[int, NoisyDevice]:
+    """One for each user with ratings."""
+    found = {}
+    for user in np.unique(ratings.users).tolist():
+        mine = ratings.users == user
+        nobody = np.zeros(int(mine.sum()), np.int64)
+        own = Ratings(nobody, ratings.items[mine], ratings.values[mine], 1, ratings.n_items)
+        found[user] = NoisyDevice(own, agreed, None if biases is None else float(biases[user]))
+    return found
+
+
+def test_devices_that_add_up_under_masks_find_what_the_simulation_finds() -> None:
+    ratings = random_ratings(30, 9, 5.0, seed=6)
+    biases = np.random.default_rng(6).normal(0, 0.5, ratings.n_users)
+    everyone = np.arange(ratings.n_users)
+    pair = DomainPair(ratings, ratings, everyone, everyone)
+    free = Releases(math.inf, np.random.default_rng(0))
+    simulated = private_levels(SimulatedSums(partial(domain_sum, ratings, SCALE), free), 9)
+    agreed = Agreed(FREE, "target", 20)
+    federated = private_levels(SecureSums(devices_of(ratings, agreed), agreed), 9)
+    np.testing.assert_allclose(federated, simulated, atol=1e-6)
+    add = partial(line_sum, pair, biases, SCALE)
+    expected = private_line(SimulatedSums(add, free), simulated)
+    agreed = Agreed(FREE, "mapping", 20)
+    found = private_line(SecureSums(devices_of(ratings, agreed, biases), agreed), simulated)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_device_without_a_source_bias_adds_nothing_to_the_line() -> None:
+    ratings, agreed = random_ratings(9, 9, 5.0, seed=6), Agreed(FREE, "mapping", 5)
+    device = next(iter(devices_of(ratings, agreed).values()))
+    message = {"sum": torch.tensor(NAMES.index("line")), "levels": torch.zeros(9).double()}
+    (part,), totals = device.contribution(message)
+    assert not part.any()
+    assert not any(totals)
+
+
+@pytest.mark.parametrize("silent", [0, 9])
+def test_the_noise_that_devices_bring_is_enough_even_if_a_third_leaves(silent: int) -> None:
+    ratings = random_ratings(31, 800, 5.0, seed=7)
+    config = PrivateConfig(0.2, DELTA)
+    agreed = Agreed(config, "source", 30)
+    devices = devices_of(ratings, agreed)
+    leavers = dict.fromkeys(sorted(devices)[:silent], 3)
+    left = ratings.of_users(~np.isin(np.arange(31), list(leavers)))
+    levels = np.full(800, 0.3)
+    sums = SecureSums(devices, agreed, leavers=leavers)
+    noisy, brought = sums.ask("items, first", levels)
+    noise = (noisy - domain_sum(left, SCALE, "items, first", levels)).ravel()
+    assert noise.std() == pytest.approx(brought, rel=0.1)  # of 1,600 numbers: 1.8 % a deviation
+    (release,) = sums.made
+    assert noise.std() > 0.95 * release.deviation
+    allowed = stage_mu(config, "source") * math.sqrt(SUMS["items, first"].share)
+    assert release.mu == pytest.approx(allowed)
+    again, _ = SecureSums(devices_of(ratings, agreed), agreed, leavers=leavers).ask(
+        "items, first", levels
+    )
+    assert abs(np.corrcoef(noise, (again - noisy).ravel() + noise)[0, 1]) < 0.13
+
+
+def test_a_device_answers_once_and_tells_no_totals() -> None:
+    ratings, agreed = (
+        random_ratings(9, 9, 5.0, seed=6),
+        Agreed(PrivateConfig(1.0, DELTA), "target", 5),
+    )
+    device = next(iter(devices_of(ratings, agreed).values()))
+    message = {"sum": torch.tensor(1), "levels": torch.zeros(9).double()}
+    _, totals = device.contribution(message)
+    assert not any(totals)
+    with pytest.raises(AskedTwice, match="'items, first' was asked for again"):
+        device.contribution(message)
+    device.contribution({**message, "sum": torch.tensor(2)})
+
+
+def test_a_sum_with_too_little_noise_is_never_opened() -> None:
+    ratings, agreed = (
+        random_ratings(31, 9, 5.0, seed=8),
+        Agreed(PrivateConfig(1.0, DELTA), "target", 30),
+    )
+    devices = devices_of(ratings, agreed)
+    sums = SecureSums(devices, agreed, leavers=dict.fromkeys(sorted(devices)[:12], 3))
+    with pytest.raises(TooFewDevices, match="18 devices sent a vector, at least 20 must"):
+        private_levels(sums, 9)
+    assert sums.made == []
+    with pytest.raises(AskedTwice):
+        private_levels(sums, 9)
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ((0.0, 1e-6), "epsilon must be positive"),
+        ((math.nan, 1e-6), "epsilon must be positive"),
+        ((1.0, 0.0), "delta must lie strictly"),
+    ],
+)
+def test_budgets_that_mean_nothing_are_refused(told: tuple[float, float], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        PrivateConfig(*told)
+
+
+def test_a_delta_that_lets_a_user_out_is_refused() -> None:
+    ratings = random_ratings(200, 9, 4.0, seed=0)
+    config = PrivateConfig(1.0, 0.01)
+    with pytest.raises(ValueError, match=r"delta 0\.01 must be below one over the users"):
+        private_domain(ratings, config, releases(config, "source", ratings))

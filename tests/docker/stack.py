@@ -1,0 +1,329 @@
+"""Runs docker/compose.yaml's services without containers, and a night on them: ``make stack``.
+
+Needs PostgreSQL's programs (Debian: ``apt-get install postgresql``) and some five minutes.
+"""
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from flows.federation.certificates import issue_node_key
+from flows.federation.loopback import Loopback, free_port
+from tests.docker.native_stack import FLOWER, PROGRAMS, Stack, log_tails
+from tests.support.waiting import deadline, wait_until
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from prefect.client.schemas.objects import FlowRun
+
+NIGHTLY = "nightly/movie-music"
+SMALL = ["synthetic.config.growth=0.2", "pretrain.epochs=2", "mapping.epochs=2", "ranking_users=10"]
+QUICK = ["factors.epochs=1", "transfer.epochs=1"]
+LONG = ["synthetic.config.growth=2", "pretrain.epochs=500", "pretrain.patience=500"]
+alerts: list[dict[str, str]] = []  # where METAEM_ALERT_URL leads
+
+
+class Hear(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        alerts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def status(url: str, data: bytes | None = None, **headers: str) -> int:
+    headers = {"Content-Type": "application/json", **headers}
+    try:
+        with urlopen(Request(url, data, headers), timeout=30) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
+
+
+def basic(login: str) -> str:
+    return f"Basic {b64encode(login.encode()).decode()}"
+
+
+def start(name: str = NIGHTLY, **parameters: object) -> "FlowRun":
+    from prefect.deployments import run_deployment
+
+    run = run_deployment(name, parameters=parameters, timeout=0, as_subflow=False)
+    return run  # type: ignore[return-value]
+
+
+def read(run: "FlowRun") -> "FlowRun":
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(run.id)
+
+
+def ends(run: "FlowRun", state: str) -> "FlowRun":
+    def ended() -> bool:
+        now = read(run).state
+        return now is not None and now.is_final()
+
+    wait_until(ended, f"{run.name} to end")
+    last = read(run)
+    assert last.state is not None
+    assert last.state.name == state, f"{last.name}: {last.state.name}: {last.state.message}"
+    return last
+
+
+def artifacts(key: str) -> list[Any]:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+
+    with get_client(sync_client=True) as client:
+        return client.read_artifacts(
+            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
+        )
+
+
+def mlflow_client(stack: Stack) -> "MlflowClient":
+    os.environ |= {
+        "MLFLOW_TRACKING_USERNAME": "admin",
+        "MLFLOW_TRACKING_PASSWORD": stack.secrets["MLFLOW_PASSWORD"],
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"http://{stack.addresses['mlflow']}:5000")
+
+
+def nobody_gets_in_without_a_password(stack: Stack) -> None:
+    prefect = f"http://{stack.addresses['prefect']}:4200/api"
+    mlflow = f"http://{stack.addresses['mlflow']}:5000"
+    version, right = f"{prefect}/admin/version", basic(stack.secrets["PREFECT_AUTH"])
+    assert [status(version, Authorization=each) for each in (basic("admin:no"), right)] == [
+        401,
+        200,
+    ]
+    assert status(version) == 401
+    assert status(f"{prefect}/flows/filter", b"{}", Authorization=right) == 403  # no CSRF token
+    search = f"{mlflow}/api/2.0/mlflow/experiments/search"
+    assert status(search, b'{"max_results": 9}') == 401
+    assert status(search, b'{"max_results": 9}', Host="evil.example") == 403
+    artifact = f"{mlflow}/api/2.0/mlflow-artifacts/artifacts"
+    assert status(artifact) == 401
+
+
+def a_run_of_the_schedule_ends_in_both_servers(stack: Stack) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import (
+        DeploymentFilter,
+        FlowRunFilter,
+        FlowRunFilterParentFlowRunId,
+    )
+
+    run = ends(start(betas=[0.3], assignments=SMALL), "Completed")
+    assert run.name == "nightly movie-music"
+    with get_client(sync_client=True) as client:
+        id_ = {"any_": [run.deployment_id]}
+        runs = client.read_flow_runs(deployment_filter=DeploymentFilter(id=id_))
+        inner = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id]))
+        (cold_start,) = client.read_flow_runs(flow_run_filter=inner)
+        stages = client.read_task_runs(flow_run_filter=FlowRunFilter(id={"any_": [cold_start.id]}))
+    planned = [each.expected_start_time for each in runs if each.auto_scheduled]
+    assert {(each.hour, each.minute) for each in planned if each} == {(2, 0)}, planned
+    assert {stage.name.split()[0] for stage in stages} >= {
+        "download",
+        "pretrain",
+        "mapping",
+        "report",
+    }
+    assert {stage.state_name for stage in stages} == {"Completed"}
+    (scores,) = artifacts("nightly-movie-music")
+    assert "| metaem |" in scores.data
+    assert [each.data for each in artifacts("nightly-movie-music-mlflow")]
+    mlflow = mlflow_client(stack)
+    known = mlflow.get_experiment_by_name("movie-music")
+    assert known is not None
+    logged = mlflow.search_runs([known.experiment_id])
+    kinds = Counter(each.data.tags["kind"] for each in logged)
+    assert (kinds["cell"], kinds["report"], kinds["recommender"]) == (1, 1, 1), kinds
+    assert all(each.info.status == "FINISHED" for each in logged)
+    assert mlflow.get_model_version_by_alias("metaem-movie-music", "champion").version == "1"
+    counted = query(stack, "mlflow-db", "SELECT count(*) FROM runs")
+    assert counted == str(len(logged)), counted
+
+
+def table_3_runs_in_processes_of_its_own(stack: Stack) -> None:
+    few = {"tasks": ["movie-music"], "betas": [0.3], "seeds": 1, "methods": ["emcdr"]}
+    ends(start("weekly/table3", assignments=[*SMALL, *QUICK], **few), "Completed")
+    assert "| emcdr |" in artifacts("weekly-table3")[0].data
+
+
+def on_database(stack: Stack, name: str, program: str, *arguments: str) -> str:
+    own = stack.environment(name)
+    where = ["-h", stack.addresses[name], "-U", own["POSTGRES_USER"], "-d", own["POSTGRES_DB"]]
+    password = f"PGPASSWORD={own['POSTGRES_PASSWORD']}"
+    return stack.run(name, "env", password, program, *where, *arguments).strip()
+
+
+def query(stack: Stack, name: str, statement: str) -> str:
+    return on_database(stack, name, "psql", "-tAc", statement)
+
+
+def training(stack: Stack) -> bool:
+    return bool([*(stack.folder / "worker" / "store").glob("checkpoints/**/*.safetensors")])
+
+
+def a_run_is_cancelled_and_frees_its_place(stack: Stack) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.states import Cancelling
+
+    run = start(betas=[0.3], assignments=LONG)
+    wait_until(lambda: training(stack), "training")
+    second = start(betas=[0.3], assignments=SMALL)
+    wait_until(lambda: read(second).state_name == "AwaitingConcurrencySlot", "the second to wait")
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run.id, Cancelling())
+    ends(run, "Cancelled")
+    ends(second, "Completed")
+
+
+def flow_processes(run: "FlowRun") -> list[int]:
+    pids = []
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"PREFECT__FLOW_RUN_ID={run.id}" in (each / "environ").read_text():
+                pids.append(int(each.name))
+        except OSError:
+            continue
+    return pids
+
+
+def a_dead_machine_is_noticed(stack: Stack) -> None:
+    """kill -9 of a run and its worker at once; the server alone is left to see it."""
+    run = start(betas=[0.3], assignments=LONG)
+    wait_until(lambda: read(run).state_name == "Running", "the run")
+    time.sleep(5)  # its first heartbeat
+    for pid in (stack.processes["worker"].pid, *flow_processes(run)):
+        os.kill(pid, signal.SIGKILL)
+    assert read(run).state_name == "Running"
+    crashed = ends(run, "Crashed")
+    assert crashed.state is not None
+    assert "no heartbeat" in str(crashed.state.message)
+    stack.stop("worker")
+    stack.start("worker")
+    wait_until(lambda: bool(alerts), "the alert")
+    assert "nightly movie-music: Crashed" in alerts.pop()["text"]
+
+
+def a_backup_can_be_restored(stack: Stack) -> None:
+    """Into the same databases, with their servers stopped; MLflow's is upgraded on the way."""
+    servers = {"prefect-db": "flow_run", "mlflow-db": "runs"}
+    counted = {
+        name: query(stack, name, f"SELECT count(*) FROM {servers[name]}") for name in servers
+    }
+    assert all(int(count) > 1 for count in counted.values()), counted
+    for name in servers:
+        on_database(stack, name, "pg_dump", "--format", "custom", "--file", "dump")
+    for name in ("worker", "mlflow", "prefect"):
+        stack.stop(name)
+    for name, table in servers.items():
+        query(stack, name, f"TRUNCATE {table} CASCADE")
+        on_database(stack, name, "pg_restore", "--clean", "--if-exists", "dump")
+        assert query(stack, name, f"SELECT count(*) FROM {table}") == counted[name]
+    stack.run("mlflow", "sh", "-c", 'mlflow db upgrade "$MLFLOW_BACKEND_STORE_URI"')
+    for name in ("prefect", "mlflow", "worker"):
+        stack.start(name)
+    ends(start(betas=[0.3], assignments=SMALL), "Completed")
+
+
+def a_node_needs_a_key_that_is_registered(stack: Stack) -> None:
+    """And stays registered when the SuperLink starts anew."""
+    federation = Loopback(stack.certificates, PROGRAMS[FLOWER])
+    federation.claim()
+    federation.find(f"{stack.addresses['superlink']}:9093", nodes=1, timeout=60)
+    known, stranger = (federation.folder / f"{name}.key" for name in ("known", "stranger"))
+    issue_node_key(known)
+    issue_node_key(stranger)
+    try:
+        federation.register(known)
+        stack.stop("superlink")
+        stack.start("superlink")
+        wait_until(lambda: stack.healthy("superlink"), "the SuperLink")
+        federation.start_node(0, known, federation.address)
+        federation.start_node(1, stranger, federation.address)
+        assert federation.processes.pop("supernode-1").wait(deadline()) != 0
+        log = federation.folder / "supernode-0.log"
+        wait_until(lambda: "SuperNode ID:" in log.read_text(), "the registered node")
+        federation.check()
+        home = ["env", f"FLWR_HOME={federation.connection.home}"]
+        listed = ["flwr", "supernode", "list", "loopback", "--format", "json"]
+        (node,) = json.loads(stack.run("superlink", *home, *listed))["nodes"]
+        assert node["status"] == "online", node
+        limit, address = str(deadline(60)), federation.address
+        keyless = ["timeout", limit, "flower-supernode", "--superlink", address]
+        trusted = [
+            "--root-certificates",
+            str(federation.folder / "ca.crt"),
+            "--port",
+            str(free_port()),
+        ]
+        with pytest.raises(RuntimeError, match="must be registered"):
+            stack.run("superlink", *home, *keyless, *trusted)
+    finally:
+        federation.stop()
+
+
+CHECKS: list[Callable[[Stack], None]] = [
+    nobody_gets_in_without_a_password,
+    a_run_of_the_schedule_ends_in_both_servers,
+    table_3_runs_in_processes_of_its_own,
+    a_run_is_cancelled_and_frees_its_place,
+    a_dead_machine_is_noticed,
+    a_backup_can_be_restored,
+    a_node_needs_a_key_that_is_registered,
+]
+
+
+def main() -> None:
+    """Bring the stack up, try everything, and bring it down."""
+    listener = HTTPServer(("127.0.0.1", 0), Hear)
+    threading.Thread(target=listener.serve_forever, daemon=True).start()
+    os.environ["METAEM_ALERT_URL"] = f"http://127.0.0.1:{listener.server_port}"
+    with tempfile.TemporaryDirectory(prefix="metaem-stack-") as root, Stack(Path(root)) as stack:
+        stack.folder.chmod(0o711)  # PostgreSQL has a user of its own
+        try:
+            _try(stack)
+        except BaseException:
+            sys.stderr.write("\n".join(log_tails(stack)) + "\n")
+            raise
+
+
+def _try(stack: Stack) -> None:
+    begun = time.monotonic()
+    stack.up()
+    sys.stdout.write(f"up after {time.monotonic() - begun:.0f} s\n")
+    client = stack.environment("setup")
+    os.environ |= {name: client[name] for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")}
+    os.environ["PREFECT_HOME"] = str(stack.folder / "client")
+    for check in CHECKS:
+        begun = time.monotonic()
+        check(stack)
+        seconds = time.monotonic() - begun
+        sys.stdout.write(f"{check.__name__.replace('_', ' ')} ({seconds:.0f} s)\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

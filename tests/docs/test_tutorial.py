@@ -1,0 +1,98 @@
+"""The tutorial does what it says: its commands are run in order, and print what it shows."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from prefect.settings import PREFECT_API_URL
+
+from flows.federation.loopback import free_port
+from tests.docs.documents import ROOT, agrees, page, steps
+from tests.support.waiting import ProcessTree, answers, wait_until
+
+pytestmark = pytest.mark.night
+
+TUTORIAL = page("docs/tutorial.md")
+INSTALL = "make .venv/.ready\n. .venv/bin/activate\n"
+
+
+def environment() -> dict[str, str]:
+    """Of somebody who has only installed it, and runs a Prefect server."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("METAEM_")}
+    commands = f"{Path(sys.executable).parent}{os.pathsep}{own['PATH']}"
+    quick = {"MLFLOW_WORKERS": "1"}  # of MLflow's page; four take twice as long to come up
+    return own | quick | {"PATH": commands, "PREFECT_API_URL": PREFECT_API_URL.value()}
+
+
+def shell(commands: str, folder: Path, variables: Mapping[str, str]) -> str:
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands],
+        cwd=folder,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{commands}\n{done.stdout}"
+    return done.stdout
+
+
+def served(commands: str, folder: Path, variables: Mapping[str, str]) -> str:
+    """The first line of a command that serves a page, once the page is there."""
+    port, told = str(free_port()), commands.split("--port ")[1].strip()
+    command = commands.replace(told, port).split()
+    out, silent = subprocess.PIPE, subprocess.DEVNULL
+    with ProcessTree(
+        command, variables, cwd=folder, stdout=out, stderr=silent, text=True
+    ) as server:
+        assert server.stdout is not None
+        line = str(server.stdout.readline())
+        wait_until(lambda: answers(line.split()[0]), f"an answer from {line}")
+    return line.replace(port, told)
+
+
+def test_every_command_does_what_is_shown(prefect_server: None, tmp_path: Path) -> None:
+    """All but the installation, which whoever runs the tests has done."""
+    install, *rest = steps(TUTORIAL)
+    assert install.commands == INSTALL
+    variables = environment()
+    for commands, shown in rest:
+        run = served if commands.startswith("metaem ui") else shell
+        printed = run(commands, tmp_path, variables)
+        if shown:
+            assert agrees(printed, shown), f"{commands}\nprinted:\n{printed}\nshown:\n{shown}"
+
+
+def test_what_the_tutorial_installs_with_is_a_target() -> None:
+    ready = INSTALL.split()[1]
+    assert re.search(
+        f"^READY := {re.escape(ready)}$", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
+
+
+PRINTED = "reused   a\ncomputed b\n\nb: /tmp/x/1\n│ metaem │ 0.7365 │ f1, f2 │\n"
+
+
+@pytest.mark.parametrize(
+    ("shown", "right"),
+    [
+        ("reused a\ncomputed b\nb: /tmp/x/1\n│ metaem │ 0.7365 │ f1, f2 │", True),
+        ("...\nb: .../1\n│ metaem │ 0.7341 │ f2, f1 │", True),
+        ("...", True),
+        ("", False),
+        ("reused a\n...", True),
+        ("computed b\n...", False),
+        ("...\nb: .../2\n...", False),
+        ("...\n│ metaem │ 0.9365 │ f1, f2 │", False),
+        ("...\n│ metaem │ 0.7365 │ f1, f3 │", False),
+        ("...\n│ metaem │ f1, f2 │", False),
+    ],
+)
+def test_what_counts_as_shown(shown: str, right: bool) -> None:
+    assert agrees(PRINTED, shown) is right

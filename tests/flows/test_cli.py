@@ -1,0 +1,261 @@
+"""The command line, as a user meets it."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+from typer.testing import CliRunner, Result
+
+from flows.cli.main import app
+from flows.errors import plain_errors
+from flows.settings import Settings
+from tests.conftest import SMALL, FinishedRun
+from tests.support.damage import edit
+from tests.support.waiting import deadline
+
+
+def metaem(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def assignments() -> list[str]:
+    return [part for each in SMALL for part in ("--set", each)]
+
+
+@pytest.fixture
+def root(finished_run: FinishedRun) -> Path:
+    return finished_run.store.root
+
+
+def test_help_is_instant_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['metaem', '--help']\n"
+        "from flows.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'mlflow', 'prefect', 'polars', 'pydantic'} & {*sys.modules}\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    before = os.times().children_user  # processor time: a busy machine is not a slow command
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Usage: metaem" in done.stdout
+    assert os.times().children_user - before < deadline(2)
+
+
+def test_a_repeated_run_shows_the_table_and_where_to_look(root: Path) -> None:
+    done = metaem("run", "--store", root, "--betas", "0.3,0.6", *assignments())
+    assert done.exit_code == 0, done.output
+    for part in ("beta 0.3", "beta 0.6", "metaem", "bias_transfer", "rmse", "metaem ui"):
+        assert part in done.output
+    assert done.output.count("reused") == 16
+    assert "computed" not in done.output
+    assert "removed" not in done.output
+
+
+def test_a_stage_is_run_again_on_request_alone(root: Path) -> None:
+    common = ("--store", root, "--betas", "0.3,0.6", *assignments())
+    again = metaem("stage", "split", *common, "--refresh")
+    assert again.exit_code == 0, again.output
+    assert again.output.count("computed split") == 2
+    assert again.output.count("computed") == 2
+    assert "pretrain" not in again.output
+    shown = dict(
+        line.split(": ") for line in again.output.splitlines() if line.startswith("split ")
+    )
+    assert [*shown] == [f"split movie-music beta {beta} seed 1" for beta in (0.3, 0.6)]
+    assert all((Path(folder) / "split.parquet").is_file() for folder in shown.values())
+
+
+def test_stats_show_both_domains(root: Path) -> None:
+    done = metaem("stats", "--store", root, *assignments())
+    assert done.exit_code == 0, done.output
+    for part in ("movie", "music", "overlap", "1,400"):
+        assert part in done.output
+
+
+def test_artifacts_are_listed_shown_and_verified(finished_run: FinishedRun, root: Path) -> None:
+    ref = finished_run.outcome.evaluations[0]
+    assert f"evaluate/{ref.digest[:12]}" in metaem("artifacts", "list", "--store", root).output
+    shown = metaem("artifacts", "show", ref.digest[:16], "--store", root)
+    assert '"ranking_users": 10' in shown.output
+    many = metaem("artifacts", "show", "pretrain", "--store", root)
+    assert (many.exit_code, many.output.count("\n")) == (2, 1)
+    assert "give more of one" in many.output
+    assert metaem("artifacts", "verify", "--store", root).exit_code == 0
+
+
+def test_damage_and_garbage_are_found(
+    finished_run: FinishedRun, root: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    edit(next(copy.glob("split/*/split.parquet")))
+    checked = metaem("artifacts", "verify", "--store", copy)
+    assert checked.exit_code == 1
+    assert "split.parquet" in checked.output.replace("\n", "")
+    evaluations = [*copy.glob("evaluate/*")]
+    lost = copy / "evaluate" / finished_run.outcome.evaluations[0].digest
+    shutil.rmtree(lost)
+    checked = metaem("artifacts", "verify", "evaluate", "--store", copy)
+    assert (checked.exit_code, checked.output.count("missing")) == (1, 1)
+    assert f"evaluate/{lost.name} is missing" in checked.output.replace("\n", "")
+    assert f"{len(evaluations)} artifacts, 1 damaged" in checked.output
+    before = {*copy.rglob("*")}
+    assert "would free" in metaem("artifacts", "gc", "--store", copy, "--dry-run").output
+    assert {*copy.rglob("*")} == before
+    swept = metaem("artifacts", "gc", "--store", copy, "--keep-days", "0")
+    assert "freed" in swept.output
+    assert [*copy.glob("*/*/manifest.json")] == []
+    assert [*(copy / "results").iterdir()] == []
+
+
+@pytest.mark.parametrize("name", ["run", "stage", "stats"])
+def test_every_option_is_a_setting(name: str) -> None:
+    command = get_command(app)
+    assert isinstance(command, TyperGroup)
+    options = {option.name for option in command.commands[name].params}
+    assert options - {"assignments", "name", "refresh"} <= {*Settings.model_fields}
+
+
+FILES = ("--source", "files", "--task", "a-b", "--set", "files.files.b=b.csv", "--set")
+WRONG = [
+    ("run", "--task", "movie-movie"),
+    ("run", "--task", "movies"),
+    ("run", "--betas", "7"),
+    ("run", "--set", "pretrain.epochz=1"),
+    ("run", "--config", "missing.toml"),
+    ("stage", "evalute"),
+    ("artifacts", "list", "--store", "/nowhere/at/all"),
+    ("run", "--source", "files", "--task", "a-b"),
+    ("run", *FILES, "files.files.a=a.csv"),
+    ("run", *FILES, "files.files.a=b.csv", "--offline"),
+    ("run", *FILES, "files.files.a=a.pdf"),
+    ("stats", "--task", "movie-poetry"),
+    ("run", "--source", "amazon-2014", "--task", "movie-poetry"),
+    ("run", "--source", "amazon-2014", "--mirror", "/nowhere/at/all"),
+    ("run", "--store", "/dev/null/store"),
+    ("run", "--set", "report.reference=emcdr"),
+    ("table3", "--set", "report.reference=emcdr-gmf"),
+]
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=" ".join)
+def test_bad_input_costs_one_line_and_exit_code_2(
+    arguments: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    prefect_server: None,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("user_id,item_id,rating\n")
+    done = metaem(*arguments)
+    assert done.exit_code == 2
+    lines = [line for line in done.output.splitlines() if line.strip()]
+    assert len(lines) == 1
+    assert lines[0].startswith("metaem: ")
+    assert "Traceback" not in done.output
+
+
+def test_most_bad_input_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("user_id,item_id,rating\n")
+    code = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from flows.cli.main import app\n"
+        "for arguments in map(str.split, sys.argv[1:]):\n"
+        "    done = CliRunner().invoke(app, arguments)\n"
+        "    assert done.exit_code == 2, (arguments, done.output)\n"
+    )
+    early = [" ".join(arguments) for arguments in WRONG if "--offline" not in arguments]
+    environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": ""}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    command = [sys.executable, "-c", code, *early]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+    assert not list((tmp_path / "prefect").glob("prefect.db*")), "a server was started"
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space", "/s/x"),
+            "/s/x: No space: make room on the disk; the same",
+        ),
+        (PermissionError(errno.EACCES, "No", "/s"), "/s: No: allow it, or choose another folder"),
+        (MemoryError(), "Cannot allocate memory: free some memory, or run fewer stages at once"),
+        (
+            httpx.ConnectError("refused"),
+            "Prefect's server does not answer (ConnectError): the same",
+        ),
+    ],
+)
+def test_an_error_of_machine_or_server_is_one_line_that_says_what_to_do(
+    error: Exception, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as end, plain_errors():
+        raise error
+    assert end.value.exit_code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"metaem: {message}")
+
+
+@pytest.mark.parametrize(("shared", "few"), [(50, ["training", "cold"]), (250, [])])
+def test_users_are_counted_and_too_few_are_warned_of(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    prefect_server: None,
+    shared: int,
+    few: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = "".join(f"u{user},i{user % 3},4\n" for user in range(shared))
+    (tmp_path / "a.csv").write_text(f"user_id,item_id,rating\n{lines}")
+    options = ["k=1", "files.files.a=a.csv", "files.files.b=a.csv"]
+    assigned = [part for option in options for part in ("--set", option)]
+    seeds = ("--betas", "0.2", "--seeds", "1,2")
+    done = metaem("stage", "split", "--source", "files", "--task", "a-b", *seeds, *assigned)
+    assert done.exit_code == 0, done.output
+    training, validation, cold = shared * 72 // 100, shared * 8 // 100, shared // 5
+    sizes = f"beta 0.2: {training} training, {validation} validation, {cold} cold users"
+    assert done.output.count(sizes) == 1
+    warned = [line.split() for line in done.output.splitlines() if line.startswith("warning: ")]
+    assert [words[-6] for words in warned] == few
+
+
+def test_a_lenient_run_counts_what_it_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    good = "user_id,item_id,rating\nu,i,3\nu,j,4\n"
+    (tmp_path / "a.csv").write_text(f"{good}u,j,9\nu,j,nonsense\n,j,2\n,i,2\nu,i,3\n")
+    (tmp_path / "b.csv").write_text(good)
+    options = ["strict=false", "k=1", "files.files.a=a.csv", "files.files.b=b.csv"]
+    assigned = [part for option in options for part in ("--set", option)]
+    done = metaem("stats", "--source", "files", "--task", "a-b", *assigned)
+    assert done.exit_code == 0, done.output
+    assert "a: dropped 4 of 7 lines (blank_id 2, not_a_number 1, off_scale 1)" in done.output
+    assert "a: removed 1 repeated rating(s) of one item by one user" in done.output
+    assert "b: " not in done.output
+
+
+def test_bad_lines_of_a_file_are_quoted_with_their_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.csv").write_text("user_id,item_id,rating\nu,i,3\nu,j,nonsense\n")
+    files = ["--set", "files.files.a=a.csv", "--set", "files.files.b=a.csv"]
+    columns = ["--set", "files.columns.timestamp=null"]
+    done = metaem("run", "--source", "files", "--task", "a-b", *files, *columns)
+    assert done.exit_code == 2
+    assert "line 3" in done.output
+    assert "nonsense" in done.output

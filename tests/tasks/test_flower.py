@@ -1,0 +1,142 @@
+"""Real SuperNodes over TLS train as the simulation does. Skipped where Flower is not installed."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from flows.federation.certificates import issue_node_key
+from flows.federation.loopback import Loopback
+from metaem_core.methods.metaem.pretraining import Pretraining
+from tasks.flower.job import Job, pretrain_start, vectors_tag
+from tasks.flower.node import DeviceFolder, Node
+from tasks.flower.submit import run_job
+from tests.support.counting_proxy import CountingProxy, counting_proxy
+from tests.support.waiting import deadline
+from tests.tasks import test_carried as carried
+from tests.tasks.test_carried import CONFIG as CARRIED
+from tests.tasks.test_remote import ALL, CONFIG, RATINGS, about, asked_of, same, simulated, trained
+
+FLOWER = Path(__file__).parents[2] / ".venv-flower" / "bin"
+NODES = 3
+
+pytestmark = [
+    pytest.mark.night,
+    pytest.mark.skipif(not (FLOWER / "flwr").exists(), reason="run `make flower` first"),
+]
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loopback, CountingProxy]]:
+    folder = tmp_path_factory.mktemp("federation")
+    for node in range(NODES):
+        DeviceFolder(folder / f"node-{node}" / "music").deal(RATINGS, ALL[node::NODES])
+    loopback = Loopback(folder, FLOWER)
+    try:
+        loopback.claim()
+        loopback.start_link(NODES, timeout=deadline(90))
+        with counting_proxy(loopback.address) as proxy:
+            loopback.start_nodes(proxy.address)
+            yield loopback, proxy
+    finally:
+        loopback.stop()
+
+
+def job(federation: Loopback, folder: Path, epochs: int, quorum: float = 0.8) -> Job:
+    config, patience = replace(CONFIG, epochs=epochs), federation.connection.patience
+    told = about(asked_of(config), quorum, NODES, patience)
+    start = pretrain_start(*Pretraining(config, RATINGS).start())
+    return Job.create(folder / "job", told, start)
+
+
+def test_three_rounds_on_three_nodes_are_the_simulation(
+    watched: tuple[Loopback, CountingProxy], tmp_path: Path
+) -> None:
+    """And the bytes of messages are on the wire, beside Flower's own."""
+    federation, wire = watched
+    before = wire.down, wire.up
+    work = job(federation, tmp_path, epochs=1)  # three cohorts
+    run_job(work, federation.connection)
+    config = replace(CONFIG, epochs=1)
+    assert work.done is not None
+    assert (work.done["devices"], work.done["refused"]) == (
+        len(simulated(config).training.users),
+        [],
+    )
+    same(trained(work, config), simulated(config), 1e-6)
+    messages = [work.done["trained"][way] + work.done["evaluated"][way] for way in ("down", "up")]
+    passed = wire.down - before[0], wire.up - before[1]
+    envelopes = 6 * NODES  # a question who is there, three rounds, two validations
+    for counted, seen in zip(messages, passed, strict=True):
+        assert counted < seen < counted + 30_000 * envelopes
+
+
+def test_devices_carry_their_vectors_to_the_mapping(
+    watched: tuple[Loopback, CountingProxy], tmp_path: Path
+) -> None:
+    """Left by the source's server, kept on the node's disk, used under masks in the target."""
+    federation, _ = watched
+    config = replace(CARRIED, epochs=1, learning_rates=(1e-3,))
+    simulated, remote = (carried.world(config) for _ in range(2))
+    for number in range(NODES):
+        node, people = Node(federation.folder / f"node-{number}"), ALL[number::NODES]
+        node.domain("movie").deal(carried.MOVIE, [carried.OTHER[user] for user in people])
+        node.link([{"movie": carried.OTHER[user], "music": user} for user in people])
+    tag, patience = vectors_tag(remote.vectors), federation.connection.patience
+    brought = carried.asked_to_keep(tag)
+    told = about(brought, 1.0, NODES, patience)
+    left = Job.create(tmp_path / "carry", told, {"profiles": remote.vectors})
+    run_job(left, federation.connection)
+    told = about(carried.asked_of(tag, config), 0.8, NODES, patience)
+    work = Job.create(tmp_path / "job", told, remote.start())
+    run_job(work, federation.connection)
+    assert work.done is not None
+    assert (work.done["devices"], work.done["refused"]) == (len(carried.TRAIN), [])
+    (ours,), (theirs,) = remote.tried, simulated.tried
+    work.load_into(ours.training)
+    for _ in theirs.training.epochs(lambda stats: None):
+        pass
+    (mine,), (other,) = ours.training.curve(), theirs.training.curve()
+    assert mine.n_ratings == other.n_ratings
+    assert mine.loss == pytest.approx(other.loss, rel=1e-5)  # of the round before its step
+    assert mine.validation_rmse == pytest.approx(other.validation_rmse, rel=1e-2)
+    assert not list(tmp_path.rglob("profiles"))
+
+
+def test_an_unregistered_key_is_refused(watched: tuple[Loopback, CountingProxy]) -> None:
+    federation, _ = watched
+    stranger = federation.folder / "stranger.key"
+    issue_node_key(stranger)
+    federation.start_node(9, stranger, federation.address)
+    process = federation.processes.pop("supernode-9")
+    assert process.wait(deadline()) != 0
+    assert "Failed to activate SuperNode" in (federation.folder / "supernode-9.log").read_text()
+
+
+def test_a_node_killed_in_a_round_is_done_without(tmp_path: Path) -> None:
+    """kill -9 once training has begun: the devices that are left are enough."""
+    for node in range(NODES):
+        DeviceFolder(tmp_path / f"node-{node}" / "music").deal(RATINGS, ALL[node::NODES])
+    federation = Loopback(tmp_path, FLOWER)
+    try:
+        federation.claim()
+        federation.start(NODES, timeout=deadline(90))
+        work = job(federation, tmp_path, quorum=0.2, epochs=2)
+        with ThreadPoolExecutor() as pool:
+            running = pool.submit(run_job, work, federation.connection)
+            federation.wait_until(lambda: work.checkpoint().path.exists(), "superlink")
+            lost = federation.processes.pop("supernode-1")
+            lost.kill()
+            lost.wait()
+            running.result(timeout=deadline(1200))
+    finally:
+        federation.stop()
+    ours = trained(work)
+    assert int(ours.training.epoch) == 2
+    assert all(tensor.isfinite().all() for tensor in ours.training.state().values())
+    start, after = Pretraining(CONFIG, RATINGS)._model, dict(ours.training.state())["users.table"]
+    moved = (after != start.user_embeddings).any(1)
+    users = ours.training.users
+    assert moved[users[users % NODES != 1]].all()

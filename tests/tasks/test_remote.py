@@ -1,0 +1,289 @@
+"""Training over a link: equal to the simulation, and unmoved by devices that misbehave."""
+
+import json
+import secrets
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load
+
+from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.data.ratings import held_chance
+from metaem_core.federated.remote.collection import RoundVoid
+from metaem_core.federated.remote.rounds import Answer
+from metaem_core.federated.secure.aggregation import OutOfTurn
+from metaem_core.federated.wire import SUM, digest, encode
+from metaem_core.methods.metaem.pretraining import Pretraining
+from tasks.flower.job import About, Job, Superseded, pretrain_start
+from tasks.flower.node import Asked, Node
+from tests.support.damage import DAMAGES
+from tests.support.worlds import random_ratings
+
+RATINGS = random_ratings(n_users=40, n_items=60, mean_count=9, seed=3)
+CONFIG = PretrainConfig(hidden_size=24, cohort_size=16, epochs=2, holdout=0.2)
+ALL = list(range(40))
+
+
+def asked_of(config: PretrainConfig) -> Asked:
+    plain = json.dumps(asdict(config))
+    return Asked(kind="pretrain", domain="music", config=plain, source="", tag="")
+
+
+ASKED = asked_of(CONFIG)
+
+SILENT = (OSError, ValueError, OutOfTurn)  # why a device does not answer
+Spoil = Callable[[Answer], Iterable[Answer]]
+
+
+class Devices:
+    """Real devices with files of their own, behind a link that ``spoil`` has its way with."""
+
+    def __init__(
+        self, folder: Path, spoil: Spoil = lambda answer: [answer], asked: Asked = ASKED
+    ) -> None:
+        self.node, self.spoil, self.asked = Node(folder / "node"), spoil, asked
+        self.folder = self.node.domain("music")
+        if not self.folder.devices():
+            self.folder.deal(RATINGS, ALL)
+
+    def train(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
+        for device, data in messages.items():
+            with suppress(*SILENT):
+                told = Answer(number, device, self.node.train(self.asked, device, data))
+                yield from self.spoil(told)
+
+    def evaluate(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
+        for device, data in messages.items():
+            with suppress(*SILENT):
+                told = Answer(number, device, self.node.evaluate(self.asked, device, data))
+                yield from self.lie(told)
+
+    def lie(self, told: Answer) -> Iterable[Answer]:
+        return [told]
+
+
+def job(folder: Path, config: PretrainConfig = CONFIG, quorum: float = 0.8) -> Job:
+    start = pretrain_start(*Pretraining(config, RATINGS).start())
+    return Job.create(folder / "job", about(asked_of(config), quorum), start)
+
+
+def about(asked: Asked, quorum: float, nodes: int = 1, patience: float = 1) -> About:
+    return About(
+        attempt=secrets.token_hex(4),
+        asked=asked,
+        nodes=nodes,
+        patience=patience,
+        quorum=quorum,
+        largest=1e4,
+    )
+
+
+def trained(job: Job, config: PretrainConfig = CONFIG) -> Pretraining:
+    stage = Pretraining(config, RATINGS)
+    job.load_into(stage.training)
+    return stage
+
+
+def simulated(config: PretrainConfig = CONFIG) -> Pretraining:
+    stage = Pretraining(config, RATINGS)
+    for _ in stage.training.epochs(lambda stats: None):
+        pass
+    return stage
+
+
+def same(ours: Pretraining, theirs: Pretraining, tolerance: float = 1e-6) -> None:
+    for name, tensor in theirs.training.state().items():
+        found = ours.training.state()[name]
+        assert torch.allclose(found, tensor, rtol=tolerance, atol=tolerance), name
+
+
+def test_training_over_a_link_is_the_simulation(tmp_path: Path) -> None:
+    work = job(tmp_path)
+    devices = Devices(tmp_path)
+    work.work(devices, devices.folder.devices())
+    assert work.done is not None
+    assert (work.done["devices"], work.done["refused"]) == (len(simulated().training.users), [])
+    epochs, counted = CONFIG.epochs, simulated().traffic()
+    assert work.done["trained"] == {"down": epochs * counted.down, "up": epochs * counted.up}
+    same(trained(work), simulated())
+
+
+def test_an_interrupted_job_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
+    """And counts the bytes of the first part too."""
+    devices = Devices(tmp_path)
+
+    def die(answer: Answer) -> Iterable[Answer]:
+        if answer.round == 5:  # in the second epoch
+            raise KeyboardInterrupt
+        return [answer]
+
+    devices.spoil = die
+    with pytest.raises(KeyboardInterrupt):
+        job(tmp_path).work(devices, ALL)
+    devices.spoil = lambda answer: [answer]
+    again = job(tmp_path)  # the same folder
+    saved = again.checkpoint().load()
+    assert saved is not None
+    assert saved[0] == 1
+    again.work(devices, ALL)
+    assert again.done is not None
+    assert again.done["trained"]["down"] == CONFIG.epochs * simulated().traffic().down
+    same(trained(again), simulated())
+
+
+def late(answer: Answer) -> Iterable[Answer]:
+    """Every answer comes after another one to the round before, and twice."""
+    old = answer._replace(round=answer.round - 1, message=scaled(answer.message, 0.5))
+    return [old, answer, answer]
+
+
+def foreign(answer: Answer) -> Iterable[Answer]:
+    """Others speak up too."""
+    return [answer._replace(device=999), answer]
+
+
+def doubled(answer: Answer) -> Iterable[Answer]:
+    """A gradient beyond all measure, then the honest one."""
+    return [answer._replace(message=scaled(answer.message, 1e9)), answer]
+
+
+def poisoned(answer: Answer) -> Iterable[Answer]:
+    return [answer._replace(message=scaled(answer.message, float("nan"))), answer]
+
+
+def garbled(answer: Answer) -> Iterable[Answer]:
+    half = len(answer.message) // 2
+    return [answer._replace(message=answer.message[:half]), answer._replace(message=b""), answer]
+
+
+def negative(answer: Answer) -> Iterable[Answer]:
+    return [answer._replace(message=altered(answer.message, n_ratings=-3)), answer]
+
+
+def altered(message: bytes, **changes: float) -> bytes:
+    told = load(message[SUM:])
+    return encode({**told, **{n: torch.full_like(told[n], v) for n, v in changes.items()}})
+
+
+def scaled(message: bytes, factor: float) -> bytes:
+    told = load(message[SUM:])
+    return encode({**told, "items": told["items"] * factor})
+
+
+def outlandish(answer: Answer) -> Iterable[Answer]:
+    """Bytes that safetensors itself stumbles over: four-bit numbers, a shape without end."""
+    four, endless = (
+        {"x": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}},
+        {"x": {"dtype": "F32", "shape": [2**63, 0], "data_offsets": [0, 0]}},
+    )
+    made = []
+    for header, body in ((four, b"\0"), (endless, b"")):
+        text = json.dumps(header).encode()
+        content = struct.pack("<Q", len(text)) + text + body
+        made.append(answer._replace(message=digest(content) + content))
+    return [*made, answer]
+
+
+def boastful(answer: Answer) -> Iterable[Answer]:
+    many = altered(answer.message, n_ratings=2**31 - 1)
+    huge = altered(answer.message, squared_error=1e300)
+    return [answer._replace(message=many), answer._replace(message=huge), answer]
+
+
+@pytest.mark.parametrize(
+    "spoil", [late, foreign, doubled, poisoned, garbled, negative, outlandish, boastful]
+)
+def test_what_is_not_fit_to_use_is_left_out_and_told(tmp_path: Path, spoil: Spoil) -> None:
+    work = job(tmp_path)
+    work.work(Devices(tmp_path, spoil), ALL)
+    assert work.done is not None
+    assert len(work.done["refused"]) >= 60
+    same(trained(work), simulated())
+
+
+def test_without_some_devices_a_round_is_that_of_the_others(tmp_path: Path) -> None:
+    silent = {1, 2}
+    work = job(tmp_path, quorum=0.4)
+    work.work(Devices(tmp_path, lambda a: [] if a.device in silent else [a]), ALL)
+    ours, start = trained(work)._model, Pretraining(CONFIG, RATINGS)._model
+    moved = (ours.user_embeddings != start.user_embeddings).any(1)
+    assert not moved[[1, 2]].any()
+    assert moved[[4, 5, 8]].all()
+
+
+def test_without_a_quorum_nothing_changes(tmp_path: Path) -> None:
+    work = job(tmp_path)
+    with pytest.raises(RoundVoid, match=r"round 3: \d of 16 devices answered, needs 80%"):
+        work.work(Devices(tmp_path, lambda a: [a] if a.device < 8 else []), ALL)
+    assert work.checkpoint().load() is None
+
+
+def test_a_device_that_is_back_in_the_next_attempt_is_heard(tmp_path: Path) -> None:
+    seen: set[int] = set()
+
+    def stumble(answer: Answer) -> Iterable[Answer]:
+        first = answer.device not in seen
+        seen.add(answer.device)
+        return [] if first else [answer]
+
+    work = job(tmp_path)
+    work.work(Devices(tmp_path, stumble), ALL)
+    same(trained(work), simulated())
+
+
+def test_devices_without_ratings_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no device within reach"):
+        job(tmp_path).work(Devices(tmp_path), [0])
+
+
+@pytest.mark.parametrize("lie", [[1, -1e9, 1], [0, 0, 1e12], [1, 1, 0.5], [9, 1, 1], [1, 99, 1]])
+def test_errors_that_no_ratings_have_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: list[float]
+) -> None:
+    false = encode({"errors": torch.tensor(lie, dtype=torch.float64)})
+    monkeypatch.setattr(Devices, "lie", lambda self, told: [told._replace(message=false), told])
+    work = job(tmp_path)
+    work.work(Devices(tmp_path), ALL)
+    assert work.done is not None
+    assert "errors that its ratings cannot have" in work.done["refused"][0]
+    same(trained(work), simulated())
+
+
+def test_without_ratings_to_stop_by_it_is_said_so(tmp_path: Path) -> None:
+    devices, kept = Devices(tmp_path), held_chance(RATINGS.users, RATINGS.items, 0) >= 0.2
+    none = [d for d in ALL if kept[RATINGS.users == d].all() and (RATINGS.users == d).any()]
+    with pytest.raises(ValueError, match="no device within reach keeps ratings"):
+        job(tmp_path).work(devices, none[:3])
+
+
+def test_a_job_handed_out_again_is_left_to_the_other(tmp_path: Path) -> None:
+    work, devices = job(tmp_path), Devices(tmp_path)
+    again = []
+
+    def hand_out(answer: Answer) -> Iterable[Answer]:
+        if not again:
+            again.append(job(tmp_path))
+        return [answer]
+
+    devices.spoil = hand_out
+    with pytest.raises(Superseded):
+        work.work(devices, ALL)
+    assert again[0].checkpoint().load() is None
+    again[0].work(devices, ALL)
+    same(trained(again[0]), simulated())
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_result_is_not_taken_in(
+    tmp_path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    work = job(tmp_path)
+    work.work(Devices(tmp_path), ALL)
+    damage(work.checkpoint().path)
+    with pytest.raises(ValueError, match="damaged"):
+        trained(work)
