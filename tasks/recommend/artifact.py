@@ -99,7 +99,7 @@ def _header(store: Store, ref: ArtifactRef) -> _Header:
     if header is None or header.format != FORMAT:
         raise ValueError(
             f"{ref} is not of format {FORMAT}, which this version reads: make it again with "
-            "`metaem run` and `metaem recommend`, or use the version that made it"
+            "`metaem run` and `metaem recommend`, or use the version that wrote it"
         )
     return header
 

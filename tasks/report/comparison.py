@@ -38,7 +38,7 @@ def compare(summary: pl.DataFrame, tests: pl.DataFrame) -> pl.DataFrame:
 def paired_tests(errors: pl.DataFrame, references: Sequence[str]) -> pl.DataFrame:
     """Each method's paired test against each reference, for the metrics that are sums over users.
 
-    The difference tested is a user's loss summed over all his held-out ratings of all seeds: it
+    The difference tested is a user's loss, summed over all their held-out ratings of all seeds. It
     averages to zero exactly when the two methods' errors over all these ratings are equal.
     """
     schema: dict[str, type[pl.DataType]] = {

@@ -133,7 +133,7 @@ def _experiment(client: "MlflowClient", task: str, artifacts: str | None) -> str
 
 
 def _create_database(database: Path) -> None:
-    """Create the database atomically unless it exists: MLflow never finishes a half-made one.
+    """Create the database atomically unless it exists: MLflow never finishes an incomplete one.
 
     Raises:
         OSError: there is another file in its place.
