@@ -1,4 +1,4 @@
-"""FedFast (Muhammad et al. 2020): alike users are sampled together and learn from each other."""
+"""FedFast (Muhammad et al. 2020): similar users are sampled together and learn from each other."""
 
 import torch
 from torch import Tensor
@@ -10,68 +10,46 @@ ROUNDS = 10  # of Lloyd's algorithm
 
 
 class Delegates:
-    """ActvAGG: users out of a round move as those of their cluster in it did, less each time.
+    """ActvAGG: a user who is not in a round moves by ``discount`` times their cluster's mean step.
 
-    A user who took part keeps his own step. What is passed on is the mean step of a cluster's
-    delegates, times ``discount``. Clusters are those of the table when an epoch's cohorts are
-    drawn, so a checkpoint between epochs needs no others.
+    Clusters are of the user table when an epoch's cohorts are drawn: no checkpoint needs them.
     """
+
+    group: Tensor  # (m,) cluster of each user; -1: never trains
 
     def __init__(self, users: TableOptimizer, clusters: int, discount: float) -> None:
         self.users, self.clusters, self.discount = users, clusters, discount
-        self.table = users.table
-        self._cluster(torch.arange(len(self.table)))
-
-    def _cluster(self, users: Tensor) -> None:
-        """The clusters of ``users``; others, who never train, are in none (-1)."""
-        self.group = torch.full((len(self.table),), -1)
-        self.group[users] = k_means(self.table.index_select(0, users), self.clusters)
+        self.table, self.state = users.table, users.state
 
     def cohorts(self, users: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-        """An epoch's :func:`stratified_cohorts` of the clusters as they are now."""
-        self._cluster(users)
-        return stratified_cohorts(self.group, users, size, generator)
+        """ActvSAMP: the ``users`` once each, every cluster with its share of each cohort."""
+        self.group = torch.full((len(self.table),), -1)
+        self.group[users] = k_means(self.table.index_select(0, users), self.clusters)
+        shuffled = users[torch.randperm(len(users), generator=generator)]
+        by_cluster = shuffled[self.group.index_select(0, shuffled).argsort(stable=True)]
+        step = -(-len(users) // size)
+        return tuple(by_cluster[start::step].sort().values for start in range(step))
 
     def update(self, rows: Tensor, gradient: Tensor, upload: Upload) -> None:
-        """One step of the delegates ``rows`` (B,), and of everyone who is like them."""
+        """One step of the delegates ``rows`` (B,), and of every other user of their clusters."""
         before = self.table.index_select(0, rows)
         self.users.update(rows, gradient, upload)
         step = self.table.index_select(0, rows) - before
-        mine = self.group.index_select(0, rows)
-        total = step.new_zeros(self.clusters, step.shape[1]).index_add_(0, mine, step)
-        count = torch.bincount(mine, minlength=self.clusters).clamp_min(1).unsqueeze(1)
+        group = self.group.index_select(0, rows)
+        total = step.new_zeros(self.clusters, step.shape[1]).index_add_(0, group, step)
+        count = torch.bincount(group, minlength=self.clusters).clamp_min(1).unsqueeze(1)
         follower = self.group >= 0
         follower[rows] = False
-        passed_on = (self.discount * total / count).index_select(0, self.group.clamp_min(0))
-        self.table.add_(passed_on * follower.unsqueeze(1))
-
-    def state(self) -> dict[str, Tensor]:
-        """The tensors a checkpoint must keep, the table included."""
-        return self.users.state()
-
-
-def stratified_cohorts(
-    group: Tensor, users: Tensor, size: int, generator: torch.Generator
-) -> tuple[Tensor, ...]:
-    """ActvSAMP: cohorts of ``size`` in which every cluster has its share; each user once.
-
-    Args:
-        group: cluster of every user (m,).
-        users: who takes part (B,).
-    """
-    shuffled = users[torch.randperm(len(users), generator=generator)]
-    dealt = shuffled[group.index_select(0, shuffled).argsort(stable=True)]
-    cohorts = -(-len(users) // size)
-    return tuple(dealt[start::cohorts].sort().values for start in range(cohorts))
+        followed = (self.discount * total / count).index_select(0, self.group.clamp_min(0))
+        self.table.add_(followed * follower.unsqueeze(1))
 
 
 def k_means(vectors: Tensor, clusters: int) -> Tensor:
     """Cluster of each row (m,), by Lloyd's algorithm from rows spread over the longest axis."""
-    axis = vectors.var(0).argmax()
-    order = vectors[:, axis].argsort()
+    order = vectors[:, vectors.var(0).argmax()].argsort()
     centres = vectors[order[torch.linspace(0, len(order) - 1, clusters).long()]]
     for _ in range(ROUNDS):
-        nearest = torch.cdist(vectors, centres).argmin(1)
+        nearest = torch.cdist(vectors, centres).argmin(1)  # (m,)
         count = torch.bincount(nearest, minlength=clusters).unsqueeze(1)
         total = torch.zeros_like(centres).index_add_(0, nearest, vectors)
         centres = torch.where(count > 0, total / count.clamp_min(1), centres)

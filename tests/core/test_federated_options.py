@@ -17,7 +17,7 @@ from metaem_core.data.ratings import Ratings, RatingScale, hold_out
 from metaem_core.evaluation.metrics import rmse
 from metaem_core.federated.device import PrivateRatings
 from metaem_core.federated.fcf import FcfServer, ItemUpload, fcf_step, solve_users
-from metaem_core.federated.fedfast import Delegates, k_means, stratified_cohorts
+from metaem_core.federated.fedfast import Delegates, k_means
 from metaem_core.federated.protocol import Download, Upload
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.virtual_ratings import with_pseudo_items
@@ -156,17 +156,19 @@ def test_each_cohort_has_its_share_of_every_cluster() -> None:
     """FedFast's ActvSAMP; plain sampling would miss the share by chance."""
     group = k_means(crowds(40), 3)
     assert [len(set(group[i::3].tolist())) for i in range(3)] == [1, 1, 1]
-    cohorts = stratified_cohorts(group, torch.arange(120), 12, torch.Generator().manual_seed(2))
+    delegates = Delegates(LazyAdam(crowds(40), 0.1, 0.0), clusters=3, discount=0.5)
+    cohorts = delegates.cohorts(torch.arange(120), 12, torch.Generator().manual_seed(2))
     assert sorted(torch.cat(cohorts).tolist()) == list(range(120))
     for cohort in cohorts:
         assert torch.bincount(group[cohort], minlength=3).tolist() == [4, 4, 4]
 
 
 def test_users_out_of_a_round_follow_those_of_their_cluster() -> None:
-    """FedFast's ActvAGG: one delegate steps, his own crowd moves along, the others stay."""
+    """FedFast's ActvAGG: one delegate steps, its own crowd moves along, the others stay."""
     table = crowds(5)
     start = table.clone()
     delegates = Delegates(LazyAdam(table, 0.1, 0.0), clusters=3, discount=0.5)
+    delegates.cohorts(torch.arange(15), 15, torch.Generator())
     delegates.update(torch.tensor([4]), torch.tensor([[1.0, -1.0]]), Upload({}, 1.0, 1))
     moved = table - start
     torch.testing.assert_close(moved[4], torch.tensor([-0.1, 0.1]), rtol=1e-4, atol=1e-5)

@@ -16,7 +16,6 @@ from metaem_core.config.dp import PrivateConfig
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings, RatingScale
 from metaem_core.evaluation.metrics import rmse
-from metaem_core.federated.secure.aggregation import TooFewDevices
 from metaem_core.methods.baselines.trivial import TRIVIAL
 from metaem_core.methods.metaem.cold_start import cold_predictor
 from metaem_core.models.mapping import map_users
@@ -28,7 +27,6 @@ from metaem_core.privacy.dp.bias_transfer import (
     private_line,
     private_mapping,
     releases,
-    stage_mu,
 )
 from metaem_core.privacy.dp.biases import (
     COUNT,
@@ -48,7 +46,6 @@ from metaem_core.privacy.dp.gaussian import (
     epsilon_of,
     mu_of,
 )
-from metaem_core.privacy.dp.noisy_sums import NAMES, Agreed, AskedTwice, NoisyDevice, SecureSums
 from metaem_core.synthetic.world import SyntheticConfig
 from tests.core.test_trivial import planted
 from tests.support.worlds import planted_ratings, random_ratings
@@ -305,99 +302,6 @@ def test_canaries_are_found_without_noise_and_not_with_it() -> None:
 
     assert attacked(math.inf) > 0.7
     assert abs(attacked(1.0) - 0.5) < 0.09  # three deviations of 200 against 200
-
-
-FREE = PrivateConfig(math.inf, DELTA)
-
-
-def devices_of(
-    ratings: Ratings, agreed: Agreed, biases: NDArray[np.float64] | None = None
-) -> dict[int, NoisyDevice]:
-    """One for each user with ratings."""
-    found = {}
-    for user in np.unique(ratings.users).tolist():
-        mine = ratings.users == user
-        nobody = np.zeros(int(mine.sum()), np.int64)
-        own = Ratings(nobody, ratings.items[mine], ratings.values[mine], 1, ratings.n_items)
-        found[user] = NoisyDevice(own, agreed, None if biases is None else float(biases[user]))
-    return found
-
-
-def test_devices_that_add_up_under_masks_find_what_the_simulation_finds() -> None:
-    ratings = random_ratings(30, 9, 5.0, seed=6)
-    biases = np.random.default_rng(6).normal(0, 0.5, ratings.n_users)
-    everyone = np.arange(ratings.n_users)
-    pair = DomainPair(ratings, ratings, everyone, everyone)
-    free = Releases(math.inf, np.random.default_rng(0))
-    simulated = private_levels(SimulatedSums(partial(domain_sum, ratings, SCALE), free), 9)
-    agreed = Agreed(FREE, "target", 20)
-    federated = private_levels(SecureSums(devices_of(ratings, agreed), agreed), 9)
-    np.testing.assert_allclose(federated, simulated, atol=1e-6)
-    add = partial(line_sum, pair, biases, SCALE)
-    expected = private_line(SimulatedSums(add, free), simulated)
-    agreed = Agreed(FREE, "mapping", 20)
-    found = private_line(SecureSums(devices_of(ratings, agreed, biases), agreed), simulated)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
-def test_a_device_without_a_source_bias_adds_nothing_to_the_line() -> None:
-    ratings, agreed = random_ratings(9, 9, 5.0, seed=6), Agreed(FREE, "mapping", 5)
-    device = next(iter(devices_of(ratings, agreed).values()))
-    message = {"sum": torch.tensor(NAMES.index("line")), "levels": torch.zeros(9).double()}
-    (part,), totals = device.contribution(message)
-    assert not part.any()
-    assert not any(totals)
-
-
-@pytest.mark.parametrize("silent", [0, 9])
-def test_the_noise_that_devices_bring_is_enough_even_if_a_third_leaves(silent: int) -> None:
-    ratings = random_ratings(31, 800, 5.0, seed=7)
-    config = PrivateConfig(0.2, DELTA)
-    agreed = Agreed(config, "source", 30)
-    devices = devices_of(ratings, agreed)
-    leavers = dict.fromkeys(sorted(devices)[:silent], 3)
-    left = ratings.of_users(~np.isin(np.arange(31), list(leavers)))
-    levels = np.full(800, 0.3)
-    sums = SecureSums(devices, agreed, leavers=leavers)
-    noisy, brought = sums.ask("items, first", levels)
-    noise = (noisy - domain_sum(left, SCALE, "items, first", levels)).ravel()
-    assert noise.std() == pytest.approx(brought, rel=0.1)  # of 1,600 numbers: 1.8 % a deviation
-    (release,) = sums.made
-    assert noise.std() > 0.95 * release.deviation
-    allowed = stage_mu(config, "source") * math.sqrt(SUMS["items, first"].share)
-    assert release.mu == pytest.approx(allowed)
-    again, _ = SecureSums(devices_of(ratings, agreed), agreed, leavers=leavers).ask(
-        "items, first", levels
-    )
-    assert abs(np.corrcoef(noise, (again - noisy).ravel() + noise)[0, 1]) < 0.13
-
-
-def test_a_device_answers_once_and_tells_no_totals() -> None:
-    ratings, agreed = (
-        random_ratings(9, 9, 5.0, seed=6),
-        Agreed(PrivateConfig(1.0, DELTA), "target", 5),
-    )
-    device = next(iter(devices_of(ratings, agreed).values()))
-    message = {"sum": torch.tensor(1), "levels": torch.zeros(9).double()}
-    _, totals = device.contribution(message)
-    assert not any(totals)
-    with pytest.raises(AskedTwice, match="'items, first' was asked for again"):
-        device.contribution(message)
-    device.contribution({**message, "sum": torch.tensor(2)})
-
-
-def test_a_sum_with_too_little_noise_is_never_opened() -> None:
-    ratings, agreed = (
-        random_ratings(31, 9, 5.0, seed=8),
-        Agreed(PrivateConfig(1.0, DELTA), "target", 30),
-    )
-    devices = devices_of(ratings, agreed)
-    sums = SecureSums(devices, agreed, leavers=dict.fromkeys(sorted(devices)[:12], 3))
-    with pytest.raises(TooFewDevices, match="18 devices sent a vector, at least 20 must"):
-        private_levels(sums, 9)
-    assert sums.made == []
-    with pytest.raises(AskedTwice):
-        private_levels(sums, 9)
 
 
 @pytest.mark.parametrize(
