@@ -4,9 +4,9 @@
     E/bin/pip install --no-deps --editable . && E/bin/python benchmarks/flower_simulation.py
 
 Both train MetaEM in the layout ``product``. In Flower each device is a virtual SuperNode, served by
-Ray, that is sent its message and answers with ``answered``, as on a real device. Ours are the loop
-that makes the same messages one device after the other, and the batched cohort of ``metaem run``,
-which makes none. The first round of each is not counted.
+Ray, that is sent its message and answers with ``step_answer``, as on a real device. Ours are the
+loop that makes the same messages one device after the other, and the batched cohort of ``metaem
+run``, which makes none. The first round of each is not counted.
 """
 
 import argparse
@@ -36,13 +36,14 @@ from torch import Tensor
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.ratings import Ratings
 from metaem_core.federated.bytes import received_contract
-from metaem_core.federated.exchange import MessageLoop, answered
-from metaem_core.federated.payloads import payload_of
-from metaem_core.federated.protocol import Download, Upload, combine
-from metaem_core.federated.rounds import run_round
-from metaem_core.federated.simulation import Backend, CohortSimulation
-from metaem_core.federated.wire import decode, encode
+from metaem_core.federated.encoding import decode, encode
+from metaem_core.federated.layouts import payload_of
+from metaem_core.federated.messages import Download, Upload, combine
+from metaem_core.federated.remote.device import step_answer
+from metaem_core.federated.rounds import Backend, run_round
+from metaem_core.federated.simulation import CohortSimulation
 from metaem_core.methods.metaem.pretraining import Pretraining
+from tests.support.device_loops import MessageLoop
 
 CONFIG = PretrainConfig()
 PRODUCT = payload_of("product", torch.Generator())
@@ -72,7 +73,7 @@ def client(items: int) -> ClientApp:
         asked = message.content["round"]
         own, values = map(torch.from_numpy, drawn(asked["device"], items))
         form = received_contract("product", items, CONFIG)
-        up = answered(asked["message"], form, own, values, PRODUCT, CONFIG.relu_last)
+        up = step_answer(asked["message"], form, own, values, PRODUCT, CONFIG.relu_last)
         told = ConfigRecord({"device": asked["device"], "message": up})
         return Message(RecordDict({"told": told}), reply_to=message)
 

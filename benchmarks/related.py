@@ -59,7 +59,7 @@ def rows(seeds: range) -> None:
         folder = Path(os.environ["METAEM_REAL_DATA"])
         worlds |= {name: read(folder / f"{name}.parquet").ratings for name in DOMAINS}
     shares = (0.0, 0.3, 1.0, 3.0)
-    print(f"{'':20s} exact, then rows with {shares} made-up ratings for each")
+    print(f"{'':20s} exact, then rows with {shares} virtual ratings for each")
     for name, world in worlds.items():
         exact = [pretrained(world, seed, {}) for seed in seeds]
         line = f"{name:20s} {mean(exact):.4f}"

@@ -9,11 +9,10 @@ from metaem_core.config.payload import Layout, Mode
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.ratings import Ints
 from metaem_core.data.user_profile import ITEM_FEATURES
-from metaem_core.federated.exchange import ID_BYTES, Traffic
-from metaem_core.federated.payloads import payload_of
-from metaem_core.federated.protocol import Download, Upload, tensors_of
-from metaem_core.federated.secure.loop import secure_traffic
-from metaem_core.federated.wire import Contract, contract_of, encode
+from metaem_core.federated.encoding import ID_BYTES, Contract, Traffic, contract_of, encode
+from metaem_core.federated.layouts import payload_of
+from metaem_core.federated.messages import Download, Upload, tensors_of
+from metaem_core.federated.secure.simulation import secure_traffic
 from metaem_core.models.metaem import DomainModel
 from metaem_core.models.mlp import init_mlp
 
@@ -21,7 +20,7 @@ Way = Literal[
     "fcf-32", "fcf-8", "literal", "product", "secure", "fcf-32 rows", "fcf-8 rows", "rows"
 ]
 WAYS: tuple[Way, ...] = get_args(Way)
-PSEUDO_ITEMS = 1  # for each rating, where only rows are sent
+VIRTUAL_RATINGS = 1  # for each rating, where only rows are sent
 
 
 class DomainShape(NamedTuple):
@@ -33,7 +32,7 @@ class DomainShape(NamedTuple):
 
 def traffic(way: Way, domain: DomainShape, config: PretrainConfig) -> Traffic:
     """Bytes of one round of one device, without a transport's own framing."""
-    some = min(domain.ratings * (1 + PSEUDO_ITEMS), domain.items)
+    some = min(domain.ratings * (1 + VIRTUAL_RATINGS), domain.items)
     rows = some if way.endswith("rows") else domain.items
     if way == "literal" or way == "product" or way == "rows" or way == "secure":
         return exchanged(way, rows, config)

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from metaem_core.federated.messages import Download, Upload
 from metaem_core.federated.private import Private
-from metaem_core.federated.protocol import Download, Upload
-from metaem_core.federated.rounding import Rounding
+from metaem_core.federated.quantization import Rounding
 from metaem_core.models.forward import BLOCK, factors, offsets, own_vectors, pack
 from metaem_core.models.mlp import Parameters, Perceptron
 

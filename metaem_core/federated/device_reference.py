@@ -9,13 +9,13 @@ from torch.autograd import grad
 from torch.nn.functional import linear
 
 from metaem_core.federated.device import PrivateRatings
-from metaem_core.federated.protocol import Download, Upload, tensors_of
+from metaem_core.federated.messages import Download, Upload, tensors_of
 from metaem_core.models.forward import PredictionInputs
 
 
 def reference_step(download: Download, ratings: PrivateRatings) -> Upload:
     """Algorithm 1, lines 6 to 8, or Algorithm 2, lines 5 and 6, for one device (S = 1)."""
-    received = {  # line 6; a gradient is asked for of these
+    received = {  # line 6; the server wants their gradients
         name: tuple(tensor.clone().requires_grad_() for tensor in tensors_of(download, name))
         for name in sorted(download.trained)
     }

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from metaem_core.federated.protocol import Upload
+from metaem_core.federated.messages import Upload
 from metaem_core.training.optimizers import TableOptimizer
 
 ROUNDS = 10  # of Lloyd's algorithm

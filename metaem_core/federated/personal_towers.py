@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from metaem_core.federated.protocol import Download, Upload
-from metaem_core.federated.simulation import Backend
+from metaem_core.federated.messages import Download, Upload
+from metaem_core.federated.rounds import Backend
 from metaem_core.models.mlp import Parameters
 from metaem_core.training.optimizers import LazyAdam
 

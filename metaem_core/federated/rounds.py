@@ -7,8 +7,23 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from metaem_core.federated.protocol import Download, Upload
-from metaem_core.federated.simulation import Backend
+from metaem_core.federated.messages import Download, Upload
+
+
+class Backend(Protocol):
+    """Carries downloads to a cohort's devices and brings back the combined upload."""
+
+    def rows(self, cohort: Tensor) -> Tensor:
+        """The item rows, ascending, that the download for this cohort must hold."""
+        ...
+
+    def gather(self, download: Download, cohort: Tensor, rows: Tensor) -> Upload:
+        """The upload of the cohort; ``rows`` are the item rows that ``download`` holds."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """What the devices themselves learnt, for a checkpoint."""
+        ...
 
 
 class Server(Protocol):

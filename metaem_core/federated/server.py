@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.federated.fedfast import Delegates
-from metaem_core.federated.protocol import Download, Upload
+from metaem_core.federated.messages import Download, Upload
 from metaem_core.models.mapping import map_users
 from metaem_core.models.metaem import DomainModel
 from metaem_core.models.mlp import Parameters, Perceptron
@@ -27,10 +27,9 @@ class ChainRule:
 
     Whoever holds the user vectors does it: the server, or in secure rounds each device.
 
-    Where a device shows ``dilution`` items for each that it rated, and the others' made-up ratings
-    know no taste, what it shows has a share ``1 / dilution`` of its taste. So that share is
-    predicted, and the gradient taken as if it were the whole, of the ratings that are real: on
-    average the exact one.
+    Virtual ratings hold no taste. Where a device shows ``dilution`` items for each that it rated,
+    they hold a share ``1 / dilution`` of its taste. So that share is predicted, and the gradient is
+    taken as if it were the whole of the real ratings' taste: on average it is exact.
     """
 
     trained = frozenset({"user_vectors", "private_items", "common_items", "item_tower"})

@@ -1,31 +1,13 @@
 """Cohorts in one process: all devices at once, one after the other, and Eq. 12's targets."""
 
-from typing import Protocol
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from metaem_core.data.ratings import Ints, Ratings
 from metaem_core.federated.device import PrivateRatings, device_step
-from metaem_core.federated.protocol import Download, Upload, combine
-from metaem_core.federated.rounding import Rounding
-
-
-class Backend(Protocol):
-    """Carries downloads to a cohort's devices and brings back the combined upload."""
-
-    def rows(self, cohort: Tensor) -> Tensor:
-        """The item rows, ascending, that the download for this cohort must hold."""
-        ...
-
-    def gather(self, download: Download, cohort: Tensor, rows: Tensor) -> Upload:
-        """The upload of the cohort; ``rows`` are the item rows that ``download`` holds."""
-        ...
-
-    def state(self) -> dict[str, Tensor]:
-        """What the devices themselves learnt, for a checkpoint."""
-        ...
+from metaem_core.federated.messages import Download, Upload
+from metaem_core.federated.quantization import Rounding
 
 
 class DeviceStore:
@@ -88,27 +70,6 @@ class CohortSimulation:
         rounding = Rounding(torch.Generator().manual_seed(int(seed.generate_state(1)[0])))
         tower = tuple(rounding(parameter) for parameter in download.item_tower)
         return device_step(download.replaced({"item_tower": tower}), ratings, rounding)
-
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-
-class DeviceLoop:
-    """The reference: each device in turn receives every item and answers on its own."""
-
-    def __init__(self, ratings: Ratings, dtype: torch.dtype) -> None:
-        self.devices = DeviceStore(ratings, dtype)
-
-    def rows(self, cohort: Tensor) -> Tensor:
-        return torch.arange(self.devices.n_items)
-
-    def gather(self, download: Download, cohort: Tensor, rows: Tensor) -> Upload:
-        uploads = []
-        for position, device in enumerate(cohort.tolist()):
-            items, values = self.devices.of_device(device)
-            ratings = PrivateRatings(torch.zeros_like(items), items, values)
-            uploads.append(device_step(download.of_device(position), ratings))
-        return combine(uploads, download.per_device)
 
     def state(self) -> dict[str, Tensor]:
         return {}

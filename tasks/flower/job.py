@@ -18,15 +18,16 @@ from torch import Tensor
 
 from metaem_core.data.ratings import RatingScale
 from metaem_core.federated.bytes import nobody
-from metaem_core.federated.payloads import payload_of
-from metaem_core.federated.protocol import Upload
+from metaem_core.federated.encoding import contract_of, decode, encode
+from metaem_core.federated.layouts import payload_of
+from metaem_core.federated.messages import Upload
+from metaem_core.federated.remote.exchange import OWN, Exchange, Link, Rules
 from metaem_core.federated.remote.mapping import RemoteMapping, SumMappingServer, numbered
-from metaem_core.federated.remote.rounds import OWN, Exchange, Link, RemoteRounds, Rules
+from metaem_core.federated.remote.pretraining import RemoteRounds
+from metaem_core.federated.remote.secure_rounds import LEAST, RoundSpoilt
 from metaem_core.federated.rounds import whole_cohorts
-from metaem_core.federated.secure.link import LEAST, RoundSpoilt
-from metaem_core.federated.secure.rounds import broadcast, received
+from metaem_core.federated.secure.pretraining import broadcast, received
 from metaem_core.federated.training import Schedule, Training
-from metaem_core.federated.wire import contract_of, decode, encode
 from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.metaem.mapping_start import SourceView, TargetView, transfer_lines
 from metaem_core.methods.metaem.mapping_start_secure import RemoteStart, views_message, views_of

@@ -21,15 +21,7 @@ from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.ratings import Ratings, RatingScale, held_chance
 from metaem_core.data.user_profile import PROFILE_SIZE
 from metaem_core.federated.bytes import nobody, received_contract
-from metaem_core.federated.exchange import answered
-from metaem_core.federated.payloads import payload_of
-from metaem_core.federated.remote.mapping import CarriedUser, theta_message
-from metaem_core.federated.remote.rounds import StoredUser, told_errors
-from metaem_core.federated.secure.aggregation import OutOfTurn, SecureDevice
-from metaem_core.federated.secure.client import SecureClient, SecureUser, degree_of, threshold_of
-from metaem_core.federated.secure.link import Passage
-from metaem_core.federated.secure.rounds import Coding
-from metaem_core.federated.wire import (
+from metaem_core.federated.encoding import (
     BadMessage,
     Contract,
     Message,
@@ -38,6 +30,13 @@ from metaem_core.federated.wire import (
     digest,
     encode,
 )
+from metaem_core.federated.layouts import payload_of
+from metaem_core.federated.remote.device import StoredRatings, errors_answer, step_answer
+from metaem_core.federated.remote.mapping import MappingDevice, theta_message
+from metaem_core.federated.remote.secure_rounds import PhaseMessage
+from metaem_core.federated.secure.aggregation import OutOfTurn, SecureDevice
+from metaem_core.federated.secure.coding import Coding
+from metaem_core.federated.secure.device import SecureClient, SecureUser, degree_of, threshold_of
 from metaem_core.methods.metaem.mapping import fresh_network, mapped_size
 from metaem_core.methods.metaem.mapping_start import directions_of, identity
 from metaem_core.methods.metaem.mapping_start_secure import (
@@ -101,19 +100,19 @@ class DeviceFolder:
         own, payload = self._read(device, config), payload_of(layout_of(config), torch.Generator())
         form = received_contract(layout_of(config), self.items, config)
         rows, values = own.items[~own.held], own.values[~own.held]
-        return answered(message, form, rows, values, payload, config.relu_last)
+        return step_answer(message, form, rows, values, payload, config.relu_last)
 
     def evaluate(self, device: int, message: bytes, config: PretrainConfig) -> bytes:
         """Its errors on the ratings that it keeps out of training; raises as :meth:`train`."""
         own, payload = self._read(device, config), payload_of(layout_of(config), torch.Generator())
         form = received_contract(layout_of(config), self.items, config)
-        return told_errors(message, form, own, payload, config.relu_last, config.scale)
+        return errors_answer(message, form, own, payload, config.relu_last, config.scale)
 
-    def _read(self, device: int, config: PretrainConfig) -> StoredUser:
+    def _read(self, device: int, config: PretrainConfig) -> StoredRatings:
         parts = load_file(self._file(device))
         items = parts["items"].numpy()
         held = held_chance(items * 0 + device, items, config.seed) < config.holdout
-        return StoredUser(parts["items"], parts["values"], torch.from_numpy(held))
+        return StoredRatings(parts["items"], parts["values"], torch.from_numpy(held))
 
     def _file(self, device: int) -> Path:
         return self.folder / f"{device}.safetensors"
@@ -167,20 +166,20 @@ class Node:
         """
         domain = self.domain(asked["domain"])
         if asked["kind"] in ("start", "mapping"):
-            return self._secure(asked, device, Passage.decoded(message))
+            return self._secure(asked, device, PhaseMessage.decoded(message))
         config = config_of(json.loads(asked["config"]))
         if asked["kind"] == "carry":
             return domain.keep(device, message, asked["tag"], config)
         return domain.train(device, message, config)
 
-    def _secure(self, asked: Asked, device: int, told: Passage) -> bytes:
-        """One passage of a secure round; the device's secrets lie on its disk from one to the next.
+    def _secure(self, asked: Asked, device: int, told: PhaseMessage) -> bytes:
+        """One phase of a secure round; the device's secrets lie on its disk from one to the next.
 
-        A passage is put on record before its answer leaves: asked again, the device refuses. What
+        A phase is put on record before its answer leaves: asked again, the device refuses. What
         it was told in the first one, the size of the cohort above all, holds for the others; who is
         told otherwise cannot read its shares. After the fourth its secrets are gone.
         """
-        if told.passage == 5:
+        if told.phase == 5:
             return b""  # nothing of a device is trained here
         user, form = self._user(asked, device, told)
         shapes = tuple(torch.Size(shape) for shape in user_shapes(asked, told))
@@ -190,27 +189,27 @@ class Node:
         store = self.domain(asked["domain"]).folder / "rounds" / f"{device}.safetensors"
         with exclusive(store):
             kept = None
-            if told.passage > 1:
+            if told.phase > 1:
                 state = {
                     name: [row.tobytes() for row in rows.numpy()]
                     for name, rows in load_file(store).items()
                 }
                 if state.pop("bound") != [bound]:
-                    raise BadMessage("a passage of another round")
+                    raise BadMessage("a phase of another round")
                 if not state:
                     raise OutOfTurn(f"device {device} has taken part in this round")
                 kept = SecureDevice.restored(told.place, threshold_of(near), state)
             client = SecureClient(user, told.place, coding, near, kept, terms)
             try:
-                return client.answer(told.passage, told.messages, form)
+                return client.answer(told.phase, told.messages, form)
             except OverflowError:
                 raise BadMessage("places that no cohort has") from None
             finally:
-                left = {} if told.passage == 4 else client.secrets.state()
+                left = {} if told.phase == 4 else client.secrets.state()
                 rows = _rows({**left, "bound": [bound]})
                 replace_atomically(store, partial(save_file, rows))
 
-    def _user(self, asked: Asked, device: int, told: Passage) -> tuple[SecureUser, Contract]:
+    def _user(self, asked: Asked, device: int, told: PhaseMessage) -> tuple[SecureUser, Contract]:
         """Who answers, and the form of what everyone is sent."""
         if asked["kind"] == "mapping":
             carried, form, _ = self._carried(asked, device)
@@ -228,13 +227,13 @@ class Node:
         config = config_of(json.loads(asked["config"]))
         return self.domain(asked["domain"]).evaluate(device, message, config)
 
-    def _carried(self, asked: Asked, device: int) -> tuple[CarriedUser, Contract, RatingScale]:
+    def _carried(self, asked: Asked, device: int) -> tuple[MappingDevice, Contract, RatingScale]:
         pretrain, mapping = mapping_configs(json.loads(asked["config"]))
         domain = self.domain(asked["domain"])
         profile = self._profile(asked, device)
         form = contract_of(example(domain.items, pretrain, mapping))
         target = nobody(domain.items, pretrain)
-        return CarriedUser(profile, target, *domain.own(device)), form, mapping.scale
+        return MappingDevice(profile, target, *domain.own(device)), form, mapping.scale
 
     def _profile(self, asked: Asked, device: int) -> Tensor:
         """What the source left on this person's device."""
@@ -248,7 +247,7 @@ class Node:
         raise FileNotFoundError(f"nobody here has device {device}")
 
 
-def user_shapes(asked: Asked, told: Passage) -> Sequence[Sequence[int]]:
+def user_shapes(asked: Asked, told: PhaseMessage) -> Sequence[Sequence[int]]:
     """Of what is added up in a secure round."""
     pretrain, mapping = mapping_configs(json.loads(asked["config"]))
     if asked["kind"] == "mapping":

@@ -58,7 +58,7 @@ def hand_out(store: Store, name: str, asked: "Asked", start: "Mapping[str, Tenso
 
 def write_job_traffic(draft: Draft, done: "Done", size: int) -> None:
     """What a job's devices sent and were sent; ``size``: devices a round."""
-    from metaem_core.federated.exchange import Traffic
+    from metaem_core.federated.encoding import Traffic
     from tasks.models.train import write_spans
 
     epochs, trained = sum(each or 0 for each in done["epochs"]), done["trained"]

@@ -8,7 +8,7 @@ import polars as pl
 
 from data_contracts.curves import LearningCurve
 from data_contracts.traffic import SPANS, TrainingTraffic
-from metaem_core.federated.exchange import Traffic
+from metaem_core.federated.encoding import Traffic
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.training import Training
 from metaem_core.training.epochs import Divergence, EpochStats

@@ -13,14 +13,14 @@ def dp_biases(
 ) -> ArtifactRef:
     """The biases of a domain; ``split`` removes the held-out users' ratings from a target."""
     # torch is imported only by runs that train
-    from metaem_core.privacy.dp.bias_transfer import private_domain, releases
+    from metaem_core.privacy.dp.bias_transfer import dp_bias_domain, releases
     from tasks.models.metaem import write_model
 
     known = read_domain(store, domain)
     ratings = training_ratings(store, known, split)
     released = releases(config, "source" if split is None else "target", ratings)
-    model = private_domain(ratings, config, released)
+    model = dp_bias_domain(ratings, config, released)
     with store.draft() as draft:
         write_model(draft, model, known)
-        write_releases(draft, released.made)
+        write_releases(draft, released.log)
     return draft.ref

@@ -27,7 +27,7 @@ def dp_transfer(
     import torch
 
     from metaem_core.models.mapping import map_users
-    from metaem_core.privacy.dp.bias_transfer import private_mapping, releases
+    from metaem_core.privacy.dp.bias_transfer import dp_bias_mapping, releases
     from tasks.models.metaem import read_model, read_user_vectors, write_mapping
     from tasks.models.train import write_curve
 
@@ -35,14 +35,14 @@ def dp_transfer(
     pair, shared = known.pair, known.roles.shared
     profiles, model = read_user_vectors(store, source_model), read_model(store, target_model)
     released = releases(config, "mapping", pair.source, pair.target)
-    theta = private_mapping(profiles, model, pair, config, released)
+    theta = dp_bias_mapping(profiles, model, pair, config, released)
     earlier = [each for ref in (source_model, target_model) for each in read_releases(store, ref)]
-    spent = budget(config, [*earlier, *released.made])
+    spent = budget(config, [*earlier, *released.log])
     mapped = map_users(theta, profiles[torch.from_numpy(known.source.users(shared))])
     with store.draft() as draft:
         write_mapping(draft, theta, shared, mapped)
         write_method(draft, bias_transfer_dp(config.epsilon))
         write_curve(draft, [])
-        write_releases(draft, released.made)
+        write_releases(draft, released.log)
         write_budget(draft, spent)
     return draft.ref

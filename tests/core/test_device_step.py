@@ -11,7 +11,7 @@ from torch import Tensor
 from metaem_core.federated import device
 from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.device_reference import predicted_ratings, reference_step
-from metaem_core.federated.protocol import Download, Upload, combine
+from metaem_core.federated.messages import Download, Upload, combine
 from metaem_core.models.forward import predict
 from metaem_core.models.metaem import DomainModel
 

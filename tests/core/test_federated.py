@@ -11,12 +11,14 @@ from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.ratings import Ratings
 from metaem_core.federated import device
 from metaem_core.federated.device import PrivateRatings, device_step
+from metaem_core.federated.messages import tensors_of
 from metaem_core.federated.personal_towers import PersonalTowers
-from metaem_core.federated.protocol import tensors_of
-from metaem_core.federated.simulation import Backend, CohortSimulation, DeviceLoop
+from metaem_core.federated.rounds import Backend
+from metaem_core.federated.simulation import CohortSimulation
 from metaem_core.methods.metaem.cold_start import cold_predictor
 from metaem_core.methods.metaem.pretraining import Pretraining
 from metaem_core.models.metaem import DomainModel
+from tests.support.device_loops import DeviceLoop
 from tests.support.worlds import random_ratings
 
 RATINGS = random_ratings(n_users=40, n_items=60, mean_count=9, seed=3)

@@ -18,9 +18,9 @@ from metaem_core.evaluation.metrics import rmse
 from metaem_core.federated.device import PrivateRatings
 from metaem_core.federated.fcf import FcfServer, ItemUpload, fcf_step, solve_users
 from metaem_core.federated.fedfast import Delegates, k_means
-from metaem_core.federated.protocol import Download, Upload
+from metaem_core.federated.messages import Download, Upload
 from metaem_core.federated.rounds import RoundStats
-from metaem_core.federated.virtual_ratings import with_pseudo_items
+from metaem_core.federated.virtual_ratings import with_virtual_ratings
 from metaem_core.methods.factorisation.pretraining import Factorisation
 from metaem_core.methods.metaem.pretraining import Pretraining
 from metaem_core.training.optimizers import LazyAdam
@@ -119,7 +119,7 @@ def test_pseudo_items_are_trained_on_and_neither_validated_nor_part_of_a_bias() 
 
 
 def test_pseudo_items_carry_what_biases_expect_and_leave_real_ratings_alone() -> None:
-    padded = with_pseudo_items(RATINGS, 2.0, seed=5, scale=RatingScale())
+    padded = with_virtual_ratings(RATINGS, 2.0, seed=5, scale=RatingScale())
     real = {(u, i): v for u, i, v in zip(RATINGS.users, RATINGS.items, RATINGS.values)}  # noqa: B905
     biases = fitted_biases(RATINGS)
     for user, item, value in zip(padded.users, padded.items, padded.values, strict=True):

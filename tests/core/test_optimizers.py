@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metaem_core.federated.protocol import Upload
+from metaem_core.federated.messages import Upload
 from metaem_core.training.optimizers import (
     LazyAdam,
     NetworkAdam,

@@ -10,22 +10,22 @@ from flows.cli.main import app
 from metaem_core.config.payload import Mode
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated.bytes import WAYS, DomainShape, exchanged, traffic
-from metaem_core.federated.exchange import MessageLoop
-from metaem_core.federated.payloads import (
+from metaem_core.federated.encoding import BadMessage, contract_of, decode, digest, encode
+from metaem_core.federated.layouts import (
     LiteralPayload,
     Payload,
     ProductPayload,
     RowsPayload,
     payload_of,
 )
-from metaem_core.federated.rounding import LEVELS, from_int8, to_int8
+from metaem_core.federated.quantization import LEVELS, from_int8, to_int8
 from metaem_core.federated.simulation import CohortSimulation
-from metaem_core.federated.wire import BadMessage, contract_of, decode, digest, encode
 from metaem_core.methods.metaem.pretraining import Pretraining
 from tasks.models.metaem import read_model
 from tasks.tracking.runs import described
 from tests.conftest import FinishedRun
 from tests.core.test_federated import RATINGS, pretraining, round_gradients, worst_error
+from tests.support.device_loops import MessageLoop
 from tests.support.worlds import planted_ratings
 
 

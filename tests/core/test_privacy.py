@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import RatingScale
-from metaem_core.federated.payloads import LiteralPayload, Payload, ProductPayload, RowsPayload
+from metaem_core.federated.layouts import LiteralPayload, Payload, ProductPayload, RowsPayload
 from metaem_core.privacy.attacks.membership import Canaries, inferred
 from metaem_core.privacy.attacks.reconstruction import (
     Leak,
@@ -92,8 +92,8 @@ def test_the_audit_holds_every_mode_against_popularity(finished_run: FinishedRun
     for mode in ("literal", "product", "rows"):
         assert "items and all ratings" in lines[mode]
         assert "1.000" in lines[mode]
-    told_apart = r"all ratings, \d\d% surely; others among made-up ones \(AUC 0\.[5-9]"
-    assert re.search(told_apart, lines["rows, 1 more for each"])
+    auc_among_shown = r"all ratings, \d\d% surely; others among virtual ones \(AUC 0\.[5-9]"
+    assert re.search(auc_among_shown, lines["rows, 1 more for each"])
     assert "no more than popularity tells" in lines["secure"]
     assert "1.000" not in lines["secure"]
     assert any(line.startswith("secure, one sum of ") for line in lines)

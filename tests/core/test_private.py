@@ -22,10 +22,10 @@ from metaem_core.models.mapping import map_users
 from metaem_core.privacy.attacks.membership import Canaries, inferred
 from metaem_core.privacy.dp.bias_transfer import SHARES as STAGES
 from metaem_core.privacy.dp.bias_transfer import (
+    dp_bias_domain,
+    dp_bias_line,
+    dp_bias_mapping,
     line_sum,
-    private_domain,
-    private_line,
-    private_mapping,
     releases,
 )
 from metaem_core.privacy.dp.biases import (
@@ -34,8 +34,8 @@ from metaem_core.privacy.dp.biases import (
     SimulatedSums,
     Sums,
     domain_sum,
+    dp_item_levels,
     item_sums,
-    private_levels,
 )
 from metaem_core.privacy.dp.gaussian import (
     GRID,
@@ -84,9 +84,9 @@ def test_two_accountants_agree_on_all_that_a_run_releases(epsilon: float) -> Non
         for name in SUMS:
             if (name == "line") == (part == "mapping"):
                 own.noisy(name, np.zeros(1), *SUMS[name])
-        assert sum(release.mu**2 for release in own.made) == pytest.approx(own.mu**2)
+        assert sum(release.mu**2 for release in own.log) == pytest.approx(own.mu**2)
         assert own.mu**2 == pytest.approx(share * mu_of(epsilon, DELTA) ** 2)
-        made += own.made
+        made += own.log
     assert sum(STAGES.values()) == pytest.approx(1)
     assert epsilon_by_losses(made, DELTA) == pytest.approx(epsilon, rel=1e-4)
     louder = [Release(r.name, r.clip, r.deviation * 0.9) for r in made]
@@ -96,7 +96,7 @@ def test_two_accountants_agree_on_all_that_a_run_releases(epsilon: float) -> Non
 def test_noise_is_as_wide_as_the_record_says_and_a_stage_cannot_overspend() -> None:
     own = Releases(0.5, np.random.default_rng(1))
     noise = own.noisy("first", np.full(200_000, 7.0), 2.0, 0.64) - 7.0
-    (release,) = own.made
+    (release,) = own.log
     assert release.mu == pytest.approx(0.4)
     assert noise.std() == pytest.approx(release.deviation, rel=0.01)
     assert abs(noise.mean()) < 5 * release.deviation / math.sqrt(200_000)
@@ -110,12 +110,12 @@ def test_what_is_told_lies_on_a_grid_that_noise_and_sum_are_rounded_to_apart() -
     own = Releases(0.5, np.random.default_rng(1))
     totals = np.random.default_rng(2).normal(0, 5, 2_000)
     told = own.noisy("sum", totals, 1.0, 1.0)
-    steps = told / (GRID * own.made[0].deviation)
+    steps = told / (GRID * own.log[0].deviation)
     assert np.array_equal(steps, np.rint(steps))
     assert np.abs(steps).max() < 2**53
     # a part may be longer by a step a number, and is accounted so
-    assert own.made[0].clip >= 1.0 + math.sqrt(2_000) * GRID * own.made[0].deviation * (1 - 1e-9)
-    assert own.made[0].mu <= 0.5
+    assert own.log[0].clip >= 1.0 + math.sqrt(2_000) * GRID * own.log[0].deviation * (1 - 1e-9)
+    assert own.log[0].mu <= 0.5
 
 
 def test_no_two_releases_that_differ_share_their_noise() -> None:
@@ -218,7 +218,7 @@ def test_the_second_sum_is_of_what_the_first_biases_leave() -> None:
     world = planted_ratings(1.0)
     budget = Releases(math.inf, np.random.default_rng(0))
     sums = Listening(SimulatedSums(partial(domain_sum, world, SCALE), budget))
-    final = private_levels(sums, world.n_items)
+    final = dp_item_levels(sums, world.n_items)
     mean = float(sums.asked["items, first"][0])
     assert np.ptp(sums.asked["items, first"]) == 0
     total, present = item_sums(world, SCALE, "items, first", sums.asked["items, first"])
@@ -235,7 +235,7 @@ def test_a_line_through_sums_that_noise_made_impossible_is_still_a_line() -> Non
         def ask(self, name: str, levels: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
             return np.array([-50.0, 90.0, -80.0, 7.0, -9.0]), 10.0
 
-    line = private_line(Noise(), np.zeros(3))
+    line = dp_bias_line(Noise(), np.zeros(3))
     assert abs(line.constant) < 2
     assert abs(line.slope) < 5
 
@@ -245,16 +245,16 @@ def test_a_mean_that_noise_made_impossible_stays_on_the_scale() -> None:
         def ask(self, name: str, levels: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
             return (np.array([900.0, -5.0]) if name == "mean" else np.zeros((2, 3))), 50.0
 
-    assert np.array_equal(private_levels(Noise(), 3), [2.0, 2.0, 2.0])
+    assert np.array_equal(dp_item_levels(Noise(), 3), [2.0, 2.0, 2.0])
 
 
 def predicted(pair: DomainPair, queries: Queries, epsilon: float, seed: int) -> float:
     config = PrivateConfig(epsilon, DELTA, seed=seed)
-    source = private_domain(pair.source, config, releases(config, "source", pair.source))
-    target = private_domain(pair.target, config, releases(config, "target", pair.target))
+    source = dp_bias_domain(pair.source, config, releases(config, "source", pair.source))
+    target = dp_bias_domain(pair.target, config, releases(config, "target", pair.target))
     profiles = source.source_vectors(torch.arange(pair.source.n_users))
     made = releases(config, "mapping", pair.source, pair.target)
-    theta = private_mapping(profiles, target, pair, config, made)
+    theta = dp_bias_mapping(profiles, target, pair, config, made)
     predict = cold_predictor(lambda users: map_users(theta, profiles[users]), target)
     return rmse(np.clip(predict(queries.users, queries.items), 1, 5), queries.values)
 
@@ -277,8 +277,8 @@ def test_noise_costs_accuracy_and_leaves_some() -> None:
 def test_another_scale_gives_the_same_in_its_own_units() -> None:
     world = planted_ratings(1.0)
     config = PrivateConfig(2.0, DELTA)
-    usual = private_domain(world, config, releases(config, "target", world))
-    other = private_domain(
+    usual = dp_bias_domain(world, config, releases(config, "target", world))
+    other = dp_bias_domain(
         replace(world, values=2 * world.values),
         replace(config, scale=RatingScale(2.0, 10.0, 2.0)),
         releases(config, "target", world),
@@ -295,7 +295,7 @@ def test_canaries_are_found_without_noise_and_not_with_it() -> None:
     def attacked(epsilon: float) -> float:
         config = PrivateConfig(epsilon, DELTA, seed=5)
         made = releases(config, "target", among)
-        levels = private_levels(
+        levels = dp_item_levels(
             SimulatedSums(partial(domain_sum, among, SCALE), made), among.n_items
         )
         return inferred(canaries, levels.astype(np.float32)).auc
@@ -321,4 +321,4 @@ def test_a_delta_that_lets_a_user_out_is_refused() -> None:
     ratings = random_ratings(200, 9, 4.0, seed=0)
     config = PrivateConfig(1.0, 0.01)
     with pytest.raises(ValueError, match=r"delta 0\.01 must be below one over the users"):
-        private_domain(ratings, config, releases(config, "source", ratings))
+        dp_bias_domain(ratings, config, releases(config, "source", ratings))

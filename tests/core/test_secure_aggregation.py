@@ -7,18 +7,16 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
-from metaem_core.federated.secure import aggregation as secure
-from metaem_core.federated.secure.aggregation import (
-    OutOfTurn,
-    SecureDevice,
+from metaem_core.federated.secure.aggregation import OutOfTurn, SecureDevice, opened, ring
+from metaem_core.federated.secure.coding import from_words, to_words
+from metaem_core.federated.secure.primitives import (
     TooFewDevices,
     Words,
+    add_mask,
+    agree,
     derive,
-    from_words,
+    joined_secret,
     keystream,
-    opened,
-    ring,
-    to_words,
 )
 
 DEVICES, DEGREE, THRESHOLD = 12, 8, 5
@@ -119,10 +117,10 @@ def test_a_late_vector_stays_masked_after_its_pairwise_masks_are_known() -> None
     whole = opened(sent, dict(enumerate(graph)), keys, revealed, THRESHOLD)
     assert np.array_equal(whole, 11 * values)
     shares = [revealed[j].mask_keys[0] for j in graph[0]]
-    private = X25519PrivateKey.from_private_bytes(secure._joined(shares, THRESHOLD, 0))
+    private = X25519PrivateKey.from_private_bytes(joined_secret(shares, THRESHOLD, 0))
     assert private.public_key().public_bytes_raw() == keys[0].masks
     for other in graph[0]:
-        secure._add_mask(late, secure._agreed(private, keys[other].masks, b"mask", 0, other), True)
+        add_mask(late, agree(private, keys[other].masks, b"mask", 0, other), True)
     small = np.minimum(late, -late.astype(np.int64) % 2**32)
     assert int((small < 2**24).sum()) < 5  # of 50; all of them if nothing else hid the values
 

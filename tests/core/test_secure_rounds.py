@@ -12,26 +12,24 @@ from hypothesis import given
 from safetensors.torch import load
 
 from metaem_core.federated.bytes import exchanged
-from metaem_core.federated.remote.mapping import CarriedUser, SumMappingServer
+from metaem_core.federated.encoding import SUM, BadMessage, contract_of, digest, encode
+from metaem_core.federated.remote.mapping import MappingDevice, SumMappingServer
 from metaem_core.federated.rounds import run_round
-from metaem_core.federated.secure import rounds as secure_rounds
-from metaem_core.federated.secure.aggregation import OutOfTurn, TooFewDevices, from_words
-from metaem_core.federated.secure.client import SecureClient, degree_of
-from metaem_core.federated.secure.loop import SecureLoop
+from metaem_core.federated.secure import coding
+from metaem_core.federated.secure.aggregation import OutOfTurn
+from metaem_core.federated.secure.coding import LIMIT, Closing, Coding, Totals, from_words
+from metaem_core.federated.secure.device import SecureClient, degree_of
 from metaem_core.federated.secure.messages import closing_message
-from metaem_core.federated.secure.rounds import (
-    LIMIT,
-    Closing,
-    Coding,
-    HeldUser,
+from metaem_core.federated.secure.pretraining import (
+    PretrainDevice,
     SecureServer,
-    Totals,
     broadcast,
     shapes_of,
 )
-from metaem_core.federated.secure.sums import secure_round
+from metaem_core.federated.secure.primitives import TooFewDevices
+from metaem_core.federated.secure.server import secure_round
+from metaem_core.federated.secure.simulation import SecureLoop
 from metaem_core.federated.server import MappingServer
-from metaem_core.federated.wire import SUM, BadMessage, contract_of, digest, encode
 from metaem_core.methods.metaem.pretraining import Pretraining
 from metaem_core.privacy.attacks.reconstruction import auc
 from metaem_core.training.optimizers import RowNewton
@@ -49,7 +47,7 @@ def secured(stage: Pretraining) -> SecureLoop:
     assert isinstance(server.items, RowNewton)
     held = stage.training.rounds.backend.devices
     users = {
-        user: HeldUser(user, model, server.users, *held.of_device(user))
+        user: PretrainDevice(user, model, server.users, *held.of_device(user))
         for user in stage.training.users.tolist()
     }
     return SecureLoop(SecureServer(model, server.items, server.nets, server.users), users)
@@ -158,25 +156,25 @@ class TwoTongues:
     own: bytes
     hushed: bool
 
-    def ask(self, passage: int, messages: Mapping[int, Sequence[bytes]]) -> dict[int, bytes]:
+    def ask(self, phase: int, messages: Mapping[int, Sequence[bytes]]) -> dict[int, bytes]:
         answers = {}
         for place, sent in messages.items():
             with suppress(BadMessage, TooFewDevices):
-                told = self._told(passage, place, sent)
+                told = self._told(phase, place, sent)
                 form = contract_of(load(self.own[SUM:]))
-                answers[place] = self.clients[place].answer(passage, told, form)
-        if passage == 3:
+                answers[place] = self.clients[place].answer(phase, told, form)
+        if phase == 3:
             self.vectors = answers.keys()
         return answers
 
-    def _told(self, passage: int, place: int, sent: Sequence[bytes]) -> Sequence[bytes]:
-        if passage == 3 and self.hushed:
+    def _told(self, phase: int, place: int, sent: Sequence[bytes]) -> Sequence[bytes]:
+        if phase == 3 and self.hushed:
             shares = load(sent[0][SUM:])
             kept = (shares["places"] != 0) & (place != 0)
             sent = encode({name: part[kept] for name, part in shares.items()}), sent[1]
-        if place or passage not in (2, 3):
+        if place or phase not in (2, 3):
             return sent
-        return sent[0], self.own if passage == 3 else digest(self.own)
+        return sent[0], self.own if phase == 3 else digest(self.own)
 
 
 @pytest.mark.parametrize("hushed", [False, True])
@@ -227,7 +225,7 @@ def test_counted_bytes_are_those_of_a_round() -> None:
 
 def test_secure_mapping_is_open_mapping(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every device with a source vector of its own, at a server that has none."""
-    monkeypatch.setattr(secure_rounds, "LIMIT", 4096.0)  # this world's gradients are long
+    monkeypatch.setattr(coding, "LIMIT", 4096.0)  # this world's gradients are long
     public, _, model = stage("task")
     secret, _, _ = stage("task")
     server, backend = secret.training.rounds.server, public.training.rounds.backend
@@ -238,11 +236,11 @@ def test_secure_mapping_is_open_mapping(monkeypatch: pytest.MonkeyPatch) -> None
         model, user_embeddings=model.user_embeddings[:0], user_profiles=model.user_profiles[:0]
     )
     users = {
-        user: CarriedUser(server.sources[[user]], none, *backend.devices.of_device(user))
+        user: MappingDevice(server.sources[[user]], none, *backend.devices.of_device(user))
         for user in secret.training.users.tolist()
     }
     loop = SecureLoop(
-        SumMappingServer(start, network, none, server.nets), users, limit=secure_rounds.LIMIT
+        SumMappingServer(start, network, none, server.nets), users, limit=coding.LIMIT
     )
     for cohort in ([1, 5, 8, 20, 33], [5, 8, 20, 41, 50], [1, 5, 8, 20, 33]):
         seen = run_round(public.training.rounds.server, backend, torch.tensor(cohort))

@@ -17,8 +17,9 @@ import torch
 
 from metaem_core.data.ratings import Ratings
 from metaem_core.federated.device import PrivateRatings
-from metaem_core.federated.remote.rounds import Answer, StoredUser
-from metaem_core.federated.secure.client import SecureClient
+from metaem_core.federated.remote.device import StoredRatings
+from metaem_core.federated.remote.exchange import Answer
+from metaem_core.federated.secure.device import SecureClient
 from metaem_core.methods.metaem.pretraining import Pretraining
 from tests.conftest import FinishedRun
 from tests.core.test_secure_rounds import COHORTS, mild, secured
@@ -33,7 +34,7 @@ def test_private_data_cannot_be_written_down() -> None:
     loop = secured(mild())
     for private in (
         PrivateRatings(some, some, some.float()),
-        StoredUser(some, some.float(), some > 1),
+        StoredRatings(some, some.float(), some > 1),
         loop.users[COHORTS[0][0]],
     ):
         for write in (pickle.dumps, copy.deepcopy, copy.copy):
@@ -94,8 +95,8 @@ def test_no_rating_is_in_a_secure_round(monkeypatch: pytest.MonkeyPatch) -> None
     """In the open; what is under masks has every byte equally often."""
     heard: list[bytes] = []
     masked: list[bytes] = []
-    for passage in ("keys", "shares", "masked", "reveal"):
-        method = getattr(SecureClient, passage)
+    for phase in ("keys", "shares", "masked", "reveal"):
+        method = getattr(SecureClient, phase)
 
         def listening(self: object, *told: object, method: object = method) -> bytes:
             answer: bytes = method(self, *told)  # type: ignore[operator]
@@ -103,7 +104,7 @@ def test_no_rating_is_in_a_secure_round(monkeypatch: pytest.MonkeyPatch) -> None
             (masked if method.__name__ == "masked" else heard).append(answer)  # type: ignore[attr-defined]
             return answer
 
-        monkeypatch.setattr(SecureClient, passage, listening)
+        monkeypatch.setattr(SecureClient, phase, listening)
     loop = secured(Pretraining(replace(CONFIG, payload="secure"), with_canaries()))
     loop.round(loop_users := sorted(loop.users)[:12])
     assert len(heard) >= 7 * len(loop_users)

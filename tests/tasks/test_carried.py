@@ -16,14 +16,14 @@ from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings
+from metaem_core.federated.encoding import SUM, BadMessage, encode
 from metaem_core.federated.remote import mapping as carried_module
 from metaem_core.federated.remote.collection import RoundVoid
-from metaem_core.federated.remote.mapping import CarriedUser, theta_message
-from metaem_core.federated.remote.rounds import Answer
-from metaem_core.federated.secure import rounds as secure_rounds
+from metaem_core.federated.remote.exchange import Answer
+from metaem_core.federated.remote.mapping import MappingDevice, theta_message
+from metaem_core.federated.remote.secure_rounds import PhaseMessage, RoundSpoilt
+from metaem_core.federated.secure import coding
 from metaem_core.federated.secure.aggregation import OutOfTurn
-from metaem_core.federated.secure.link import Passage, RoundSpoilt
-from metaem_core.federated.wire import SUM, BadMessage, encode
 from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.metaem.mapping_start import directions_of, source_view, target_view
 from metaem_core.methods.metaem.pretraining import Pretraining
@@ -119,7 +119,7 @@ def test_devices_that_carry_their_vectors_train_what_the_simulation_trains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pretrain: PretrainConfig
 ) -> None:
     """Up to the unit of what is added under masks, of which Adam's steps make the most."""
-    for module in (secure_rounds, carried_module):
+    for module in (coding, carried_module):
         monkeypatch.setattr(module, "LIMIT", 4096.0)  # this world's gradients are long
     simulated, remote = world(pretrain=pretrain), world(pretrain=pretrain)
     carried(tmp_path, remote, pretrain)
@@ -182,7 +182,7 @@ def test_devices_sums_give_the_start_of_the_simulation(tmp_path: Path) -> None:
     job = started(tmp_path, found, heard(seen))
     assert job.done is not None
     assert (job.done["devices"], job.done["refused"]) == (len(TRAIN), [])
-    assert len(seen) == 2 * 5 * len(TRAIN)  # two sums of five passages
+    assert len(seen) == 2 * 5 * len(TRAIN)  # two sums of five phases
     weight = found.tried[0].start[2]
     assert bool((weight[:, :32] != 0).any())  # taste
     assert bool((weight[:, 32:] != 0).any())  # the user profile
@@ -221,9 +221,9 @@ def test_a_device_answers_each_passage_once_whoever_asks_again(tmp_path: Path) -
         patch.setattr(Devices, "train", listen)
         started(tmp_path, found)
     node = Node(tmp_path / "node")
-    for passage in (2, 3, 4):  # of the second sum
+    for phase in (2, 3, 4):  # of the second sum
         with pytest.raises((OutOfTurn, BadMessage)):
-            node.train(asked, 5, messages[5 + passage])
+            node.train(asked, 5, messages[5 + phase])
     kept = load_file(next((tmp_path / "node").rglob("rounds/5.safetensors")))
     assert kept.keys() == {"bound"}  # no secret is left
     node.train(asked, 5, messages[6])  # new keys, a new round
@@ -237,14 +237,14 @@ def test_a_device_holds_the_server_to_the_size_of_the_round(tmp_path: Path) -> N
     carried(tmp_path, found)
     asked = asked_of(vectors_tag(found.vectors)) | {"kind": "start"}
     node = Node(tmp_path / "node")
-    first = Passage(1, 1, 0, 14, 9.0, ())
+    first = PhaseMessage(1, 1, 0, 14, 9.0, ())
     node.train(asked, 5, first.encoded())
-    second = replace(first, passage=2, messages=(b"", b""))
+    second = replace(first, phase=2, messages=(b"", b""))
     for other in ({"size": 3}, {"place": 1}, {"sum": 2}, {"limit": 1.0}):
-        with pytest.raises(BadMessage, match="a passage of another round"):
+        with pytest.raises(BadMessage, match="a phase of another round"):
             node.train(asked, 5, replace(second, **other).encoded())  # type: ignore[arg-type]
-    for wrong in ({"size": 2}, {"place": 14}, {"passage": 6}, {"passage": 0}):
-        with pytest.raises(BadMessage, match="no passage"):
+    for wrong in ({"size": 2}, {"place": 14}, {"phase": 6}, {"phase": 0}):
+        with pytest.raises(BadMessage, match="no phase"):
             node.train(asked, 5, replace(first, **wrong).encoded())  # type: ignore[arg-type]
 
 
@@ -256,8 +256,8 @@ class Damaged(Devices):
         return super().train(number, sent)
 
     def changed(self, device: int, data: bytes) -> bytes:
-        told = Passage.decoded(data)
-        if device != 5 or told.passage != 3:
+        told = PhaseMessage.decoded(data)
+        if device != 5 or told.phase != 3:
             return data
         shares, model = told.messages
         parts = load(model[SUM:])
@@ -269,7 +269,7 @@ class SingledOut(Damaged):
     """All but device 5 are told a unit so large that nothing they add can be seen."""
 
     def changed(self, device: int, data: bytes) -> bytes:
-        told = Passage.decoded(data)
+        told = PhaseMessage.decoded(data)
         return data if device == 5 else replace(told, limit=told.limit * 1e6).encoded()
 
 
@@ -307,17 +307,17 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path: Path, wrong: dict[str, 
     assert before == {p: p.read_bytes() for p in (tmp_path / "node").rglob("*.safetensors")}
 
 
-@pytest.mark.parametrize("passage", [1, 2, 3, 4])
-def test_a_well_formed_lie_of_one_device_ends_no_job(tmp_path: Path, passage: int) -> None:
+@pytest.mark.parametrize("phase", [1, 2, 3, 4])
+def test_a_well_formed_lie_of_one_device_ends_no_job(tmp_path: Path, phase: int) -> None:
     found = world()
     carried(tmp_path, found)
 
     def lie(answer: Answer) -> Iterable[Answer]:
-        if answer.device != 5 or answer.round != passage:
+        if answer.device != 5 or answer.round != phase:
             return [answer]
         told = load(answer.message[SUM:])
         false = {name: torch.zeros_like(part) for name, part in told.items()}
-        if passage == 2:
+        if phase == 2:
             false = {name: part[:0] for name, part in told.items()}
         return [answer._replace(message=encode(false))]
 
@@ -345,7 +345,7 @@ def test_the_targets_server_is_given_nothing_of_a_source_user(tmp_path: Path) ->
     wire = b"".join(seen)
     assert all("network.0" not in load(answer[SUM:]) for answer in seen if answer)
     files = b"".join(p.read_bytes() for p in job.folder.rglob("*") if p.is_file())
-    assert len(seen) == 2 * CONFIG.epochs * 5 * len(TRAIN)  # five passages a round
+    assert len(seen) == 2 * CONFIG.epochs * 5 * len(TRAIN)  # five phases a round
     for user in TRAIN.tolist():
         own = found.vectors[OTHER[user]]
         for part in (own[:4], own[-4:]):
@@ -363,7 +363,7 @@ def test_an_open_gradient_of_theta_would_tell_the_vector_it_was_made_with(tmp_pa
     work = found.tried[0]
     draw = torch.Generator().manual_seed(1)
     network = tuple(part + torch.randn(part.shape, generator=draw) / 10 for part in work.network)
-    device = CarriedUser(
+    device = MappingDevice(
         found.vectors[[OTHER[5]]], found.target, *DeviceFolder(tmp_path / "node" / "music").own(5)
     )
     (weight, constant, *_), _ = device.contribution(
@@ -395,10 +395,10 @@ def test_an_interrupted_mapping_goes_on_from_its_last_epoch(tmp_path: Path) -> N
     carried(tmp_path, again)
     asked = asked_of(vectors_tag(again.vectors))
     mapped(tmp_path / "a", whole, asked).load_into(*(each.training for each in whole.tried))
-    passages = CONFIG.epochs * 5  # a cohort an epoch
+    phases = CONFIG.epochs * 5  # a cohort an epoch
 
     def die(answer: Answer) -> Iterable[Answer]:
-        if answer.round == passages + 8:  # in the second epoch of the second learning rate
+        if answer.round == phases + 8:  # in the second epoch of the second learning rate
             raise KeyboardInterrupt
         return [answer]
 
@@ -411,7 +411,7 @@ def test_an_interrupted_mapping_goes_on_from_its_last_epoch(tmp_path: Path) -> N
         return [answer]
 
     mapped(tmp_path, again, asked, note).load_into(*(each.training for each in again.tried))
-    assert min(late) == passages + 6  # the second epoch begins again
+    assert min(late) == phases + 6  # the second epoch begins again
     for ours, theirs in zip(again.tried, whole.tried, strict=True):
         for mine, other in zip(ours.training.curve(), theirs.training.curve(), strict=True):
             assert mine.loss == pytest.approx(other.loss, rel=1e-2)

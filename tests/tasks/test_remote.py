@@ -14,10 +14,10 @@ from safetensors.torch import load
 
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.ratings import held_chance
+from metaem_core.federated.encoding import SUM, digest, encode
 from metaem_core.federated.remote.collection import RoundVoid
-from metaem_core.federated.remote.rounds import Answer
+from metaem_core.federated.remote.exchange import Answer
 from metaem_core.federated.secure.aggregation import OutOfTurn
-from metaem_core.federated.wire import SUM, digest, encode
 from metaem_core.methods.metaem.pretraining import Pretraining
 from tasks.flower.job import About, Job, Superseded, pretrain_start
 from tasks.flower.node import Asked, Node

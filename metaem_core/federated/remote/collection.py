@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from metaem_core.federated.protocol import Upload
-from metaem_core.federated.wire import BadMessage
+from metaem_core.federated.encoding import BadMessage
+from metaem_core.federated.messages import Upload
 
 Read = Callable[[int, bytes], Upload]  # a device's answer; raises BadMessage
 

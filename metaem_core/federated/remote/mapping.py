@@ -1,8 +1,8 @@
-"""Stage 2 by sums: a device carries its source vector to the target's app by itself.
+"""Stage 2 by sums: a device hands its source vector from the source's app to the target's itself.
 
-Neither company tells the other anything of a user: the source's app leaves ``u^s`` on the device,
-the target's app takes it from there and answers with gradients of theta (Eq. 14) under masks. Open
-they would tell it: the first layer's gradient is a product of the vector with another.
+Neither company tells the other anything of a user. The source's app leaves ``u^s`` on the device;
+the target's app reads it there and answers with masked gradients of theta (Eq. 14). Without masks
+they would reveal ``u^s``: the first layer's gradient is a product of it with another vector.
 """
 
 from dataclasses import replace
@@ -12,13 +12,15 @@ from torch import Tensor
 
 from metaem_core.data.ratings import RatingScale
 from metaem_core.federated.device import PrivateRatings, device_step
+from metaem_core.federated.encoding import Message, encode
 from metaem_core.federated.private import Private
-from metaem_core.federated.remote.rounds import Exchange, summed_errors
+from metaem_core.federated.remote.device import summed_errors
+from metaem_core.federated.remote.exchange import Exchange
+from metaem_core.federated.remote.secure_rounds import linked_round
 from metaem_core.federated.rounds import RoundStats
-from metaem_core.federated.secure.link import linked_round
-from metaem_core.federated.secure.rounds import LIMIT, Closing, Totals, bounded, broadcast, received
+from metaem_core.federated.secure.coding import LIMIT, Closing, Totals, bounded
+from metaem_core.federated.secure.pretraining import broadcast, received
 from metaem_core.federated.server import MappingRule
-from metaem_core.federated.wire import Message, encode
 from metaem_core.models.mapping import map_users
 from metaem_core.models.metaem import DomainModel
 from metaem_core.models.mlp import Parameters
@@ -28,7 +30,7 @@ from metaem_core.training.optimizers import NetworkAdam
 START, NETWORK, TARGET = "start.", "network.", "target."
 
 
-class CarriedUser(Private):
+class MappingDevice(Private):
     """A device with a source vector, and ratings of the target domain to learn by."""
 
     def __init__(self, source: Tensor, target: DomainModel, items: Tensor, values: Tensor) -> None:
@@ -51,7 +53,7 @@ class CarriedUser(Private):
         """Nothing of a device is trained here."""
 
     def errors(self, message: Message, scale: RatingScale) -> bytes:
-        """What it tells of its errors by the theta of a message, on all its ratings here."""
+        """Sums of its errors under the theta of a message, on all its ratings here."""
         theta = (*numbered(message, START), *numbered(message, NETWORK))
         target = received(_named(message, TARGET), self._target)
         own = self._ratings
@@ -120,5 +122,5 @@ def _named(message: Message, prefix: str) -> dict[str, Tensor]:
 
 def numbered(message: Message, prefix: str) -> Parameters:
     """The tensors ``<prefix>0``, ``<prefix>1`` and so on."""
-    found = _named(message, prefix)
-    return tuple(found[str(i)] for i in range(len(found)))
+    layers = _named(message, prefix)
+    return tuple(layers[str(i)] for i in range(len(layers)))

@@ -6,10 +6,10 @@ one that sent no vector, the masks it shares with others are rebuilt from Shamir
 did, its own mask is. No device ever gives both away. Primitives are those of ``cryptography``
 (X25519, HKDF, ChaCha20, ChaCha20-Poly1305) and ``pycryptodome`` (Shamir).
 
-What it assumes: a server that follows the protocol, hands out keys as they are and tells everyone
-the same of who arrived; else it may open sums of fewer devices. What else all must have been told
-alike is ``agreed``: neighbours that were not cannot read each other's shares. What it does not
-hide: who took part, and whatever the sum itself says.
+It assumes a server that follows the protocol, forwards keys unchanged and names the same arrivals
+to all devices; else the server may open sums of fewer devices. ``agreed`` is a digest of all else
+that neighbours must have received alike: if it differs, they cannot read each other's shares.
+Secure aggregation does not hide who took part, nor what the sum itself says.
 """
 
 import secrets
@@ -18,25 +18,24 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from Crypto.Protocol.SecretSharing import Shamir
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from numpy.typing import NDArray
 
-Words = NDArray[np.uint32]
-HALF = 16  # bytes that one run of Shamir's scheme shares
-
-
-class TooFewDevices(ValueError):
-    """Fewer devices take part than it takes to hide one among them; the round is void."""
+from metaem_core.federated.secure.primitives import (
+    HALF,
+    TooFewDevices,
+    Words,
+    add_mask,
+    agree,
+    derive,
+    joined_secret,
+    keystream,
+    split_secret,
+)
 
 
 class OutOfTurn(RuntimeError):
-    """A step was asked for twice or out of order; a device does each of them once."""
+    """A step was requested twice or out of order; a device does each of them once."""
 
 
 class PublicKeys(NamedTuple):
@@ -72,7 +71,7 @@ class SecureDevice:
 
     index: int
     threshold: int  # neighbours that must answer to open anything; more than half of them
-    agreed: bytes = bytes(32)  # digest of what neighbours must have been told too
+    agreed: bytes = bytes(32)  # digest of what neighbours must have received too
     _masks: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate, repr=False)
     _shares: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate, repr=False)
     _own_seed: bytes = field(default_factory=lambda: secrets.token_bytes(2 * HALF), repr=False)
@@ -137,11 +136,11 @@ class SecureDevice:
                 f"got {self.threshold}: else two halves could be told different things"
             )
         self._neighbours = dict(sorted(neighbours.items()))
-        mask_key = _split(self._masks.private_bytes_raw(), self.threshold, len(neighbours))
-        own_seed = _split(self._own_seed, self.threshold, len(neighbours))
+        mask_key = split_secret(self._masks.private_bytes_raw(), self.threshold, len(neighbours))
+        own_seed = split_secret(self._own_seed, self.threshold, len(neighbours))
         sealed = {}
         for place, (other, keys) in enumerate(self._neighbours.items(), 1):
-            key = _agreed(self._shares, keys.shares, b"share", self.index, other)
+            key = agree(self._shares, keys.shares, b"share", self.index, other)
             plain = place.to_bytes(2, "big") + mask_key[place - 1] + own_seed[place - 1]
             sealed[other] = ChaCha20Poly1305(key).encrypt(bytes(12), plain, self.agreed)
         return sealed
@@ -156,7 +155,7 @@ class SecureDevice:
         """
         self._take_turn(2)
         for other, data in sealed.items():
-            key = _agreed(self._shares, self._neighbours[other].shares, b"share", other, self.index)
+            key = agree(self._shares, self._neighbours[other].shares, b"share", other, self.index)
             plain = ChaCha20Poly1305(key).decrypt(bytes(12), data, self.agreed)
             cut = 2 + 2 * HALF
             self._kept[other] = Shares(int.from_bytes(plain[:2], "big"), plain[2:cut], plain[cut:])
@@ -166,8 +165,8 @@ class SecureDevice:
             )
         total = values + keystream(derive(self._own_seed, b"own"), len(values))
         for other in self._kept:
-            seed = _agreed(self._masks, self._neighbours[other].masks, b"mask", self.index, other)
-            _add_mask(total, seed, self.index < other)
+            seed = agree(self._masks, self._neighbours[other].masks, b"mask", self.index, other)
+            add_mask(total, seed, self.index < other)
         return total
 
     def reveal(self, arrived: Set[int]) -> Revealed:
@@ -218,24 +217,15 @@ def opened(
         answers = [revealed[other] for other in neighbours if other in revealed]
         if device in vectors:
             shares = [a.own_seeds[device] for a in answers if device in a.own_seeds]
-            seed = _joined(shares, threshold, device)
+            seed = joined_secret(shares, threshold, device)
             total -= keystream(derive(seed, b"own"), len(total))
         else:
             shares = [a.mask_keys[device] for a in answers if device in a.mask_keys]
-            private = X25519PrivateKey.from_private_bytes(_joined(shares, threshold, device))
+            private = X25519PrivateKey.from_private_bytes(joined_secret(shares, threshold, device))
             for other in neighbours & vectors.keys():
-                seed = _agreed(private, keys[other].masks, b"mask", device, other)
-                _add_mask(total, seed, device < other)  # cancels what the other one added
+                seed = agree(private, keys[other].masks, b"mask", device, other)
+                add_mask(total, seed, device < other)  # cancels what the other one added
     return total
-
-
-def usable(key: bytes) -> bool:
-    """Whether a public key of X25519 agrees with another on a secret; of low order it does not."""
-    try:
-        X25519PrivateKey.generate().exchange(X25519PublicKey.from_public_bytes(key))
-    except ValueError:
-        return False
-    return True
 
 
 def ring(devices: int, degree: int, seed: int) -> list[set[int]]:
@@ -243,74 +233,9 @@ def ring(devices: int, degree: int, seed: int) -> list[set[int]]:
     if not 0 < degree < devices or degree % 2:
         raise ValueError(f"degree must be even, above 0 and below {devices}, got {degree}")
     order = np.random.default_rng(seed).permutation(devices)
-    found: list[set[int]] = [set() for _ in range(devices)]
+    neighbours: list[set[int]] = [set() for _ in range(devices)]
     for step in range(1, degree // 2 + 1):
         for a, b in zip(order.tolist(), np.roll(order, step).tolist(), strict=True):
-            found[a].add(b)
-            found[b].add(a)
-    return found
-
-
-def to_words(values: NDArray[np.floating], unit: float, devices: int) -> Words:
-    """Whole multiples of ``unit`` modulo 2^32, of which ``devices`` many can be added.
-
-    Raises:
-        ValueError: a number so large that a sum could overflow.
-    """
-    whole = np.rint(values / unit)
-    if not np.abs(whole).max(initial=0) < 2**31 / devices:
-        largest = 2**31 / devices * unit
-        raise ValueError(f"a value is not below {largest:g} in size: clip, or enlarge the unit")
-    words: Words = whole.astype(np.int64).astype(np.uint32)
-    return words
-
-
-def from_words(total: Words, unit: float) -> NDArray[np.float64]:
-    """The sum that :func:`to_words`' results add up to."""
-    found: NDArray[np.float64] = total.astype(np.int32).astype(np.float64) * unit
-    return found
-
-
-def derive(secret: bytes, purpose: bytes) -> bytes:
-    """A key of 32 bytes for one purpose (HKDF-SHA256, RFC 5869)."""
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(secret)
-
-
-def keystream(key: bytes, words: int) -> Words:
-    """The first ``words`` words of ChaCha20 (RFC 8439) under ``key``; a key is used once."""
-    cipher = Cipher(ChaCha20(key, bytes(16)), mode=None).encryptor()
-    return np.frombuffer(cipher.update(bytes(4 * words)), dtype="<u4").astype(np.uint32)
-
-
-def _add_mask(total: Words, seed: bytes, first: bool) -> None:
-    mask = keystream(seed, len(total))
-    if first:
-        total += mask
-    else:
-        total -= mask
-
-
-def _agreed(own: X25519PrivateKey, other: bytes, kind: bytes, a: int, b: int) -> bytes:
-    """A key of two devices; that for masks is the same from both sides."""
-    ends = sorted((a, b)) if kind == b"mask" else (a, b)
-    purpose = kind + b"".join(end.to_bytes(8, "big") for end in ends)
-    return derive(own.exchange(X25519PublicKey.from_public_bytes(other)), purpose)
-
-
-def _split(secret: bytes, threshold: int, count: int) -> list[bytes]:
-    """Shares of 32 bytes: two runs of Shamir's scheme over 16."""
-    halves = (Shamir.split(threshold, count, secret[i : i + HALF]) for i in (0, HALF))
-    return [a[1] + b[1] for a, b in zip(*halves, strict=True)]
-
-
-def _joined(shares: list[tuple[int, bytes]], threshold: int, device: int) -> bytes:
-    if len(shares) < threshold:
-        raise TooFewDevices(f"{len(shares)} shares of device {device}'s secret, need {threshold}")
-    some = [*dict(shares).items()][:threshold]
-    halves = ([(place, share[i : i + HALF]) for place, share in some] for i in (0, HALF))
-    try:
-        if len(some) < threshold:
-            raise ValueError("two shares of one place")
-        return b"".join(Shamir.combine(half) for half in halves)
-    except ValueError as error:
-        raise TooFewDevices(f"shares of device {device}'s secret are no shares: {error}") from None
+            neighbours[a].add(b)
+            neighbours[b].add(a)
+    return neighbours

@@ -6,9 +6,17 @@ from dataclasses import fields
 import numpy as np
 import torch
 
-from metaem_core.federated.secure.aggregation import PublicKeys, Revealed, Words, usable
-from metaem_core.federated.secure.rounds import Closing
-from metaem_core.federated.wire import BadMessage, Contract, Message, contract_of, decode, encode
+from metaem_core.federated.encoding import (
+    BadMessage,
+    Contract,
+    Message,
+    contract_of,
+    decode,
+    encode,
+)
+from metaem_core.federated.secure.aggregation import PublicKeys, Revealed
+from metaem_core.federated.secure.coding import Closing
+from metaem_core.federated.secure.primitives import Words, usable
 
 KEYS, SEALED, SHARE = 64, 82, 34  # bytes: two public keys, two encrypted shares, place and share
 KINDS = tuple(field.name for field in fields(Revealed))
@@ -21,10 +29,10 @@ def keys_message(keys: bytes) -> bytes:
 
 def read_keys(data: bytes) -> bytes:
     """The same; raises BadMessage for a key that agrees with none."""
-    found = decode(data, {"keys": (torch.uint8, (KEYS,))})["keys"].numpy().tobytes()
-    if not all(map(usable, pair_of(found))):
+    keys = decode(data, {"keys": (torch.uint8, (KEYS,))})["keys"].numpy().tobytes()
+    if not all(map(usable, pair_of(keys))):
         raise BadMessage("a key that agrees with none")
-    return found
+    return keys
 
 
 def pair_of(keys: bytes) -> PublicKeys:
@@ -58,10 +66,10 @@ def read_places(data: bytes) -> frozenset[int]:
     return frozenset(decode(data, {"places": (torch.int64, (-1,))})["places"].tolist())
 
 
-def revealed_message(told: Revealed) -> bytes:
+def revealed_message(revealed: Revealed) -> bytes:
     """A share of one secret of each neighbour."""
     message: dict[str, torch.Tensor] = {}
-    for kind, shares in vars(told).items():
+    for kind, shares in vars(revealed).items():
         rows = {place: at.to_bytes(2, "big") + share for place, (at, share) in shares.items()}
         message |= {f"{kind}.{name}": part for name, part in _by_place(rows, SHARE).items()}
     return encode(message)

@@ -8,10 +8,10 @@ from metaem_core.config.mapping import MappingConfig
 from metaem_core.data.bias import Biases, fitted_biases
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.federated.bytes import mapping_traffic
-from metaem_core.federated.exchange import Traffic
-from metaem_core.federated.rounds import SimulatedRounds
+from metaem_core.federated.encoding import Traffic
+from metaem_core.federated.rounds import Backend, SimulatedRounds
 from metaem_core.federated.server import MappingServer
-from metaem_core.federated.simulation import Backend, CohortSimulation, DistanceTarget
+from metaem_core.federated.simulation import CohortSimulation, DistanceTarget
 from metaem_core.federated.training import Schedule, Training
 from metaem_core.methods.metaem.cold_start import cold_predictor
 from metaem_core.methods.metaem.mapping_start import (

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from metaem_core.data.user_profile import ITEM_FEATURES, PROFILE_SIZE, ItemScale
 from metaem_core.evaluation.metrics import Doubles
+from metaem_core.federated.encoding import Message
 from metaem_core.federated.private import Private
-from metaem_core.federated.remote.rounds import Exchange
-from metaem_core.federated.secure.link import linked_round
-from metaem_core.federated.secure.rounds import Closing, Totals, bounded
-from metaem_core.federated.secure.sums import KeptSum
-from metaem_core.federated.wire import Message
+from metaem_core.federated.remote.exchange import Exchange
+from metaem_core.federated.remote.secure_rounds import linked_round
+from metaem_core.federated.secure.coding import Closing, Totals, bounded
+from metaem_core.federated.secure.server import KeptSum
 from metaem_core.methods.metaem.mapping_start import (
     OverlapSums,
     Products,
@@ -129,5 +129,5 @@ class RemoteStart:
     def _round(self, weights: Doubles | None, which: int, width: int) -> Products:
         server = KeptSum(products_shapes(width), start_message(self._views, weights))
         linked_round(server, self._exchange, self._users, LARGEST, which)
-        square, cross = (part.numpy() for part in server.found)
+        square, cross = (part.numpy() for part in server.sums)
         return Products(square, cross)

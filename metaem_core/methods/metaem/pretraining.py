@@ -11,14 +11,14 @@ from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import Ratings, hold_out
 from metaem_core.data.user_profile import ItemScale, user_profiles
 from metaem_core.federated.bytes import epoch_traffic
-from metaem_core.federated.exchange import Traffic
+from metaem_core.federated.encoding import Traffic
 from metaem_core.federated.fedfast import Delegates
 from metaem_core.federated.personal_towers import PersonalTowers
 from metaem_core.federated.rounds import Draw, SimulatedRounds, cohorts, whole_cohorts
 from metaem_core.federated.server import PretrainServer
 from metaem_core.federated.simulation import CohortSimulation
 from metaem_core.federated.training import Schedule, Training
-from metaem_core.federated.virtual_ratings import with_pseudo_items
+from metaem_core.federated.virtual_ratings import with_virtual_ratings
 from metaem_core.methods.metaem.pretraining_start import leave_saddle
 from metaem_core.models.metaem import DomainModel, network
 from metaem_core.models.mlp import Parameters, init_mlp
@@ -47,7 +47,7 @@ class Pretraining:
         self._ratings = ratings
         self._model = _fresh_domain(config, kept, dtype)
         share = config.pseudo_items
-        seen = with_pseudo_items(kept, share, config.seed, config.scale) if share else kept
+        seen = with_virtual_ratings(kept, share, config.seed, config.scale) if share else kept
         self._towers: PersonalTowers | None = None
         rounded = config.seed if config.payload == "rows" else None
         simulation = CohortSimulation(seen, dtype, rounded)

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from metaem_core.config.payload import Layout
 from metaem_core.data.ratings import Ints, Ratings, RatingScale
-from metaem_core.federated.bytes import PSEUDO_ITEMS
-from metaem_core.federated.payloads import payload_of
-from metaem_core.federated.protocol import Download
-from metaem_core.federated.secure.loop import SecureLoop
-from metaem_core.federated.secure.rounds import HeldUser, SecureServer
+from metaem_core.federated.bytes import VIRTUAL_RATINGS
+from metaem_core.federated.layouts import payload_of
+from metaem_core.federated.messages import Download
+from metaem_core.federated.secure.pretraining import PretrainDevice, SecureServer
+from metaem_core.federated.secure.simulation import SecureLoop
 from metaem_core.federated.server import ChainRule
 from metaem_core.federated.simulation import DeviceStore
-from metaem_core.federated.virtual_ratings import with_pseudo_items
+from metaem_core.federated.virtual_ratings import with_virtual_ratings
 from metaem_core.models.metaem import DomainModel
 from metaem_core.privacy.attacks.reconstruction import (
     Leak,
@@ -44,8 +44,8 @@ class Audit(NamedTuple):
         if self.mode == PRIOR:
             return "the guess without an upload"
         if self.leak.ratings > 0.99 and self.leak.item_sets < 0.5:
-            known, apart = f"{self.leak.certain:.0%}", f"{self.leak.told_apart:.2f}"
-            return f"all ratings, {known} surely; others among made-up ones (AUC {apart})"
+            known, apart = f"{self.leak.certain:.0%}", f"{self.leak.auc_among_shown:.2f}"
+            return f"all ratings, {known} surely; others among virtual ones (AUC {apart})"
         if self.leak.ratings > 0.5:
             return f"items and {'all' if self.leak.ratings > 0.99 else 'most'} ratings"
         if self.leak.auc > prior.auc + NOISE or self.leak.ratings > prior.ratings + NOISE:
@@ -77,7 +77,7 @@ class Attacks:
         """
         for layout in get_args(Layout):
             yield self._judged(layout, self.opened(layout, self._truths))
-        yield self._judged(f"rows, {PSEUDO_ITEMS} more for each", self.among_pseudo_items())
+        yield self._judged(f"rows, {VIRTUAL_RATINGS} more for each", self.among_virtual_ratings())
         yield self._judged("secure", self.masked())
         size = min(cohort, len(self._raters))
         yield self._judged(f"secure, one sum of {size:,}", self.summed(size))
@@ -89,9 +89,9 @@ class Attacks:
         both = zip(self._sent, answers, strict=True)
         return [read_message(sent, *answer, payload, self.scale) for sent, answer in both]
 
-    def among_pseudo_items(self) -> list[Reading]:
+    def among_virtual_ratings(self) -> list[Reading]:
         """``rows`` where each device shows items that it did not rate too."""
-        shown = with_pseudo_items(self.ratings, PSEUDO_ITEMS, self.seed, self.scale)
+        shown = with_virtual_ratings(self.ratings, VIRTUAL_RATINGS, self.seed, self.scale)
         padded = DeviceStore(shown, torch.float32)
         return self.opened("rows", [padded.of_device(device) for device in self.devices])
 
@@ -104,7 +104,7 @@ class Attacks:
         )
         nets = NetworkAdam(model.networks, 0.0, 0.0)
         held = {
-            device: HeldUser(device, model, users, *truth)
+            device: PretrainDevice(device, model, users, *truth)
             for device, truth in zip(self.devices, self._truths, strict=True)
         }
         loop = SecureLoop(SecureServer(model, items, nets, users), held)

@@ -1,8 +1,8 @@
 """Membership inference: whether a trained model tells who was trained on.
 
-Canaries are made-up users with random items and extreme stars, of whom half are trained on. Whoever
-has the model, any device among them, scores each by how far items lean towards its ratings, which
-they do a little more if those were among the ratings they were fitted to.
+Canaries are invented users with random items and extreme stars; half of them are trained on.
+Whoever has the model, any device among them, scores each by how far items lean towards its ratings,
+which they do a little more if those were among the ratings they were fitted to.
 """
 
 from dataclasses import dataclass, replace

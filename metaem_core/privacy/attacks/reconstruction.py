@@ -16,9 +16,10 @@ from torch import Tensor
 
 from metaem_core.data.ratings import RatingScale
 from metaem_core.federated.device import PrivateRatings, device_step
-from metaem_core.federated.payloads import Payload, restricted
-from metaem_core.federated.protocol import Download
-from metaem_core.federated.secure.aggregation import Words, from_words
+from metaem_core.federated.layouts import Payload, restricted
+from metaem_core.federated.messages import Download
+from metaem_core.federated.secure.coding import from_words
+from metaem_core.federated.secure.primitives import Words
 from metaem_core.models.forward import predict
 
 
@@ -36,7 +37,7 @@ class Leak(NamedTuple):
     item_sets: float  # share of devices whose rated items it names, no more and no fewer
     ratings: float  # share of ratings of which it knows item and stars
     auc: float  # mean chance that a rated item is suspected more than one that is not
-    told_apart: float  # the same among the items it names, of devices that show unrated ones
+    auc_among_shown: float  # the same among the items it names, of devices that show unrated ones
     certain: float  # share of ratings that it suspects more than any such item
 
     @classmethod
@@ -63,9 +64,9 @@ class Leak(NamedTuple):
             certain += (shown[real] > shown[~real].max(initial=0)).sum()
             if real.any() and not real.all():
                 among.append(auc(shown, np.flatnonzero(real)))
-        told_apart = float(np.mean(among)) if among else 1.0
+        auc_among_shown = float(np.mean(among)) if among else 1.0
         areas_mean = float(np.mean(areas))
-        return cls(exact / len(truths), right / total, areas_mean, told_apart, certain / total)
+        return cls(exact / len(truths), right / total, areas_mean, auc_among_shown, certain / total)
 
 
 def read_upload(received: Download, gradient: Tensor) -> Reading:

@@ -1,4 +1,4 @@
-"""MetaEM under differential privacy: what is left of it when noise covers all that is released.
+"""Bias transfer under DP: everything that is released carries noise.
 
 A domain keeps its items' levels and each device its user's bias; the mapping is the line through
 what the training overlap's ratings leave of these. Taste, profiles and networks are not trained:
@@ -27,8 +27,8 @@ from metaem_core.privacy.dp.biases import (
     Sums,
     centred,
     domain_sum,
+    dp_item_levels,
     middle,
-    private_levels,
     unit,
     user_biases,
 )
@@ -50,9 +50,9 @@ class Line(NamedTuple):
 def releases(config: PrivateConfig, part: str, *domains: Ratings) -> Releases:
     """What one of the ``SHARES`` may release of these ratings.
 
-    The noise follows from the settings and the ratings, so that a run can be repeated and no two
-    differing releases share any: who knows both can take it off again. Where releases leave the
-    house it must come from a secret source.
+    The noise follows from the settings and the ratings: a run can be repeated, and no two differing
+    releases share noise. Whoever knows both can remove it, so a release to anybody else needs noise
+    from a secret source.
     """
     mu = stage_mu(config, part)
     # of the text of the settings: another name of the class or a field is other noise
@@ -64,24 +64,24 @@ def releases(config: PrivateConfig, part: str, *domains: Ratings) -> Releases:
 
 
 def stage_mu(config: PrivateConfig, part: str) -> float:
-    """What one of the ``SHARES`` may tell of a user."""
+    """The mu of one of the ``SHARES`` of a run's budget."""
     mu = math.inf if config.unlimited else mu_of(config.epsilon, config.delta)
     return mu * math.sqrt(SHARES[part])
 
 
-def private_domain(ratings: Ratings, config: PrivateConfig, made: Releases) -> DomainModel:
+def dp_bias_domain(ratings: Ratings, config: PrivateConfig, released: Releases) -> DomainModel:
     """A domain of levels and biases alone.
 
     Raises:
-        ValueError: delta allows more than telling all of one user.
+        ValueError: delta allows that one user's ratings leak in full.
     """
     if config.delta * ratings.n_users >= 1:
         raise ValueError(
             f"delta {config.delta:g} must be below one over the users, here "
-            f"{1 / ratings.n_users:.1g}: it is the share of them that may be told of in full"
+            f"{1 / ratings.n_users:.1g}: it is the share of them whose ratings may leak in full"
         )
-    sums = SimulatedSums(partial(domain_sum, ratings, config.scale), made)
-    levels = private_levels(sums, ratings.n_items)
+    sums = SimulatedSums(partial(domain_sum, ratings, config.scale), released)
+    levels = dp_item_levels(sums, ratings.n_items)
     users = user_biases(ratings, config.scale, levels)
     one = unit(config.scale)
     meta, user, item = ((torch.zeros(1, 1), torch.zeros(1)) for _ in range(3))
@@ -99,8 +99,8 @@ def private_domain(ratings: Ratings, config: PrivateConfig, made: Releases) -> D
     )
 
 
-def private_mapping(
-    profiles: Tensor, target: DomainModel, pair: DomainPair, config: PrivateConfig, made: Releases
+def dp_bias_mapping(
+    profiles: Tensor, target: DomainModel, pair: DomainPair, config: PrivateConfig, released: Releases
 ) -> Parameters:
     """f_theta: the line of a domain's biases, as :func:`map_users` takes it.
 
@@ -111,14 +111,14 @@ def private_mapping(
     source = profiles[:, 1].double().numpy() / one
     levels = (target.item_offsets.double().numpy() - middle(config.scale)) / one
     add = partial(line_sum, pair, source, config.scale)
-    line = private_line(SimulatedSums(add, made), levels)
+    line = dp_bias_line(SimulatedSums(add, released), levels)
     weight = torch.tensor([[0.0, 0.0], [0.0, line.slope]])
     constant = torch.tensor([0.0, one * line.constant])
     nothing = torch.zeros(2, 2), torch.zeros(2)
     return torch.zeros(2), torch.ones(2), weight, constant, torch.zeros(2), *nothing
 
 
-def private_line(sums: Sums, levels: Doubles) -> Line:
+def dp_bias_line(sums: Sums, levels: Doubles) -> Line:
     """A ridge through one noisy sum of products over the training overlap's devices."""
     noisy, deviation = sums.ask("line", levels)
     square = np.array([[noisy[0], noisy[1]], [noisy[1], noisy[2]]])
@@ -126,8 +126,8 @@ def private_line(sums: Sums, levels: Doubles) -> Line:
     square = directions * np.maximum(values, 0) @ directions.T  # as sums of squares are
     pull = PULL * deviation + 0.01
     before = np.array([0.0, SLOPE * WIDTH])
-    found = np.linalg.solve(square + pull * np.eye(2), noisy[3:] + pull * before)
-    return Line(float(found[0]), float(found[1]) / WIDTH)
+    line = np.linalg.solve(square + pull * np.eye(2), noisy[3:] + pull * before)
+    return Line(float(line[0]), float(line[1]) / WIDTH)
 
 
 def line_sum(

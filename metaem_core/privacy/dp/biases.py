@@ -41,7 +41,7 @@ ITEM_VARIANCE = 0.15  # of true biases, against which noise is weighed
 
 
 class Sums(Protocol):
-    """Whoever can be asked for noisy sums."""
+    """A source of noisy sums."""
 
     def ask(self, name: str, levels: Doubles) -> tuple[Doubles, float]:
         """One of the ``SUMS`` over devices that know the items' ``levels`` (n,); and its noise."""
@@ -57,10 +57,10 @@ class SimulatedSums:
 
     def ask(self, name: str, levels: Doubles) -> tuple[Doubles, float]:
         noisy = self.releases.noisy(name, self.add(name, levels), *SUMS[name])
-        return noisy, self.releases.made[-1].deviation
+        return noisy, self.releases.log[-1].deviation
 
 
-def private_levels(sums: Sums, n_items: int) -> Doubles:
+def dp_item_levels(sums: Sums, n_items: int) -> Doubles:
     """The items' levels (n,) after three noisy sums over the users of a domain."""
     unknown = np.zeros(n_items)
     (share, count), _ = sums.ask("mean", unknown)
@@ -104,7 +104,7 @@ def item_sums(ratings: Ratings, scale: RatingScale, name: str, levels: Doubles) 
 
 
 def user_biases(ratings: Ratings, scale: RatingScale, levels: Doubles) -> Doubles:
-    """Every user's own bias, which stays on his device; (m,)."""
+    """Every user's own bias, which stays on their device; (m,)."""
     left = centred(ratings, scale) - levels[ratings.items]
     return damped_mean(ratings.users, left, ratings.n_users, USER_DAMPING)
 

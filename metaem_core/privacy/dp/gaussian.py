@@ -16,7 +16,7 @@ import numpy as np
 from metaem_core.evaluation.metrics import Doubles
 
 MOST_MU = 1e3
-GRID = 2.0**-30  # of the noise's deviation: what is told are whole multiples
+GRID = 2.0**-30  # of the noise's deviation: releases are whole multiples of it
 
 
 class Release(NamedTuple):
@@ -28,17 +28,17 @@ class Release(NamedTuple):
 
     @property
     def mu(self) -> float:
-        """What it tells of a user."""
+        """Its privacy loss: N(0, 1) from N(mu, 1)."""
         return self.clip / self.deviation if self.deviation else math.inf
 
 
 @dataclass
 class Releases:
-    """The noisy sums of one stage, which together tell ``mu`` of a user, and their record."""
+    """The noisy sums of one stage, of ``mu`` together, and their log."""
 
     mu: float
     draw: np.random.Generator
-    made: list[Release] = field(default_factory=list)
+    log: list[Release] = field(default_factory=list)
 
     def noisy(self, name: str, total: Doubles, clip: float, share: float) -> Doubles:
         """``total``, a sum over users none of whom added a vector longer than ``clip``, with noise.
@@ -54,7 +54,7 @@ class Releases:
         return grid * (np.rint(total / grid) + np.rint(noise / grid))
 
     def record(self, name: str, numbers: int, clip: float, share: float) -> Release:
-        """A release of so many numbers that is made from here on, with the noise it must have.
+        """Log a release of so many numbers, with the noise it must have.
 
         Its worth is ``share`` of the stage's squared mu.
 
@@ -62,9 +62,9 @@ class Releases:
             ValueError: more than the stage may tell.
         """
         release = planned(name, numbers, clip, self.mu * math.sqrt(share))
-        if mu_of_releases([*self.made, release]) > self.mu * (1 + 1e-9):
+        if mu_of_releases([*self.log, release]) > self.mu * (1 + 1e-9):
             raise ValueError(f"release {name!r} spends more than the budget of its stage")
-        self.made.append(release)
+        self.log.append(release)
         return release
 
 
@@ -76,7 +76,7 @@ def planned(name: str, numbers: int, clip: float, mu: float) -> Release:
 
 
 def mu_of_releases(releases: Sequence[Release]) -> float:
-    """What releases tell of a user together."""
+    """Privacy loss of releases together."""
     return math.hypot(*(release.mu for release in releases))
 
 
@@ -95,7 +95,7 @@ def epsilon_of(mu: float, delta: float) -> float:
 
 
 def mu_of(epsilon: float, delta: float) -> float:
-    """The most that may be told of a user within (epsilon, delta)."""
+    """The largest mu within (epsilon, delta)."""
     return _bisected(lambda mu: delta_of(mu, epsilon) > delta, 1e-9, MOST_MU) * (1 - 1e-12)
 
 

@@ -9,8 +9,8 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from safetensors import SafetensorError
 
+from metaem_core.federated.encoding import BadMessage
 from metaem_core.federated.secure.aggregation import OutOfTurn
-from metaem_core.federated.wire import BadMessage
 from tasks.flower.node import Asked, Node
 
 app = ClientApp()

@@ -8,7 +8,7 @@ from typing import Any
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
-from metaem_core.federated.remote.rounds import Answer
+from metaem_core.federated.remote.exchange import Answer
 from tasks.flower.job import Job
 
 app = ServerApp()

@@ -1,8 +1,8 @@
 """The server's half of a secure round.
 
-A round has five passages: who takes part and its keys; the model's digest, and shares of secrets
+A round has five phases: who takes part and its keys; the model's digest, and shares of secrets
 for neighbours; the model and a masked gradient; who arrived, and shares to open the sum; totals.
-A device sends no vector unless two thirds of its neighbours were told the same digest: they could
+A device sends no vector unless two thirds of its neighbours received the same digest: they could
 not read each other's shares otherwise.
 """
 
@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.federated.exchange import Traffic
+from metaem_core.federated.encoding import BadMessage, Message, Traffic, digest, encode
 from metaem_core.federated.rounds import RoundStats
-from metaem_core.federated.secure.aggregation import TooFewDevices, Words, opened, ring
-from metaem_core.federated.secure.client import degree_of, threshold_of
+from metaem_core.federated.secure.aggregation import opened, ring
+from metaem_core.federated.secure.coding import LIMIT, Closing, Coding, Totals
+from metaem_core.federated.secure.device import degree_of, threshold_of
 from metaem_core.federated.secure.messages import (
     KEYS,
     SEALED,
@@ -33,8 +34,7 @@ from metaem_core.federated.secure.messages import (
     read_revealed,
     read_words,
 )
-from metaem_core.federated.secure.rounds import LIMIT, Closing, Coding, Totals
-from metaem_core.federated.wire import BadMessage, Message, digest, encode
+from metaem_core.federated.secure.primitives import TooFewDevices, Words
 
 T = TypeVar("T")
 Graph = dict[int, set[int]]  # neighbours by place
@@ -53,7 +53,7 @@ class SumServer(Protocol):
         ...
 
     def apply(self, gradients: list[Tensor], totals: Totals) -> tuple[RoundStats, Closing]:
-        """One step, and what devices are told of the round."""
+        """One step, and what devices learn of the round."""
         ...
 
 
@@ -63,21 +63,21 @@ class KeptSum:
 
     shapes: tuple[torch.Size, ...]
     message: Message
-    found: list[Tensor] = field(default_factory=list)  # empty before its round
+    sums: list[Tensor] = field(default_factory=list)  # empty before its round
 
     def broadcast(self) -> Message:
         return self.message
 
     def apply(self, gradients: list[Tensor], totals: Totals) -> tuple[RoundStats, Closing]:
-        self.found = [gradient.double() for gradient in gradients]
+        self.sums = [gradient.double() for gradient in gradients]
         return RoundStats(0.0, 0), Closing(0, 0.0)
 
 
 class Reach(Protocol):
     """However a cohort's devices are reached."""
 
-    def ask(self, passage: int, messages: Mapping[int, Sequence[bytes]]) -> Mapping[int, bytes]:
-        """What devices, by place in the cohort, answer in a passage; the silent ones left out."""
+    def ask(self, phase: int, messages: Mapping[int, Sequence[bytes]]) -> Mapping[int, bytes]:
+        """What devices, by place in the cohort, answer in a phase; the silent ones left out."""
         ...
 
 
@@ -101,60 +101,60 @@ def secure_round(
     Raises:
         TooFewDevices: the round is void.
     """
-    coding, passages = Coding(server.shapes, size, limit), _Passages(reach, size)
-    keys = passages.asked(1, {place: () for place in range(size)}, lambda _, data: read_keys(data))
+    coding, phases = Coding(server.shapes, size, limit), _Phases(reach, size)
+    keys = phases.answers(1, {place: () for place in range(size)}, lambda _, data: read_keys(data))
     graph, model = _neighbours(sorted(keys), degree_of(size)), encode(server.broadcast())
     near = {
         place: (by_place_message({o: keys[o] for o in others}, KEYS), digest(model))
         for place, others in graph.items()
     }
-    sealed = passages.asked(2, near, partial(_read_sealed, graph))
+    sealed = phases.answers(2, near, partial(_read_sealed, graph))
     taking_part = {place: graph[place] & sealed.keys() for place in sealed}
     for_each = {
         place: (by_place_message({o: sealed[o][place] for o in others}, SEALED), model)
         for place, others in taking_part.items()
     }
-    vectors = passages.asked(3, for_each, lambda _, data: read_words(data, coding.words))
+    vectors = phases.answers(3, for_each, lambda _, data: read_words(data, coding.words))
     if len(vectors) < least:
         raise TooFewDevices(f"{len(vectors)} devices sent a vector, at least {least} must")
     arrived = {place: (places_message(taking_part[place] & vectors.keys()),) for place in vectors}
-    revealed = passages.asked(4, arrived, lambda _, data: read_revealed(data))
+    revealed = phases.answers(4, arrived, lambda _, data: read_revealed(data))
     pairs = {place: pair_of(data) for place, data in keys.items()}
     total = opened(vectors, taking_part, pairs, revealed, threshold_of(degree_of(size)))
     stats, closing = server.apply(*coding.decode(total))
-    passages.asked(5, dict.fromkeys(vectors, (closing_message(closing),)), lambda _, data: data)
-    return SecureRound(stats, passages.traffic(), vectors)
+    phases.answers(5, dict.fromkeys(vectors, (closing_message(closing),)), lambda _, data: data)
+    return SecureRound(stats, phases.traffic(), vectors)
 
 
-class _Passages:
-    """What a cohort is asked, and what it answers, counted."""
+class _Phases:
+    """The messages to and from a cohort, counted."""
 
     def __init__(self, reach: Reach, size: int) -> None:
         self._reach = reach
         self._down, self._up = np.zeros(size, np.int64), np.zeros(size, np.int64)
 
-    def asked(
-        self, passage: int, messages: Mapping[int, Sequence[bytes]], read: Callable[[int, bytes], T]
+    def answers(
+        self, phase: int, messages: Mapping[int, Sequence[bytes]], read: Callable[[int, bytes], T]
     ) -> dict[int, T]:
         """Answers that can be read; whose cannot is as silent as the silent."""
-        found = {}
+        readable = {}
         for place, sent in messages.items():
             self._down[place] += sum(map(len, sent))
-        for place, answer in self._reach.ask(passage, messages).items():
+        for place, answer in self._reach.ask(phase, messages).items():
             self._up[place] += len(answer)
             with suppress(BadMessage):
-                found[place] = read(place, answer)
-        return dict(sorted(found.items()))
+                readable[place] = read(place, answer)
+        return dict(sorted(readable.items()))
 
     def traffic(self) -> list[Traffic]:
         return [Traffic(int(a), int(b)) for a, b in zip(self._down, self._up, strict=True)]
 
 
 def _read_sealed(graph: Graph, place: int, answer: bytes) -> dict[int, bytes]:
-    found = read_by_place(answer, SEALED)
-    if found.keys() != graph[place]:
+    shares = read_by_place(answer, SEALED)
+    if shares.keys() != graph[place]:
         raise BadMessage("shares for others than the neighbours")
-    return found
+    return shares
 
 
 def _neighbours(there: list[int], degree: int) -> Graph:

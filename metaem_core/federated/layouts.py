@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.payload import Layout
-from metaem_core.federated.protocol import Download, Upload
-from metaem_core.federated.rounding import from_int8, to_int8
-from metaem_core.federated.wire import Contract, Message, contract_of
+from metaem_core.federated.encoding import Contract, Message, contract_of
+from metaem_core.federated.messages import Download, Upload
+from metaem_core.federated.quantization import from_int8, to_int8
 
 TOWER = "item_tower."
 
@@ -77,9 +77,9 @@ class LiteralPayload:
         )
 
     def answer(self, upload: Upload) -> Message:
-        found = upload.gradients
-        plain = {name: found[name][0] for name in found if name != "item_tower"}
-        return {**plain, **_tower(found["item_tower"]), **_totals(upload)}
+        sums = upload.gradients
+        plain = {name: sums[name][0] for name in sums if name != "item_tower"}
+        return {**plain, **_tower(sums["item_tower"]), **_totals(upload)}
 
     def answer_contract(self, download: Download) -> Contract:
         return _answer_to(self.pack(download))
@@ -121,11 +121,11 @@ class ProductPayload:
         )
 
     def answer(self, upload: Upload) -> Message:
-        found = upload.gradients
+        sums = upload.gradients
         return {
-            "user_vectors": found["user_vectors"][0],
-            "items": found["common_items"][0],
-            **_tower(found["item_tower"]),
+            "user_vectors": sums["user_vectors"][0],
+            "items": sums["common_items"][0],
+            **_tower(sums["item_tower"]),
             **_totals(upload),
         }
 
@@ -147,7 +147,7 @@ class ProductPayload:
 
 
 class RowsPayload:
-    """The product's rows that the device asked for, and MLP_item, as eight-bit numbers.
+    """The product's rows that the device requests, and MLP_item, as eight-bit numbers.
 
     Gradients of rows travel as eight-bit numbers too; those of MLP_item and of the user in full.
     """

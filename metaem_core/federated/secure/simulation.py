@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from metaem_core.federated.exchange import Traffic
+from metaem_core.federated.encoding import SUM, Contract, Traffic, contract_of, encode
 from metaem_core.federated.rounds import RoundStats
-from metaem_core.federated.secure.aggregation import Revealed, Words
-from metaem_core.federated.secure.client import SecureClient, SecureUser, degree_of
+from metaem_core.federated.secure.aggregation import Revealed
+from metaem_core.federated.secure.coding import LIMIT, Closing, Coding
+from metaem_core.federated.secure.device import SecureClient, SecureUser, degree_of
 from metaem_core.federated.secure.messages import (
     KEYS,
     SEALED,
@@ -20,9 +21,9 @@ from metaem_core.federated.secure.messages import (
     revealed_message,
     words_message,
 )
-from metaem_core.federated.secure.rounds import LIMIT, Closing, Coding, broadcast, shapes_of
-from metaem_core.federated.secure.sums import SumServer, secure_round
-from metaem_core.federated.wire import SUM, Contract, contract_of, encode
+from metaem_core.federated.secure.pretraining import broadcast, shapes_of
+from metaem_core.federated.secure.primitives import Words
+from metaem_core.federated.secure.server import SumServer, secure_round
 from metaem_core.models.metaem import DomainModel
 
 
@@ -32,13 +33,13 @@ class _InProcess:
 
     clients: Mapping[int, SecureClient]  # by place
     form: Contract
-    leaves: Mapping[int, int]  # place -> passage
+    leaves: Mapping[int, int]  # place -> phase
 
-    def ask(self, passage: int, messages: Mapping[int, Sequence[bytes]]) -> dict[int, bytes]:
+    def ask(self, phase: int, messages: Mapping[int, Sequence[bytes]]) -> dict[int, bytes]:
         return {
-            place: self.clients[place].answer(passage, sent, self.form)
+            place: self.clients[place].answer(phase, sent, self.form)
             for place, sent in messages.items()
-            if self.leaves.get(place, 6) > passage
+            if self.leaves.get(place, 6) > phase
         }
 
 
@@ -54,7 +55,7 @@ class SecureLoop:
     vectors: dict[int, Words] = field(default_factory=dict)  # masked, by device, of the last round
 
     def round(self, cohort: list[int], leavers: Mapping[int, int] | None = None) -> RoundStats:
-        """One round of ``cohort``; ``leavers`` fall silent at a passage, 1 to 5.
+        """One round of ``cohort``; ``leavers`` fall silent at a phase, 1 to 5.
 
         Raises:
             TooFewDevices: the round is void.
@@ -84,7 +85,7 @@ def secure_traffic(model: DomainModel, devices: int) -> Traffic:
     arrived = places_message(range(near))
     sent, closing = encode(broadcast(model)), closing_message(Closing(0, 0.0))
     down = (keys, bytes(SUM), sealed, sent, arrived, closing)
-    told = Revealed({place: (1, bytes(SHARE - 2)) for place in range(near)}, {})
+    revealed = Revealed({place: (1, bytes(SHARE - 2)) for place in range(near)}, {})
     words = words_message(np.zeros(coding.words, np.uint32))
-    up = (keys_message(bytes(KEYS)), sealed, words, revealed_message(told))
+    up = (keys_message(bytes(KEYS)), sealed, words, revealed_message(revealed))
     return Traffic(sum(map(len, down)), sum(map(len, up)))

@@ -2,47 +2,24 @@
 
 The server sends everyone the same model. A device does the chain rule itself, from its ratings to
 the item table and the networks, and its gradient travels as whole multiples of a unit under the
-masks of :mod:`secure_aggregation`. Once the sum is open the server tells the round's totals, and
+masks of :mod:`aggregation`. Once the sum is open the server sends the round's totals, and
 the device steps its own vector. Up to the unit the round is that of :class:`PretrainServer`.
 """
 
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import replace
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from metaem_core.federated.device import PrivateRatings, device_step
+from metaem_core.federated.encoding import Message
+from metaem_core.federated.messages import Upload
 from metaem_core.federated.private import Private
-from metaem_core.federated.protocol import Upload
 from metaem_core.federated.rounds import RoundStats
-from metaem_core.federated.secure.aggregation import Words, from_words, to_words
+from metaem_core.federated.secure.coding import Closing, Totals, bounded
 from metaem_core.federated.server import ChainRule
-from metaem_core.federated.wire import Message
 from metaem_core.models.metaem import DomainModel, domain_of
 from metaem_core.training.optimizers import NetworkAdam, RowNewton
-
-LIMIT = 256.0  # largest number that a device's gradient may hold; larger ones shrink as a whole
-MOST = 2**16  # devices whose limbs fit a word
-LIMBS = 4  # words of 16 bits that carry a total
-FRACTION = 2.0**-16  # unit of a total
-
-
-class Totals(NamedTuple):
-    """What the cohort's devices add up beside the gradient."""
-
-    squared_error: float
-    n_ratings: float
-    squares: float  # of the gradients by the user vectors
-
-
-class Closing(NamedTuple):
-    """What a device needs to step its own vector."""
-
-    n_ratings: int
-    curvature: float
 
 
 def broadcast(model: DomainModel) -> Message:
@@ -66,7 +43,7 @@ def shapes_of(model: DomainModel) -> tuple[torch.Size, ...]:
     return tuple(tensor.shape for tensor in (model.common_items, *model.networks))
 
 
-class HeldUser(Private):
+class PretrainDevice(Private):
     """A device between rounds: its ratings, its vector ``u_i`` and how that is stepped."""
 
     def __init__(
@@ -88,9 +65,10 @@ class HeldUser(Private):
         chain, everything = ChainRule(model), torch.arange(len(model.common_items))
         download = chain.download(torch.zeros(1, dtype=torch.long), everything)
         upload = device_step(download, self._ratings)
-        found = chain.gradients(download, replace(upload, n_ratings=1))  # of the sum, not the mean
-        shared, shrink = bounded([found.items, *found.networks])
-        self._pull = found.users * shrink
+        summed = replace(upload, n_ratings=1)  # gradients of the sum, not of the mean
+        gradients = chain.gradients(download, summed)
+        shared, shrink = bounded([gradients.items, *gradients.networks])
+        self._pull = gradients.users * shrink
         squares = float(self._pull.square().sum())
         return shared, Totals(upload.squared_error, upload.n_ratings, squares)
 
@@ -103,59 +81,13 @@ class HeldUser(Private):
         self._pull = None
 
 
-def bounded(gradients: list[Tensor], limit: float | None = None) -> tuple[list[Tensor], float]:
-    """The gradients with no number beyond the limit, shrunk as a whole, and by how much."""
-    largest = max(float(gradient.abs().max()) for gradient in gradients)
-    limit = limit or LIMIT
-    shrink = limit / max(largest, limit)
-    return [gradient * shrink for gradient in gradients], shrink
-
-
-@dataclass(frozen=True)
-class Coding:
-    """How a gradient and totals become words that ``devices`` many devices can add up."""
-
-    shapes: tuple[torch.Size, ...]
-    devices: int
-    limit: float = LIMIT  # largest number of a device
-
-    @property
-    def unit(self) -> float:
-        if not 0 < self.devices < MOST:
-            raise ValueError(f"a cohort has 1 to {MOST - 1} devices, got {self.devices}")
-        return self.limit * self.devices / (2**31 - self.devices)
-
-    @property
-    def words(self) -> int:
-        return sum(shape.numel() for shape in self.shapes) + LIMBS * len(Totals._fields)
-
-    def encode(self, gradients: list[Tensor], totals: Totals, draw: np.random.Generator) -> Words:
-        """Words (W,); a number between two multiples goes to either, right in the mean."""
-        flat = torch.cat([gradient.flatten() for gradient in gradients]).double().numpy()
-        whole = np.floor(flat / self.unit + draw.random(len(flat), np.float32))
-        sums = np.array([round(total / FRACTION) for total in totals], np.uint64)
-        limbs = sums[:, None] >> np.arange(0, 16 * LIMBS, 16, dtype=np.uint64) & np.uint64(0xFFFF)
-        return np.concatenate([to_words(whole, 1.0, self.devices), limbs.astype(np.uint32).ravel()])
-
-    def decode(self, total: Words) -> tuple[list[Tensor], Totals]:
-        """The sums that the words of a cohort add up to."""
-        cut = len(total) - LIMBS * len(Totals._fields)
-        flat = torch.from_numpy(from_words(total[:cut], self.unit))
-        parts = torch.split(flat, [shape.numel() for shape in self.shapes])
-        limbs: NDArray[np.float64] = total[cut:].reshape(-1, LIMBS) @ 2.0 ** np.arange(
-            0, 16 * LIMBS, 16
-        )
-        gradients = [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
-        return gradients, Totals(*(limbs * FRACTION).tolist())
-
-
 class SecureServer:
     """V^c and the networks of one domain, stepped by sums over cohorts; no user's anything."""
 
     def __init__(
         self, model: DomainModel, items: RowNewton, nets: NetworkAdam, users: RowNewton
     ) -> None:
-        """``users`` is asked for the curvature alone, which devices are told."""
+        """``users`` gives the curvature alone, which is sent to the devices."""
         nobody, untold = model.user_embeddings[:0], model.user_profiles[:0]
         self.model = replace(model, user_embeddings=nobody, user_profiles=untold)
         self.items, self.nets, self._users = items, nets, users

@@ -7,7 +7,9 @@ import numpy as np
 from cryptography.exceptions import InvalidTag
 from torch import Tensor
 
+from metaem_core.federated.encoding import BadMessage, Contract, Message, decode, digest
 from metaem_core.federated.secure.aggregation import SecureDevice
+from metaem_core.federated.secure.coding import Closing, Coding, Totals
 from metaem_core.federated.secure.messages import (
     KEYS,
     SEALED,
@@ -20,8 +22,6 @@ from metaem_core.federated.secure.messages import (
     revealed_message,
     words_message,
 )
-from metaem_core.federated.secure.rounds import Closing, Coding, Totals
-from metaem_core.federated.wire import BadMessage, Contract, Message, decode, digest
 
 NEIGHBOURS = 32  # of a device, where the cohort has as many
 
@@ -39,7 +39,7 @@ class SecureUser(Protocol):
 
 
 class SecureClient:
-    """A device in one round: bytes in, bytes out, passage by passage."""
+    """A device in one round: bytes in, bytes out, phase by phase."""
 
     def __init__(
         self,
@@ -52,23 +52,23 @@ class SecureClient:
     ) -> None:
         """``place``: its number in the cohort, of which it has ``neighbours``.
 
-        ``secrets_`` are those of a round that is under way already; ``terms`` what it was told of
+        ``secrets_`` are those of a round that is under way already; ``terms`` what it received of
         the round beside the model.
         """
         self._user, self._coding, self._terms = user, coding, terms
         self.secrets = secrets_ or SecureDevice(place, threshold_of(neighbours))
         self._draw, self._sent = np.random.default_rng(), False
 
-    def answer(self, passage: int, messages: Sequence[bytes], form: Contract) -> bytes:
-        """One passage, 1 to 5; ``form`` is the only form of model that it reads."""
-        if passage == 1:
+    def answer(self, phase: int, messages: Sequence[bytes], form: Contract) -> bytes:
+        """One phase, 1 to 5; ``form`` is the only form of model that it reads."""
+        if phase == 1:
             return self.keys()
         first, *more = messages
-        if passage == 2:
+        if phase == 2:
             return self.shares(first, more[0])
-        if passage == 3:
+        if phase == 3:
             return self.masked(first, more[0], form)
-        if passage == 4:
+        if phase == 4:
             return self.reveal(first)
         self.close(first)
         return b""
@@ -87,7 +87,7 @@ class SecureClient:
         """What neighbours sealed and the round's model down; up 3: the gradient under masks.
 
         Raises:
-            BadMessage: another model than was announced, or than neighbours were told of.
+            BadMessage: another model than was announced, or than neighbours received.
         """
         if digest(self._terms + digest(model)) != self.secrets.agreed:
             raise BadMessage("not the model that was announced")

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from metaem_core.federated.encoding import BadMessage, decode, encode
 from metaem_core.federated.remote.collection import RoundVoid
-from metaem_core.federated.remote.rounds import ATTEMPTS, Exchange
+from metaem_core.federated.remote.exchange import ATTEMPTS, Exchange
 from metaem_core.federated.rounds import RoundStats
-from metaem_core.federated.secure.aggregation import TooFewDevices
-from metaem_core.federated.secure.sums import SumServer, secure_round
-from metaem_core.federated.wire import BadMessage, decode, encode
+from metaem_core.federated.secure.primitives import TooFewDevices
+from metaem_core.federated.secure.server import SumServer, secure_round
 
 LEAST = 3  # devices that hide one among them
-PARTS = ("first", "second")  # of what is sent in one passage
+PARTS = ("first", "second")  # of what is sent in one phase
 FORM = {
     "where": (torch.int64, (4,)),
     "limit": (torch.float64, ()),
@@ -24,11 +24,11 @@ FORM = {
 
 
 @dataclass(frozen=True)
-class Passage:
+class PhaseMessage:
     """One message of a secure round, as a device reads it."""
 
     sum: int  # which, where a job has several
-    passage: int
+    phase: int
     place: int
     size: int
     limit: float
@@ -36,13 +36,13 @@ class Passage:
 
     @property
     def terms(self) -> tuple[int, int, float]:
-        """What is the same for all devices and passages of a round."""
+        """What is the same for all devices and phases of a round."""
         return self.sum, self.size, self.limit
 
     def encoded(self) -> bytes:
         """As it travels."""
         parts = [*self.messages, b"", b""][: len(PARTS)]
-        where = torch.tensor([self.sum, self.passage, self.place, self.size])
+        where = torch.tensor([self.sum, self.phase, self.place, self.size])
         limit = torch.tensor(self.limit, dtype=torch.float64)
         read = {
             name: torch.from_numpy(np.frombuffer(part, np.uint8).copy())
@@ -51,14 +51,14 @@ class Passage:
         return encode({"where": where, "limit": limit, **read})
 
     @classmethod
-    def decoded(cls, data: bytes) -> "Passage":
+    def decoded(cls, data: bytes) -> "PhaseMessage":
         """Raises BadMessage for anything else."""
-        told = decode(data, FORM)
-        which, passage, place, size = told["where"].tolist()
-        if not (1 <= passage <= 5 and 0 <= place < size and size >= LEAST):
-            raise BadMessage(f"no passage {passage} at place {place} of {size}")
-        parts = tuple(told[part].numpy().tobytes() for part in PARTS)
-        return cls(which, passage, place, size, float(told["limit"]), parts)
+        fields = decode(data, FORM)
+        which, phase, place, size = fields["where"].tolist()
+        if not (1 <= phase <= 5 and 0 <= place < size and size >= LEAST):
+            raise BadMessage(f"no phase {phase} at place {place} of {size}")
+        parts = tuple(fields[part].numpy().tobytes() for part in PARTS)
+        return cls(which, phase, place, size, float(fields["limit"]), parts)
 
 
 class RoundSpoilt(RoundVoid):
@@ -73,18 +73,18 @@ class LinkReach:
     cohort: Sequence[int]  # devices, by place
     sum: int
     limit: float
-    heard: int = 0  # devices that answered the first passage
+    heard: int = 0  # devices that answered the first phase
 
-    def ask(self, passage: int, messages: Mapping[int, Sequence[bytes]]) -> dict[int, bytes]:
+    def ask(self, phase: int, messages: Mapping[int, Sequence[bytes]]) -> dict[int, bytes]:
         place_of = {self.cohort[place]: place for place in messages}
         sent = {
-            device: Passage(
-                self.sum, passage, place, len(self.cohort), self.limit, tuple(messages[place])
+            device: PhaseMessage(
+                self.sum, phase, place, len(self.cohort), self.limit, tuple(messages[place])
             ).encoded()
             for device, place in place_of.items()
         }
-        answers = self.exchange.passage(sent)
-        self.heard = len(answers) if passage == 1 else self.heard
+        answers = self.exchange.phase(sent)
+        self.heard = len(answers) if phase == 1 else self.heard
         return {place_of[device]: answer for device, answer in answers.items()}
 
 

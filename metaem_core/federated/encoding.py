@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -14,9 +15,21 @@ Contract = Mapping[
 ]  # what a message must hold; -1: any size
 
 SUM = 32  # bytes of SHA-256
+ID_BYTES = 4  # of an item that a device asks for by name
 
 # what safetensors raises for bytes made to be unreadable: unknown types, shapes without end
 UNREADABLE = (SafetensorError, KeyError, TypeError, ValueError, OverflowError, RuntimeError)
+
+
+class Traffic(NamedTuple):
+    """Bytes of one device's round."""
+
+    down: int
+    up: int
+
+    @property
+    def both(self) -> int:
+        return self.down + self.up
 
 
 class BadMessage(ValueError):
@@ -41,8 +54,8 @@ def decode(data: bytes, contract: Contract) -> dict[str, Tensor]:
         BadMessage: bytes that were changed or cannot be read; a name too many or too few; another
             type or shape; numbers that are not finite.
     """
-    told, content = data[:SUM], data[SUM:]
-    if told != digest(content):
+    checksum, content = data[:SUM], data[SUM:]
+    if checksum != digest(content):
         raise BadMessage("not the bytes that were sent")
     try:
         message = load(content)
