@@ -106,6 +106,15 @@ def test_too_many_leavers_leave_everything_as_it_was() -> None:
     assert all(torch.equal(loop.users[user].vector, old) for user, old in vectors.items())
 
 
+def test_a_sum_of_fewer_devices_than_agreed_is_not_opened() -> None:
+    loop, cohort = secured(mild()), COHORTS[0]
+    leavers, loop.least = {cohort[0]: 3}, len(cohort)
+    with pytest.raises(TooFewDevices, match=f"at least {len(cohort)} must"):
+        loop.round(cohort, leavers)
+    loop.least -= 1
+    assert loop.round(cohort, leavers).n_ratings > 0
+
+
 def test_a_masked_upload_tells_no_item() -> None:
     loop = secured(mild())
     areas = []

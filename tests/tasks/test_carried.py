@@ -205,7 +205,7 @@ def test_a_device_that_answers_nonsense_is_left_out(tmp_path: Path) -> None:
         assert ours.shape == theirs.shape
 
 
-def test_a_device_answers_each_passage_once_whoever_asks_again(tmp_path: Path) -> None:
+def test_a_device_answers_each_phase_once_whoever_asks_again(tmp_path: Path) -> None:
     """Else a server could have both secrets of a neighbour, and its vector."""
     found = world()
     carried(tmp_path, found)
@@ -384,7 +384,7 @@ def test_devices_without_the_right_vector_are_silent(tmp_path: Path, why: str) -
     else:
         asked = asked_of(vectors_tag(found.vectors))
         Node(tmp_path / "node").link([])
-    with pytest.raises(RoundVoid, match="0 of 3 devices told their errors"):
+    with pytest.raises(RoundVoid, match="0 of 3 devices sent their errors"):
         mapped(tmp_path, found, asked)
 
 
