@@ -100,7 +100,11 @@ def dp_bias_domain(ratings: Ratings, config: PrivateConfig, released: Releases) 
 
 
 def dp_bias_mapping(
-    profiles: Tensor, target: DomainModel, pair: DomainPair, config: PrivateConfig, released: Releases
+    profiles: Tensor,
+    target: DomainModel,
+    pair: DomainPair,
+    config: PrivateConfig,
+    released: Releases,
 ) -> Parameters:
     """f_theta: the line of a domain's biases, as :func:`map_users` takes it.
 
