@@ -1,9 +1,9 @@
 """What can be known to fail before anything is started."""
 
-from flows.grid import STEPS
 from flows.methods import scored
 from flows.settings import Settings
-from tasks.flower.assign import dealt
+from flows.steps import STEPS
+from tasks.flower.assign import partition_digest
 from tasks.stages.download import DownloadRequest
 
 
@@ -22,10 +22,10 @@ def check(settings: Settings, *stages: str) -> None:
     for domain in settings.domains:
         DownloadRequest(domain, settings.chosen_source, settings.offline).check()
     if settings.backend == "flower":
-        dealt(settings.store)
-        asked = settings.pretrain
-        odd = asked.item_tower == "personal" or asked.clusters or asked.pseudo_items
-        if asked.payload not in ("literal", "product") or odd:
+        partition_digest(settings.store)
+        config = settings.pretrain
+        odd = config.item_tower == "personal" or config.clusters or config.pseudo_items
+        if config.payload not in ("literal", "product") or odd:
             raise ValueError(
                 "backend flower takes pretrain.payload literal or product, and neither clusters, "
                 "pseudo_items nor a personal item_tower"

@@ -4,9 +4,10 @@ from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.checks import check
-from flows.grid import STEPS, Grid, Outcome
+from flows.grid import Grid
 from flows.runtime.interrupt import leave_no_server, stoppable
 from flows.settings import Settings
+from flows.steps import STEPS, Outcome
 from tasks.store.artifacts import ArtifactRef
 from tasks.store.stage import ArtifactSerializer
 from tasks.tracking.mlflow import track
@@ -31,7 +32,7 @@ def cold_start(
             step(grid)
             if name == until:
                 break
-        outcome = grid.finish()
+        outcome = Outcome.of(grid)
     if outcome.report is not None:
         where = Tracking.chosen(settings.tracking_uri, store)
         track(store, where, outcome.evaluations, outcome.report)

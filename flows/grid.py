@@ -1,24 +1,23 @@
 """Every stage run of an experiment, submitted step by step for all its cells."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from itertools import chain
 
-from flows.methods import other_metaems, rivals
-from flows.profiles import compared
+from flows.methods import baselines, other_metaems
 from flows.runtime.runs import Run, finished
-from flows.settings import ProfileName, Settings
+from flows.settings import Settings
 from metaem_core.config.dp import PrivateConfig
-from metaem_core.config.factor import Base, FactorConfig
+from metaem_core.config.factor import FactorConfig
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
-from metaem_core.config.transfer import Method
 from metaem_core.data.splitting import SplitConfig
 from metaem_core.evaluation.scores import EvaluateConfig
-from tasks.flower.assign import dealt
-from tasks.models.method_id import MethodId, bias_transfer_dp, metaem_id
-from tasks.report.provenance import origin_digest
-from tasks.stages.baseline import TransferRequest, transfer
+from tasks.flower.assign import partition_digest
+from tasks.flower.backend import Flower
+from tasks.models.backend import Backend, Simulation
+from tasks.models.method_id import bias_transfer_dp, metaem_id
+from tasks.stages.baseline import baseline
 from tasks.stages.download import DownloadRequest, download
 from tasks.stages.dp_biases import dp_biases
 from tasks.stages.dp_transfer import dp_transfer
@@ -26,19 +25,15 @@ from tasks.stages.evaluate import evaluate
 from tasks.stages.factorise import factorise
 from tasks.stages.filter import FilterConfig, filter_ratings
 from tasks.stages.mapping import MappingRequest, mapping
-from tasks.stages.mapping_remote import RemoteMappingConfig, mapping_remote
-from tasks.stages.pretrain import pretrain
-from tasks.stages.pretrain_remote import RemoteConfig, pretrain_remote
-from tasks.stages.report import ReportRequest, report
+from tasks.stages.pretrain import PretrainRequest, pretrain
 from tasks.stages.split import split_users
 from tasks.stages.statistics import StatisticsConfig, statistics
 from tasks.stages.visualise import VisualiseConfig, visualise
-from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.artifacts import Store
 from tasks.store.stage import P, Stage, bind
 
 Cell = tuple[float, int]  # beta, seed
 Input = Run | list[Run] | None
-K = TypeVar("K")
 
 
 @dataclass
@@ -54,8 +49,7 @@ class Grid:
     domains: dict[str, Run] = field(default_factory=dict)
     statistics: Run | None = None
     splits: dict[Cell, Run] = field(default_factory=dict)
-    sources: dict[int, Run] = field(default_factory=dict)  # by seed: beta does not matter
-    targets: dict[Cell, Run] = field(default_factory=dict)
+    models: dict[Cell, list[Run]] = field(default_factory=dict)  # source, target
     mappings: dict[Cell, Run] = field(default_factory=dict)
     rivals: dict[Cell, dict[str, Run]] = field(default_factory=dict)  # by name in tables
     evaluations: dict[Cell, Run] = field(default_factory=dict)
@@ -107,212 +101,135 @@ class Grid:
     def split(self) -> None:
         for beta, seed in self.cells:
             config = SplitConfig(beta, self.settings.validation_fraction, seed)
-            where = f"{self.settings.task} {told(beta, seed)}"
-            self.splits[beta, seed] = self.submit(split_users, where, config, *self.pair)
+            label = self._label((beta, seed))
+            self.splits[beta, seed] = self.submit(split_users, label, config, *self.pair)
 
     def pretrain(self) -> None:
-        for seed in self.settings.seeds:
-            self.sources[seed] = self.pretrained(self.settings.pretrain, seed, None)
         for cell in self.splits:
-            self.targets[cell] = self.pretrained(self.settings.pretrain, cell[1], cell)
-
-    def pretrained(
-        self, config: PretrainConfig, seed: int, cell: Cell | None, how: str = ""
-    ) -> Run:
-        """MetaEM's stage 1: of the source, or of a cell's target."""
-        config = replace(config, scale=self.settings.scale, seed=seed)
-        if self.settings.backend == "simulation":
-            return self.submit(pretrain, *self._of_domain(how, config, seed, cell))
-        domain = self.settings.domains[cell is not None]
-        remote = RemoteConfig(config, domain, dealt(self.store.root))
-        return self.submit(pretrain_remote, *self._of_domain(how, remote, seed, cell))
-
-    def factorised(self, config: FactorConfig, seed: int, cell: Cell | None) -> Run:
-        """The centralised methods' stage 1: of the source, or of a cell's target."""
-        config = replace(config, scale=self.settings.scale, seed=seed)
-        how = f"{config.base} " if config.centred else f"{config.base}-paper "
-        return self.submit(factorise, *self._of_domain(how, config, seed, cell))
-
-    def _of_domain(
-        self, how: str, config: object, seed: int, cell: Cell | None
-    ) -> tuple[str, object, Run, Run | None]:
-        source, target = self.pair
-        if cell is None:
-            return f"{how}{self.settings.domains[0]} seed {seed}", config, source, None
-        return f"{how}{self.settings.task} {told(*cell)}", config, target, self.splits[cell]
+            self.models[cell] = self._pretrained(self.settings.pretrain, cell)
 
     def mapping(self) -> None:
         for cell in self.splits:
-            models = self.sources[cell[1]], self.targets[cell]
-            self.mappings[cell] = self.mapped(
-                self.settings.mapping, self.settings.pretrain, cell, *models
-            )
+            configs = self.settings.pretrain, self.settings.mapping
+            self.mappings[cell] = self._mapped(*configs, cell, self.models[cell])
 
-    def mapped(
-        self,
-        config: MappingConfig,
-        pretrained: PretrainConfig,
-        cell: Cell,
-        source: Run,
-        target: Run,
-        *,
-        how: str = "",
-    ) -> Run:
-        """MetaEM's stage 2, between domains that were ``pretrained`` so."""
-        config = replace(config, scale=self.settings.scale, seed=cell[1])
-        where = f"{how}{self.settings.task} {told(*cell)}"
-        parts = source, target, *self.pair, self.splits[cell]
-        if self.settings.backend == "simulation":
-            request = MappingRequest(metaem_id(pretrained), config)
-            return self.submit(mapping, where, request, *parts)
-        both = replace(pretrained, scale=self.settings.scale, seed=cell[1])
-        remote = RemoteMappingConfig(
-            metaem_id(pretrained), config, both, *self.settings.domains, dealt(self.store.root)
-        )
-        return self.submit(mapping_remote, where, remote, *parts)
+    def factorise(self) -> None:
+        """The base models of the centralised methods."""
+        for cell in self.splits:
+            for request in baselines(self.settings, cell[1]):
+                self._factorised(request.factors, cell)
 
-    def compare(self) -> None:
+    def baseline(self) -> None:
         """The other methods of Table 3, and MetaEM as printed, where the settings ask for them."""
         for cell in self.splits:
-            self.rivals[cell] = dict(self._rivals(cell))
+            self.rivals[cell] = dict(chain(self._baselines(cell), self._other_metaems(cell)))
 
-    def _rivals(self, cell: Cell) -> Iterator[tuple[str, Run]]:
-        for method, base, profile in rivals(self.settings):
-            name = MethodId(method, base, profile).name
-            yield name, self._transferred(cell, method, base, profile)
-        for stage_1, stage_2 in other_metaems(self.settings):
-            name = metaem_id(stage_1).name
-            models = [self.pretrained(stage_1, cell[1], of, f"{name} ") for of in (None, cell)]
-            yield name, self.mapped(stage_2, stage_1, cell, *models, how=f"{name} ")
-        for epsilon in self.settings.epsilons:
-            yield bias_transfer_dp(epsilon).name, self._private(cell, epsilon)
+    def dp_biases(self) -> None:
+        for cell in self.splits:
+            for config in self._dp_configs(cell):
+                self._biases(config, cell)
 
-    def _private(self, cell: Cell, epsilon: float) -> Run:
-        """Bias transfer under differential privacy: its biases, then the line between them."""
-        settings, name = self.settings, f"{bias_transfer_dp(epsilon).name} "
-        config = PrivateConfig(epsilon, settings.delta, settings.scale, cell[1])
-        models = [
-            self.submit(dp_biases, *self._of_domain(name, config, cell[1], of))
-            for of in (None, cell)
-        ]
-        where = f"{name}{settings.task} {told(*cell)}"
-        return self.submit(dp_transfer, where, config, *models, *self.pair, self.splits[cell])
-
-    def _transferred(self, cell: Cell, method: Method, base: Base, profile: ProfileName) -> Run:
-        settings = self.settings
-        own = settings.profile
-        factors = replace(compared(settings.factors, own, profile, "factors"), base=base)
-        models = [self.factorised(factors, cell[1], of) for of in (None, cell)]
-        config = compared(settings.transfer, own, profile, "transfer")
-        config = replace(config, method=method, scale=settings.scale, seed=cell[1])
-        request = TransferRequest(MethodId(method, base, profile), config, factors)
-        where = f"{request.method.name} {settings.task} {told(*cell)}"
-        return self.submit(transfer, where, request, *models, *self.pair, self.splits[cell])
+    def dp_transfer(self) -> None:
+        """Bias transfer with DP, for each epsilon."""
+        for cell in self.splits:
+            for config in self._dp_configs(cell):
+                name, parts = bias_transfer_dp(config.epsilon).name, self._biases(config, cell)
+                run = self._of_cell(dp_transfer, config, cell, *parts, method=name)
+                self.rivals[cell][name] = run
 
     def evaluate(self) -> None:
         for cell in self.splits:
             settings = self.settings
-            config = EvaluateConfig(
-                settings.task,
-                settings.scale,
-                settings.ranking_users,
-                settings.ranking_length,
-                seed=cell[1],
-            )
-            where = f"{settings.task} {told(*cell)}"
-            self.evaluations[cell] = self.submit(evaluate, where, config, *self._trained(cell))
-
-    def _trained(self, cell: Cell) -> tuple[Input, ...]:
-        """What there is to evaluate, once the other methods ended."""
-        models = self.sources[cell[1]], self.targets[cell], self.mappings[cell]
-        return *self.pair, self.splits[cell], *models, finished(self.rivals[cell].values())
+            ranking = settings.ranking_users, settings.ranking_length
+            config = EvaluateConfig(settings.task, settings.scale, *ranking, seed=cell[1])
+            run = self.submit(evaluate, self._label(cell), config, *self._trained(cell))
+            self.evaluations[cell] = run
 
     def visualise(self) -> None:
         """Figure 2: the lowest beta and the first seed."""
         cell = min(self.settings.betas), self.settings.seeds[0]
         config = VisualiseConfig(self.settings.task, cell[0], seed=cell[1])
-        where = f"{self.settings.task} {told(*cell)}"
-        self.picture = self.submit(visualise, where, config, *self._trained(cell))
+        self.picture = self.submit(visualise, self._label(cell), config, *self._trained(cell))
 
-    def summarise(self) -> None:
-        self.report = reported([self], self.settings.task)
+    def _label(self, cell: Cell, method: str = "") -> str:
+        return f"{method} {self.settings.task} {cell_name(*cell)}".strip()
 
-    def missing(self) -> Iterator[str]:
-        """What a report has to do without, and why: a line each."""
-        task = self.settings.task
-        for cell, evaluation in self.evaluations.items():
-            lost = {"all methods": evaluation} if evaluation.failure else self.rivals[cell]
-            for name, run in lost.items():
-                if run.failure is not None:
-                    yield f"{name}, {task} {told(*cell)}: {run.failure}"
-        for name, extra in (("statistics", self.statistics), ("vectors", self.picture)):
-            if extra is not None and extra.failure is not None:
-                yield f"{name}, {task}: {extra.failure}"
+    def _of_domains(
+        self, stage: Stage[P], config: object, cell: Cell, method: str = ""
+    ) -> list[Run]:
+        """A stage's runs on the source, which the cells of a seed share, and a cell's target."""
+        source, target = self.pair
+        label = f"{method} {self.settings.domains[0]} seed {cell[1]}".strip()
+        return [
+            self.submit(stage, label, config, source, None),
+            self.submit(stage, self._label(cell, method), config, target, self.splits[cell]),
+        ]
 
-    def finish(self) -> "Outcome":
-        """Wait for everything; what failed first is raised unless a report tells of it."""
-        for run in self.runs if self.report is None else [self.report]:
-            run.result()
-        return Outcome(
-            made=tuple((run.name, run.result()) for run in finished(self.runs)),
-            domains=_results(self.domains),
-            splits=_results(self.splits),
-            statistics=_results({0: self.statistics}).get(0) if self.statistics else None,
-            evaluations=tuple(_results(self.evaluations).values()),
-            report=self.report.result() if self.report else None,
-            missing=tuple(self.missing()),
-        )
+    def _of_cell(
+        self, stage: Stage[P], config: object, cell: Cell, *models: Run, method: str = ""
+    ) -> Run:
+        """A stage's run on the trained domains of a cell."""
+        label = self._label(cell, method)
+        return self.submit(stage, label, config, *models, *self.pair, self.splits[cell])
+
+    def _pretrained(self, config: PretrainConfig, cell: Cell, method: str = "") -> list[Run]:
+        """MetaEM's stage 1."""
+        config = replace(config, scale=self.settings.scale, seed=cell[1])
+        request = PretrainRequest(config, self._backend(config))
+        return self._of_domains(pretrain, request, cell, method)
+
+    def _mapped(
+        self,
+        pretrained: PretrainConfig,
+        config: MappingConfig,
+        cell: Cell,
+        models: list[Run],
+        method: str = "",
+    ) -> Run:
+        """MetaEM's stage 2, between domains that were ``pretrained`` so."""
+        config = replace(config, scale=self.settings.scale, seed=cell[1])
+        pretrained = replace(pretrained, scale=self.settings.scale, seed=cell[1])
+        request = MappingRequest(metaem_id(pretrained), config, self._backend(pretrained))
+        return self._of_cell(mapping, request, cell, *models, method=method)
+
+    def _backend(self, pretrained: PretrainConfig) -> Backend:
+        if self.settings.backend == "simulation":
+            return Simulation()
+        return Flower(*self.settings.domains, partition_digest(self.store.root), pretrained)
+
+    def _factorised(self, config: FactorConfig, cell: Cell) -> list[Run]:
+        config = replace(config, scale=self.settings.scale, seed=cell[1])
+        name = config.base if config.centred else f"{config.base}-paper"
+        return self._of_domains(factorise, config, cell, name)
+
+    def _baselines(self, cell: Cell) -> Iterator[tuple[str, Run]]:
+        for request in baselines(self.settings, cell[1]):
+            name, models = request.method.name, self._factorised(request.factors, cell)
+            yield name, self._of_cell(baseline, request, cell, *models, method=name)
+
+    def _other_metaems(self, cell: Cell) -> Iterator[tuple[str, Run]]:
+        for pretrained, config in other_metaems(self.settings):
+            name = metaem_id(pretrained).name
+            models = self._pretrained(pretrained, cell, name)
+            yield name, self._mapped(pretrained, config, cell, models, name)
+
+    def _dp_configs(self, cell: Cell) -> list[PrivateConfig]:
+        settings = self.settings
+        fixed = settings.delta, settings.scale, cell[1]
+        return [PrivateConfig(epsilon, *fixed) for epsilon in settings.epsilons]
+
+    def _biases(self, config: PrivateConfig, cell: Cell) -> list[Run]:
+        return self._of_domains(dp_biases, config, cell, bias_transfer_dp(config.epsilon).name)
+
+    def _trained(self, cell: Cell) -> tuple[Input, ...]:
+        """What there is to evaluate, once the other methods ended."""
+        models = *self.models[cell], self.mappings[cell]
+        return *self.pair, self.splits[cell], *models, finished(self.rivals[cell].values())
 
 
-STEPS: dict[str, Callable[[Grid], None]] = {
-    "download": Grid.download,
-    "filter": Grid.filter,
-    "statistics": Grid.describe,
-    "split": Grid.split,
-    "pretrain": Grid.pretrain,
-    "mapping": Grid.mapping,
-    "transfer": Grid.compare,
-    "evaluate": Grid.evaluate,
-    "visualise": Grid.visualise,
-    "report": Grid.summarise,
-}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run left in the store."""
-
-    made: tuple[tuple[str, ArtifactRef], ...]  # by the name of the stage's run
-    domains: dict[str, ArtifactRef]
-    splits: dict[Cell, ArtifactRef]
-    statistics: ArtifactRef | None
-    evaluations: tuple[ArtifactRef, ...]
-    report: ArtifactRef | None
-    missing: tuple[str, ...]  # what the report has to do without, and why
-
-
-def reported(grids: Sequence[Grid], label: str) -> Run:
-    """One report on every cell of these grids that could be evaluated."""
-    wanted = [run for grid in grids for run in grid.evaluations.values()]
-    evaluations = finished(wanted)
-    if not evaluations:
-        wanted[0].result()  # raises what failed
-    statistics = finished(grid.statistics for grid in grids if grid.statistics is not None)
-    pictures = finished(grid.picture for grid in grids if grid.picture is not None)
-    first = grids[0]
-    missing = tuple(line for grid in grids for line in grid.missing())
-    origin = origin_digest(first.store, [run.result() for run in evaluations])
-    request = ReportRequest(first.settings.report.reference, missing, origin)
-    return first.submit(report, label, request, evaluations, statistics, pictures)
-
-
-def told(beta: float, seed: int) -> str:
+def cell_name(beta: float, seed: int) -> str:
     """A cell in a run's name."""
     return f"beta {beta:g} seed {seed}"
-
-
-def _results(runs: Mapping[K, Run]) -> dict[K, ArtifactRef]:
-    return {key: run.result() for key, run in runs.items() if run.failure is None}
 
 
 def _futures(given: Input) -> object:

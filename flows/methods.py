@@ -13,6 +13,7 @@ from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.config.transfer import Method
 from metaem_core.methods.baselines.trivial import TRIVIAL
 from tasks.models.method_id import MethodId, bias_transfer_dp, metaem_id
+from tasks.stages.baseline import BaselineRequest
 
 
 def scored(settings: Settings) -> list[MethodId]:
@@ -23,8 +24,18 @@ def scored(settings: Settings) -> list[MethodId]:
     return [*map(MethodId, TRIVIAL), *others, *map(metaem_id, ours), *private]
 
 
+def baselines(settings: Settings, seed: int) -> Iterator[BaselineRequest]:
+    """The centralised methods, each with the settings of its profile."""
+    own = settings.profile
+    for method, base, profile in rivals(settings):
+        factors = replace(compared(settings.factors, own, profile, "factors"), base=base)
+        config = compared(settings.transfer, own, profile, "transfer")
+        config = replace(config, method=method, scale=settings.scale, seed=seed)
+        yield BaselineRequest(MethodId(method, base, profile), config, factors)
+
+
 def rivals(settings: Settings) -> Iterator[tuple[Method, Base, ProfileName]]:
-    """The centralised methods."""
+    """The centralised methods: each on every base model, in every profile that is compared."""
     # where the run itself is as printed, its settings hold no calibrated values
     profiles = ("paper",) if settings.profile == "paper" else settings.compared
     for profile, base, method in product(profiles, settings.bases, settings.methods):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from data_contracts.counts import INVALID
-from flows.grid import Outcome
+from flows.steps import Outcome
 from tasks.models.data import read_split
 from tasks.store.artifacts import Store
 

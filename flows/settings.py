@@ -4,11 +4,9 @@ Any field is an environment variable, ``METAEM_PRETRAIN__EPOCHS``, and a TOML ke
 """
 
 import math
-import os
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, get_args
 
@@ -20,8 +18,6 @@ from pydantic import (
     field_serializer,
     field_validator,
 )
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -29,7 +25,16 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from flows.profiles import PROFILES
+from flows.setting_sources import (
+    CONFIG_FILE,
+    PREFIX,
+    Profile,
+    TomlFile,
+    assign,
+    in_words,
+    refuse_unknown_variables,
+)
+from flows.setting_sources import BadSettings as BadSettings  # who reads settings catches it
 from metaem_core.config.factor import Base, FactorConfig
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
@@ -46,17 +51,10 @@ from tasks.store.remote import Shared
 from tasks.store.urls import without_login
 
 LEAST_EPSILON, MOST_EPSILON = 1e-3, 1e3
-CONFIG_FILE = Path("metaem.toml")
-PREFIX = "METAEM_"
-OUTSIDE = {"METAEM_ALERT_URL", "METAEM_DEBUG", "METAEM_REAL_DATA"}  # read elsewhere
 
 ProfileName = Literal["calibrated", "paper"]
 SourceName = Literal["synthetic", "amazon-2014", "amazon-2018", "amazon-2023", "files"]
 StageConfig = TypeVar("StageConfig", PretrainConfig, MappingConfig, FactorConfig, TransferConfig)
-
-
-class BadSettings(ValueError):
-    """A setting that cannot be used; the message names it."""
 
 
 def _of_two_domains(task: str) -> str:
@@ -167,7 +165,7 @@ class Settings(BaseSettings):
 
     @field_serializer("mirror", "shared", "tracking_uri")
     def _hide_logins(self, url: str | None) -> str | None:
-        """Prefect keeps a flow's parameters: what it is told holds no password."""
+        """Prefect stores a flow's parameters, so they must hold no password."""
         return without_login(url) if url else url
 
     def of_task(self, task: str) -> "Settings":
@@ -175,7 +173,7 @@ class Settings(BaseSettings):
         try:
             checked = TypeAdapter(TaskName).validate_python(task)
         except ValidationError as error:
-            raise BadSettings("\n".join(_told(each) for each in error.errors())) from error
+            raise BadSettings(in_words(error.errors())) from error
         return self.model_copy(update={"task": checked})
 
     @property
@@ -218,101 +216,19 @@ class Settings(BaseSettings):
         return init_settings, env_settings, TomlFile(settings_cls), Profile(settings_cls)
 
 
-class TomlFile(PydanticBaseSettingsSource):
-    """The file that ``config`` names; only a file named on purpose has to exist."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:
-        """Unused: the file is read as a whole."""
-        raise NotImplementedError
-
-    def __call__(self) -> dict[str, object]:
-        """The file's content."""
-        path = Path(str(self.current_state.get("config", CONFIG_FILE)))
-        if not path.is_file() and "config" not in self.current_state:
-            return {}
-        try:
-            return tomllib.loads(path.read_text())
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise BadSettings(f"config file {str(path)!r}: {error}") from error
-
-
-class Profile(PydanticBaseSettingsSource):
-    """What the chosen profile sets apart from the defaults."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[object, str, bool]:
-        """Unused: a profile is taken as a whole."""
-        raise NotImplementedError
-
-    def __call__(self) -> dict[str, object]:
-        """The profile's values; an unknown name is left for validation to refuse."""
-        return {**PROFILES.get(str(self.current_state.get("profile", "calibrated")), {})}
-
-
 def read_settings(options: Mapping[str, object], dotted: Iterable[str] = ()) -> Settings:
-    """Settings from options (None: not given) and ``a.b=value`` assignments (``null``: None)."""
-    _refuse_unknown_variables()
-    given = {name: value for name, value in options.items() if value is not None}
+    """Settings from options (None: not given) and ``a.b=value`` assignments (``null``: None).
+
+    Raises:
+        BadSettings: a setting or a METAEM_ variable is unknown, or has a value that is not allowed.
+    """
+    refuse_unknown_variables(Settings.model_fields)
+    values = {name: value for name, value in options.items() if value is not None}
     for assignment in dotted:
-        _assign(given, assignment)
+        assign(values, assignment, Settings.model_fields)
     try:
-        return Settings(**given)  # type: ignore[arg-type]  # pydantic checks them
+        return Settings(**values)  # type: ignore[arg-type]  # pydantic checks them
     except ValidationError as error:
-        # of a part that is wrong itself, what its absence brings about is not told
+        # a part that is wrong is also missing: its absence is not reported again
         problems = [each for each in error.errors() if each["type"] != "too_short"]
-        told = "\n".join(_told(each) for each in problems or error.errors())
-        raise BadSettings(told) from error
-
-
-def _refuse_unknown_variables() -> None:
-    """Pydantic passes over what it does not know in the environment."""
-    names = [name for name in os.environ if name.upper().startswith(PREFIX)]
-    unknown = [name for name in sorted(names) if name.upper() not in OUTSIDE and not _names(name)]
-    if unknown:
-        raise BadSettings(f"unknown environment variables {unknown}: correct or remove them")
-
-
-def _names(variable: str) -> bool:
-    """Whether ``variable`` names a setting."""
-    name, *path = variable[len(PREFIX) :].lower().split("__")
-    if name not in Settings.model_fields:
-        return False
-    place: object = Settings.model_fields[name].default
-    for part in path:
-        if isinstance(place, Mapping):
-            return True  # its keys are free
-        if not is_dataclass(place) or not hasattr(place, part):
-            return False
-        place = getattr(place, part)
-    return True
-
-
-def _assign(options: dict[str, object], assignment: str) -> None:
-    key, equals, value = assignment.partition("=")
-    if not equals:
-        raise BadSettings(f"--set takes key=value, got {assignment!r}")
-    *path, last = key.strip().split(".")
-    place = options
-    for name in path:
-        inner = place.setdefault(name, {})
-        if not isinstance(inner, dict):
-            raise BadSettings(f"--set {key}: {name!r} has no fields")
-        place = inner
-    several = path and isinstance(_default([*path, last]), tuple)
-    place[last] = None if value == "null" else value.split(",") if several else value
-
-
-def _default(path: list[str]) -> object:
-    """What a nested setting is where nobody sets it; None if there is no such."""
-    name, *rest = path
-    place: object = Settings.model_fields[name].default if name in Settings.model_fields else None
-    for part in rest:
-        place = getattr(place, part, None)
-    return place
-
-
-def _told(problem: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in problem["loc"]) or "task"
-    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"unknown setting {where!r}"
-    said = problem["msg"].removeprefix("Value error, ")
-    return f"setting {where!r}: {said}, got {problem['input']!r}"
+        raise BadSettings(in_words(problems or error.errors())) from error

@@ -7,11 +7,12 @@ from typing import cast, get_args
 from prefect import flow
 
 from flows.checks import check
-from flows.grid import STEPS, Grid, Outcome, reported
+from flows.grid import Grid
 from flows.runtime.interrupt import leave_no_server, stoppable
 from flows.runtime.runners import Runner, task_runner
 from flows.runtime.runs import Run
 from flows.settings import BadSettings, Settings
+from flows.steps import STEPS, Outcome, report_on
 from metaem_core.config.transfer import Method
 from tasks.store.artifacts import ArtifactRef
 from tasks.store.stage import ArtifactSerializer
@@ -65,10 +66,8 @@ def table3(settings: Settings, tasks: tuple[str, ...]) -> Reported:
             if name != "report":
                 for grid in grids:
                     step(grid)
-        together = reported(grids, "table3")
-        for grid in grids:
-            grid.report = together
-        outcomes = {grid.settings.task: grid.finish() for grid in grids}
+        together = report_on(grids, "table3")
+        outcomes = {grid.settings.task: Outcome.of(grid) for grid in grids}
     where = Tracking.chosen(settings.tracking_uri, store)
     for outcome in outcomes.values():
         if outcome.evaluations and not track(store, where, outcome.evaluations, together.result()):

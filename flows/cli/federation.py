@@ -38,7 +38,7 @@ def up(
     from flows.cli.display import progress
     from flows.cold_start import run
     from flows.federation.loopback import Loopback, leave_on_signals, serve
-    from tasks.flower.assign import FEDERATION, deal
+    from tasks.flower.assign import FEDERATION, assign
 
     with progress():
         domains = dict(run(settings, until="filter").domains)
@@ -47,7 +47,7 @@ def up(
     loopback.claim()
     leave_on_signals()
     try:
-        count = deal(settings.open_store(), refs, settings.domains, devices, nodes)
+        count = assign(settings.open_store(), refs, settings.domains, devices, nodes)
         loopback.start(nodes, timeout)
         typer.echo(f"{count} devices on {nodes} nodes, at {loopback.address}")
         typer.echo("train on them: metaem run --backend flower; Ctrl-C ends the federation")

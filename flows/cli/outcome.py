@@ -5,9 +5,9 @@ import typer
 from flows.cli.display import progress, say, stdout
 from flows.cli.tables import score_tables
 from flows.cold_start import run
-from flows.grid import Outcome
 from flows.notes import notes
 from flows.settings import Settings
+from flows.steps import Outcome
 from tasks.store.artifacts import ArtifactRef
 
 

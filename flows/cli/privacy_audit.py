@@ -26,7 +26,7 @@ def privacy_audit(settings: "Settings", devices: Devices = 200) -> None:
 
     domain, seed = settings.domains[0], settings.seeds[0]
     with progress():
-        runs = dict(run(settings, until="pretrain").made)
+        runs = dict(run(settings, until="pretrain").artifacts)
     refs = runs[f"filter {domain}"], runs[f"pretrain {domain} seed {seed}"]
     cohort = settings.pretrain.cohort_size
     audits = audit(settings.open_store(), *refs, settings.scale, devices, cohort, seed)

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from flows.federation.certificates import issue_certificates, issue_node_key
-from tasks.flower.connection import Connection
+from tasks.flower.submit import Connection
 
 START_TIMEOUT = 120.0  # seconds
 

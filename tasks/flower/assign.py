@@ -1,80 +1,93 @@
-"""Users' ratings dealt out to devices, as if they had always been there."""
+"""The partition of users over devices: each device gets its user's ratings, as on a phone."""
 
 import hashlib
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+
+from pydantic import TypeAdapter
 
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.atomic import write_json
 
 FEDERATION = "federation"  # in the store's folder
-DEALT = "dealt.json"  # in that one
+PARTITION = "partition.json"  # in that one
 
 
-def deal(
+@dataclass(frozen=True)
+class Partition:
+    """``partition.json``."""
+
+    digest: str  # of the users and domains
+    domains: dict[str, str]  # digests of the filtered ratings, by name
+    nodes: int
+
+
+def assign(
     store: Store, refs: Sequence[ArtifactRef], names: Sequence[str], devices: int, nodes: int
 ) -> int:
     """Put the first ``devices`` users of both domains on ``nodes`` nodes; returns how many.
 
-    A device has one file a domain, named by its user's number there; whoever had one before has
-    none now. The same once more leaves devices as they are, and what they keep.
+    A device has one file for each domain, named by its user's number there. An earlier partition
+    is removed, unless it is the same: then devices stay as they are, and what they keep.
     """
     from tasks.flower.node import Node
     from tasks.models.data import read_domain
 
     folder = store.root / FEDERATION
-    domains = [read_domain(store, ref) for ref in refs]
-    known = [set(domain.user_ids.to_list()) for domain in domains]
-    shared = sorted(set.intersection(*known))[:devices]
+    domains = {name: read_domain(store, ref) for name, ref in zip(names, refs, strict=True)}
+    everyone = (set(domain.user_ids.to_list()) for domain in domains.values())
+    shared = sorted(set.intersection(*everyone))[:devices]
     of = {name: ref.digest for name, ref in zip(names, refs, strict=True)}
     digest = hashlib.sha256(json.dumps([shared, of]).encode()).hexdigest()
-    whole = {"digest": digest, "domains": of, "nodes": nodes}
-    if (folder / DEALT).exists() and _read(store.root) == whole:
+    partition = Partition(digest=digest, domains=of, nodes=nodes)
+    if (folder / PARTITION).exists() and _read(store.root) == partition:
         return len(shared)
-    (folder / DEALT).unlink(missing_ok=True)
-    for old in folder.glob("node-*"):
-        if old.is_dir():
-            shutil.rmtree(old)
-    places = {
-        name: {user: index for index, user in enumerate(domain.user_ids.to_list())}
-        for name, domain in zip(names, domains, strict=True)
+    _clear(folder)
+    numbers = {
+        name: {user: number for number, user in enumerate(domain.user_ids.to_list())}
+        for name, domain in domains.items()
     }
     for number in range(nodes):
-        node, people = Node(folder / f"node-{number}"), shared[number::nodes]
-        for name, domain in zip(names, domains, strict=True):
-            node.domain(name).deal(domain.ratings, [places[name][user] for user in people])
-        node.link([{name: place[user] for name, place in places.items()} for user in people])
-    write_json(folder / DEALT, whole)
+        node, users = Node(folder / f"node-{number}"), shared[number::nodes]
+        for name, domain in domains.items():
+            node.domain(name).assign(domain.ratings, [numbers[name][user] for user in users])
+        node.link([{name: own[user] for name, own in numbers.items()} for user in users])
+    write_json(folder / PARTITION, asdict(partition))
     return len(shared)
 
 
-def dealt(root: Path) -> str:
-    """Digest of who has a device in the federation of the store at ``root``.
+def _clear(folder: Path) -> None:
+    (folder / PARTITION).unlink(missing_ok=True)
+    for node in folder.glob("node-*"):
+        if node.is_dir():
+            shutil.rmtree(node)
+
+
+def partition_digest(root: Path) -> str:
+    """Digest of which users have a device in the federation of the store at ``root``.
 
     Raises:
-        ValueError: nobody has.
+        ValueError: no user has one.
     """
-    return str(_read(root)["digest"])
+    return _read(root).digest
 
 
-def require_dealt(root: Path, name: str, ref: ArtifactRef) -> None:
+def require_partition(root: Path, name: str, ref: ArtifactRef) -> None:
     """Raise ValueError unless the devices' numbers are those of this artifact of the domain."""
-    domains = _read(root)["domains"]
-    assert isinstance(domains, dict)
-    if domains.get(name) != ref.digest:
+    if _read(root).domains.get(name) != ref.digest:
         raise ValueError(
             f"the devices hold other ratings of {name!r} than this run's: "
             f"give `metaem federation up` the same source and settings"
         )
 
 
-def _read(root: Path) -> dict[str, object]:
-    path = root / FEDERATION / DEALT
+def _read(root: Path) -> Partition:
+    path = root / FEDERATION / PARTITION
     if not path.exists():
         raise ValueError(
             f"no devices in {str(path.parent)!r}: start a federation with `metaem federation up`"
         )
-    return cast(dict[str, object], json.loads(path.read_text()))
+    return TypeAdapter(Partition).validate_json(path.read_bytes())

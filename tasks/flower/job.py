@@ -1,20 +1,21 @@
 """Work handed to real devices: the job's folder, and each kind of job.
 
-This module runs in two environments, the product's and Flower's: it needs torch, numpy and
-safetensors alone.
+This module runs in two environments, the product's and Flower's: it needs torch, numpy,
+safetensors and pydantic alone.
 """
 
 import hashlib
-import json
 import traceback
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import TypeVar
 
 import torch
+from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
 from metaem_core.data.ratings import RatingScale
 from metaem_core.federated.bytes import nobody
@@ -36,21 +37,22 @@ from metaem_core.models.metaem import DomainModel, domain_of
 from metaem_core.models.mlp import Parameters
 from metaem_core.training.epochs import Divergence
 from metaem_core.training.optimizers import NetworkAdam
-from tasks.flower.node import KEPT, Asked, config_of, layout_of, mapping_configs
+from tasks.flower.node import KEPT, Request, layout_of, mapping_configs, pretrain_config
 from tasks.store.atomic import replace_atomically, write_json
 from tasks.store.checkpoints import Checkpoint
 
-START, FOUND = "start.safetensors", "found.safetensors"
+START, THETA = "start.safetensors", "theta.safetensors"
+T = TypeVar("T")
 CONSTANTS = ("item_offsets", "item_features", "user_profiles")
 
 
-class About(TypedDict):
+class Spec(TypedDict):
     """``job.json``."""
 
     attempt: str  # whoever trains for an earlier one stops
-    asked: Asked  # what devices are told with every message
+    request: Request  # goes with every message to devices
     nodes: int  # that must be there before it begins
-    patience: float  # seconds that a silent node is waited for
+    timeout: float  # seconds that a silent node is waited for
     quorum: float
     largest: float
 
@@ -77,19 +79,19 @@ class Job:
         self.folder = folder
 
     @classmethod
-    def create(cls, folder: Path, about: About, start: Mapping[str, Tensor]) -> "Job":
+    def create(cls, folder: Path, spec: Spec, start: Mapping[str, Tensor]) -> "Job":
         """What the server is given, no rating of anyone. A finished epoch stays."""
         folder.mkdir(parents=True, exist_ok=True)
         whole = {name: tensor.detach().clone().contiguous() for name, tensor in start.items()}
         replace_atomically(folder / START, lambda path: save_file(whole, path))
-        write_json(folder / "job.json", about)  # from here on an earlier attempt writes nothing
+        write_json(folder / "job.json", spec)  # from here on an earlier attempt writes nothing
         for name in ("done.json", "failed.json", "progress.json"):
             (folder / name).unlink(missing_ok=True)
         return cls(folder)
 
     @property
-    def about(self) -> About:
-        return cast(About, json.loads((self.folder / "job.json").read_text()))
+    def spec(self) -> Spec:
+        return TypeAdapter(Spec).validate_json((self.folder / "job.json").read_bytes())
 
     def checkpoint(self, number: int = 0) -> Checkpoint:
         """The last finished epoch of one of its trainings; the last of all once it is done."""
@@ -103,29 +105,29 @@ class Job:
             ValueError: none of the ``devices`` can take part.
             RoundVoid: too few devices answered, several times in a row.
         """
-        about, start = self.about, load_file(self.folder / START)
-        asked = about["asked"]
-        rules, told = Rules(about["quorum"], about["largest"]), json.loads(asked["config"])
-        if asked["kind"] == "carry":
+        spec, start = self.spec, load_file(self.folder / START)
+        request = spec["request"]
+        rules, config = Rules(spec["quorum"], spec["largest"]), request["config"]
+        if request["kind"] == "keep":
             exchange = Exchange(link, rules, 0, RatingScale())
-            reached = carry(exchange, start["profiles"], devices)
-            self._finish(about, reached, [], exchange)
+            reached = leave_vectors(exchange, start["profiles"], devices)
+            self._finish(spec, reached, [], exchange)
             return
-        if asked["kind"] == "start":
+        if request["kind"] == "start":
             exchange = Exchange(link, rules, 0, RatingScale())
             users = _within(start["train"], devices)
-            found = theta_start(told, start, exchange, users)
-            named = {f"start.{i}": part.contiguous() for i, part in enumerate(found)}
-            replace_atomically(self.folder / FOUND, partial(save_file, named))
-            self._finish(about, len(users), [], exchange)
+            theta = theta_start(config, start, exchange, users)
+            named = {f"start.{i}": part.contiguous() for i, part in enumerate(theta)}
+            replace_atomically(self.folder / THETA, partial(save_file, named))
+            self._finish(spec, len(users), [], exchange)
             return
-        prepare = mapping_trainings if asked["kind"] == "mapping" else pretrainings
-        exchange, trainings = prepare(told, start, link, rules, devices)
+        prepare = mapping_trainings if request["kind"] == "mapping" else pretrainings
+        exchange, trainings = prepare(config, start, link, rules, devices)
         epochs: list[int | None] = []
         failure: Divergence | RoundSpoilt | None = None
         for number, training in enumerate(trainings):
             try:
-                self._train(about["attempt"], number, training, len(trainings))
+                self._train(spec["attempt"], number, training, len(trainings))
                 epochs.append(int(training.epoch))
             except (Divergence, RoundSpoilt) as error:
                 failure = error
@@ -133,7 +135,7 @@ class Job:
                 epochs.append(None)
         if failure is not None and not any(epochs):
             raise failure
-        self._finish(about, len(trainings[0].users), epochs, exchange)
+        self._finish(spec, len(trainings[0].users), epochs, exchange)
 
     def _train(self, attempt: str, number: int, training: Training, of: int) -> None:
         checkpoint = self.checkpoint(number)
@@ -144,15 +146,15 @@ class Job:
             self._require_latest(attempt)
             checkpoint.save(stats.epoch, training.state())
             done = number * total + stats.epoch
-            told = {"epoch": done, "of": of * total, "rmse": stats.validation_rmse}
-            write_json(self.folder / "progress.json", told)
+            news = {"epoch": done, "of": of * total, "rmse": stats.validation_rmse}
+            write_json(self.folder / "progress.json", news)
 
     def _finish(
-        self, about: About, devices: int, epochs: list[int | None], exchange: Exchange
+        self, spec: Spec, devices: int, epochs: list[int | None], exchange: Exchange
     ) -> None:
-        self._require_latest(about["attempt"])
+        self._require_latest(spec["attempt"])
         done = Done(
-            attempt=about["attempt"],
+            attempt=spec["attempt"],
             devices=devices,
             epochs=epochs,
             refused=exchange.refused,
@@ -162,21 +164,21 @@ class Job:
         write_json(self.folder / "done.json", done)
 
     def _require_latest(self, attempt: str) -> None:
-        if self.about["attempt"] != attempt:
+        if self.spec["attempt"] != attempt:
             raise Superseded("this job was handed out again")
 
-    def is_done(self, asked: Asked, start: Mapping[str, Tensor]) -> bool:
+    def is_done(self, request: Request, start: Mapping[str, Tensor]) -> bool:
         """Whether this very job has been done here."""
-        if self.done is None or self.about["asked"] != asked:
+        if self.done is None or self.spec["request"] != request:
             return False
         before = load_file(self.folder / START)
         return before.keys() == start.keys() and all(
             torch.equal(before[name], tensor) for name, tensor in start.items()
         )
 
-    def found(self) -> Parameters:
-        """What a job of kind ``start`` found."""
-        return numbered(load_file(self.folder / FOUND), "start.")
+    def start(self) -> Parameters:
+        """Where f_theta begins, which a job of kind ``start`` computed."""
+        return numbered(load_file(self.folder / THETA), "start.")
 
     def load_into(self, *trainings: Training) -> None:
         """Take over the last epochs of a job that is done, but for trainings that diverged.
@@ -194,31 +196,37 @@ class Job:
             training.load({name: part for name, part in saved[1].items() if name not in OWN})
 
     def fail(self, error: Exception) -> None:
-        """Leave word of what went wrong; only its kind where it is not ours."""
+        """Record the error: its message, or only its kind where it is not ours."""
         traceback.print_exception(error)
         if isinstance(error, Superseded):
             return
         ours = isinstance(error, ValueError | RuntimeError | TimeoutError)
-        told = f"{type(error).__name__}: {error}" if ours else type(error).__name__
-        write_json(self.folder / "failed.json", {"error": told})
+        text = f"{type(error).__name__}: {error}" if ours else type(error).__name__
+        write_json(self.folder / "failed.json", {"error": text})
 
     @property
     def failure(self) -> str | None:
-        path = self.folder / "failed.json"
-        return str(json.loads(path.read_text())["error"]) if path.exists() else None
+        return (self._read("failed.json", dict[str, str]) or {}).get("error")
 
     @property
     def progress(self) -> dict[str, float] | None:
-        path = self.folder / "progress.json"
-        return cast(dict[str, float], json.loads(path.read_text())) if path.exists() else None
+        return self._read("progress.json", dict[str, float])
 
     @property
     def done(self) -> Done | None:
-        path = self.folder / "done.json"
-        return cast(Done, json.loads(path.read_text())) if path.exists() else None
+        return self._read("done.json", Done)
+
+    @property
+    def result(self) -> Done:
+        """What a job that is done left."""
+        assert self.done is not None, "hand_out waits until it is done"
+        return self.done
+
+    def _read(self, name: str, kind: type[T]) -> T | None:
+        path = self.folder / name
+        return TypeAdapter(kind).validate_json(path.read_bytes()) if path.exists() else None
 
 
-Told = dict[str, Any]  # a config as JSON has it
 Prepared = tuple[Exchange, list[Training]]
 
 
@@ -236,10 +244,10 @@ def pretrain_start(
 
 
 def pretrainings(
-    told: Told, start: Mapping[str, Tensor], link: Link, rules: Rules, devices: Sequence[int]
+    text: str, start: Mapping[str, Tensor], link: Link, rules: Rules, devices: Sequence[int]
 ) -> Prepared:
     """Algorithm 1 over a link."""
-    config = config_of(told)
+    config = pretrain_config(text)
     model = domain_of(start, config.relu_last, config.meta_reads_raw)
     server = pretrain_server(config, model, start["of_user"], start["of_item"])
     exchange = Exchange(link, rules, len(model.common_items), config.scale)
@@ -257,16 +265,16 @@ def pretrainings(
 def mapping_start(work: MappingTraining, train: Tensor, validation: Tensor) -> dict[str, Tensor]:
     """What a mapping begins with; ``train`` and ``validation``: target users with these roles."""
     parts = {"start": work.start, "shown": work.trusted, "network": work.network}
-    named = {f"{part}.{i}": t for part, found in parts.items() for i, t in enumerate(found)}
+    named = {f"{part}.{i}": t for part, tensors in parts.items() for i, t in enumerate(tensors)}
     return {**named, **broadcast(work.target), "train": train, "validation": validation}
 
 
 def mapping_trainings(
-    told: Told, start: Mapping[str, Tensor], link: Link, rules: Rules, devices: Sequence[int]
+    text: str, start: Mapping[str, Tensor], link: Link, rules: Rules, devices: Sequence[int]
 ) -> Prepared:
     """Algorithm 2 over a link, once a learning rate."""
-    pretrain, config = mapping_configs(told)
-    target = received(start, nobody(0, pretrain))
+    configs = mapping_configs(text)
+    config, target = configs.mapping, received(start, nobody(0, configs.pretrain))
     exchange = Exchange(link, rules, len(target.common_items), config.scale)
     users, validators = (_within(start[role], devices) for role in ("train", "validation"))
     _require(users, LEAST, "train")
@@ -294,7 +302,7 @@ def views_start(source: SourceView, target: TargetView, train: Tensor) -> dict[s
 
 
 def theta_start(
-    told: Told, start: Mapping[str, Tensor], exchange: Exchange, users: Tensor
+    text: str, start: Mapping[str, Tensor], exchange: Exchange, users: Tensor
 ) -> Parameters:
     """Theta's start, from sums of the devices of ``users``.
 
@@ -304,10 +312,10 @@ def theta_start(
     _require(users, LEAST, "train")
     views = {n: part for n, part in start.items() if n.startswith(("source.", "target."))}
     sums = RemoteStart(exchange, views, users.tolist())
-    return transfer_lines(*views_of(views), sums, mapping_configs(told)[1])
+    return transfer_lines(*views_of(views), sums, mapping_configs(text).mapping)
 
 
-def carry(exchange: Exchange, profiles: Tensor, devices: Sequence[int]) -> int:
+def leave_vectors(exchange: Exchange, profiles: Tensor, devices: Sequence[int]) -> int:
     """Leave each device its user's vector; returns how many took it."""
     messages = {device: encode({"profile": profiles[device : device + 1]}) for device in devices}
 
@@ -325,7 +333,7 @@ def vectors_tag(profiles: Tensor) -> str:
 def _require(users: Tensor, least: int, role: str) -> None:
     if len(users) < least:
         raise ValueError(
-            f"{len(users)} devices within reach {role} the mapping, it takes {least}: deal out more"
+            f"{len(users)} devices within reach {role} the mapping, it takes {least}: assign more"
         )
 
 

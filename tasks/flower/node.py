@@ -1,6 +1,7 @@
-"""A node's devices: a file each and domain, and what each answers from it.
+"""A node's devices: one file for each device and domain, and what the device answers from it.
 
-Like :mod:`tasks.flower.job` this runs where Flower is too: torch, numpy and safetensors alone.
+Like :mod:`tasks.flower.job` this runs where Flower is too: torch, numpy, safetensors and
+pydantic alone.
 """
 
 import json
@@ -9,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypedDict, cast
+from typing import Literal
 
 import torch
+from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.payload import Layout
@@ -49,19 +52,19 @@ from metaem_core.methods.metaem.mapping_start_secure import (
 from metaem_core.models.mlp import Parameters
 from tasks.store.atomic import exclusive, replace_atomically, write_json
 
-Kind = Literal["pretrain", "carry", "start", "mapping"]
-PEOPLE = "people.json"  # of a node: which of its devices in one domain is whose in the other
+Kind = Literal["pretrain", "keep", "start", "mapping"]
+LINKS = "links.json"  # of a node: the numbers that each of its users has in the domains
 KEPT = {"kept": torch.ones(1)}  # the answer to a vector
 
 
-class Asked(TypedDict):
-    """What a message to devices says of itself, beside its bytes."""
+class Request(TypedDict):
+    """What accompanies the bytes of every message to devices."""
 
     kind: Kind
     domain: str
-    config: str  # JSON
-    source: str  # of a mapping and its start: the domain whose vectors are carried
-    tag: str  # of the vectors that are brought or carried
+    config: str  # JSON of a PretrainConfig, or of MappingConfigs
+    source: str  # of a mapping and its start: the domain whose vectors devices keep
+    tag: str  # of the vectors that devices keep
 
 
 class DeviceFolder:
@@ -78,7 +81,7 @@ class DeviceFolder:
     def devices(self) -> list[int]:
         return sorted(int(path.stem) for path in self.folder.glob("*.safetensors"))
 
-    def deal(self, ratings: Ratings, devices: Sequence[int]) -> None:
+    def assign(self, ratings: Ratings, devices: Sequence[int]) -> None:
         """Give each of ``devices`` the ratings of the user of its number."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_json(self.folder / "domain.json", {"items": ratings.n_items})
@@ -118,8 +121,8 @@ class DeviceFolder:
         return self.folder / f"{device}.safetensors"
 
     def keep(self, device: int, message: bytes, tag: str, config: PretrainConfig) -> bytes:
-        """What the domain made of its user, for other domains' apps on the same device."""
-        form = {"profile": (torch.float32, (1, carried_size(config)))}
+        """Store the user's vector for other domains' apps on the same device."""
+        form = {"profile": (torch.float32, (1, kept_size(config)))}
         profile = decode(message, form)
         path = self._profile(device, tag)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -153,43 +156,43 @@ class Node:
             raise BadMessage(f"no domain is called {name!r}")
         return DeviceFolder(self.folder / name)
 
-    def link(self, people: Sequence[Mapping[str, int]]) -> None:
-        """Whose numbers in each domain belong together: on a phone, two apps of one person."""
-        write_json(self.folder / PEOPLE, [dict(person) for person in people])
+    def link(self, users: Sequence[Mapping[str, int]]) -> None:
+        """Record the number of each user in every domain: on a phone, two apps of one user."""
+        write_json(self.folder / LINKS, [dict(user) for user in users])
 
-    def train(self, asked: Asked, device: int, message: bytes) -> bytes:
+    def train(self, request: Request, device: int, message: bytes) -> bytes:
         """A device's part of a round.
 
         Raises:
             BadMessage: not a message of this domain's rounds.
-            OSError: a device without what it is asked about.
+            OSError: the device lacks what the request needs.
         """
-        domain = self.domain(asked["domain"])
-        if asked["kind"] in ("start", "mapping"):
-            return self._secure(asked, device, PhaseMessage.decoded(message))
-        config = config_of(json.loads(asked["config"]))
-        if asked["kind"] == "carry":
-            return domain.keep(device, message, asked["tag"], config)
+        domain = self.domain(request["domain"])
+        if request["kind"] in ("start", "mapping"):
+            return self._secure(request, device, PhaseMessage.decoded(message))
+        config = pretrain_config(request["config"])
+        if request["kind"] == "keep":
+            return domain.keep(device, message, request["tag"], config)
         return domain.train(device, message, config)
 
-    def _secure(self, asked: Asked, device: int, told: PhaseMessage) -> bytes:
+    def _secure(self, request: Request, device: int, phase: PhaseMessage) -> bytes:
         """One phase of a secure round; the device's secrets lie on its disk from one to the next.
 
-        A phase is put on record before its answer leaves: asked again, the device refuses. What
-        it was told in the first one, the size of the cohort above all, holds for the others; who is
-        told otherwise cannot read its shares. After the fourth its secrets are gone.
+        A phase is recorded before its answer leaves: a second request for it is refused. What
+        the first one says, the size of the cohort above all, holds for the others: with other terms
+        the shares cannot be read. After the fourth the secrets are deleted.
         """
-        if told.phase == 5:
+        if phase.phase == 5:
             return b""  # nothing of a device is trained here
-        user, form = self._user(asked, device, told)
-        shapes = tuple(torch.Size(shape) for shape in user_shapes(asked, told))
-        coding, near = Coding(shapes, told.size, told.limit), degree_of(told.size)
-        terms = digest(repr((sorted(asked.items()), told.terms)).encode())
-        bound = digest(terms + told.place.to_bytes(8, "big"))
-        store = self.domain(asked["domain"]).folder / "rounds" / f"{device}.safetensors"
+        user, form = self._user(request, device, phase)
+        shapes = tuple(torch.Size(shape) for shape in user_shapes(request, phase))
+        coding, near = Coding(shapes, phase.size, phase.limit), degree_of(phase.size)
+        terms = digest(repr((sorted(request.items()), phase.terms)).encode())
+        bound = digest(terms + phase.place.to_bytes(8, "big"))
+        store = self.domain(request["domain"]).folder / "rounds" / f"{device}.safetensors"
         with exclusive(store):
             kept = None
-            if told.phase > 1:
+            if phase.phase > 1:
                 state = {
                     name: [row.tobytes() for row in rows.numpy()]
                     for name, rows in load_file(store).items()
@@ -198,62 +201,68 @@ class Node:
                     raise BadMessage("a phase of another round")
                 if not state:
                     raise OutOfTurn(f"device {device} has taken part in this round")
-                kept = SecureDevice.restored(told.place, threshold_of(near), state)
-            client = SecureClient(user, told.place, coding, near, kept, terms)
+                kept = SecureDevice.restored(phase.place, threshold_of(near), state)
+            client = SecureClient(user, phase.place, coding, near, kept, terms)
             try:
-                return client.answer(told.phase, told.messages, form)
+                return client.answer(phase.phase, phase.messages, form)
             except OverflowError:
                 raise BadMessage("places that no cohort has") from None
             finally:
-                left = {} if told.phase == 4 else client.secrets.state()
+                left = {} if phase.phase == 4 else client.secrets.state()
                 rows = _rows({**left, "bound": [bound]})
                 replace_atomically(store, partial(save_file, rows))
 
-    def _user(self, asked: Asked, device: int, told: PhaseMessage) -> tuple[SecureUser, Contract]:
+    def _user(
+        self, request: Request, device: int, phase: PhaseMessage
+    ) -> tuple[SecureUser, Contract]:
         """Who answers, and the form of what everyone is sent."""
-        if asked["kind"] == "mapping":
-            carried, form, _ = self._carried(asked, device)
-            return carried, form
-        pretrain, _ = mapping_configs(json.loads(asked["config"]))
-        domain = self.domain(asked["domain"])
-        own = StartUser(self._profile(asked, device), *domain.own(device), told.sum == TASTE)
+        if request["kind"] == "mapping":
+            user, form, _ = self._mapping_user(request, device)
+            return user, form
+        pretrain = mapping_configs(request["config"]).pretrain
+        domain = self.domain(request["domain"])
+        own = StartUser(self._profile(request, device), *domain.own(device), phase.sum == TASTE)
         return own, contract_of(example_start(domain.items, pretrain))
 
-    def evaluate(self, asked: Asked, device: int, message: bytes) -> bytes:
+    def evaluate(self, request: Request, device: int, message: bytes) -> bytes:
         """A device's errors; raises as :meth:`train`."""
-        if asked["kind"] == "mapping":
-            carried, form, scale = self._carried(asked, device)
-            return carried.errors(decode(message, form), scale)
-        config = config_of(json.loads(asked["config"]))
-        return self.domain(asked["domain"]).evaluate(device, message, config)
+        if request["kind"] == "mapping":
+            user, form, scale = self._mapping_user(request, device)
+            return user.errors(decode(message, form), scale)
+        config = pretrain_config(request["config"])
+        return self.domain(request["domain"]).evaluate(device, message, config)
 
-    def _carried(self, asked: Asked, device: int) -> tuple[MappingDevice, Contract, RatingScale]:
-        pretrain, mapping = mapping_configs(json.loads(asked["config"]))
-        domain = self.domain(asked["domain"])
-        profile = self._profile(asked, device)
+    def _mapping_user(
+        self, request: Request, device: int
+    ) -> tuple[MappingDevice, Contract, RatingScale]:
+        configs = mapping_configs(request["config"])
+        pretrain, mapping = configs.pretrain, configs.mapping
+        domain = self.domain(request["domain"])
+        profile = self._profile(request, device)
         form = contract_of(example(domain.items, pretrain, mapping))
         target = nobody(domain.items, pretrain)
         return MappingDevice(profile, target, *domain.own(device)), form, mapping.scale
 
-    def _profile(self, asked: Asked, device: int) -> Tensor:
-        """What the source left on this person's device."""
-        return self.domain(asked["source"]).profile(self._other(asked, device), asked["tag"])
+    def _profile(self, request: Request, device: int) -> Tensor:
+        """The vector that the source left on this user's device."""
+        return self.domain(request["source"]).profile(self._other(request, device), request["tag"])
 
-    def _other(self, asked: Asked, device: int) -> int:
-        """The number in the source of the person who has this one in the target."""
-        for person in json.loads((self.folder / PEOPLE).read_text()):
-            if person[asked["domain"]] == device:
-                return int(person[asked["source"]])
-        raise FileNotFoundError(f"nobody here has device {device}")
+    def _other(self, request: Request, device: int) -> int:
+        """The number in the source of the user who has this one in the target."""
+        users = TypeAdapter(list[dict[str, int]]).validate_json((self.folder / LINKS).read_bytes())
+        for user in users:
+            if user[request["domain"]] == device:
+                return user[request["source"]]
+        raise FileNotFoundError(f"no user here has device {device}")
 
 
-def user_shapes(asked: Asked, told: PhaseMessage) -> Sequence[Sequence[int]]:
+def user_shapes(request: Request, phase: PhaseMessage) -> Sequence[Sequence[int]]:
     """Of what is added up in a secure round."""
-    pretrain, mapping = mapping_configs(json.loads(asked["config"]))
-    if asked["kind"] == "mapping":
-        return [part.shape for part in network_of(pretrain, mapping)]
+    configs = mapping_configs(request["config"])
+    if request["kind"] == "mapping":
+        return [part.shape for part in network_of(configs.pretrain, configs.mapping)]
     return products_shapes(
-        directions_of(nobody(0, pretrain)) ** 2 if told.sum == TASTE else PROFILE_PRODUCTS
+        directions_of(nobody(0, configs.pretrain)) ** 2 if phase.sum == TASTE else PROFILE_PRODUCTS
     )
 
 
@@ -265,42 +274,45 @@ def _rows(state: Mapping[str, Sequence[bytes]]) -> dict[str, Tensor]:
     }
 
 
-def carried_size(config: PretrainConfig) -> int:
-    """Width of what a device carries."""
+def kept_size(config: PretrainConfig) -> int:
+    """Width of the vector that a device keeps."""
     return config.user_size + (PROFILE_SIZE if config.centred else 0)
 
 
 def example(items: int, pretrain: PretrainConfig, mapping: MappingConfig) -> Message:
     """A message of a mapping's rounds; the only form of one that devices read."""
-    size, target = carried_size(pretrain), nobody(items, pretrain)
+    size, target = kept_size(pretrain), nobody(items, pretrain)
     start = identity(size, mapped_size(target), torch.float32)
     return theta_message(start, network_of(pretrain, mapping), target)
 
 
 def network_of(pretrain: PretrainConfig, mapping: MappingConfig) -> Parameters:
     """A network of theta's shapes."""
-    return fresh_network(mapping, carried_size(pretrain), nobody(0, pretrain), torch.float32)
+    return fresh_network(mapping, kept_size(pretrain), nobody(0, pretrain), torch.float32)
 
 
 def example_start(items: int, config: PretrainConfig) -> Message:
-    """The only form in which devices are asked for the start of a mapping."""
-    found = directions_of(nobody(0, config))
-    return example_views(items, carried_size(config), config.user_size, found)
+    """The only form in which devices are request for the start of a mapping."""
+    directions = directions_of(nobody(0, config))
+    return example_views(items, kept_size(config), config.user_size, directions)
 
 
-def config_of(told: dict[str, object]) -> PretrainConfig:
-    """The config that :func:`asdict` made plain."""
-    scale = RatingScale(**cast(dict[str, float], told["scale"]))
-    return PretrainConfig(**{**told, "scale": scale})  # type: ignore[arg-type]
+@dataclass(frozen=True)
+class MappingConfigs:
+    """How a mapping is trained, and how both of its domains were."""
+
+    pretrain: PretrainConfig
+    mapping: MappingConfig
 
 
-def mapping_configs(told: Mapping[str, dict[str, object]]) -> tuple[PretrainConfig, MappingConfig]:
-    """The same for a mapping, with how its domains were pretrained."""
-    plain = told["mapping"]
-    scale = RatingScale(**cast(dict[str, float], plain["scale"]))
-    rates = tuple(cast(list[float], plain["learning_rates"]))
-    config = MappingConfig(**{**plain, "scale": scale, "learning_rates": rates})  # type: ignore[arg-type]
-    return config_of(told["pretrain"]), config
+def pretrain_config(text: str) -> PretrainConfig:
+    """From the JSON of a request; raises ValueError for anything else."""
+    return TypeAdapter(PretrainConfig).validate_json(text)
+
+
+def mapping_configs(text: str) -> MappingConfigs:
+    """From the JSON of a request; raises ValueError for anything else."""
+    return TypeAdapter(MappingConfigs).validate_json(text)
 
 
 def layout_of(config: PretrainConfig) -> Layout:

@@ -21,12 +21,12 @@ class Domain:
     item_ids: pl.Series  # (n_items,) ascending
 
     def users(self, ids: pl.Series) -> Ints:
-        """Dense indices of user ids, which must all be known."""
-        known, wanted = self.user_ids.to_numpy(), ids.to_numpy()
-        found = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-        if (unknown := known[found] != wanted).any():
+        """Dense indices (B,) of user ids; raises ValueError for a user of no rating here."""
+        all_ids, wanted = self.user_ids.to_numpy(), ids.to_numpy()
+        indices = np.minimum(np.searchsorted(all_ids, wanted), len(all_ids) - 1)
+        if (unknown := all_ids[indices] != wanted).any():
             raise ValueError(f"{unknown.sum()} of {len(wanted)} users are not in the domain")
-        return found.astype(np.int64)
+        return indices.astype(np.int64)
 
 
 def read_domain(store: Store, ref: ArtifactRef) -> Domain:
@@ -54,7 +54,7 @@ class Split:
 
     @property
     def shared(self) -> pl.Series:
-        """Everyone known in both domains, ascending."""
+        """All users of both domains, ascending."""
         return pl.concat([self.train, self.validation, self.cold]).sort()
 
 
@@ -98,11 +98,11 @@ class SplitPair(NamedTuple):
         )
 
     def held_out(self, ids: pl.Series) -> Queries:
-        """These users' target ratings, asked by source index."""
+        """These users' target ratings, with the users by their source index."""
         source_of = np.full(self.target.ratings.n_users, -1)
         source_of[self.target.users(ids)] = self.source.users(ids)
-        asked = self.target.ratings.of_users(source_of >= 0)
-        return Queries(source_of[asked.users], asked.items, asked.values)
+        ratings = self.target.ratings.of_users(source_of >= 0)
+        return Queries(source_of[ratings.users], ratings.items, ratings.values)
 
 
 def read_pair(

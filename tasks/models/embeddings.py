@@ -30,7 +30,7 @@ class View:
     """A method's vectors of drawn users, and of the items that they rated."""
 
     transformed: Tensor  # (B, k)
-    own: Tensor  # training users' target vectors; nobody's where they are cold (0, k)
+    own: Tensor  # training users' target vectors (B, k); of cold users none (0, k)
     seen: Tensor  # the item of each rating, as its user is given it (R, k)
     left: Tensor  # what mean and biases leave of each rating (R,)
 
@@ -65,8 +65,8 @@ def metaem_views(
         mapped = map_users(trained, vectors[drawn.source])
         users = drawn.rated.users if training else drawn.rated.users[:0]
         own = model.embed_users(users)[:, :k]
-        asked = model.user_embeddings[users] if model.meta_reads_raw else own
-        private = model.private_items(asked if training else mapped)
+        raw = model.user_embeddings[users] if model.meta_reads_raw else own
+        private = model.private_items(raw if training else mapped)
         seen = private_view(model, private, drawn.rated)
         return View(mapped[:, :k], own, seen, drawn.rated.residuals(model.item_offsets, centred))
 

@@ -80,10 +80,10 @@ def read_cold(store: Store, ref: ArtifactRef, source: Domain) -> ColdRatings:
     row[source.users(users["user_id"])] = np.arange(len(users))
 
     def predict(users: Ints, items: Ints) -> Floats:
-        assert (row[users] >= 0).all(), "a user outside the overlap is asked"
+        assert (row[users] >= 0).all(), "a user is not in the overlap"
         with torch.no_grad():
-            asked = vectors.index_select(0, torch.from_numpy(row[users]))
-            rated: Floats = model.rate(asked, torch.from_numpy(items)).numpy()
+            own = vectors.index_select(0, torch.from_numpy(row[users]))
+            rated: Floats = model.rate(own, torch.from_numpy(items)).numpy()
         return rated
 
     return ColdRatings(read_method(store, ref), predict)

@@ -24,7 +24,7 @@ def metaem(
 def rival_methods(store: Store, rivals: Sequence[ArtifactRef], source: Domain) -> list[ColdRatings]:
     """A method for each baseline artifact, or mapping artifact of another MetaEM or of DP."""
     return [
-        read_cold(store, ref, source) if ref.stage == "transfer" else metaem_of(store, ref)
+        read_cold(store, ref, source) if ref.stage == "baseline" else metaem_of(store, ref)
         for ref in rivals
     ]
 

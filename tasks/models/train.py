@@ -3,6 +3,7 @@
 import math
 import shutil
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import polars as pl
 
@@ -75,28 +76,35 @@ def write_curve(draft: Draft, curve: list[EpochStats]) -> None:
     draft.write_frame("curve.parquet", frame.with_columns(validated), LearningCurve)
 
 
-def write_traffic(
-    draft: Draft, trainings: Sequence[Training], epoch: Traffic, once: Traffic = NOTHING
-) -> None:
-    """Bytes of a device's round, a round, an epoch and everything.
+class Cost(NamedTuple):
+    """What a training sends."""
+
+    devices: int
+    cohort_size: int
+    epochs: int  # of all settings that were tried
+    epoch: Traffic  # of all devices
+    beside: Traffic  # what no epoch holds
+
+
+def cost_of(trainings: Sequence[Training], epoch: Traffic, once: Traffic = NOTHING) -> Cost:
+    """The cost of simulated trainings of the same devices.
 
     Args:
-        trainings: of the same devices, one for each setting that was tried.
-        once: of one device, beside the rounds.
+        trainings: one for each setting that was tried.
+        epoch: bytes of one epoch of all devices.
+        once: bytes of one device, beside the rounds.
     """
     devices, epochs = len(trainings[0].users), sum(int(training.epoch) for training in trainings)
-    given = Traffic(devices * once.down, devices * once.up)
-    write_spans(draft, devices, trainings[0].schedule.cohort_size, epochs, epoch, given)
+    beside = Traffic(devices * once.down, devices * once.up)
+    return Cost(devices, trainings[0].schedule.cohort_size, epochs, epoch, beside)
 
 
-def write_spans(
-    draft: Draft, devices: int, size: int, epochs: int, epoch: Traffic, beside: Traffic
-) -> None:
-    """:func:`write_traffic` of bytes that are known; ``beside``: what all rounds do not hold."""
-    rounds = -(-devices // size)
-    shares = {"device": 1 / devices, "round": 1 / rounds, "epoch": 1, "run": epochs}
-    costs = {span: [round(way * share) for way in epoch] for span, share in shares.items()}
-    costs["run"] = [way + more for way, more in zip(costs["run"], beside, strict=True)]
+def write_cost(draft: Draft, cost: Cost) -> None:
+    """Bytes of a device's round, a round, an epoch and everything."""
+    rounds = -(-cost.devices // cost.cohort_size)
+    shares = {"device": 1 / cost.devices, "round": 1 / rounds, "epoch": 1, "run": cost.epochs}
+    costs = {span: [round(way * share) for way in cost.epoch] for span, share in shares.items()}
+    costs["run"] = [way + more for way, more in zip(costs["run"], cost.beside, strict=True)]
     frame = pl.DataFrame(
         {
             "span": pl.Series([*costs], dtype=pl.Enum(SPANS)),

@@ -19,7 +19,7 @@ STAGES = (
     "dp_biases",
     "dp_transfer",
     "factorise",
-    "transfer",
+    "baseline",
     "evaluate",
 )
 # settings of the whole run, or shown elsewhere

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TransferRequest:
+class BaselineRequest:
     """Which method is trained, and how its domains were."""
 
     method: MethodId
@@ -31,10 +31,10 @@ class TransferRequest:
         return {**asdict(self), "code": code_digest(_module(self.config.method))}
 
 
-@stage("transfer")
-def transfer(
+@stage("baseline")
+def baseline(
     store: Store,
-    request: TransferRequest,
+    request: BaselineRequest,
     source_model: ArtifactRef,
     target_model: ArtifactRef,
     source: ArtifactRef,
@@ -47,10 +47,10 @@ def transfer(
     from tasks.models.train import write_curve
 
     config = request.config
-    known = read_pair(store, source, target, split)
+    data = read_pair(store, source, target, split)
     problem = Problem(
-        known.pair,
-        known.held_out(known.roles.validation),
+        data.pair,
+        data.held_out(data.roles.validation),
         read_domain_model(store, source_model),
         read_domain_model(store, target_model),
         request.factors,
@@ -61,9 +61,9 @@ def transfer(
         advance(stats.epoch, config.epochs, note=note)
 
     cold = method(config.method)(problem, config, on_epoch)
-    shared = known.roles.shared
+    shared = data.roles.shared
     with store.draft() as draft:
-        write_cold(draft, cold, shared, known.source.users(shared), known.target)
+        write_cold(draft, cold, shared, data.source.users(shared), data.target)
         write_method(draft, request.method)
         write_curve(draft, cold.curve)
     return draft.ref

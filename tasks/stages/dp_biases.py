@@ -16,11 +16,11 @@ def dp_biases(
     from metaem_core.privacy.dp.bias_transfer import dp_bias_domain, releases
     from tasks.models.metaem import write_model
 
-    known = read_domain(store, domain)
-    ratings = training_ratings(store, known, split)
+    data = read_domain(store, domain)
+    ratings = training_ratings(store, data, split)
     released = releases(config, "source" if split is None else "target", ratings)
     model = dp_bias_domain(ratings, config, released)
     with store.draft() as draft:
-        write_model(draft, model, known)
+        write_model(draft, model, data)
         write_releases(draft, released.log)
     return draft.ref

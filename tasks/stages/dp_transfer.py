@@ -31,14 +31,14 @@ def dp_transfer(
     from tasks.models.metaem import read_model, read_user_vectors, write_mapping
     from tasks.models.train import write_curve
 
-    known = read_pair(store, source, target, split)
-    pair, shared = known.pair, known.roles.shared
+    data = read_pair(store, source, target, split)
+    pair, shared = data.pair, data.roles.shared
     profiles, model = read_user_vectors(store, source_model), read_model(store, target_model)
     released = releases(config, "mapping", pair.source, pair.target)
     theta = dp_bias_mapping(profiles, model, pair, config, released)
     earlier = [each for ref in (source_model, target_model) for each in read_releases(store, ref)]
     spent = budget(config, [*earlier, *released.log])
-    mapped = map_users(theta, profiles[torch.from_numpy(known.source.users(shared))])
+    mapped = map_users(theta, profiles[torch.from_numpy(data.source.users(shared))])
     with store.draft() as draft:
         write_mapping(draft, theta, shared, mapped)
         write_method(draft, bias_transfer_dp(config.epsilon))

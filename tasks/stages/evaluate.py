@@ -48,22 +48,22 @@ def evaluate(
     from metaem_core.methods.baselines.trivial import TRIVIAL
     from tasks.models.predictors import metaem, rival_methods
 
-    known = read_pair(store, source, target, split)
-    source_domain, target_domain, roles = known
-    pair, queries = known.pair, known.held_out(roles.cold)
+    data = read_pair(store, source, target, split)
+    source_domain, target_domain, roles = data
+    pair, queries = data.pair, data.held_out(roles.cold)
     others = rival_methods(store, rivals, source_domain)
     trained = [metaem(store, source_model, target_model, mapping), *others]
     methods = [*map(MethodId, TRIVIAL), *(each.method for each in trained)]
     predictors = {name: fit(pair) for name, fit in TRIVIAL.items()} | _named(trained)
-    asked = {name: rate(queries.users, queries.items) for name, rate in predictors.items()}
+    predicted = {name: rate(queries.users, queries.items) for name, rate in predictors.items()}
     with store.draft() as draft:
-        predictions = _predictions(asked, queries, source_domain, target_domain)
+        predictions = _predictions(predicted, queries, source_domain, target_domain)
         draft.write_frame("predictions.parquet", predictions, Predictions)
-        scores = _scores(config, predictors, asked, queries, pair.target.n_items)
+        scores = _scores(config, predictors, predicted, queries, pair.target.n_items)
         draft.write_frame("scores.parquet", scores, Scores)
-        errors = _user_errors(config, asked, queries, source_domain)
+        errors = _user_errors(config, predicted, queries, source_domain)
         draft.write_frame("user_errors.parquet", errors, UserErrors)
-        groups = _group_errors(config, asked, queries, pair)
+        groups = _group_errors(config, predicted, queries, pair)
         draft.write_frame("groups.parquet", GroupErrors.cast(groups), GroupErrors)
         models = {"source": source_model, "target": target_model, "mapping": mapping}
         models |= {each.method.name: ref for each, ref in zip(others, rivals, strict=True)}
@@ -83,28 +83,28 @@ def _named(trained: "Iterable[ColdRatings]") -> dict[str, Predict]:
 
 
 def _predictions(
-    asked: Mapping[str, Floats], queries: Queries, source: Domain, target: Domain
+    predicted: Mapping[str, Floats], queries: Queries, source: Domain, target: Domain
 ) -> pl.DataFrame:
     users = source.user_ids.gather(queries.users)
     items = target.item_ids.gather(queries.items)
     return pl.concat(
         pl.DataFrame(
             {
-                "method": [name] * len(predicted),
+                "method": [name] * len(values),
                 "user_id": users,
                 "item_id": items,
                 "rating": queries.values,
-                "prediction": predicted,
+                "prediction": values,
             }
         )
-        for name, predicted in asked.items()
+        for name, values in predicted.items()
     )
 
 
 def _scores(
     config: EvaluateConfig,
     predictors: Mapping[str, Predict],
-    asked: Mapping[str, Floats],
+    predicted: Mapping[str, Floats],
     queries: Queries,
     n_items: int,
 ) -> pl.DataFrame:
@@ -112,7 +112,7 @@ def _scores(
     rows: list[tuple[str, str, float]] = []
     for done, (name, predict) in enumerate(predictors.items()):
         advance(done, len(predictors), unit="method", note=name)
-        scores = rating_scores(asked[name], queries, config.scale)
+        scores = rating_scores(predicted[name], queries, config.scale)
         scores |= ranking_scores(predict, queries, users, n_items, config.ranking_length)
         rows.extend((name, metric, value) for metric, value in scores.items())
     schema = {"method": pl.String, "metric": pl.String, "value": pl.Float64}
@@ -120,11 +120,11 @@ def _scores(
 
 
 def _user_errors(
-    config: EvaluateConfig, asked: Mapping[str, Floats], queries: Queries, source: Domain
+    config: EvaluateConfig, predicted: Mapping[str, Floats], queries: Queries, source: Domain
 ) -> pl.DataFrame:
     frames = []
-    for name, predicted in asked.items():
-        errors = user_errors(queries.users, clip(predicted, config.scale), queries.values)
+    for name, values in predicted.items():
+        errors = user_errors(queries.users, clip(values, config.scale), queries.values)
         frame = {
             "method": [name] * len(errors.users),
             "user_id": source.user_ids.gather(errors.users),
@@ -137,13 +137,13 @@ def _user_errors(
 
 
 def _group_errors(
-    config: EvaluateConfig, asked: Mapping[str, Floats], queries: Queries, pair: DomainPair
+    config: EvaluateConfig, predicted: Mapping[str, Floats], queries: Queries, pair: DomainPair
 ) -> pl.DataFrame:
     history = np.bincount(pair.source.users, minlength=pair.source.n_users)[queries.users]
     popularity = np.bincount(pair.target.items, minlength=pair.target.n_items)[queries.items]
     frames = []
-    for name, predicted in asked.items():
-        clipped = clip(predicted, config.scale)
+    for name, values in predicted.items():
+        clipped = clip(values, config.scale)
         for grouping, counts in zip(GROUPINGS, (history, popularity), strict=True):
             summed = group_errors(group_of(counts), queries.users, clipped, queries.values)
             keys = {"method": name, "grouping": grouping, "group": GROUPS}

@@ -17,14 +17,14 @@ def factorise(
     from tasks.models.factors import write_domain
     from tasks.models.train import write_curve
 
-    known = read_domain(store, domain)
-    ratings = training_ratings(store, known, split)
+    data = read_domain(store, domain)
+    ratings = training_ratings(store, data, split)
     work = Factorisation(config, ratings)
     curve = []
     for stats in work.epochs():
         curve.append(stats)
         advance(stats.epoch, config.epochs, note=f"loss {stats.loss:.3f}")
     with store.draft() as draft:
-        write_domain(draft, work.model(), known)
+        write_domain(draft, work.model(), data)
         write_curve(draft, curve)
     return draft.ref

@@ -1,8 +1,9 @@
 """Stage 2: the mapping of user vectors from source to target (Algorithm 2)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from metaem_core.config.mapping import MappingConfig
+from tasks.models.backend import Backend, MappingProblem, Simulation
 from tasks.models.data import read_pair
 from tasks.models.method_id import MethodId, write_method
 from tasks.store.artifacts import ArtifactRef, Store
@@ -11,14 +12,16 @@ from tasks.store.stage import stage
 
 @dataclass(frozen=True)
 class MappingRequest:
-    """How f_theta is trained, and which row of the tables it is for."""
+    """How f_theta is trained, on which devices, and for which row of the tables."""
 
     method: MethodId
     config: MappingConfig
+    backend: Backend = field(default_factory=Simulation)
 
     def identity(self) -> dict[str, object]:
-        """The settings by their own names."""
-        return {**asdict(self.config), "method": asdict(self.method)}
+        """The settings by their own names, and what of the backend matters."""
+        method = {"method": asdict(self.method)}
+        return {**asdict(self.config), **method, **self.backend.identity()}
 
 
 @stage("mapping")
@@ -35,21 +38,19 @@ def mapping(
     # torch is imported only by runs that train
     import torch
 
-    from metaem_core.methods.metaem.mapping import MappingTraining
     from tasks.models.metaem import read_model, read_user_vectors, write_mapping
-    from tasks.models.train import forget, train_best, write_curve, write_traffic
+    from tasks.models.train import forget, write_cost, write_curve
 
-    config, known = request.config, read_pair(store, source, target, split)
-    pair, roles, validation = known.pair, known.roles, known.held_out(known.roles.validation)
-    vectors, model = read_user_vectors(store, source_model), read_model(store, target_model)
-    rates = config.learning_rates
-    tried = [MappingTraining(config, r, vectors, model, pair, validation) for r in rates]
-    work = tried[train_best(store, [t.training for t in tried], rates)]
-    mapped = work.map_users(torch.from_numpy(known.source.users(roles.shared)))
+    data = read_pair(store, source, target, split)
+    models = read_user_vectors(store, source_model), read_model(store, target_model)
+    problem = MappingProblem(request.config, *models, data)
+    work, cost = request.backend.map_users(store, problem, target)
+    shared = data.roles.shared
+    mapped = work.map_users(torch.from_numpy(data.source.users(shared)))
     with store.draft() as draft:
-        write_mapping(draft, work.mapping(), roles.shared, mapped)
+        write_mapping(draft, work.mapping(), shared, mapped)
         write_method(draft, request.method)
         write_curve(draft, work.training.curve())
-        write_traffic(draft, [t.training for t in tried], *work.traffic())
+        write_cost(draft, cost)
     forget(store)
     return draft.ref

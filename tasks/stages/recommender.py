@@ -55,7 +55,7 @@ def recommender_of(store: Store, model: SelectedModel) -> ArtifactRef:
     """The recommender of a cell, computed once."""
     parts = model.parts
     config = store.manifest(parts["source_model"]).provenance.config
-    trained = config.get("pretrain", config)  # with real devices it is a part of the request
+    trained = config.get("pretrain", config)  # older stores: a part, if devices were real
     scale = store.manifest(parts["source"]).provenance.config["scale"]
     assert isinstance(trained, dict), "a pretraining says how it trained"
     assert isinstance(scale, dict), "a filter says which scale it kept to"

@@ -1,8 +1,8 @@
 """The paper's Figure 2 for one cell: target and transformed user vectors, by t-SNE and in numbers.
 
-A training user's target vector is the model's own. A cold user has none: his is folded in, from
-his target ratings, against the item side that his transformed vector meets. Only taste is shown,
-not the bias beside it.
+A training user's target vector is the model's own. A cold user has none: it is folded in from
+their target ratings, against the item vectors that their transformed vector is multiplied with.
+Biases are left out.
 """
 
 from collections.abc import Iterator, Mapping
@@ -105,13 +105,13 @@ def _compared(
     fitted = {d: in_hindsight(mine, drawn["train"], d) for d in DAMPINGS}
     best = min(fitted, key=lambda d: closeness(mine.own, fitted[d])[0])
     truth = in_hindsight(theirs, drawn["cold"], best)
-    for users, target, moved, told in (
+    for users, target, moved, fold_in in (
         ("train", mine.own, mine.transformed, closeness(mine.own, fitted[best])[0]),
         ("cold", truth, theirs.transformed, None),
     ):
         own, others = closeness(target, moved)
         row = {"count": len(target), "own": own, "others": others, "damping": best}
-        yield users, (target, moved), row | {"fold_in": told}
+        yield users, (target, moved), row | {"fold_in": fold_in}
 
 
 def _points(method: str, users: str, vectors: "tuple[Tensor, Tensor]", seed: int) -> pl.DataFrame:
@@ -127,7 +127,7 @@ def _embed(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     from sklearn.manifold import TSNE  # type: ignore[import-untyped]
 
     if len(vectors) < 4 or not vectors.var(axis=0).any():
-        return np.zeros((len(vectors), 2), np.float32)  # nothing to be told apart
+        return np.zeros((len(vectors), 2), np.float32)  # all points are the same
     perplexity = min(PERPLEXITY, (len(vectors) - 1) / 3)
     scaled = vectors / vectors.std()  # its distances have a floor that small vectors fall below
     places = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(scaled)

@@ -106,7 +106,7 @@ def test_an_epochs_bytes_are_those_of_its_devices() -> None:
 
 def test_a_run_tells_its_bytes(finished_run: FinishedRun) -> None:
     store = finished_run.store
-    ref = dict(finished_run.outcome.made)["pretrain movie seed 1"]
+    ref = dict(finished_run.outcome.artifacts)["pretrain movie seed 1"]
     traffic = store.read_frame(ref, "traffic.parquet")
     epochs = len(store.read_frame(ref, "curve.parquet"))
     down = dict(zip(traffic["span"].to_list(), traffic["down"].to_list(), strict=True))
@@ -120,7 +120,7 @@ def test_a_run_tells_its_bytes(finished_run: FinishedRun) -> None:
 
 def test_a_mapping_tells_its_bytes(finished_run: FinishedRun) -> None:
     """A vector and V^p a round, the frozen model once, every learning rate that was tried."""
-    store, made = finished_run.store, dict(finished_run.outcome.made)
+    store, made = finished_run.store, dict(finished_run.outcome.artifacts)
     ref = made["mapping movie-music beta 0.3 seed 1"]
     traffic = store.read_frame(ref, "traffic.parquet")
     down = dict(zip(traffic["span"].to_list(), traffic["down"].to_list(), strict=True))

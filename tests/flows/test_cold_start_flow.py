@@ -163,10 +163,10 @@ def test_as_printed_no_stage_is_given_a_calibrated_setting(
     settings = read_settings({**options, "config": None}, SMALL)
     store, outcome = settings.open_store(), run(settings)
     given: dict[str, list[dict[str, object]]] = {}
-    for _, ref in outcome.made:
+    for _, ref in outcome.artifacts:
         config = dict(store.manifest(ref).provenance.config)
         given.setdefault(ref.stage, []).append(config)
-    (request,) = given["transfer"]
+    (request,) = given["baseline"]
     counted = {"pretrain": 2, "mapping": 1, "factorise": 2}
     assert {stage: len(given[stage]) for stage in counted} == counted
     paper = json.loads(json.dumps(PROFILES["paper"]))

@@ -26,7 +26,7 @@ from tasks.stages.download import DownloadRequest, download
 from tasks.stages.filter import FilterConfig, filter_ratings
 from tasks.models.method_id import metaem_id
 from tasks.stages.mapping import MappingRequest, mapping
-from tasks.stages.pretrain import pretrain
+from tasks.stages.pretrain import PretrainRequest, pretrain
 from tasks.progress import listening
 from tasks.sources.synthetic import Synthetic
 from tasks.stages.split import split_users
@@ -40,11 +40,12 @@ movie, music = (
 )
 split = split_users.fn(store, SplitConfig(0.2), movie, music)
 short = PretrainConfig(epochs=3, hidden_size=32)
-models = [pretrain.fn(store, short, movie, None), pretrain.fn(store, short, music, split)]
+request = PretrainRequest(short)
+models = [pretrain.fn(store, request, movie, None), pretrain.fn(store, request, music, split)]
 with listening(lambda step: print(f"{step.done:.3f}", flush=True)):
     if wanted == "pretrain":
         long = PretrainConfig(epochs=12, patience=12)
-        ref = pretrain.fn(store, long, movie, None)
+        ref = pretrain.fn(store, PretrainRequest(long), movie, None)
     else:
         long = MappingConfig(epochs=30, patience=30, cohort_size=8, learning_rates=(1e-3, 1e-2))
         request = MappingRequest(metaem_id(short), long)

@@ -27,7 +27,7 @@ def private_run(finished_run: FinishedRun) -> FinishedRun:
 
 
 def private_transfers(done: FinishedRun) -> list[ArtifactRef]:
-    made = dict(done.outcome.made)
+    made = dict(done.outcome.artifacts)
     names = (f"bias_transfer_dp{epsilon}" for epsilon in ("8", "inf"))
     return [made[f"dp_transfer {name} movie-music beta 0.3 seed 1"] for name in names]
 

@@ -1,5 +1,6 @@
 """Where settings come from, which wins, and how a wrong one is told."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -161,6 +162,16 @@ def test_what_prefect_keeps_of_the_settings_holds_no_password() -> None:
     kept = cold_start.serialize_parameters({"settings": settings})
     assert "swordfish" not in str(kept)
     assert settings.mirror == secret["mirror"]
+
+
+def test_every_stage_that_the_readme_lists_can_be_run(tmp_path: Path) -> None:
+    from flows.checks import check
+    from flows.steps import ALIASES, STEPS
+
+    table = (Path(__file__).parents[2] / "README.md").read_text().partition("| stage |")[2]
+    listed = re.findall(r"^\| (\w+) \|", table.partition("\n\n")[0], re.MULTILINE)
+    assert listed == [*STEPS]
+    check(read_settings({"store": tmp_path, "config": None}), *listed, *ALIASES.values())
 
 
 @pytest.mark.parametrize("profile", ["paper", "calibrated"])

@@ -44,7 +44,7 @@ def test_work_that_cells_and_tasks_share_is_done_once(prefect_server: None, tmp_
     done = Counter(each.label.split()[0] for each in ends if not each.reused)
     assert done["download"] == done["filter"] == 3  # movie, music, book
     assert done["pretrain"] == done["factorise"] == 4  # two sources, a target in two splits
-    assert done["transfer"] == 2 * 2  # methods, tasks
+    assert done["baseline"] == 2 * 2  # methods, tasks
     assert done["evaluate"] == 2
     news.clear()
     with listening(news.append):

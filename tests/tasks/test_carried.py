@@ -29,7 +29,7 @@ from metaem_core.methods.metaem.mapping_start import directions_of, source_view,
 from metaem_core.methods.metaem.pretraining import Pretraining
 from metaem_core.models.metaem import DomainModel
 from tasks.flower.job import Job, mapping_start, vectors_tag, views_start
-from tasks.flower.node import Asked, DeviceFolder, Node
+from tasks.flower.node import DeviceFolder, Node, Request
 from tests.support.worlds import random_ratings
 from tests.tasks.test_remote import Devices, Spoil, about
 
@@ -78,21 +78,21 @@ def world(config: MappingConfig = CONFIG, pretrain: PretrainConfig = PRETRAIN) -
 
 def asked_of(
     tag: str, config: MappingConfig = CONFIG, pretrain: PretrainConfig = PRETRAIN
-) -> Asked:
+) -> Request:
     plain = json.dumps({"pretrain": asdict(pretrain), "mapping": asdict(config)})
-    return Asked(kind="mapping", domain="music", config=plain, source="movie", tag=tag)
+    return Request(kind="mapping", domain="music", config=plain, source="movie", tag=tag)
 
 
-def asked_to_keep(tag: str, pretrain: PretrainConfig = PRETRAIN) -> Asked:
+def asked_to_keep(tag: str, pretrain: PretrainConfig = PRETRAIN) -> Request:
     config = json.dumps(asdict(pretrain))
-    return Asked(kind="carry", domain="movie", config=config, source="", tag=tag)
+    return Request(kind="keep", domain="movie", config=config, source="", tag=tag)
 
 
 def carried(folder: Path, found: World, pretrain: PretrainConfig = PRETRAIN) -> None:
     """Deal out both domains, and let the source leave its vectors on the devices."""
     node = Node(folder / "node")
-    node.domain("movie").deal(MOVIE, range(USERS))
-    node.domain("music").deal(MUSIC, range(USERS))
+    node.domain("movie").assign(MOVIE, range(USERS))
+    node.domain("music").assign(MUSIC, range(USERS))
     node.link([{"movie": OTHER[user], "music": user} for user in range(USERS)])
     asked = asked_to_keep(vectors_tag(found.vectors), pretrain)
     job = Job.create(folder / "carry", about(asked, 1.0), {"profiles": found.vectors})
@@ -102,7 +102,9 @@ def carried(folder: Path, found: World, pretrain: PretrainConfig = PRETRAIN) -> 
     assert (job.done["devices"], job.done["refused"]) == (len(devices), [])
 
 
-def mapped(folder: Path, found: World, asked: Asked, spoil: Spoil = lambda answer: [answer]) -> Job:
+def mapped(
+    folder: Path, found: World, asked: Request, spoil: Spoil = lambda answer: [answer]
+) -> Job:
     job = Job.create(folder / "job", about(asked, 0.8), found.start())
     job.work(Devices(folder, spoil, asked), range(USERS))
     return job
@@ -186,7 +188,7 @@ def test_devices_sums_give_the_start_of_the_simulation(tmp_path: Path) -> None:
     weight = found.tried[0].start[2]
     assert bool((weight[:, :32] != 0).any())  # taste
     assert bool((weight[:, 32:] != 0).any())  # the user profile
-    for ours, theirs in zip(job.found(), found.tried[0].start, strict=True):
+    for ours, theirs in zip(job.start(), found.tried[0].start, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
     for user in TRAIN.tolist():
         assert found.vectors[OTHER[user]][:4].numpy().tobytes() not in b"".join(seen)
@@ -200,7 +202,7 @@ def test_a_device_that_answers_nonsense_is_left_out(tmp_path: Path) -> None:
         return [answer._replace(message=b"?")] if answer.device == 5 else [answer, answer]
 
     whole = found.tried[0].start
-    for ours, theirs in zip(started(tmp_path, found, babble).found(), whole, strict=True):
+    for ours, theirs in zip(started(tmp_path, found, babble).start(), whole, strict=True):
         assert bool(ours.isfinite().all())
         assert ours.shape == theirs.shape
 
@@ -285,7 +287,7 @@ def test_a_device_that_is_sent_another_model_is_left_out(tmp_path: Path) -> None
     job = started(tmp_path, found, listen, Damaged)
     assert job.done is not None
     assert {device for number, device in heard_of if number == 3} == {*TRAIN.tolist()} - {5}
-    assert all(bool(part.isfinite().all()) for part in job.found())
+    assert all(bool(part.isfinite().all()) for part in job.start())
 
 
 def test_devices_that_are_told_different_units_make_no_sum(tmp_path: Path) -> None:
@@ -323,14 +325,14 @@ def test_a_well_formed_lie_of_one_device_ends_no_job(tmp_path: Path, phase: int)
 
     job = started(tmp_path, found, lie)
     assert job.done is not None
-    assert all(bool(part.isfinite().all()) for part in job.found())
+    assert all(bool(part.isfinite().all()) for part in job.start())
 
 
 def test_work_that_is_done_is_known_again(tmp_path: Path) -> None:
     found = world()
     carried(tmp_path, found)
     job = started(tmp_path, found)
-    asked, start = job.about["asked"], load_file(job.folder / "start.safetensors")
+    asked, start = job.spec["request"], load_file(job.folder / "start.safetensors")
     assert job.is_done(asked, start)
     assert not job.is_done({**asked, "tag": "0" * 32}, start)
     assert not job.is_done(asked, {**start, "train": start["train"][1:]})

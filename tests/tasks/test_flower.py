@@ -32,7 +32,7 @@ pytestmark = [
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loopback, CountingProxy]]:
     folder = tmp_path_factory.mktemp("federation")
     for node in range(NODES):
-        DeviceFolder(folder / f"node-{node}" / "music").deal(RATINGS, ALL[node::NODES])
+        DeviceFolder(folder / f"node-{node}" / "music").assign(RATINGS, ALL[node::NODES])
     loopback = Loopback(folder, FLOWER)
     try:
         loopback.claim()
@@ -45,7 +45,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loopback
 
 
 def job(federation: Loopback, folder: Path, epochs: int, quorum: float = 0.8) -> Job:
-    config, patience = replace(CONFIG, epochs=epochs), federation.connection.patience
+    config, patience = replace(CONFIG, epochs=epochs), federation.connection.timeout
     told = about(asked_of(config), quorum, NODES, patience)
     start = pretrain_start(*Pretraining(config, RATINGS).start())
     return Job.create(folder / "job", told, start)
@@ -82,9 +82,9 @@ def test_devices_carry_their_vectors_to_the_mapping(
     simulated, remote = (carried.world(config) for _ in range(2))
     for number in range(NODES):
         node, people = Node(federation.folder / f"node-{number}"), ALL[number::NODES]
-        node.domain("movie").deal(carried.MOVIE, [carried.OTHER[user] for user in people])
+        node.domain("movie").assign(carried.MOVIE, [carried.OTHER[user] for user in people])
         node.link([{"movie": carried.OTHER[user], "music": user} for user in people])
-    tag, patience = vectors_tag(remote.vectors), federation.connection.patience
+    tag, patience = vectors_tag(remote.vectors), federation.connection.timeout
     brought = carried.asked_to_keep(tag)
     told = about(brought, 1.0, NODES, patience)
     left = Job.create(tmp_path / "carry", told, {"profiles": remote.vectors})
@@ -118,7 +118,7 @@ def test_an_unregistered_key_is_refused(watched: tuple[Loopback, CountingProxy])
 def test_a_node_killed_in_a_round_is_done_without(tmp_path: Path) -> None:
     """kill -9 once training has begun: the devices that are left are enough."""
     for node in range(NODES):
-        DeviceFolder(tmp_path / f"node-{node}" / "music").deal(RATINGS, ALL[node::NODES])
+        DeviceFolder(tmp_path / f"node-{node}" / "music").assign(RATINGS, ALL[node::NODES])
     federation = Loopback(tmp_path, FLOWER)
     try:
         federation.claim()

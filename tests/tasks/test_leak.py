@@ -20,7 +20,7 @@ from tasks.models.method_id import MethodId, Profile, metaem_id
 from tasks.sources.base import Source
 from tasks.sources.files import Files
 from tasks.sources.synthetic import Synthetic
-from tasks.stages.baseline import TransferRequest, transfer
+from tasks.stages.baseline import BaselineRequest, baseline
 from tasks.stages.download import DownloadRequest, download
 from tasks.stages.dp_biases import dp_biases
 from tasks.stages.dp_transfer import dp_transfer
@@ -28,7 +28,7 @@ from tasks.stages.evaluate import evaluate
 from tasks.stages.factorise import factorise
 from tasks.stages.filter import FilterConfig, filter_ratings
 from tasks.stages.mapping import MappingRequest, mapping
-from tasks.stages.pretrain import pretrain
+from tasks.stages.pretrain import PretrainRequest, pretrain
 from tasks.stages.split import split_users
 from tasks.store.artifacts import ArtifactRef, Store
 
@@ -62,7 +62,8 @@ def run(store: Store, source: Source) -> Run:
         for d in ("movie", "music")
     )
     split = split_users.fn(store, SplitConfig(0.5), movie, music)
-    models = pretrain.fn(store, PRETRAIN, movie, None), pretrain.fn(store, PRETRAIN, music, split)
+    request = PretrainRequest(PRETRAIN)
+    models = pretrain.fn(store, request, movie, None), pretrain.fn(store, request, music, split)
     mapped = mapping.fn(
         store, MappingRequest(metaem_id(PRETRAIN), MAPPING), *models, movie, music, split
     )
@@ -81,10 +82,10 @@ def run(store: Store, source: Source) -> Run:
         learnt |= dict(zip((f"source {profile}", f"target {profile}"), parts, strict=True))
         for method in METHODS:
             ours = MethodId(method, "mf", profile)
-            request = TransferRequest(ours, replace(how, method=method), factors)
-            learnt[f"{method}-{profile}"] = transfer.fn(store, request, *parts, movie, music, split)
+            trained = BaselineRequest(ours, replace(how, method=method), factors)
+            learnt[f"{method}-{profile}"] = baseline.fn(store, trained, *parts, movie, music, split)
     config = EvaluateConfig("movie-music", ranking_users=2)
-    rivals = [line, *(ref for ref in learnt.values() if ref.stage == "transfer")]
+    rivals = [line, *(ref for ref in learnt.values() if ref.stage == "baseline")]
     evaluation = evaluate.fn(store, config, movie, music, split, *models, mapped, rivals)
     digests = {name: ref.digest for name, ref in learnt.items()}
     return Run(store, split, music, digests, evaluation)

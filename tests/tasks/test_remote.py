@@ -19,8 +19,8 @@ from metaem_core.federated.remote.collection import RoundVoid
 from metaem_core.federated.remote.exchange import Answer
 from metaem_core.federated.secure.aggregation import OutOfTurn
 from metaem_core.methods.metaem.pretraining import Pretraining
-from tasks.flower.job import About, Job, Superseded, pretrain_start
-from tasks.flower.node import Asked, Node
+from tasks.flower.job import Job, Spec, Superseded, pretrain_start
+from tasks.flower.node import Node, Request
 from tests.support.damage import DAMAGES
 from tests.support.worlds import random_ratings
 
@@ -29,9 +29,9 @@ CONFIG = PretrainConfig(hidden_size=24, cohort_size=16, epochs=2, holdout=0.2)
 ALL = list(range(40))
 
 
-def asked_of(config: PretrainConfig) -> Asked:
+def asked_of(config: PretrainConfig) -> Request:
     plain = json.dumps(asdict(config))
-    return Asked(kind="pretrain", domain="music", config=plain, source="", tag="")
+    return Request(kind="pretrain", domain="music", config=plain, source="", tag="")
 
 
 ASKED = asked_of(CONFIG)
@@ -44,12 +44,12 @@ class Devices:
     """Real devices with files of their own, behind a link that ``spoil`` has its way with."""
 
     def __init__(
-        self, folder: Path, spoil: Spoil = lambda answer: [answer], asked: Asked = ASKED
+        self, folder: Path, spoil: Spoil = lambda answer: [answer], asked: Request = ASKED
     ) -> None:
         self.node, self.spoil, self.asked = Node(folder / "node"), spoil, asked
         self.folder = self.node.domain("music")
         if not self.folder.devices():
-            self.folder.deal(RATINGS, ALL)
+            self.folder.assign(RATINGS, ALL)
 
     def train(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
         for device, data in messages.items():
@@ -72,12 +72,12 @@ def job(folder: Path, config: PretrainConfig = CONFIG, quorum: float = 0.8) -> J
     return Job.create(folder / "job", about(asked_of(config), quorum), start)
 
 
-def about(asked: Asked, quorum: float, nodes: int = 1, patience: float = 1) -> About:
-    return About(
+def about(asked: Request, quorum: float, nodes: int = 1, patience: float = 1) -> Spec:
+    return Spec(
         attempt=secrets.token_hex(4),
-        asked=asked,
+        request=asked,
         nodes=nodes,
-        patience=patience,
+        timeout=patience,
         quorum=quorum,
         largest=1e4,
     )

@@ -75,7 +75,7 @@ def test_every_method_was_made_in_its_own_profile(reported: tuple[Store, Artifac
     store, ref = reported
     (evaluation,) = store.manifest(ref).provenance.inputs["evaluations"]
     rivals = store.manifest(evaluation).provenance.inputs["rivals"]
-    origins = [store.manifest(rival).provenance for rival in rivals if rival.stage == "transfer"]
+    origins = [store.manifest(rival).provenance for rival in rivals if rival.stage == "baseline"]
     assert len(origins) == 16  # two methods, four base models, both profiles
     for each in origins:
         (target,) = each.inputs["target_model"]

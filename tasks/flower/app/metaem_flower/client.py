@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from metaem_core.federated.encoding import BadMessage
 from metaem_core.federated.secure.aggregation import OutOfTurn
-from tasks.flower.node import Asked, Node
+from tasks.flower.node import Node, Request
 
 app = ClientApp()
 SILENT = (BadMessage, OSError, SafetensorError, KeyError, ValueError, OutOfTurn)
@@ -38,24 +38,24 @@ def evaluate(message: Message, context: Context) -> Message:
 
 
 def _each(
-    message: Message, context: Context, answer: Callable[[Node, Asked, int, bytes], bytes]
+    message: Message, context: Context, answer: Callable[[Node, Request, int, bytes], bytes]
 ) -> Message:
     """The answers of the devices here that the message is for; one that cannot is silent."""
-    told = message.content["round"]
-    asked = cast(Asked, {name: str(told[name]) for name in Asked.__annotations__})
+    content = message.content["round"]
+    request = cast(Request, {name: str(content[name]) for name in Request.__annotations__})
     devices, answers = [], []
-    for device, data in zip(told["devices"], told["messages"], strict=True):
+    for device, data in zip(content["devices"], content["messages"], strict=True):
         try:
-            answers.append(answer(_node(context), asked, device, data))
+            answers.append(answer(_node(context), request, device, data))
             devices.append(device)
         except SILENT as error:
             logger.warning("device %d does not answer: %s", device, error)
-    return _reply(message, {"number": told["number"], "devices": devices, "messages": answers})
+    return _reply(message, {"number": content["number"], "devices": devices, "messages": answers})
 
 
 def _node(context: Context) -> Node:
     return Node(Path(str(context.node_config["devices"])))
 
 
-def _reply(message: Message, told: dict[str, object]) -> Message:
-    return Message(RecordDict({"told": ConfigRecord(told)}), reply_to=message)
+def _reply(message: Message, answer: dict[str, object]) -> Message:
+    return Message(RecordDict({"answer": ConfigRecord(answer)}), reply_to=message)

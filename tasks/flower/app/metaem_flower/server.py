@@ -29,7 +29,7 @@ def main(grid: Grid, context: Context) -> None:
 
 
 class GridLink:
-    """Devices behind the grid's nodes; a node that is silent is waited for only so long."""
+    """Devices behind the grid's nodes; a silent node is waited for until a timeout."""
 
     def __init__(self, grid: Grid, job: Job) -> None:
         self._grid, self._job = grid, job
@@ -37,21 +37,21 @@ class GridLink:
 
     def devices(self) -> list[int]:
         """Everyone within reach who has ratings, once as many nodes as the job names are there."""
-        end = time.monotonic() + self._job.about["patience"]
-        while len(nodes := list(self._grid.get_node_ids())) < self._job.about["nodes"]:
+        end = time.monotonic() + self._job.spec["timeout"]
+        while len(nodes := list(self._grid.get_node_ids())) < self._job.spec["nodes"]:
             if time.monotonic() > end:
-                raise TimeoutError(f"only {len(nodes)} of {self._job.about['nodes']} nodes came")
+                raise TimeoutError(f"only {len(nodes)} of {self._job.spec['nodes']} nodes came")
             time.sleep(POLL)
-        ask = ConfigRecord({"domain": self._job.about["asked"]["domain"]})
+        ask = ConfigRecord({"domain": self._job.spec["request"]["domain"]})
         messages = [
             Message(RecordDict({"ask": ask}), dst_node_id=node, message_type=MessageType.QUERY)
             for node in nodes
         ]
         claimed: set[int] = set()
         for reply in self._replies(messages):
-            for device in told(reply).get("devices", []):
+            for device in answer_of(reply).get("devices", []):
                 if device in self._home:
-                    claimed.add(device)  # by two nodes: nobody can say whose it is
+                    claimed.add(device)  # by two nodes: it is unclear whose it is
                 self._home[device] = reply.metadata.src_node_id
         return sorted(self._home.keys() - claimed)
 
@@ -67,27 +67,27 @@ class GridLink:
             of_node.setdefault(self._home[device], []).append(device)
         sent = []
         for node, devices in of_node.items():
-            asked = {
-                **self._job.about["asked"],
+            request = {
+                **self._job.spec["request"],
                 "number": number,
                 "devices": devices,
                 "messages": [messages[device] for device in devices],
             }
-            content = RecordDict({"round": ConfigRecord(asked)})
+            content = RecordDict({"round": ConfigRecord(request)})
             sent.append(Message(content, dst_node_id=node, message_type=kind))
         for reply in self._replies(sent):
-            said = told(reply)
+            answer = answer_of(reply)
             for device, data in zip(
-                said.get("devices", []), said.get("messages", []), strict=False
+                answer.get("devices", []), answer.get("messages", []), strict=False
             ):
                 own = self._home.get(device) == reply.metadata.src_node_id
-                if own and isinstance(data, bytes) and isinstance(said.get("number"), int):
-                    yield Answer(said["number"], device, data)
+                if own and isinstance(data, bytes) and isinstance(answer.get("number"), int):
+                    yield Answer(answer["number"], device, data)
 
     def _replies(self, messages: list[Message]) -> Iterator[Message]:
-        """Replies as they come, until all are there or patience ends."""
+        """Replies as they come, until all are there or the timeout passes."""
         waiting = set(self._grid.push_messages(messages))
-        end = time.monotonic() + self._job.about["patience"]
+        end = time.monotonic() + self._job.spec["timeout"]
         while waiting and time.monotonic() < end:
             for reply in self._grid.pull_messages(waiting):
                 waiting.discard(reply.metadata.reply_to_message_id)
@@ -96,7 +96,7 @@ class GridLink:
             time.sleep(POLL)
 
 
-def told(reply: Message) -> dict[str, Any]:
+def answer_of(reply: Message) -> dict[str, Any]:
     """What a node says; nothing, if it is not of the form that it should be."""
-    record = reply.content.config_records.get("told")
+    record = reply.content.config_records.get("answer")
     return dict(record) if record is not None else {}

@@ -1,0 +1,98 @@
+"""The steps of an experiment in their order, and what they leave."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from flows.grid import Cell, Grid, cell_name
+from flows.runtime.runs import Run, finished
+from tasks.report.provenance import origin_digest
+from tasks.stages.report import ReportRequest, report
+from tasks.store.artifacts import ArtifactRef
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left in the store."""
+
+    artifacts: tuple[tuple[str, ArtifactRef], ...]  # by the name of the stage's run
+    domains: dict[str, ArtifactRef]
+    splits: dict[Cell, ArtifactRef]
+    statistics: ArtifactRef | None
+    evaluations: tuple[ArtifactRef, ...]
+    report: ArtifactRef | None
+    missing: tuple[str, ...]  # what the report has to do without, and why
+
+    @classmethod
+    def of(cls, grid: Grid) -> "Outcome":
+        """Wait for everything; the first failure is raised unless a report mentions it."""
+        for run in grid.runs if grid.report is None else [grid.report]:
+            run.result()
+        return cls(
+            artifacts=tuple((run.name, run.result()) for run in finished(grid.runs)),
+            domains=_results(grid.domains),
+            splits=_results(grid.splits),
+            statistics=_results({0: grid.statistics}).get(0) if grid.statistics else None,
+            evaluations=tuple(_results(grid.evaluations).values()),
+            report=grid.report.result() if grid.report else None,
+            missing=tuple(_missing(grid)),
+        )
+
+
+def report_on(grids: Sequence[Grid], label: str) -> Run:
+    """One report on every cell of these grids that could be evaluated."""
+    wanted = [run for grid in grids for run in grid.evaluations.values()]
+    evaluations = finished(wanted)
+    if not evaluations:
+        wanted[0].result()  # raises what failed
+    statistics = finished(grid.statistics for grid in grids if grid.statistics is not None)
+    pictures = finished(grid.picture for grid in grids if grid.picture is not None)
+    first = grids[0]
+    missing = tuple(line for grid in grids for line in _missing(grid))
+    digest = origin_digest(first.store, [run.result() for run in evaluations])
+    request = ReportRequest(first.settings.report.reference, missing, digest)
+    run = first.submit(report, label, request, evaluations, statistics, pictures)
+    for grid in grids:
+        grid.report = run
+    return run
+
+
+def _missing(grid: Grid) -> Iterator[str]:
+    """What a report has to do without, and why: a line each."""
+    task = grid.settings.task
+    for cell, evaluation in grid.evaluations.items():
+        lost = {"all methods": evaluation} if evaluation.failure else grid.rivals[cell]
+        for name, run in lost.items():
+            if run.failure is not None:
+                yield f"{name}, {task} {cell_name(*cell)}: {run.failure}"
+    for name, extra in (("statistics", grid.statistics), ("vectors", grid.picture)):
+        if extra is not None and extra.failure is not None:
+            yield f"{name}, {task}: {extra.failure}"
+
+
+def _report(grid: Grid) -> None:
+    report_on([grid], grid.settings.task)
+
+
+def _results(runs: Mapping[K, Run]) -> dict[K, ArtifactRef]:
+    return {key: run.result() for key, run in runs.items() if run.failure is None}
+
+
+STEPS: dict[str, Callable[[Grid], None]] = {
+    "download": Grid.download,
+    "filter": Grid.filter,
+    "statistics": Grid.describe,
+    "split": Grid.split,
+    "pretrain": Grid.pretrain,
+    "mapping": Grid.mapping,
+    "factorise": Grid.factorise,
+    "baseline": Grid.baseline,
+    "dp_biases": Grid.dp_biases,
+    "dp_transfer": Grid.dp_transfer,
+    "evaluate": Grid.evaluate,
+    "visualise": Grid.visualise,
+    "report": _report,
+}
+ALIASES = {"transfer": "baseline"}  # what a step was called before

@@ -1,0 +1,99 @@
+"""MetaEM's trainings on real devices: jobs for the federation in the store's folder."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.data.bias import fitted_biases
+from tasks.flower.assign import require_partition
+from tasks.models.backend import MappingProblem, Side
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.source_digest import code_digest, load
+
+if TYPE_CHECKING:
+    from metaem_core.methods.metaem.mapping import MappingTraining
+    from metaem_core.methods.metaem.pretraining import Pretraining
+    from tasks.flower.job import Job
+    from tasks.models.train import Cost
+
+
+@dataclass(frozen=True)
+class Flower:
+    """Devices of a federation, which was given the users of two domains."""
+
+    source: str
+    target: str
+    partition: str  # digest of which users have a device
+    pretrained: PretrainConfig  # of both domains
+
+    def identity(self) -> dict[str, object]:
+        """Which users train, and the code that runs on their devices."""
+        return {"partition": self.partition, "code": code_digest(__name__)}
+
+    def pretrain(
+        self, store: Store, work: "Pretraining", domain: ArtifactRef, side: Side
+    ) -> "Cost":
+        """Algorithm 1; devices of a source keep their user's vector for the target's rounds."""
+        import torch
+
+        load(__name__)
+        from tasks.flower.job import pretrain_start, vectors_tag
+        from tasks.flower.node import Request
+        from tasks.flower.submit import cost_of_job, hand_out
+
+        name = self.source if side == "source" else self.target
+        require_partition(store.root, name, domain)
+        plain = json.dumps(asdict(work.config))
+        request = Request(kind="pretrain", domain=name, config=plain, source="", tag="")
+        job = hand_out(store, "job", request, pretrain_start(*work.start()))
+        job.load_into(work.training)
+        if side == "source":
+            model = work.model()
+            with torch.no_grad():
+                profiles = model.source_vectors(torch.arange(len(model.user_embeddings)))
+            request |= {"kind": "keep", "tag": vectors_tag(profiles)}
+            hand_out(store, "vectors", request, {"profiles": profiles})
+        return cost_of_job(job, work.config.cohort_size)
+
+    def map_users(
+        self, store: Store, problem: MappingProblem, target: ArtifactRef
+    ) -> "tuple[MappingTraining, Cost]":
+        """Algorithm 2; f_theta's start also comes from sums over the devices of training users."""
+        import torch
+
+        load(__name__)
+        from metaem_core.methods.metaem.mapping import start_views
+        from tasks.flower.job import mapping_start, vectors_tag, views_start
+        from tasks.flower.node import Request
+        from tasks.flower.submit import cost_of_job, hand_out
+
+        require_partition(store.root, self.target, target)
+        data, config, vectors = problem.data, problem.config, problem.vectors
+        both = {"pretrain": asdict(self.pretrained), "mapping": asdict(config)}
+        request = Request(
+            kind="start",
+            domain=self.target,
+            config=json.dumps(both),
+            source=self.source,
+            tag=vectors_tag(vectors),
+        )
+        roles = data.roles.train, data.roles.validation
+        train, validation = (torch.from_numpy(data.target.users(ids)) for ids in roles)
+        start = None
+        if self.pretrained.centred:
+            pair = data.pair
+            views = start_views(fitted_biases(pair.target), vectors, problem.model, pair)
+            start = hand_out(store, "start", request, views_start(*views, train)).start()
+        tried = problem.trainings(start)
+        request["kind"] = "mapping"
+        job = hand_out(store, "job", request, mapping_start(tried[0], train, validation))
+        return _best(job, tried), cost_of_job(job, config.cohort_size)
+
+
+def _best(job: "Job", tried: "list[MappingTraining]") -> "MappingTraining":
+    """What the job trained with the learning rate that validation users prefer."""
+    trainings = [each.training for each in tried]
+    job.load_into(*trainings)
+    ended = [n for n, epochs in enumerate(job.result["epochs"]) if epochs is not None]
+    return tried[min(ended, key=lambda n: trainings[n].best_rmse)]

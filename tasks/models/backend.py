@@ -1,0 +1,86 @@
+"""Where the devices of MetaEM's two trainings are: simulated here, or behind this interface."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from metaem_core.config.mapping import MappingConfig
+from tasks.models.data import SplitPair
+from tasks.store.artifacts import ArtifactRef, Store
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from metaem_core.methods.metaem.mapping import MappingTraining
+    from metaem_core.methods.metaem.pretraining import Pretraining
+    from metaem_core.models.metaem import DomainModel
+    from metaem_core.models.mlp import Parameters
+    from tasks.models.train import Cost
+
+Side = Literal["source", "target"]
+
+
+@dataclass(frozen=True)
+class MappingProblem:
+    """Two pretrained domains, and the users between whom f_theta is learnt."""
+
+    config: MappingConfig
+    vectors: "Tensor"  # DomainModel.source_vectors of every source user (m_s, k_s)
+    model: "DomainModel"  # the target
+    data: SplitPair
+
+    def trainings(self, start: "Parameters | None" = None) -> "list[MappingTraining]":
+        """One for each learning rate, from ``start`` if that is known."""
+        from metaem_core.methods.metaem.mapping import MappingTraining
+
+        pair, validation = self.data.pair, self.data.held_out(self.data.roles.validation)
+        parts = self.vectors, self.model, pair, validation, start
+        return [MappingTraining(self.config, rate, *parts) for rate in self.config.learning_rates]
+
+
+class Backend(Protocol):
+    """Runs trainings on devices; the result is in the training, the bytes are returned."""
+
+    def identity(self) -> dict[str, object]:
+        """What of it a result depends on."""
+        ...
+
+    def pretrain(
+        self, store: Store, work: "Pretraining", domain: ArtifactRef, side: Side
+    ) -> "Cost":
+        """Algorithm 1 to the end, on the ratings of the filtered ``domain``."""
+        ...
+
+    def map_users(
+        self, store: Store, problem: MappingProblem, target: ArtifactRef
+    ) -> "tuple[MappingTraining, Cost]":
+        """Algorithm 2 to the end, with the learning rate that validates best."""
+        ...
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """All devices in this process."""
+
+    def identity(self) -> dict[str, object]:
+        """Nothing: the simulation is part of the stage's own source."""
+        return {}
+
+    def pretrain(
+        self, store: Store, work: "Pretraining", domain: ArtifactRef, side: Side
+    ) -> "Cost":
+        """Algorithm 1, from the last checkpoint if there is one."""
+        from tasks.models.train import cost_of, train
+
+        train(store, work.training)
+        return cost_of([work.training], work.traffic())
+
+    def map_users(
+        self, store: Store, problem: MappingProblem, target: ArtifactRef
+    ) -> "tuple[MappingTraining, Cost]":
+        """Algorithm 2, likewise."""
+        from tasks.models.train import cost_of, train_best
+
+        tried = problem.trainings()
+        trainings = [each.training for each in tried]
+        best = tried[train_best(store, trainings, problem.config.learning_rates)]
+        return best, cost_of(trainings, *best.traffic())
