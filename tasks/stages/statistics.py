@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from data_contracts.statistics import DomainStatistics
-from metaem_core.data.statistics import pair_statistics
+from metaem_core.data.ratings import Ratings
 from tasks.models.data import read_domain
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
@@ -26,12 +27,24 @@ def statistics(
     """Users, items, ratings, density and overlap of both domains."""
     source_domain, target_domain = read_domain(store, source), read_domain(store, target)
     overlap = source_domain.user_ids.is_in(target_domain.user_ids.implode()).sum()
-    pair = pair_statistics(source_domain.ratings, target_domain.ratings, int(overlap))
-    rows = [
-        (name, each.users, each.items, each.ratings, pair.overlap, each.density, each.mean_rating)
-        for name, each in ((config.source, pair.source), (config.target, pair.target))
-    ]
-    frame = pl.DataFrame(rows, schema=DomainStatistics.column_names(), orient="row")
+    named = {config.source: source_domain.ratings, config.target: target_domain.ratings}
+    frame = pl.DataFrame([figures(name, each, int(overlap)) for name, each in named.items()])
     with store.draft() as draft:
         draft.write_frame("statistics.parquet", DomainStatistics.cast(frame), DomainStatistics)
     return draft.ref
+
+
+def figures(name: str, ratings: Ratings, overlap: int) -> dict[str, str | float]:
+    """A domain's row; an index without a rating is no user and no item."""
+    if len(ratings) == 0:
+        raise ValueError("a domain without ratings has no statistics; check the filter")
+    users, items = len(np.unique(ratings.users)), len(np.unique(ratings.items))
+    return {
+        "domain": name,
+        "users": users,
+        "items": items,
+        "ratings": len(ratings),
+        "overlap": overlap,
+        "density": len(ratings) / (users * items),
+        "mean_rating": float(ratings.values.mean(dtype=np.float64)),
+    }
