@@ -1,7 +1,8 @@
 """How large a synthetic world is, and which users are in which of its domains."""
 
 from dataclasses import dataclass
-from typing import Literal
+from itertools import combinations
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from metaem_core.data.ratings import Ints
 
 Domain = Literal["movie", "music", "book"]
 DOMAINS: tuple[Domain, ...] = ("movie", "music", "book")
+MOVIE_MUSIC, MOVIE_BOOK, MUSIC_BOOK = combinations(DOMAINS, 2)
 # ratings of 1 to 5 stars in the 5-core Amazon files of 2014
 STARS: dict[Domain, tuple[int, ...]] = {
     "movie": (104_219, 102_410, 201_302, 382_994, 906_608),
@@ -17,8 +19,7 @@ STARS: dict[Domain, tuple[int, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class DomainSize:
+class DomainSize(NamedTuple):
     """How much one domain holds."""
 
     users: int
@@ -28,37 +29,28 @@ class DomainSize:
 
 @dataclass(frozen=True)
 class WorldSize:
-    """Three domains and the users each pair of them shares, ``all_three`` included."""
+    """Three domains, and the users that two or three share; those of all three count as each."""
 
     domains: dict[Domain, DomainSize]
-    movie_music: int
-    movie_book: int
-    music_book: int
-    all_three: int
+    shared: dict[tuple[Domain, ...], int]  # in the order of DOMAINS
 
 
 SCALES: dict[str, WorldSize] = {
     "default": WorldSize(
-        domains={
+        {
             "movie": DomainSize(7_000, 3_500, 110_000),
             "music": DomainSize(4_000, 2_600, 56_000),
             "book": DomainSize(12_000, 6_000, 175_000),
         },
-        movie_music=1_500,
-        movie_book=1_800,
-        music_book=1_000,
-        all_three=400,
+        {MOVIE_MUSIC: 1_500, MOVIE_BOOK: 1_800, MUSIC_BOOK: 1_000, DOMAINS: 400},
     ),
     "table2": WorldSize(
-        domains={
+        {
             "movie": DomainSize(123_960, 50_052, 1_697_533),
             "music": DomainSize(75_258, 64_443, 1_097_592),
             "book": DomainSize(603_668, 367_982, 8_898_041),
         },
-        movie_music=18_031,
-        movie_book=37_388,
-        music_book=16_738,
-        all_three=6_000,
+        {MOVIE_MUSIC: 18_031, MOVIE_BOOK: 37_388, MUSIC_BOOK: 16_738, DOMAINS: 6_000},
     ),
 }
 
@@ -71,16 +63,11 @@ def world_size(scale: str, growth: float) -> WorldSize:
         raise ValueError(f"growth goes from 0.02 to 1000, got {growth!r}")
     base = SCALES[scale]
     return WorldSize(
-        domains={
-            name: DomainSize(
-                round(size.users * growth), round(size.items * growth), round(size.ratings * growth)
-            )
+        {
+            name: DomainSize(*(round(n * growth) for n in size))
             for name, size in base.domains.items()
         },
-        movie_music=round(base.movie_music * growth),
-        movie_book=round(base.movie_book * growth),
-        music_book=round(base.music_book * growth),
-        all_three=round(base.all_three * growth),
+        {domains: round(users * growth) for domains, users in base.shared.items()},
     )
 
 
@@ -100,16 +87,9 @@ def population(size: WorldSize) -> int:
 
 
 def _combinations(size: WorldSize) -> list[tuple[tuple[Domain, ...], int]]:
-    three = size.all_three
-    users = {name: domain.users for name, domain in size.domains.items()}
-    movie_music, movie_book = size.movie_music - three, size.movie_book - three
-    music_book = size.music_book - three
-    return [
-        (("movie",), users["movie"] - movie_music - movie_book - three),
-        (("movie", "music"), movie_music),
-        (("movie", "music", "book"), three),
-        (("movie", "book"), movie_book),
-        (("music",), users["music"] - movie_music - music_book - three),
-        (("music", "book"), music_book),
-        (("book",), users["book"] - movie_book - music_book - three),
-    ]
+    """Every combination of domains, and the users who are in these and in no others."""
+    alone: dict[tuple[Domain, ...], int] = {(name,): d.users for name, d in size.domains.items()}
+    users: dict[tuple[Domain, ...], int] = {}
+    for domains, total in sorted((alone | size.shared).items(), key=lambda c: -len(c[0])):
+        users[domains] = total - sum(n for more, n in users.items() if {*domains} < {*more})
+    return sorted(users.items(), key=lambda c: [DOMAINS.index(name) for name in c[0]])
