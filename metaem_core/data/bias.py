@@ -39,58 +39,42 @@ def leave_one_out(bias: Floats, count: Ints, residuals: Floats, damping: float) 
     return np.asarray(without, np.float32)
 
 
-def damped_item_bias(ratings: Ratings, damping: float = ITEM_DAMPING) -> tuple[float, Floats]:
+def damped_item_bias(ratings: Ratings) -> tuple[float, Floats]:
     """Global mean mu and b_i = sum_u (r_ui - mu) / (n_i + damping); 0 for an unrated item."""
     mean = _mean(ratings)
-    bias = damped_mean(ratings.items, ratings.values - mean, ratings.n_items, damping)
+    bias = damped_mean(ratings.items, ratings.values - mean, ratings.n_items, ITEM_DAMPING)
     return mean, bias.astype(np.float32)
 
 
-def damped_user_bias(ratings: Ratings, damping: float = USER_DAMPING) -> Floats:
-    """b_u of r_ui ~ mu + b_i + b_u, shape (n_users,); 0 for a user without ratings."""
-    return damped_biases(ratings, user_damping=damping).user
-
-
-def damped_biases(
-    ratings: Ratings,
-    item_damping: float = ITEM_DAMPING,
-    user_damping: float = USER_DAMPING,
-    sweeps: int = SWEEPS,
+def fitted_biases(
+    ratings: Ratings, item_damping: float | None = None, user_damping: float | None = None
 ) -> Biases:
-    """mu, b_i and b_u fitted together: each the damped mean of the others' residuals."""
-    mean = _mean(ratings)
-    centred = ratings.values - mean
-    user = np.zeros(ratings.n_users)
-    for _ in range(sweeps):
-        item = damped_mean(
-            ratings.items, centred - user[ratings.users], ratings.n_items, item_damping
-        )
-        user = damped_mean(
-            ratings.users, centred - item[ratings.items], ratings.n_users, user_damping
-        )
-    return Biases(
-        mean, item.astype(np.float32), user.astype(np.float32), item_damping, user_damping
-    )
+    """mu, b_i and b_u fitted together: each the damped mean of the others' residuals.
 
-
-def fitted_biases(ratings: Ratings) -> Biases:
-    """:func:`damped_biases` with dampings estimated as noise variance / bias variance.
-
-    Devices need to send only sums: of counts, of residuals and of their squares.
+    A damping that is not given is estimated, as noise variance / bias variance. Devices need to
+    send only sums: of counts, of residuals and of their squares.
     """
     mean = _mean(ratings)
     centred = ratings.values - mean
     user = np.zeros(ratings.n_users)
     for _ in range(SWEEPS):
-        item, damping = _shrunk_mean(ratings.items, centred - user[ratings.users], ratings.n_items)
-        user, own = _shrunk_mean(ratings.users, centred - item[ratings.items], ratings.n_users)
-    return Biases(mean, item.astype(np.float32), user.astype(np.float32), damping, own)
+        left = centred - user[ratings.users]
+        item, of_items = _shrunk_mean(ratings.items, left, ratings.n_items, item_damping)
+        left = centred - item[ratings.items]
+        user, of_users = _shrunk_mean(ratings.users, left, ratings.n_users, user_damping)
+    return Biases(mean, item.astype(np.float32), user.astype(np.float32), of_items, of_users)
 
 
 def _shrunk_mean(
-    groups: Ints, values: NDArray[np.floating], n_groups: int
+    groups: Ints, values: NDArray[np.floating], n_groups: int, damping: float | None
 ) -> tuple[NDArray[np.float64], float]:
-    """Damped means, and their damping by a one-way analysis of variance (Searle 1992, 3.6)."""
+    if damping is None:
+        damping = _estimated_damping(groups, values, n_groups)
+    return damped_mean(groups, values, n_groups, damping), damping
+
+
+def _estimated_damping(groups: Ints, values: NDArray[np.floating], n_groups: int) -> float:
+    """By a one-way analysis of variance (Searle 1992, 3.6)."""
     count = np.bincount(groups, minlength=n_groups)
     total = np.bincount(groups, weights=values, minlength=n_groups)
     n, filled = len(values), int((count > 0).sum())
@@ -98,8 +82,7 @@ def _shrunk_mean(
     noise = (float(values @ values) - explained) / max(n - filled, 1)
     between = explained - float(total.sum()) ** 2 / n - (filled - 1) * noise
     variance = between / max(n - float(count @ count) / n, 1.0)
-    damping = noise / max(variance, 1e-3)
-    return damped_mean(groups, values, n_groups, damping), damping
+    return noise / max(variance, 1e-3)
 
 
 def damped_mean(
@@ -114,9 +97,14 @@ def damped_mean(
 def fit_line(x: Floats, y: Floats) -> tuple[float, float]:
     """Slope and constant of the least-squares line; slope 0 where ``x`` does not vary."""
     centred = x.astype(np.float64) - x.mean(dtype=np.float64)
-    spread = float(centred @ centred)
-    slope = float(centred @ y) / spread if spread > 0 else 0.0
+    slope = fit_slope(centred, y)
     return slope, float(y.mean(dtype=np.float64) - slope * x.mean(dtype=np.float64))
+
+
+def fit_slope(x: NDArray[np.float64], y: Floats) -> float:
+    """Slope of the least-squares line through the origin; 0 where ``x`` is 0."""
+    spread = float(x @ x)
+    return float(x @ y) / spread if spread > 0 else 0.0
 
 
 def _mean(ratings: Ratings) -> float:

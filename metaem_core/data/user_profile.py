@@ -18,16 +18,6 @@ PROFILE_SIZE = 6 + PARTS
 ITEM_FEATURES = 3
 
 
-def user_profiles(ratings: Ratings, biases: Biases) -> Floats:
-    """Profiles (n_users, 11) of a domain's own users; zeros for a user without ratings.
-
-    Columns: bias (not standardised), then standardised: spread of residuals, log count, agreement
-    with item biases, shares of the scale's five parts, mean log popularity and mean bias of the
-    rated items.
-    """
-    return ProfileStatistics.of(ratings, biases).profiles(ratings, biases.user)
-
-
 @dataclass(frozen=True)
 class ProfileStatistics:
     """Statistics of a whole domain from which a device computes its user's profile."""
@@ -73,7 +63,12 @@ class ProfileStatistics:
         return bias.astype(np.float32)
 
     def profiles(self, ratings: Ratings, bias: Floats) -> Floats:
-        """Profiles (n_users, 11) of users with these ratings and this ``bias`` (n_users,)."""
+        """Profiles (n_users, 11) of users with these ratings and this ``bias`` (n_users,).
+
+        Columns: bias (not standardised), then standardised: spread of residuals, log count,
+        agreement with item biases, shares of the scale's five parts, mean log popularity and mean
+        bias of the rated items. Zeros for a user without ratings.
+        """
         columns = (self._columns(ratings, bias) - self.centre) / self.deviation
         columns[np.bincount(ratings.users, minlength=ratings.n_users) == 0] = 0
         return np.column_stack([bias, columns]).astype(np.float32)

@@ -9,6 +9,7 @@ from torch import Tensor
 from metaem_core.models.forward import PredictionInputs, predict
 from metaem_core.models.mlp import Parameters, mlp
 
+TABLES = ("user_embeddings", "common_items", "item_offsets", "item_features", "user_profiles")
 NETWORKS = ("meta_network", "user_tower", "item_tower", "gmf_weights")
 
 
@@ -120,11 +121,7 @@ def domain_of(tensors: Mapping[str, Tensor], relu_last: bool, meta_reads_raw: bo
     """A domain out of its tables by name and the flat names of :meth:`DomainModel.tensors`."""
     meta_network, user_tower, item_tower, weights = (network(tensors, name) for name in NETWORKS)
     return DomainModel(
-        user_embeddings=tensors["user_embeddings"],
-        common_items=tensors["common_items"],
-        item_offsets=tensors["item_offsets"],
-        item_features=tensors["item_features"],
-        user_profiles=tensors["user_profiles"],
+        **{name: tensors[name] for name in TABLES},
         meta_network=meta_network,
         user_tower=user_tower,
         item_tower=item_tower,

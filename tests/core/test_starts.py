@@ -9,10 +9,10 @@ import torch
 
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
-from metaem_core.data.bias import damped_user_bias, fit_line, fitted_biases, leave_one_out
+from metaem_core.data.bias import ITEM_DAMPING, USER_DAMPING, fit_line, fitted_biases, leave_one_out
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings
-from metaem_core.data.user_profile import PROFILE_SIZE, ItemScale, user_profiles
+from metaem_core.data.user_profile import PROFILE_SIZE, ItemScale, ProfileStatistics
 from metaem_core.methods.baselines.bias_transfer import fit_fitted_bias_transfer
 from metaem_core.methods.metaem.cold_start import cold_predictor
 from metaem_core.methods.metaem.mapping import MappingTraining
@@ -203,7 +203,8 @@ def test_fitted_biases_beat_fixed_damping_where_it_is_wrong() -> None:
     values = (3 + truth[users] + noise).astype(np.float32)
     ratings = Ratings(users, np.sort(items.reshape(-1, 6)).ravel(), values, 300, 40)
     fitted = np.abs(fitted_biases(ratings).user - truth).mean()
-    assert fitted < 0.5 * np.abs(damped_user_bias(ratings) - truth).mean()
+    fixed = fitted_biases(ratings, ITEM_DAMPING, USER_DAMPING).user
+    assert fitted < 0.5 * np.abs(fixed - truth).mean()
 
 
 def test_profiles_hold_bias_spread_and_activity() -> None:
@@ -217,7 +218,9 @@ def test_profiles_hold_bias_spread_and_activity() -> None:
     values[ratings[:, 0] == 2] = np.tile([1.0, 5.0], 4)
     users, items = ratings[:, 0].astype(np.int64), ratings[:, 1].astype(np.int64)
     world = Ratings(users, items, values, 25, 40)  # user 24 rates nothing
-    bias, spread, activity, *_ = user_profiles(world, fitted_biases(world)).T
+    biases = fitted_biases(world)
+    statistics = ProfileStatistics.of(world, biases)
+    bias, spread, activity, *_ = statistics.profiles(world, biases.user).T
     assert bias.argmax() == 1
     assert spread.argmax() == 2
     assert activity.argmax() == 3

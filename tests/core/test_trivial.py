@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from metaem_core.data.bias import damped_biases
+from metaem_core.data.bias import ITEM_DAMPING, USER_DAMPING, fitted_biases
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Floats, Ints, Ratings
 from metaem_core.data.splitting import SplitConfig, split_overlap
@@ -121,7 +121,7 @@ def naive_taste(pair: DomainPair, user: int, item: int) -> float:
 
 def residual_histories(ratings: Ratings) -> list[dict[int, float]]:
     histories: list[dict[int, float]] = [{} for _ in range(ratings.n_users)]
-    residuals = damped_biases(ratings).residuals(ratings)
+    residuals = fitted_biases(ratings, ITEM_DAMPING, USER_DAMPING).residuals(ratings)
     for user, item, residual in zip(ratings.users, ratings.items, residuals, strict=True):
         histories[user][int(item)] = float(residual)
     return histories

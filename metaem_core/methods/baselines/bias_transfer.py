@@ -4,7 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from metaem_core.data.bias import damped_item_bias, damped_user_bias, fit_line, fitted_biases
+from metaem_core.data.bias import (
+    ITEM_DAMPING,
+    USER_DAMPING,
+    damped_item_bias,
+    fit_line,
+    fit_slope,
+    fitted_biases,
+)
 from metaem_core.data.pair import DomainPair
 from metaem_core.data.ratings import Floats, Ints
 
@@ -26,13 +33,10 @@ class BiasTransfer:
 def fit_bias_transfer(pair: DomainPair) -> BiasTransfer:
     """The slope is least squares over the training overlap's target ratings."""
     mean, item = damped_item_bias(pair.target)
-    user = damped_user_bias(pair.source)
+    user = fitted_biases(pair.source, ITEM_DAMPING, USER_DAMPING).user
     overlap, source_users = pair.overlap_ratings()
-    x = user[source_users].astype(np.float64)
     y = overlap.values - mean - item[overlap.items]
-    spread = float(x @ x)
-    slope = float(x @ y) / spread if spread > 0 else 0.0
-    return BiasTransfer(mean, item, slope, user)
+    return BiasTransfer(mean, item, fit_slope(user[source_users].astype(np.float64), y), user)
 
 
 def fit_fitted_bias_transfer(pair: DomainPair) -> BiasTransfer:

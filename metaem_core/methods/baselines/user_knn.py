@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from metaem_core.data.bias import damped_biases
+from metaem_core.data.bias import ITEM_DAMPING, USER_DAMPING, fit_slope, fitted_biases
 from metaem_core.data.pair import DomainPair
 from metaem_core.data.ratings import Floats, Ints, Ratings
 from metaem_core.methods.baselines.bias_transfer import BiasTransfer
@@ -110,12 +110,11 @@ def fit_weight(neighbours: Neighbours, pair: DomainPair, base: BiasTransfer) -> 
     rows = neighbours.rank[source_users] % every == 0
     x = neighbours.taste(source_users[rows], overlap.items[rows]).astype(np.float64)
     y = overlap.values[rows] - base.rate(source_users[rows], overlap.items[rows])
-    spread = float(x @ x)
-    return max(0.0, float(x @ y) / spread) if spread > 0 else 0.0
+    return max(0.0, fit_slope(x, y))
 
 
 def _unit_residuals(ratings: Ratings) -> Ratings:
-    taste = damped_biases(ratings).residuals(ratings)
+    taste = fitted_biases(ratings, ITEM_DAMPING, USER_DAMPING).residuals(ratings)
     squares = np.bincount(ratings.users, weights=taste**2, minlength=ratings.n_users)
     unit = taste / np.sqrt(squares + SIMILARITY_DAMPING)[ratings.users]
     return Ratings(

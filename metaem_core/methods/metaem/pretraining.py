@@ -9,7 +9,8 @@ from torch import Tensor
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import Ratings, hold_out
-from metaem_core.data.user_profile import ItemScale, user_profiles
+from metaem_core.data.user_profile import ItemScale, ProfileStatistics
+from metaem_core.evaluation.metrics import Reals
 from metaem_core.federated.bytes import epoch_traffic
 from metaem_core.federated.encoding import Traffic
 from metaem_core.federated.fedfast import Delegates
@@ -17,19 +18,14 @@ from metaem_core.federated.personal_towers import PersonalTowers
 from metaem_core.federated.rounds import Draw, SimulatedRounds, cohorts, whole_cohorts
 from metaem_core.federated.server import PretrainServer
 from metaem_core.federated.simulation import CohortSimulation
-from metaem_core.federated.training import Schedule, Training
+from metaem_core.federated.training import Training
 from metaem_core.federated.virtual_ratings import with_virtual_ratings
 from metaem_core.methods.metaem.pretraining_start import leave_saddle
-from metaem_core.models.metaem import DomainModel, network
+from metaem_core.models.metaem import DomainModel, domain_of
 from metaem_core.models.mlp import Parameters, init_mlp
 from metaem_core.training.epochs import Errors, clipped_errors
-from metaem_core.training.optimizers import (
-    LazyAdam,
-    NetworkAdam,
-    RowNewton,
-    TableOptimizer,
-)
-from metaem_core.training.seeds import domain_generator
+from metaem_core.training.optimizers import LazyAdam, NetworkAdam, RowNewton, TableOptimizer
+from metaem_core.training.seeds import derived_generator
 
 
 class Pretraining:
@@ -52,7 +48,6 @@ class Pretraining:
         rounded = config.seed if config.payload == "rows" else None
         simulation = CohortSimulation(seen, dtype, rounded)
         users = torch.from_numpy(np.unique(kept.users))
-        schedule = Schedule(config.cohort_size, config.epochs, config.patience, config.seed)
         if config.item_tower == "personal":
             self._towers = PersonalTowers(
                 simulation, self._model.item_tower, kept.n_users, config.learning_rate, config.l2
@@ -66,7 +61,7 @@ class Pretraining:
         self.training = Training(
             SimulatedRounds(server, self._towers or simulation),
             users,
-            schedule,
+            config,
             live_tensors(self._model),
             self._validate,
             _draw(config, server),
@@ -84,18 +79,9 @@ class Pretraining:
 
     def model(self) -> DomainModel:
         """The domain at its best epoch."""
-        best = self.training.best_tensors()
-        return DomainModel(
-            best["user_embeddings"],
-            best["common_items"],
-            *_statistics(self.config, self._ratings, self.dtype),  # held-out ratings included
-            network(best, "meta_network"),
-            network(best, "user_tower"),
-            network(best, "item_tower"),
-            self._model.relu_last,
-            self._model.meta_reads_raw,
-            network(best, "gmf_weights"),
-        )
+        config, best = self.config, self.training.best_tensors()
+        known = _statistics(config, self._ratings, self.dtype)  # held-out ratings included
+        return domain_of({**best, **known}, config.relu_last, config.meta_reads_raw)
 
     def _validate(self) -> Errors:
         model, held = self._model, self._held
@@ -148,7 +134,7 @@ def live_tensors(model: DomainModel) -> dict[str, Tensor]:
 
 def _fresh_domain(config: PretrainConfig, ratings: Ratings, dtype: torch.dtype) -> DomainModel:
     """Algorithm 1, line 1."""
-    start = domain_generator(config.seed, ratings.n_users, ratings.n_items)
+    start = derived_generator(config.seed, ratings.n_users, ratings.n_items)
     k_u, k_c, k_p = config.user_size, config.common_size, config.private_size
 
     def table(rows: int, size: int) -> Tensor:
@@ -161,13 +147,10 @@ def _fresh_domain(config: PretrainConfig, ratings: Ratings, dtype: torch.dtype) 
         deep = config.base == "dnn"
         return three_layers(first, last) if deep else init_mlp((first, last), start, dtype)
 
-    offsets, of_items, of_users = _statistics(config, ratings, dtype)
     model = DomainModel(
         user_embeddings=table(ratings.n_users, k_u),
         common_items=table(ratings.n_items, k_c),
-        item_offsets=offsets,
-        item_features=of_items,
-        user_profiles=of_users,
+        **_statistics(config, ratings, dtype),
         meta_network=three_layers(k_u, k_c * k_p),
         user_tower=tower(k_u, k_u),
         item_tower=tower(k_p, k_u),
@@ -180,23 +163,19 @@ def _fresh_domain(config: PretrainConfig, ratings: Ratings, dtype: torch.dtype) 
     return model
 
 
-def _statistics(
-    config: PretrainConfig, ratings: Ratings, dtype: torch.dtype
-) -> tuple[Tensor, Tensor, Tensor]:
+def _statistics(config: PretrainConfig, ratings: Ratings, dtype: torch.dtype) -> dict[str, Tensor]:
     """Item offsets (n,), item features (n, 3) and user profiles (m, 11); empty if uncentred."""
-    if not config.centred:
-        empty = torch.zeros(ratings.n_items, 0), torch.zeros(ratings.n_users, 0)
-        statistics = torch.zeros(ratings.n_items), *empty
-    else:
+    offsets: Reals = np.zeros(ratings.n_items)
+    features: Reals = np.zeros((ratings.n_items, 0))
+    profiles: Reals = np.zeros((ratings.n_users, 0))
+    if config.centred:
         biases = fitted_biases(ratings)
         counts = np.bincount(ratings.items, minlength=ratings.n_items)
-        statistics = (
-            torch.from_numpy(biases.mean + biases.item),
-            torch.from_numpy(ItemScale.of(ratings, biases).features(biases.item, counts)),
-            torch.from_numpy(user_profiles(ratings, biases)),
-        )
-    offsets, of_items, of_users = (tensor.to(dtype) for tensor in statistics)
-    return offsets, of_items, of_users
+        offsets = biases.mean + biases.item
+        features = ItemScale.of(ratings, biases).features(biases.item, counts)
+        profiles = ProfileStatistics.of(ratings, biases).profiles(ratings, biases.user)
+    named = {"item_offsets": offsets, "item_features": features, "user_profiles": profiles}
+    return {name: torch.from_numpy(table).to(dtype) for name, table in named.items()}
 
 
 def _counts(ratings: Ratings) -> tuple[Tensor, Tensor]:
