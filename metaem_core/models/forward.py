@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.models.mlp import Parameters, mlp, stacked_mlp
+from metaem_core.models.mlp import Parameters, mlp
 
 GROUP = 8  # ratings a row of the padded grid; short users waste at most 7 slots
 BLOCK = 1280  # ratings at a time and thread in MLP_item: its layers stay in a core's cache
@@ -89,7 +89,7 @@ def offsets(inputs: PredictionInputs, features: Tensor, owner: Tensor, rows: Ten
 def own_vectors(towers: Parameters, items: Tensor, grid: RatingGrid, relu_last: bool) -> Tensor:
     """Each device's MLP_item for its private item embeddings (R, k_p)."""
     own = tuple(p.index_select(0, grid.owner) for p in towers)
-    return grid.collect(stacked_mlp(own, grid.spread(items), relu_last))
+    return grid.collect(mlp(own, grid.spread(items), relu_last))
 
 
 def pack(owner: Tensor, devices: int) -> RatingGrid:

@@ -21,21 +21,17 @@ def init_mlp(widths: Sequence[int], generator: torch.Generator, dtype: torch.dty
 
 
 def mlp(parameters: Parameters, x: Tensor, relu_last: bool) -> Tensor:
-    """Eqs. 4-6: ``h_l = ReLU(W_l h_{l-1} + b_l)``; the last ReLU is the paper's, optional here."""
+    """Eqs. 4-6: ``h_l = ReLU(W_l h_{l-1} + b_l)``; the last ReLU is the paper's, optional here.
+
+    ``x`` is (B, in), or (G, L, in) where each group has a network of its own, W (G, out, in).
+    """
     last = len(parameters) - 2
     for layer in range(0, len(parameters), 2):
-        x = linear(x, parameters[layer], parameters[layer + 1])
-        if layer < last or relu_last:
-            x = x.relu_()
-    return x
-
-
-def stacked_mlp(parameters: Parameters, x: Tensor, relu_last: bool) -> Tensor:
-    """:func:`mlp` with one network a group: weights (G, out, in), ``x`` (G, L, in)."""
-    last = len(parameters) - 2
-    for layer in range(0, len(parameters), 2):
-        weight, bias = parameters[layer], parameters[layer + 1]
-        x = torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))  # (G, L, out)
+        weight, bias = parameters[layer : layer + 2]
+        if weight.dim() == 2:
+            x = linear(x, weight, bias)
+        else:
+            x = torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
         if layer < last or relu_last:
             x = x.relu_()
     return x
