@@ -1,11 +1,12 @@
 """A domain of factors: MF, GMF or a two-tower DNN, the base models of Figure 3."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from metaem_core.config.factor import Base
+from metaem_core.data.ratings import Ratings
 from metaem_core.models.mlp import Parameters, init_mlp, mlp
 
 TOWER = 4  # parameters of a tower: two layers, k -> 2k -> k
@@ -46,19 +47,16 @@ class FactorModel:
         """All item embeddings, after the item tower if there is one (n, k)."""
         return item_vectors(self.base, self.head, self.items)
 
-    def residuals(self, users: Tensor, items: Tensor, values: Tensor) -> Tensor:
-        """``r - offset_j - b_i`` of ratings (B,) by users of this domain."""
-        return values - self.offsets[items] - self.bias[users].sum(1)
+    def residuals(self, ratings: Ratings) -> Tensor:
+        """``r - offset_j - b_i`` of ratings (R,) by users of this domain."""
+        users, items = torch.from_numpy(ratings.users), torch.from_numpy(ratings.items)
+        return torch.from_numpy(ratings.values) - self.offsets[items] - self.bias[users].sum(1)
 
     def flattened(self) -> "FactorModel":
         """The same ratings by plain MF: towers and weights multiplied into the embeddings."""
         users, items = self.user_vectors(torch.arange(len(self.users))), self.item_vectors()
         weighed = items * self.head[0] if self.base == "gmf" else items
         return FactorModel("mf", users, weighed, self.offsets, self.bias, ())
-
-    def with_items(self, items: Tensor) -> "FactorModel":
-        """The same domain with other item embeddings (n, k)."""
-        return replace(self, items=items)
 
 
 def user_vectors(base: Base, head: Parameters, embeddings: Tensor) -> Tensor:

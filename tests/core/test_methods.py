@@ -394,7 +394,7 @@ def test_sscdr_pushes_only_what_was_not_rated() -> None:
         items = asked.source.items.clone()
         if block is not None:
             items[block : block + 4] *= 3
-        changed = replace(asked, source=asked.source.with_items(items))
+        changed = replace(asked, source=replace(asked.source, items=items))
         maps.append(fitted("sscdr", changed, PAPER[1]).transfer(torch.arange(48)))
     assert not torch.equal(maps[0], maps[1])
     assert torch.equal(maps[0], maps[2])
@@ -431,7 +431,7 @@ def test_dcdcsr_trains_items_against_mapped_factors() -> None:
     asked = large_problem()
     cold = fitted("dcdcsr", asked, CALIBRATED[1])
     known = LARGE.queries(LARGE.train)
-    old = replace(cold, target=cold.target.with_items(asked.target.items))
+    old = replace(cold, target=replace(cold.target, items=asked.target.items))
     assert rmse(rated(cold, known), known.values) < 0.9 * rmse(rated(old, known), known.values)
 
 

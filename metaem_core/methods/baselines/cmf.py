@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metaem_core.config.transfer import TransferConfig
 from metaem_core.data.pair import DomainPair
-from metaem_core.data.ratings import Ints, Ratings
+from metaem_core.data.ratings import Ints
 from metaem_core.methods.factorisation.pretraining import steps_of
 from metaem_core.methods.transfer_problem import ColdModel, OnEpoch, Problem
 from metaem_core.models.factors import FactorModel, user_vectors
@@ -31,9 +31,8 @@ def cmf(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdMode
         torch.from_numpy(np.concatenate([source.users, owners[target.users]])),
         torch.from_numpy(np.concatenate([source.items, source.n_items + target.items])),
     )
-    steps.values = torch.cat(
-        [_residuals(problem.source, source), _residuals(problem.target, target)]
-    )
+    left = problem.source.residuals(source), problem.target.residuals(target)
+    steps.values = torch.cat(left)
 
     def transfer(users: Tensor) -> Tensor:
         return user_vectors(steps.base, steps.head, steps.users[users])
@@ -57,8 +56,3 @@ def joint_users(pair: DomainPair) -> Ints:
     rows = pair.source.n_users + np.arange(pair.target.n_users)
     rows[pair.train_target] = pair.train_source
     return rows
-
-
-def _residuals(model: FactorModel, ratings: Ratings) -> Tensor:
-    users, items = torch.from_numpy(ratings.users), torch.from_numpy(ratings.items)
-    return model.residuals(users, items, torch.from_numpy(ratings.values))

@@ -61,7 +61,7 @@ def retrain_items(
     """Fit the items of a plain MF to all target ratings, its users as they are."""
     known, factors = problem.pair.target, problem.factors_of(config)
     users, items = torch.from_numpy(known.users), torch.from_numpy(known.items)
-    values = target.residuals(users, items, torch.from_numpy(known.values))
+    values = target.residuals(known)
     start = torch.zeros_like(target.items) if target.centred else target.items
     adam = RowAdam(start, factors.learning_rate, factors.l2)
 
@@ -71,6 +71,6 @@ def retrain_items(
         adam.step(mine * (error * (-2 / len(batch))).unsqueeze(1))
         return torch.dot(error, error)
 
-    cold = ColdModel(problem, transfer, target.with_items(adam.table))
+    cold = ColdModel(problem, transfer, replace(target, items=adam.table))
     cold.follow(step, len(values), factors, (adam.table,), adam.settle, on_epoch)
     return cold
