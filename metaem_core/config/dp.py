@@ -1,6 +1,5 @@
 """The settings of bias transfer under differential privacy; no torch here."""
 
-import math
 from dataclasses import dataclass, field
 
 from metaem_core.data.ratings import RatingScale
@@ -20,8 +19,3 @@ class PrivateConfig:
             raise ValueError(f"epsilon must be positive, got {self.epsilon!r}")
         if not 0 < self.delta < 1:
             raise ValueError(f"delta must lie strictly between 0 and 1, got {self.delta!r}")
-
-    @property
-    def unlimited(self) -> bool:
-        """No noise at all."""
-        return math.isinf(self.epsilon)

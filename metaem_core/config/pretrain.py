@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from metaem_core.config.checks import require_positive
-from metaem_core.config.payload import Mode
 from metaem_core.data.ratings import RatingScale
+
+Layout = Literal["literal", "product", "rows"]  # the server reads each upload
+Mode = Layout | Literal["secure"]  # the server reads sums alone
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import torch
 
-from metaem_core.config.payload import Layout, Mode
-from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.config.pretrain import Layout, Mode, PretrainConfig
 from metaem_core.data.ratings import Ints
 from metaem_core.data.user_profile import ITEM_FEATURES
 from metaem_core.federated.encoding import ID_BYTES, Contract, Traffic, contract_of, encode

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from metaem_core.config.payload import Layout
+from metaem_core.config.pretrain import Layout
 from metaem_core.federated.encoding import Contract, Message, contract_of
 from metaem_core.federated.messages import Download, Upload
 from metaem_core.federated.quantization import from_int8, to_int8

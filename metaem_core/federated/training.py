@@ -2,26 +2,16 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from metaem_core.config.mapping import MappingConfig
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated.rounds import Draw, Rounds, RoundStats, cohorts
 from metaem_core.training.epochs import Divergence, EpochStats, Errors
-from metaem_core.training.optimizers import restore
-from metaem_core.training.seeds import epoch_seed
-from metaem_core.training.stopping import BestEpoch
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and in what steps a stage trains."""
-
-    cohort_size: int  # |S|, devices a round
-    epochs: int
-    patience: int  # epochs without a better validation RMSE before stopping
-    seed: int
+from metaem_core.training.seeds import derived_generator
+from metaem_core.training.stopping import BestEpoch, restore
 
 
 class Training:
@@ -31,16 +21,16 @@ class Training:
         self,
         rounds: Rounds,
         users: Tensor,
-        schedule: Schedule,
+        config: PretrainConfig | MappingConfig,
         live: dict[str, Tensor],
         validate: Callable[[], Errors],
         draw: Draw = cohorts,
     ) -> None:
-        self.rounds, self.users, self.schedule = rounds, users, schedule
+        self.rounds, self.users, self.config = rounds, users, config
         self.validate, self.draw = validate, draw
-        self.best = BestEpoch(live, schedule.patience)
+        self.best = BestEpoch(live, config.patience)
         self.epoch = torch.tensor(0)
-        self._curve = torch.zeros(schedule.epochs, len(EpochStats._fields), dtype=torch.float64)
+        self._curve = torch.zeros(config.epochs, len(EpochStats._fields), dtype=torch.float64)
 
     def curve(self) -> list[EpochStats]:
         """The epochs so far."""
@@ -48,19 +38,18 @@ class Training:
         return [EpochStats(int(row[0]), row[1], row[2], row[3], int(row[4])) for row in rows]
 
     def epochs(self, on_round: Callable[[RoundStats], None]) -> Iterator[EpochStats]:
-        """Train on from the current epoch until the schedule or the stopping rule ends it.
+        """Train on from the current epoch until all are done or the stopping rule ends it.
 
         The start is a candidate for the best epoch too: training that only harms is undone.
         """
         if int(self.epoch) == 0:
             self.best.observe(self.validate().rmse)
-        while int(self.epoch) < self.schedule.epochs and not self.best.exhausted:
+        while int(self.epoch) < self.config.epochs and not self.best.exhausted:
             self.epoch += 1
             epoch = int(self.epoch)
             squared_error, n_ratings = 0.0, 0
-            order = torch.Generator().manual_seed(epoch_seed(self.schedule.seed, epoch))
-            drawn = self.draw(self.users, self.schedule.cohort_size, order)
-            for cohort in drawn:
+            order = derived_generator(self.config.seed, epoch)
+            for cohort in self.draw(self.users, self.config.cohort_size, order):
                 done = self.rounds.round(cohort)
                 squared_error += done.squared_error
                 n_ratings += done.n_ratings

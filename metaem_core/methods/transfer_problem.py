@@ -14,7 +14,7 @@ from metaem_core.data.ratings import RatingScale
 from metaem_core.models.factors import FactorModel
 from metaem_core.models.mlp import Parameters
 from metaem_core.training.epochs import EpochStats, Errors, clipped_errors
-from metaem_core.training.minibatches import Schedule, fit
+from metaem_core.training.minibatches import fit
 from metaem_core.training.optimizers import NetworkAdam
 
 Transfer = Callable[[Tensor], Tensor]  # source users (B,) -> their target user vectors (B, k)
@@ -140,8 +140,7 @@ class ColdModel:
             settle()
             return self.errors(config.scale)
 
-        schedule = Schedule(config.batch_size, config.epochs, config.patience, config.seed)
-        for stats in fit(step, n, schedule, live, validate):
+        for stats in fit(step, n, config, live, validate):
             self.curve.append(stats)
             on_epoch(stats)
 

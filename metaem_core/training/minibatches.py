@@ -2,33 +2,21 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from metaem_core.config.factor import FactorConfig
+from metaem_core.config.transfer import TransferConfig
 from metaem_core.training.epochs import Divergence, EpochStats, Errors
-from metaem_core.training.optimizers import restore
-from metaem_core.training.seeds import epoch_seed
-from metaem_core.training.stopping import BestEpoch
-
-NOTHING_HELD_OUT = Errors(math.nan, math.nan)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Batches, epochs and when to stop."""
-
-    batch_size: int
-    epochs: int
-    patience: int  # epochs without a better validation RMSE before stopping; 0: all epochs
-    seed: int
+from metaem_core.training.seeds import derived_generator
+from metaem_core.training.stopping import BestEpoch, restore
 
 
 def fit(
     step: Callable[[Tensor], Tensor],
     n: int,
-    schedule: Schedule,
+    config: FactorConfig | TransferConfig,
     live: tuple[Tensor, ...],
     validate: Callable[[], Errors],
 ) -> Iterator[EpochStats]:
@@ -40,21 +28,20 @@ def fit(
         validate: the errors of what ``live`` is now.
     """
     named = {str(i): tensor for i, tensor in enumerate(live)}
-    best = BestEpoch(named, schedule.patience)
-    if schedule.patience:
+    best = BestEpoch(named, config.patience)
+    if config.patience:
         best.observe(validate().rmse)
-    for epoch in range(1, schedule.epochs + 1):
-        order = torch.Generator().manual_seed(epoch_seed(schedule.seed, epoch))
-        shuffled = torch.randperm(n, generator=order)
-        losses = [step(batch) for batch in torch.split(shuffled, schedule.batch_size)]
+    for epoch in range(1, config.epochs + 1):
+        shuffled = torch.randperm(n, generator=derived_generator(config.seed, epoch))
+        losses = [step(batch) for batch in torch.split(shuffled, config.batch_size)]
         loss = float(torch.stack(losses).sum()) / n
         if not math.isfinite(loss):
             raise Divergence(f"training diverged in epoch {epoch}; lower the learning rate")
         stats = EpochStats(epoch, loss, *validate(), n)
         yield stats
-        if schedule.patience:
+        if config.patience:
             best.observe(stats.validation_rmse)
             if best.exhausted:
                 break
-    if schedule.patience:
+    if config.patience:
         restore(named, best.best)

@@ -1,7 +1,6 @@
 """Optimizers of embedding tables and networks, with the L2 term of Eq. 9."""
 
 from copy import copy
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -23,48 +22,6 @@ class Totals(Protocol):
     def n_ratings(self) -> int: ...
 
 
-@dataclass
-class _Moments:
-    """Adam's state for values of one shape; ``steps`` broadcasts against them."""
-
-    mean: Tensor
-    square: Tensor
-    steps: Tensor
-
-    def step_(self, values: Tensor, gradient: Tensor, learning_rate: float, l2: float) -> None:
-        """One step of ``values`` in place (Kingma and Ba, Algorithm 1)."""
-        gradient = gradient.add(values, alpha=l2)
-        self.steps += 1
-        self.mean.lerp_(gradient, 1 - BETA1)
-        self.square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-        root = (1 - BETA2**self.steps).sqrt_()
-        scale = root / (1 - BETA1**self.steps)
-        denominator = self.square.sqrt().add_(EPSILON * root)
-        values.addcmul_(self.mean / denominator, scale, value=-learning_rate)
-
-
-class _FusedMoments(_Moments):
-    """The same where all values count the same steps: torch's fused Adam, one pass over memory."""
-
-    def step_(self, values: Tensor, gradient: Tensor, learning_rate: float, l2: float) -> None:
-        adam(
-            [values],
-            [gradient],
-            [self.mean],
-            [self.square],
-            [],
-            [self.steps],
-            fused=True,
-            amsgrad=False,
-            maximize=False,
-            lr=learning_rate,
-            beta1=BETA1,
-            beta2=BETA2,
-            eps=EPSILON,
-            weight_decay=l2,
-        )
-
-
 class LazyAdam:
     """Adam with moments and a step count for each row: a row not touched does not move.
 
@@ -75,25 +32,33 @@ class LazyAdam:
     def __init__(self, table: Tensor, learning_rate: float, l2: float) -> None:
         self.table, self.learning_rate, self.l2 = table, learning_rate, l2
         count = (len(table),) + (1,) * (table.dim() - 1)
-        steps = torch.zeros(count, dtype=table.dtype)
-        self.moments = _Moments(torch.zeros_like(table), torch.zeros_like(table), steps)
+        self.steps = torch.zeros(count, dtype=table.dtype)
+        self.mean, self.square = torch.zeros_like(table), torch.zeros_like(table)
 
     def update(self, rows: Tensor, gradient: Tensor, totals: Totals | None = None) -> None:
-        """One Adam step on distinct ``rows`` (B,) with ``gradient`` (B, ...)."""
-        stores = (self.table, self.moments.mean, self.moments.square, self.moments.steps)
-        values, *moments = (store.index_select(0, rows) for store in stores)
-        _Moments(*moments).step_(values, gradient, self.learning_rate, self.l2)
-        for store, new in zip(stores, (values, *moments), strict=True):
+        """One step of distinct ``rows`` (B,) by ``gradient`` (B, ...), by Kingma's Algorithm 1."""
+        stores = self.state().values()
+        values, mean, square, steps = (store.index_select(0, rows) for store in stores)
+        gradient = gradient.add(values, alpha=self.l2)
+        steps += 1
+        mean.lerp_(gradient, 1 - BETA1)
+        square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+        root = (1 - BETA2**steps).sqrt_()
+        scale = root / (1 - BETA1**steps)
+        denominator = square.sqrt().add_(EPSILON * root)
+        values.addcmul_(mean / denominator, scale, value=-self.learning_rate)
+        for store, new in zip(stores, (values, mean, square, steps), strict=True):
             store.index_copy_(0, rows, new)
 
     @property
     def touched(self) -> Tensor:
         """Which rows were ever updated (m,)."""
-        return self.moments.steps.flatten() > 0
+        return self.steps.flatten() > 0
 
     def state(self) -> dict[str, Tensor]:
         """The tensors a checkpoint must keep, the table included."""
-        return {"table": self.table, **vars(self.moments)}
+        moments = {"mean": self.mean, "square": self.square, "steps": self.steps}
+        return {"table": self.table, **moments}
 
 
 class NetworkAdam:
@@ -105,17 +70,33 @@ class NetworkAdam:
         parts = torch.split(self.flat, [p.numel() for p in parameters])
         for parameter, part in zip(parameters, parts, strict=True):
             parameter.data = part.view_as(parameter)
-        zeros = torch.zeros_like
-        self.moments = _FusedMoments(zeros(self.flat), zeros(self.flat), torch.zeros(()))
+        self.mean, self.square = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
+        self.steps = torch.zeros(())
 
     def step(self, gradients: Parameters) -> None:
         """One step with one gradient a parameter, in their order."""
         gradient = torch.cat([g.flatten() for g in gradients])
-        self.moments.step_(self.flat, gradient, self.learning_rate, self.l2)
+        adam(
+            [self.flat],
+            [gradient],
+            [self.mean],
+            [self.square],
+            [],
+            [self.steps],
+            fused=True,
+            amsgrad=False,
+            maximize=False,
+            lr=self.learning_rate,
+            beta1=BETA1,
+            beta2=BETA2,
+            eps=EPSILON,
+            weight_decay=self.l2,
+        )
 
     def state(self) -> dict[str, Tensor]:
         """The tensors a checkpoint must keep, the parameters included."""
-        return {"flat": self.flat, **vars(self.moments)}
+        moments = {"mean": self.mean, "square": self.square, "steps": self.steps}
+        return {"flat": self.flat, **moments}
 
 
 class RowNewton:
@@ -177,16 +158,3 @@ class RowNewton:
 
 
 TableOptimizer = RowNewton | LazyAdam
-
-
-def restore(target: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
-    """Copy a saved state into the live tensors of the same names."""
-    if target.keys() != saved.keys():
-        raise ValueError(f"checkpoint holds {sorted(saved)}, the run needs {sorted(target)}")
-    for name, tensor in target.items():
-        if tensor.shape != saved[name].shape:
-            raise ValueError(
-                f"checkpoint tensor {name!r} has shape {tuple(saved[name].shape)}, "
-                f"the run needs {tuple(tensor.shape)}"
-            )
-        tensor.copy_(saved[name])

@@ -1,15 +1,15 @@
-"""Seeds of an epoch's order and of a domain's start, derived from the one of the settings."""
+"""Random numbers of an epoch's order and of a domain's start, from the one seed of the settings."""
 
 import numpy as np
 import torch
 
 
-def epoch_seed(seed: int, epoch: int) -> int:
-    """A seed for one epoch's order, so that resuming needs no generator state."""
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+def derived_generator(seed: int, *parts: int) -> torch.Generator:
+    """A generator that depends on nothing but these numbers, so that a checkpoint keeps no state.
 
-
-def domain_generator(seed: int, n_users: int, n_items: int) -> torch.Generator:
-    """Two domains of one seed must not start alike: shared users may have like indices."""
-    own = np.random.SeedSequence([seed, n_users, n_items]).generate_state(1)
+    Args:
+        parts: the epoch, or the numbers of a domain's users and items: two domains of one seed
+            must not start alike, since shared users may have like indices.
+    """
+    own = np.random.SeedSequence([seed, *parts]).generate_state(1)
     return torch.Generator().manual_seed(int(own[0]))

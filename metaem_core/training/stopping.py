@@ -5,8 +5,6 @@ import math
 import torch
 from torch import Tensor
 
-from metaem_core.training.optimizers import restore
-
 
 class BestEpoch:
     """Remembers the tensors of the epoch with the lowest validation RMSE."""
@@ -33,8 +31,14 @@ class BestEpoch:
 
     def state(self) -> dict[str, Tensor]:
         """The tensors a checkpoint must keep."""
-        return {"rmse": self.rmse, "since": self.since, **_prefixed("best", self.best)}
+        best = {f"best.{name}": tensor for name, tensor in self.best.items()}
+        return {"rmse": self.rmse, "since": self.since, **best}
 
 
-def _prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+def restore(target: dict[str, Tensor], saved: dict[str, Tensor]) -> None:
+    """Copy a saved state into the live tensors of the same names and shapes."""
+    needs, holds = ({n: tuple(t.shape) for n, t in part.items()} for part in (target, saved))
+    if needs != holds:
+        raise ValueError(f"checkpoint holds tensors of shapes {holds}, the run needs {needs}")
+    for name, tensor in target.items():
+        tensor.copy_(saved[name])

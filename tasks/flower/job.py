@@ -28,7 +28,7 @@ from metaem_core.federated.remote.pretraining import RemoteRounds
 from metaem_core.federated.remote.secure_rounds import LEAST, RoundSpoilt
 from metaem_core.federated.rounds import whole_cohorts
 from metaem_core.federated.secure.pretraining import broadcast, received
-from metaem_core.federated.training import Schedule, Training
+from metaem_core.federated.training import Training
 from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.metaem.mapping_start import SourceView, TargetView, transfer_lines
 from metaem_core.methods.metaem.mapping_start_secure import RemoteStart, views_message, views_of
@@ -141,7 +141,7 @@ class Job:
         checkpoint = self.checkpoint(number)
         if (saved := checkpoint.load()) is not None:
             training.load(saved[1])
-        total = training.schedule.epochs
+        total = training.config.epochs
         for stats in training.epochs(lambda stats: None):
             self._require_latest(attempt)
             checkpoint.save(stats.epoch, training.state())
@@ -257,9 +257,8 @@ def pretrainings(
     users = members[start["of_user"][members] > 0]
     if not len(users):
         raise ValueError("no device within reach has ratings to train on")
-    schedule = Schedule(config.cohort_size, config.epochs, config.patience, config.seed)
     live, validate = live_tensors(model), partial(rounds.validate, members)
-    return exchange, [Training(rounds, users, schedule, live, validate)]
+    return exchange, [Training(rounds, users, config, live, validate)]
 
 
 def mapping_start(work: MappingTraining, train: Tensor, validation: Tensor) -> dict[str, Tensor]:
@@ -286,11 +285,10 @@ def mapping_trainings(
             numbered(start, "start."), network, target, NetworkAdam(network, rate, config.l2)
         )
         rounds = RemoteMapping(server, exchange, numbered(start, "shown."))
-        schedule = Schedule(config.cohort_size, config.epochs, config.patience, config.seed)
         live = {str(i): part for i, part in enumerate(network)}
         trainings.append(
             Training(
-                rounds, users, schedule, live, partial(rounds.validate, validators), whole_cohorts
+                rounds, users, config, live, partial(rounds.validate, validators), whole_cohorts
             )
         )
     return exchange, trainings

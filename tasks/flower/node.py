@@ -19,8 +19,7 @@ from torch import Tensor
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
 from metaem_core.config.mapping import MappingConfig
-from metaem_core.config.payload import Layout
-from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.config.pretrain import Layout, PretrainConfig
 from metaem_core.data.ratings import Ratings, RatingScale, held_chance
 from metaem_core.data.user_profile import PROFILE_SIZE
 from metaem_core.federated.bytes import nobody, received_contract

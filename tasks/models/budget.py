@@ -1,5 +1,6 @@
 """The privacy budget that a run with DP spends: its releases, and their account."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict, cast
 
@@ -33,7 +34,7 @@ def budget(config: PrivateConfig, released: "Sequence[Release]") -> Budget:
     """
     from metaem_core.privacy.dp.gaussian import epsilon_by_losses, epsilon_of, mu_of, mu_of_releases
 
-    if config.unlimited:
+    if math.isinf(config.epsilon):
         return Budget(epsilon=None, delta=config.delta, spent=None, spent_by_losses=None)
     mu = mu_of_releases(released)
     spent = epsilon_of(mu, config.delta)

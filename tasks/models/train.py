@@ -25,8 +25,8 @@ def train(store: Store, training: Training, part: str = "training") -> None:
     checkpoint = Checkpoint(store.scratch / part.replace(" ", "-"))
     if (saved := checkpoint.load()) is not None:
         training.load(saved[1])
-    total = training.schedule.epochs
-    rounds = -(-len(training.users) // training.schedule.cohort_size)
+    total = training.config.epochs
+    rounds = -(-len(training.users) // training.config.cohort_size)
     done = 0
 
     def on_round(stats: RoundStats) -> None:
@@ -96,7 +96,7 @@ def cost_of(trainings: Sequence[Training], epoch: Traffic, once: Traffic = NOTHI
     """
     devices, epochs = len(trainings[0].users), sum(int(training.epoch) for training in trainings)
     beside = Traffic(devices * once.down, devices * once.up)
-    return Cost(devices, trainings[0].schedule.cohort_size, epochs, epoch, beside)
+    return Cost(devices, trainings[0].config.cohort_size, epochs, epoch, beside)
 
 
 def write_cost(draft: Draft, cost: Cost) -> None:

@@ -12,7 +12,7 @@ from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import Ratings, hold_out
 from metaem_core.methods.factorisation.pretraining import Factorisation
 from metaem_core.models.factors import FactorModel
-from metaem_core.training.seeds import epoch_seed
+from metaem_core.training.seeds import derived_generator
 from tests.support.worlds import random_ratings
 
 RATINGS = random_ratings(n_users=40, n_items=25, mean_count=6, seed=0)
@@ -51,7 +51,7 @@ def test_it_is_dense_adam_on_squared_errors(base: Base, centred: bool) -> None:
     ).float()
     who, what = torch.from_numpy(RATINGS.users), torch.from_numpy(RATINGS.items)
     for epoch in (1, 2, 3):
-        order = torch.Generator().manual_seed(epoch_seed(0, epoch))
+        order = derived_generator(0, epoch)
         for batch in torch.randperm(len(RATINGS), generator=order).split(8):
             adam.zero_grad()
             rated = score(base, users[who[batch]], items[what[batch]], head)
@@ -77,7 +77,7 @@ def test_a_rating_is_offset_and_bias_and_score(base: Base) -> None:
     assert flat.head == ()
     torch.testing.assert_close(flat.rate_own(users, items), expected, rtol=1e-4, atol=1e-5)
     left = torch.from_numpy(RATINGS.values) - model.rate_own(users, items) + taste
-    told = model.residuals(users, items, torch.from_numpy(RATINGS.values))
+    told = model.residuals(RATINGS)
     torch.testing.assert_close(told, left, rtol=1e-4, atol=1e-5)
 
 

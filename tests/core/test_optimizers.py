@@ -6,12 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metaem_core.federated.messages import Upload
-from metaem_core.training.optimizers import (
-    LazyAdam,
-    NetworkAdam,
-    RowNewton,
-    restore,
-)
+from metaem_core.training.optimizers import LazyAdam, NetworkAdam, RowNewton
+from metaem_core.training.stopping import restore
 
 
 def visits(steps: int, rows: int, seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -80,7 +76,7 @@ def test_a_checkpoint_of_another_run_is_refused() -> None:
     with pytest.raises(ValueError, match="checkpoint holds"):
         restore(lazy.state(), {"table": torch.ones(2, 2)})
     other = LazyAdam(torch.ones(3, 2), 0.1, 0.0)
-    with pytest.raises(ValueError, match=r"'table' has shape \(3, 2\).*needs \(2, 2\)"):
+    with pytest.raises(ValueError, match=r"'table': \(3, 2\).*needs .*'table': \(2, 2\)"):
         restore(lazy.state(), other.state())
 
 

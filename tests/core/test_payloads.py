@@ -7,8 +7,7 @@ from hypothesis import given
 from typer.testing import CliRunner
 
 from flows.cli.main import app
-from metaem_core.config.payload import Mode
-from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.config.pretrain import Mode, PretrainConfig
 from metaem_core.federated.bytes import WAYS, DomainShape, exchanged, traffic
 from metaem_core.federated.encoding import BadMessage, contract_of, decode, digest, encode
 from metaem_core.federated.layouts import (

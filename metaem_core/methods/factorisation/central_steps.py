@@ -8,7 +8,7 @@ from metaem_core.models.factors import init_head, item_vectors, match, user_vect
 from metaem_core.models.mlp import Parameters
 from metaem_core.training.optimizers import NetworkAdam
 from metaem_core.training.row_adam import RowAdam
-from metaem_core.training.seeds import domain_generator
+from metaem_core.training.seeds import derived_generator
 
 
 class FactorSteps:
@@ -19,7 +19,7 @@ class FactorSteps:
     ) -> None:
         """``users`` and ``items`` (R,) of the ratings; their values are :attr:`values`."""
         self.base = config.base
-        draw = domain_generator(config.seed, n_users, n_items)
+        draw = derived_generator(config.seed, n_users, n_items)
         start = torch.randn(n_users + n_items, config.size, generator=draw) * config.init_std
         self._adam = RowAdam(start, config.learning_rate, config.l2)
         self.users, self.items = torch.split(self._adam.table, [n_users, n_items])

@@ -8,7 +8,7 @@ from metaem_core.data.histories import Histories
 from metaem_core.federated.device import PrivateRatings
 from metaem_core.federated.fcf import FcfServer, ItemDownload, fcf_step, solve_users
 from metaem_core.models.mlp import Parameters
-from metaem_core.training.seeds import domain_generator
+from metaem_core.training.seeds import derived_generator
 
 
 class FcfSteps:
@@ -21,7 +21,7 @@ class FcfSteps:
         self, config: FactorConfig, n_users: int, n_items: int, users: Tensor, items: Tensor
     ) -> None:
         """``users`` and ``items`` (R,) of the ratings; their values are :attr:`values`."""
-        draw = domain_generator(config.seed, n_users, n_items)
+        draw = derived_generator(config.seed, n_users, n_items)
         start = torch.randn(n_items, config.size, generator=draw) * config.init_std
         self._server = FcfServer(start, config.learning_rate, config.l2, config.damping)
         self.users, self.items = torch.zeros(n_users, config.size), self._server.adam.table

@@ -1,5 +1,6 @@
 """Independent pretraining of one domain: MF, GMF or a two-tower DNN, trained centrally, or FCF."""
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -12,7 +13,7 @@ from metaem_core.methods.factorisation.central_steps import FactorSteps
 from metaem_core.methods.factorisation.fcf_steps import FcfSteps
 from metaem_core.models.factors import FactorModel
 from metaem_core.training.epochs import EpochStats, Errors, clipped_errors
-from metaem_core.training.minibatches import NOTHING_HELD_OUT, Schedule, fit
+from metaem_core.training.minibatches import fit
 
 
 class Factorisation:
@@ -24,13 +25,12 @@ class Factorisation:
         users, items = torch.from_numpy(kept.users), torch.from_numpy(kept.items)
         self._steps = steps_of(config, ratings.n_users, ratings.n_items, users, items)
         self._kept_model = self._model(kept)
-        self._steps.values = self._kept_model.residuals(users, items, torch.from_numpy(kept.values))
+        self._steps.values = self._kept_model.residuals(kept)
 
     def epochs(self) -> Iterator[EpochStats]:
         """Train to the end."""
-        config, steps = self.config, self._steps
-        schedule = Schedule(config.batch_size, config.epochs, config.patience, config.seed)
-        yield from fit(steps.step, steps.n, schedule, steps.live, self._validate)
+        steps = self._steps
+        yield from fit(steps.step, steps.n, self.config, steps.live, self._validate)
 
     def model(self) -> FactorModel:
         """The domain as it is now, its biases those of all ratings."""
@@ -48,7 +48,7 @@ class Factorisation:
     def _validate(self) -> Errors:
         self._steps.settle()
         if len(self._held) == 0:
-            return NOTHING_HELD_OUT
+            return Errors(math.nan, math.nan)
         users, items = torch.from_numpy(self._held.users), torch.from_numpy(self._held.items)
         predicted = self._kept_model.rate_own(users, items)
         return clipped_errors(predicted, self._held.values, self.config.scale)

@@ -12,7 +12,7 @@ from metaem_core.federated.encoding import Traffic
 from metaem_core.federated.rounds import Backend, SimulatedRounds
 from metaem_core.federated.server import MappingServer
 from metaem_core.federated.simulation import CohortSimulation, DistanceTarget
-from metaem_core.federated.training import Schedule, Training
+from metaem_core.federated.training import Training
 from metaem_core.methods.metaem.cold_start import cold_predictor
 from metaem_core.methods.metaem.mapping_start import (
     SourceView,
@@ -67,7 +67,7 @@ class MappingTraining:
         self.training = Training(
             SimulatedRounds(self._server, backend),
             torch.from_numpy(pair.train_target),
-            Schedule(config.cohort_size, config.epochs, config.patience, config.seed),
+            config,
             {str(i): p for i, p in enumerate(network)},
             self._validate,
         )

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.config.payload import Layout
+from metaem_core.config.pretrain import Layout
 from metaem_core.data.ratings import Ints, Ratings, RatingScale
 from metaem_core.federated.bytes import VIRTUAL_RATINGS
 from metaem_core.federated.layouts import payload_of

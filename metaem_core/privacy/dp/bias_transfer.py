@@ -65,7 +65,7 @@ def releases(config: PrivateConfig, part: str, *domains: Ratings) -> Releases:
 
 def stage_mu(config: PrivateConfig, part: str) -> float:
     """The mu of one of the ``SHARES`` of a run's budget."""
-    mu = math.inf if config.unlimited else mu_of(config.epsilon, config.delta)
+    mu = math.inf if math.isinf(config.epsilon) else mu_of(config.epsilon, config.delta)
     return mu * math.sqrt(SHARES[part])
 
 
