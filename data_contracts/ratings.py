@@ -1,7 +1,23 @@
-"""A filtered domain: its ratings, its users and items by row number."""
+"""A filtered domain: its ratings, its users and items by row number, and what was dropped."""
 
 import dataframely as dy
 import polars as pl
+
+INVALID = (
+    "malformed",
+    "blank_id",
+    "blank_rating",
+    "not_a_number",
+    "not_finite",
+    "off_scale",
+    "bad_timestamp",
+)
+DROPPED = (*INVALID, "duplicates", "k_core_removed")
+
+
+def ascend(ids: pl.Expr) -> pl.Expr:
+    """Whether each id is larger than the one before."""
+    return ids > ids.shift()
 
 
 class Ratings(dy.Schema):
@@ -37,18 +53,33 @@ def k_core(k: int) -> type[Ratings]:
 class Users(dy.Schema):
     """The users; the row number is the dense index."""
 
-    user_id = dy.String(min_length=1)
-
-    @dy.rule()
-    def ids_ascend(cls) -> pl.Expr:
-        return pl.col("user_id") > pl.col("user_id").shift()
+    user_id = dy.String(min_length=1, check=ascend)
 
 
 class Items(dy.Schema):
     """The items; the row number is the dense index."""
 
-    item_id = dy.String(min_length=1)
+    item_id = dy.String(min_length=1, check=ascend)
+
+
+class FilterCounts(dy.Schema):
+    """One row; ``lines`` are data lines, each kept in ``ratings`` or dropped for one reason."""
+
+    lines = dy.UInt64(min=1)
+    malformed = dy.UInt64()
+    blank_id = dy.UInt64()
+    blank_rating = dy.UInt64()
+    not_a_number = dy.UInt64()
+    not_finite = dy.UInt64()
+    off_scale = dy.UInt64()
+    bad_timestamp = dy.UInt64()
+    duplicates = dy.UInt64()
+    k_core_removed = dy.UInt64()
+    rounds = dy.UInt32()
+    users = dy.UInt32(min=1)
+    items = dy.UInt32(min=1)
+    ratings = dy.UInt64(min=1)
 
     @dy.rule()
-    def ids_ascend(cls) -> pl.Expr:
-        return pl.col("item_id") > pl.col("item_id").shift()
+    def every_line_is_kept_or_dropped_for_one_reason(cls) -> pl.Expr:
+        return pl.col("lines") == pl.col("ratings") + pl.sum_horizontal(*DROPPED)

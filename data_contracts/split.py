@@ -1,7 +1,8 @@
 """The cold-start split: training, validation and cold users of the overlap."""
 
 import dataframely as dy
-import polars as pl
+
+from data_contracts.ratings import ascend
 
 ROLES = ("train", "validation", "cold")
 
@@ -9,9 +10,5 @@ ROLES = ("train", "validation", "cold")
 class Split(dy.Schema):
     """One row an overlap user."""
 
-    user_id = dy.String(min_length=1)
+    user_id = dy.String(min_length=1, check=ascend)
     role = dy.String(check=lambda role: role.is_in(ROLES))
-
-    @dy.rule()
-    def ids_ascend(cls) -> pl.Expr:
-        return pl.col("user_id") > pl.col("user_id").shift()

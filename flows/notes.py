@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from data_contracts.counts import INVALID
+from data_contracts.ratings import INVALID
 from flows.steps import Outcome
 from tasks.models.data import read_split
 from tasks.store.artifacts import Store

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from data_contracts.curves import LearningCurve
-from data_contracts.traffic import SPANS, TrainingTraffic
+from data_contracts.training import SPANS, LearningCurve, TrainingTraffic
 from metaem_core.federated.encoding import Traffic
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.training import Training

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from data_contracts.curves import ExperimentCurves
-from data_contracts.groups import GROUPINGS, GroupErrors
-from data_contracts.predictions import Predictions
-from data_contracts.scores import Scores, UserErrors
+from data_contracts.evaluation import (
+    GROUPINGS,
+    ExperimentCurves,
+    GroupErrors,
+    Predictions,
+    Scores,
+    UserErrors,
+)
 from metaem_core.data.pair import DomainPair, Predict, Queries
 from metaem_core.data.ratings import Floats
 from metaem_core.evaluation.breakdown import GROUPS, group_errors, group_of

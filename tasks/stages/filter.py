@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 import polars as pl
 from pydantic import TypeAdapter
 
-from data_contracts.counts import FilterCounts
-from data_contracts.ratings import Items, Users, k_core
+from data_contracts.ratings import FilterCounts, Items, Users, k_core
 from metaem_core.data.ratings import RatingScale
 from tasks.sources.base import LAYOUT, RawFile
 from tasks.sources.read import read_ratings

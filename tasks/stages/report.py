@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from data_contracts.comparisons import Comparisons, Fairness, GroupScores
-from data_contracts.scores import Summary
+from data_contracts.report import Comparisons, Fairness, GroupScores, Summary
 from tasks.report.figures import write_png
 from tasks.report.gather import gather
 from tasks.report.page import write_page, write_report

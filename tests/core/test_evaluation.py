@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from data_contracts.comparisons import GroupScores
+from data_contracts.report import GroupScores
 from metaem_core.data.pair import Queries
 from metaem_core.data.ratings import Floats, Ints, RatingScale
 from metaem_core.evaluation import scores as evaluation

@@ -5,14 +5,13 @@ import polars as pl
 import pytest
 from dataframely.exc import ValidationError
 
-from data_contracts.counts import FilterCounts
-from data_contracts.curves import ExperimentCurves, LearningCurve
 from data_contracts.embeddings import item_embeddings, user_embeddings
-from data_contracts.groups import GroupErrors
-from data_contracts.ratings import Items, Ratings, Users, k_core
-from data_contracts.scores import Scores, Summary, UserErrors
+from data_contracts.evaluation import ExperimentCurves, GroupErrors, Scores, UserErrors
+from data_contracts.ratings import FilterCounts, Items, Ratings, Users, k_core
+from data_contracts.report import Summary
 from data_contracts.split import Split
 from data_contracts.statistics import DomainStatistics
+from data_contracts.training import LearningCurve
 
 GRID = [(user, item, 3.0, None) for user in range(3) for item in range(4)]
 

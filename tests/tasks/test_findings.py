@@ -7,9 +7,9 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from data_contracts.comparisons import GroupScores
-from data_contracts.curves import ExperimentCurves
+from data_contracts.evaluation import ExperimentCurves
 from data_contracts.pictures import Closeness, Points
+from data_contracts.report import GroupScores
 from tasks.models.method_id import MethodId, bias_transfer_dp
 from tasks.report.findings import Tally, findings, tally
 from tasks.report.page import write_page

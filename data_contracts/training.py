@@ -1,7 +1,9 @@
-"""Learning curves."""
+"""What a training writes beside its model: its learning curve and the bytes it moved."""
 
 import dataframely as dy
 import polars as pl
+
+SPANS = ["device", "round", "epoch", "run"]
 
 
 class LearningCurve(dy.Schema):
@@ -22,12 +24,13 @@ class LearningCurve(dy.Schema):
         return pl.col("validation_mae").is_null() == pl.col("validation_rmse").is_null()
 
 
-class ExperimentCurves(dy.Schema):
-    """The learning curves of an experiment's training stages, one after the other."""
+class TrainingTraffic(dy.Schema):
+    """One row a span: a device's round in the mean, a round, an epoch, the whole training."""
 
-    stage = dy.String(primary_key=True, min_length=1)
-    epoch = dy.UInt32(primary_key=True, min=1)
-    loss = dy.Float64(min=0)
-    validation_mae = dy.Float64(min=0, nullable=True)
-    validation_rmse = dy.Float64(min=0, nullable=True)
-    ratings = dy.UInt64()
+    span = dy.Enum(SPANS, primary_key=True)
+    down = dy.UInt64()
+    up = dy.UInt64()
+
+    @dy.rule()
+    def longer_spans_cost_no_less(cls) -> pl.Expr:
+        return (pl.col("down").diff().fill_null(0) >= 0) & (pl.col("up").diff().fill_null(0) >= 0)

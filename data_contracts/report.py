@@ -1,17 +1,40 @@
-"""A report's comparisons: methods with references, groups of users and items, fairness."""
+"""A report's tables: means over seeds, comparisons with references, groups, fairness."""
 
 import dataframely as dy
 import polars as pl
 
 
-class Comparisons(dy.Schema):
+class Cell(dy.Schema):
+    """The columns of a cell; a report's tables add theirs."""
+
+    task = dy.String(primary_key=True, min_length=1)
+    beta = dy.Float64(primary_key=True, min=0, max=1)
+
+
+class Summary(Cell):
+    """One row a method, cold fraction and metric over the seeds; p against the reference.
+
+    One seed has no deviation.
+    """
+
+    method = dy.String(primary_key=True, min_length=1)
+    metric = dy.String(primary_key=True, min_length=1)
+    seeds = dy.UInt32(min=1)
+    mean = dy.Float64()
+    sd = dy.Float64(nullable=True, min=0)
+    p_value = dy.Float64(nullable=True, min=0, max=1)
+
+    @dy.rule()
+    def several_seeds_have_a_deviation(cls) -> pl.Expr:
+        return pl.col("sd").is_null() == (pl.col("seeds") == 1)
+
+
+class Comparisons(Cell):
     """One row a method, reference, metric and cell: the difference of means over seeds.
 
     A p-value is missing where there are not two users to compare.
     """
 
-    task = dy.String(primary_key=True, min_length=1)
-    beta = dy.Float64(primary_key=True, min=0, max=1)
     metric = dy.String(primary_key=True, min_length=1)
     reference = dy.String(primary_key=True, min_length=1)
     method = dy.String(primary_key=True, min_length=1)
@@ -24,11 +47,9 @@ class Comparisons(dy.Schema):
         return pl.col("method") != pl.col("reference")
 
 
-class GroupScores(dy.Schema):
+class GroupScores(Cell):
     """One row a cell, method and group, over all seeds; a user counts once a seed."""
 
-    task = dy.String(primary_key=True, min_length=1)
-    beta = dy.Float64(primary_key=True, min=0, max=1)
     method = dy.String(primary_key=True, min_length=1)
     grouping = dy.String(primary_key=True, min_length=1)
     group = dy.String(primary_key=True, min_length=1)
@@ -43,11 +64,9 @@ class GroupScores(dy.Schema):
         return pl.col("rmse") >= pl.col("mae") - 1e-9
 
 
-class Fairness(dy.Schema):
+class Fairness(Cell):
     """One row a cell and method: how unequally users are served; missing without large groups."""
 
-    task = dy.String(primary_key=True, min_length=1)
-    beta = dy.Float64(primary_key=True, min=0, max=1)
     method = dy.String(primary_key=True, min_length=1)
     users = dy.UInt64(min=1)  # different ones
     user_mae = dy.Float64(min=0)  # mean over the users of each seed
