@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 TIMEOUT = 30.0  # seconds for a server to take one run
 TAG = "artifact"  # the address of what a run shows
 PARENT = "mlflow.parentRunId"
-MAX_BATCH = 100  # params MLflow takes at once
 MAX_DIGEST = 36  # characters MLflow keeps of a dataset's digest
 
 
@@ -54,7 +53,8 @@ def track(
         if tracking.is_inside_store:
             deque(steps, maxlen=0)
         else:
-            run_with_timeout(steps, TIMEOUT)
+            while run_with_timeout(lambda: next(steps, False), TIMEOUT):
+                pass
     except (MlflowException, SQLAlchemyError, OSError) as error:
         logger.warning(
             "the results are complete in %s, but not logged to MLflow at %s (%s); repeat the "
@@ -89,22 +89,22 @@ class _Markers:
 
 def _log_all(
     markers: _Markers, evaluations: Sequence[ArtifactRef], report: ArtifactRef
-) -> Iterator[None]:
-    """Log one run after the other; each step is one run, the last the methods'."""
+) -> Iterator[bool]:
+    """Log one run after the other, and yield True after each."""
     store = markers.store
     runs = _Runs(*open_experiment(markers.tracking, markers.task), store)
     with exclusive(markers.of(report)):  # another process may be logging it
         parent = runs.log(str(report), described_report(store, report))
-        yield
+        yield True
         for ref in evaluations:
             with exclusive(markers.of(ref)):
                 child = runs.log(str(ref), described(store, ref))
                 runs.client.set_tag(child, PARENT, parent)  # the newest report with this cell
                 markers.set(ref)
-            yield
+            yield True
         for run in described_methods(store, report):
             runs.log(f"{report} {run.name}", run)
-            yield
+            yield True
         markers.set(report)
 
 
@@ -133,9 +133,7 @@ class _Runs:
         now = int(time.time() * 1000)
         metrics = [Metric(p.metric, p.value, now, p.step) for p in run.points]
         params = [Param(*param) for param in run.params.items()]
-        for start in range(0, max(len(metrics), len(params)), MAX_BATCH):
-            part = slice(start, start + MAX_BATCH)
-            self.client.log_batch(run_id, metrics[part], params[part])
+        self.client.log_batch(run_id, metrics, params)
         datasets = [
             DatasetInput(
                 Dataset(name, ref.digest[:MAX_DIGEST], "local", self.store.folder(ref).as_uri()),

@@ -53,19 +53,12 @@ def register(
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    result: list[Registered] = []
-
-    def step() -> Iterator[None]:
-        result.append(_registered(tracking, ref, model, store))
-        yield
-
     try:
-        run_with_timeout(step(), TIMEOUT)
+        return run_with_timeout(lambda: _registered(tracking, ref, model, store), TIMEOUT)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise RegistryFailed(
             f"not registered with MLflow at {tracking}: {tracking.reason(error)}"
         ) from error
-    return result[0]
 
 
 def _registered(

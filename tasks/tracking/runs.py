@@ -1,6 +1,6 @@
 """The content of MLflow's runs, read from artifacts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import polars as pl
 from tasks.models.budget import read_budget
 from tasks.models.experiment import CURVE, TRAFFIC, experiment_of
 from tasks.models.method_id import read_method
-from tasks.report.markdown import experiment_note
+from tasks.report.page import write_note
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.lookup import ancestors
 
@@ -33,8 +33,8 @@ class RunContent:
     name: str
     tags: Mapping[str, str]
     note: str
-    files: tuple[Path, ...] = ()
-    points: tuple[Point, ...] = ()
+    files: Sequence[Path] = ()
+    points: Sequence[Point] = ()
     params: Mapping[str, str] = field(default_factory=dict)
     datasets: Mapping[str, ArtifactRef] = field(default_factory=dict)
 
@@ -48,18 +48,18 @@ def described(store: Store, evaluation: ArtifactRef) -> RunContent:
     errors = store.read_frame(evaluation, "user_errors.parquet")
     by_user = errors.group_by("method", maintain_order=True).agg(pl.col("mae").mean())
     points += [Point(f"mean_user_mae/{method}", mae) for method, mae in by_user.iter_rows()]
+    points += [*_curves(store, origin), *_traffic(store, origin), *_privacy(store, origin)]
     return RunContent(
         name=f"beta {about['beta']:g}, seed {about['seed']}",
         tags={"kind": "cell", **{name: str(value) for name, value in about.items()}},
-        note=experiment_note(about["task"], about["beta"], about["seed"], scores, origin),
-        files=(store.file(evaluation, "scores.parquet"), store.file(evaluation, "curves.parquet")),
-        points=(
-            *points,
-            *_curves(store, origin),
-            *_traffic(store, origin),
-            *_privacy(store, origin),
+        note=write_note(about, scores, origin),
+        files=[store.file(evaluation, name) for name in ("scores.parquet", "curves.parquet")],
+        points=points,
+        params=dict(
+            param
+            for name, ref in {"evaluate": evaluation, **origin}.items()
+            for param in _flat(name, store.manifest(ref).provenance.config)
         ),
-        params=dict(_params(store, {"evaluate": evaluation, **origin})),
         datasets={name: ref for name, ref in origin.items() if ref.stage in ("filter", "split")},
     )
 
@@ -73,8 +73,8 @@ def described_report(store: Store, report: ArtifactRef) -> RunContent:
         name="report",
         tags={"kind": "report"},
         note=store.file(report, "report.md").read_text(),
-        files=tuple(store.file(report, name) for name in ("report.md", *sorted(names))),
-        points=tuple(Point(f"{metric}/{method}", mean) for metric, method, mean in means.rows()),
+        files=[store.file(report, name) for name in ("report.md", *sorted(names))],
+        points=[Point(f"{metric}/{method}", mean) for metric, method, mean in means.rows()],
     )
 
 
@@ -87,17 +87,16 @@ def described_methods(store: Store, report: ArtifactRef) -> Iterator[RunContent]
     for (method,), own in summary.group_by("method", maintain_order=True):
         means = own.group_by("metric", maintain_order=True).agg(pl.col("mean").mean())
         by_beta = own.group_by("metric", "beta", maintain_order=True).agg(pl.col("mean").mean())
+        points = [Point(metric, mean) for metric, mean in means.iter_rows()]
+        points += [
+            Point(f"{metric}_by_beta", mean, round(100 * beta))
+            for metric, beta, mean in by_beta.iter_rows()
+        ]
         yield RunContent(
             name=str(method),
             tags={"kind": "method", "method": str(method)},
             note=f"{method} in the report {report}",
-            points=(
-                *(Point(metric, mean) for metric, mean in means.iter_rows()),
-                *(
-                    Point(f"{metric}_by_beta", mean, round(100 * beta))
-                    for metric, beta, mean in by_beta.iter_rows()
-                ),
-            ),
+            points=points,
         )
 
 
@@ -125,11 +124,6 @@ def _privacy(store: Store, origin: Mapping[str, ArtifactRef]) -> Iterator[Point]
         if budget["spent"] is not None:
             spent = max(budget["spent"], budget["spent_by_losses"] or 0.0)
             yield Point(f"epsilon/{read_method(store, ref).name}", spent)
-
-
-def _params(store: Store, artifacts: Mapping[str, ArtifactRef]) -> Iterator[tuple[str, str]]:
-    for name, ref in artifacts.items():
-        yield from _flat(name, store.manifest(ref).provenance.config)
 
 
 def _flat(prefix: str, value: object) -> Iterator[tuple[str, str]]:

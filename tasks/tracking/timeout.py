@@ -1,40 +1,29 @@
-"""A time limit for steps that may hang."""
+"""A time limit for work that may hang."""
 
-from collections.abc import Iterator
-from queue import Empty, SimpleQueue
-from threading import Event, Thread
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from threading import Thread
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
-def run_with_timeout(steps: Iterator[None], seconds: float) -> None:
-    """Run the steps on a thread.
-
-    Args:
-        seconds: for each step.
+def run_with_timeout(work: Callable[[], T], seconds: float) -> T:
+    """Run ``work`` on a thread of its own, which is abandoned at the timeout.
 
     Raises:
-        TimeoutError: a step took longer.
-        Exception: what a step raised.
+        TimeoutError: it took longer.
+        Exception: what it raised.
     """
-    progress: SimpleQueue[Exception | bool] = SimpleQueue()  # whether more steps follow
-    abandoned = Event()
+    outcome: Future[T] = Future()
 
     def run() -> None:
         try:
-            for _ in steps:
-                if abandoned.is_set():
-                    return
-                progress.put(True)
-            progress.put(False)
+            outcome.set_result(work())
         except Exception as error:  # of any kind: it is raised by the waiting thread
-            progress.put(error)
+            outcome.set_exception(error)
 
     Thread(target=run, daemon=True).start()  # one that hangs must not keep the process
-    more: Exception | bool = True
-    while more:
-        try:
-            more = progress.get(timeout=seconds)
-        except Empty:
-            abandoned.set()
-            raise TimeoutError(f"not done within {seconds:g} s") from None
-        if isinstance(more, Exception):
-            raise more
+    if not wait([outcome], seconds).done:
+        raise TimeoutError(f"not done within {seconds:g} s")
+    return outcome.result()
