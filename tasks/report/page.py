@@ -1,15 +1,18 @@
 """The report as one self-contained HTML page and as Markdown; the words are in ``templates/``."""
 
+from collections.abc import Mapping
 from importlib.metadata import version
 
+import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from tasks.models.experiment import Experiment
 from tasks.report import panels, tables
 from tasks.report.figures import data_uri
 from tasks.report.findings import findings, in_sentence, metaem_tallies
-from tasks.report.markdown import score_table
 from tasks.report.panels import titled
 from tasks.report.results import Results
+from tasks.store.artifacts import ArtifactRef
 
 
 def write_page(results: Results) -> str:
@@ -35,6 +38,15 @@ def write_report(results: Results) -> str:
     return template.render(results=results, findings=findings(results))
 
 
+def write_note(
+    experiment: Experiment, scores: pl.DataFrame, inputs: Mapping[str, ArtifactRef]
+) -> str:
+    """One experiment's scores and inputs, as Markdown."""
+    wide = scores.pivot(on="metric", index="method", values="value", maintain_order=True)
+    template = _environment().get_template("experiment.md")
+    return template.render(**experiment, scores=wide, inputs=inputs)
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("tasks.report"),
@@ -47,7 +59,6 @@ def _environment() -> Environment:
     environment.filters |= {
         "anchor": _anchor,
         "data_uri": data_uri,
-        "score_table": score_table,
         "titled": titled,
     }
     return environment

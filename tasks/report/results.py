@@ -7,7 +7,7 @@ from functools import cached_property
 import polars as pl
 
 from tasks.models.method_id import MethodId, Profile
-from tasks.report.paper_tables import TABLE_2
+from tasks.report.paper_tables import TABLE_2, DomainCounts
 from tasks.report.provenance import Origin
 
 
@@ -94,9 +94,13 @@ class Results:
         """The trivial predictors, MetaEM and the calibrated methods on plain MF."""
         return [*self.trivial, *self.on_mf("calibrated")]
 
-    def of_cell(self, task: str, beta: float) -> pl.DataFrame:
-        """The summary of one task and cold fraction."""
-        return self.summary.filter((pl.col("task") == task) & (pl.col("beta") == beta))
+    def of_cell(self, task: str, beta: float) -> dict[str, dict[str, Score]]:
+        """The scores of one task and cold fraction, by method and metric."""
+        scores: dict[str, dict[str, Score]] = {}
+        for (*cell, method, metric), score in self.scores.items():
+            if cell == [task, beta]:
+                scores.setdefault(method, {})[metric] = score
+        return scores
 
     @property
     def drawn_tasks(self) -> list[str]:
@@ -117,24 +121,14 @@ class Results:
     @property
     def papers_data(self) -> bool:
         """Whether the counts of both domains are exactly those of the paper's Table 2."""
-        counted = [self._counts(task) for task in self.tasks]
-        printed = [_printed(task) for task in self.tasks]
-        return not self.origin.generated and None not in printed and counted == printed
-
-    def _counts(self, task: str) -> Sequence[int] | None:
-        if task not in self.statistics:
-            return None
-        frame = self.statistics[task].select("users", "items", "ratings")
-        return [*(int(n) for row in frame.iter_rows() for n in row)]
+        return not self.origin.generated and all(
+            task in TABLE_2
+            and task in self.statistics
+            and self.statistics[task].select(DomainCounts._fields).rows() == [*TABLE_2[task][:2]]
+            for task in self.tasks
+        )
 
 
 def errors_of(profile: Profile) -> tuple[str, str]:
     """The metrics to show; predictions of published methods are not clipped to the scale."""
     return ("mae_raw", "rmse_raw") if profile == "paper" else ("mae", "rmse")
-
-
-def _printed(task: str) -> Sequence[int] | None:
-    if task not in TABLE_2:
-        return None
-    both = TABLE_2[task].source, TABLE_2[task].target
-    return [n for each in both for n in (each.users, each.items, each.ratings)]

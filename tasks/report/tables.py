@@ -10,7 +10,6 @@ from tasks.models.method_id import MethodId, Profile
 from tasks.report.findings import REFERENCES, Tally, tally
 from tasks.report.panels import titled
 from tasks.report.paper_tables import DOUBTED, TABLE_2, TABLE_3, TASKS
-from tasks.report.provenance import Origin
 from tasks.report.results import Results, Score, errors_of
 
 
@@ -135,13 +134,10 @@ def data(results: Results) -> Table:
     for task, frame in results.statistics.items():
         rows.append(Row(titled(task)))
         printed = TABLE_2.get(task)
-        sides = (printed.source, printed.target) if printed else (None, None)
-        for ours, theirs in zip(frame.iter_rows(named=True), sides, strict=True):
-            paper = (
-                [f"{n:,}" for n in (theirs.users, theirs.items, theirs.ratings)] if theirs else []
-            )
-            paper += [f"{printed.overlap:,}"] if printed else []
-            rows.append(Row(ours["domain"], _counts(ours, paper or [""] * 4)))
+        sides = printed[:2] if printed else ()
+        for side, ours in enumerate(frame.iter_rows(named=True)):
+            paper = [f"{n:,}" for n in (*sides[side], printed.overlap)] if printed else [""] * 4
+            rows.append(Row(ours["domain"], _counts(ours, paper)))
     caption = "Ratings after filtering; the paper's Table 2 in italics"
     if "movie-music" in results.statistics:
         caption += (
@@ -214,34 +210,3 @@ def closeness(results: Results) -> Table:
         "at ratio 1 another user's vector would do as well"
     )
     return Table(caption, ["method", *names], rows)
-
-
-def settings(origin: Origin) -> Table:
-    """The settings that every stage ran with."""
-    rows = [
-        Row(
-            f"{used.stage}, {used.profile}" if used.profile else used.stage,
-            [Cell("; ".join(f"{k} = {v}" for k, v in used.settings.items()), "code text")],
-        )
-        for used in origin.used
-    ]
-    caption = "Settings of the first cell; the others differ only in seed and cold share"
-    return Table(caption, ["stage", "settings"], rows)
-
-
-def domains(origin: Origin) -> Table:
-    """The filtered ratings' addresses."""
-    rows = [Row(name, [Cell(str(ref), "code")]) for name, ref in origin.domains.items()]
-    return Table("Filtered ratings", ["domain", "artifact"], rows)
-
-
-def cells(origin: Origin) -> Table:
-    """Each cell's split and evaluation."""
-    rows = [
-        Row(
-            f"{titled(cell.task)}, {cell.beta:.0%} cold, seed {cell.seed}",
-            [Cell(ref.digest[:16], "code") for ref in (cell.split, cell.evaluation)],
-        )
-        for cell in origin.cells
-    ]
-    return Table("Digests, shortened", ["cell", "split", "evaluation"], rows)

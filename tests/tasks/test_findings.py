@@ -12,7 +12,7 @@ from data_contracts.pictures import Closeness, Points
 from data_contracts.report import GroupScores
 from tasks.models.method_id import MethodId, bias_transfer_dp
 from tasks.report.findings import Tally, findings, tally
-from tasks.report.page import write_page
+from tasks.report.page import write_page, write_report
 from tasks.report.paper_tables import TABLE_2
 from tasks.report.provenance import Origin
 from tasks.report.results import Results
@@ -123,6 +123,13 @@ def test_cells_are_counted_and_only_sure_differences_are_called_so() -> None:
     assert str(tally(both, "emcdr", "bias_transfer_fitted")) == (
         "0 of 2 cells (2 significantly worse)"
     )
+
+
+def test_a_single_seed_has_no_deviation_to_show() -> None:
+    several = results()
+    one = replace(several, summary=several.summary.with_columns(sd=None, seeds=1))
+    assert "\n| metaem | 0.9100 ± 0.0100 | 0.9100 ± 0.0100 | " in write_report(several)
+    assert "\n| metaem | 0.9100 | 0.9100 | 0.9100 | 0.9100 |  |\n" in write_report(one)
 
 
 def test_significance_has_the_sign_of_what_was_tested() -> None:
