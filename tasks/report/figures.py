@@ -69,8 +69,7 @@ def write_png(panels: Sequence[Panel], path: Path, columns: int = 2) -> None:
     figure, axes = _figure(panels, min(columns, max(len(panels), 1)))
     cells = [axis for row in axes for axis in row]
     for panel, axis in zip(panels, cells, strict=False):
-        _draw(panel, axis)
-        above = 6 + 12 * -(-_named(axis) // COLUMNS)  # points; a legend stands there
+        above = 6 + 12 * -(-_draw(panel, axis) // COLUMNS)  # points; a legend stands there
         axis.set_title(panel.title, color=INK, fontsize="medium", pad=above)
     for axis in cells[len(panels) :]:
         axis.set_axis_off()
@@ -78,21 +77,19 @@ def write_png(panels: Sequence[Panel], path: Path, columns: int = 2) -> None:
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
-def _named(axis: "Axes") -> int:
-    legend = axis.get_legend()
-    return len(legend.get_texts()) if legend is not None else 0
-
-
-def _draw(panel: Panel, axis: "Axes") -> None:
+def _draw(panel: Panel, axis: "Axes") -> int:
+    """The number of names in the legend."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.spines[["left", "bottom"]].set_color(FAINT)
     axis.tick_params(color=FAINT, labelcolor=INK, labelsize="small")
     panel.draw(axis)
     for label in (axis.xaxis.label, axis.yaxis.label):
         label.set(color=INK, fontsize="small")
-    if (legend := axis.get_legend()) is not None:
-        for text in legend.get_texts():
-            text.set_color(INK)
+    legend = axis.get_legend()
+    names = legend.get_texts() if legend is not None else []
+    for text in names:
+        text.set_color(INK)
+    return len(names)
 
 
 def _figure(panels: Sequence[Panel], columns: int) -> "tuple[Figure, list[list[Axes]]]":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from tasks.models.method_id import MethodId, Profile
+from tasks.models.method_id import MethodId
 from tasks.report.paper_tables import BETAS, METHODS, TABLE_3
 from tasks.report.results import Results
 
@@ -213,7 +213,7 @@ def _vectors(results: Results) -> Iterator[Finding]:
             (pl.col("own") / pl.col("others")).mean()
         )
         each = _listed(
-            [f"{ratio:.2f} for {_full(results.ids[m])}" for m, ratio in ratios.iter_rows()]
+            [f"{ratio:.2f} for {_cited(results.ids[m])}" for m, ratio in ratios.iter_rows()]
         )
         yield Finding(
             "Vectors of cold users",
@@ -224,7 +224,7 @@ def _vectors(results: Results) -> Iterator[Finding]:
 
 
 def _comparable(results: Results) -> list[MethodId]:
-    return [*results.of_profile(""), *results.of_profile("calibrated")]
+    return [*results.trivial, *results.of_profile("calibrated")]
 
 
 def in_sentence(method: MethodId) -> str:
@@ -233,9 +233,8 @@ def in_sentence(method: MethodId) -> str:
     return f"{article}{method.label}"
 
 
-def _full(method: MethodId) -> str:
-    how: dict[Profile, str] = {"paper": " as published"}
-    return f"{method.label}{how.get(method.profile, '')}"
+def _cited(method: MethodId) -> str:
+    return f"{method.label} as published" if method.profile == "paper" else method.label
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -1,7 +1,6 @@
 """Reading everything that a report shows from the artifacts of a run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import dataframely as dy
 import polars as pl
@@ -40,19 +39,20 @@ def gather(
         known = scores["method"].unique(maintain_order=True).to_list()
         raise ValueError(f"nothing was evaluated by report.reference={reference!r}: {known}")
     references = [*dict.fromkeys([*REFERENCES, reference])]
-    cells = [_Cell.of(store, refs, references) for refs in _by_cell(store, evaluations)]
-    tests = pl.concat(cell.tests for cell in cells)
+    cells = [_of_users(store, refs, references) for refs in _by_cell(store, evaluations)]
+    tests, groups, fair = (pl.concat(tables) for tables in zip(*cells, strict=True))
     summary = summarise(scores, tests, reference)
     ids = read_methods(store, [*evaluations, *pictures])
+    counted = [store.read_frame(ref, "statistics.parquet") for ref in statistics]
     return Results(
         reference=reference,
         ids=ids,
         summary=summary,
         comparisons=compare(summary, tests),
-        groups=pl.concat(cell.groups for cell in cells),
-        fairness=pl.concat(cell.fairness for cell in cells),
+        groups=groups,
+        fairness=fair,
         curves=pl.concat(_labelled(store, ref, "curves.parquet") for ref in evaluations),
-        statistics=dict(_counted(store, ref) for ref in statistics),
+        statistics={"-".join(counts["domain"]): counts for counts in counted},
         points=_of_pictures(store, pictures, ids, "tsne.parquet", Points),
         closeness=_of_pictures(store, pictures, ids, "closeness.parquet", Closeness),
         origin=origin(store, evaluations),
@@ -60,19 +60,13 @@ def gather(
     )
 
 
-@dataclass(frozen=True)
-class _Cell:
-    """A cell's statistics over its users."""
-
-    tests: pl.DataFrame
-    groups: pl.DataFrame
-    fairness: pl.DataFrame
-
-    @classmethod
-    def of(cls, store: Store, refs: Sequence[ArtifactRef], references: Sequence[str]) -> "_Cell":
-        errors = pl.concat(_labelled(store, ref, "user_errors.parquet") for ref in refs)
-        groups = by_group(pl.concat(_labelled(store, ref, "groups.parquet") for ref in refs))
-        return cls(paired_tests(errors, references), groups, fairness(errors, groups))
+def _of_users(
+    store: Store, refs: Sequence[ArtifactRef], references: Sequence[str]
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """A cell's paired tests, errors by group and fairness."""
+    errors = pl.concat(_labelled(store, ref, "user_errors.parquet") for ref in refs)
+    groups = by_group(pl.concat(_labelled(store, ref, "groups.parquet") for ref in refs))
+    return paired_tests(errors, references), groups, fairness(errors, groups)
 
 
 def _by_cell(store: Store, evaluations: Sequence[ArtifactRef]) -> list[list[ArtifactRef]]:
@@ -91,11 +85,6 @@ def _labelled(store: Store, ref: ArtifactRef, name: str) -> pl.DataFrame:
         beta=pl.lit(experiment["beta"], pl.Float64),
         seed=pl.lit(experiment["seed"], pl.Int64),
     )
-
-
-def _counted(store: Store, ref: ArtifactRef) -> tuple[str, pl.DataFrame]:
-    frame = store.read_frame(ref, "statistics.parquet")
-    return "-".join(frame["domain"]), frame
 
 
 def _of_pictures(

@@ -103,22 +103,18 @@ def group_panels(results: Results, task: str, beta: float) -> Iterator[Panel]:
     mine = results.groups.filter((pl.col("task") == task) & (pl.col("beta") == beta))
     for grouping, counted in COUNTS.items():
         groups = mine.filter(pl.col("grouping") == grouping)
-        present = [name for name in GROUPS if name in groups["group"]]
         yield Panel(
             f"{titled(task)}, {beta:.0%} cold: by {grouping}",
             f"RMSE of the main methods by {counted}",
-            partial(_group_lines, ids=results.ids, groups=groups, present=present, counted=counted),
+            partial(_group_lines, ids=results.ids, groups=groups, counted=counted),
             height=3.6,
         )
 
 
 def _group_lines(
-    axis: "Axes",
-    ids: Mapping[str, MethodId],
-    groups: pl.DataFrame,
-    present: Sequence[str],
-    counted: str,
+    axis: "Axes", ids: Mapping[str, MethodId], groups: pl.DataFrame, counted: str
 ) -> None:
+    present = [name for name in GROUPS if name in groups["group"]]
     for method in LINES:
         line = groups.filter(pl.col("method") == method)
         known = dict(line.select("group", "rmse").iter_rows())
@@ -199,16 +195,13 @@ def embedding_panels(results: Results, task: str) -> Iterator[Panel]:
     mine = results.points.filter(pl.col("task") == task)
     for (name, users), points in mine.group_by("method", "users", maintain_order=True):
         method = results.ids[str(name)]
+        whose = "cold users" if users == "cold" else "training users"
         yield Panel(
-            f"{titled(task)}: {method.label} ({method.profile}), {_users(str(users))}",
-            f"t-SNE of target and transformed vectors of {points.height // 2} {_users(str(users))}",
+            f"{titled(task)}: {method.label} ({method.profile}), {whose}",
+            f"t-SNE of target and transformed vectors of {points.height // 2} {whose}",
             partial(_scatter, points=points),
             height=3.4,
         )
-
-
-def _users(users: str) -> str:
-    return {"train": "training users", "cold": "cold users"}[users]
 
 
 def _scatter(axis: "Axes", points: pl.DataFrame) -> None:

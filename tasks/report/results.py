@@ -103,11 +103,6 @@ class Results:
         return scores
 
     @property
-    def drawn_tasks(self) -> list[str]:
-        """The tasks whose user vectors are drawn."""
-        return self.points["task"].unique(maintain_order=True).to_list()
-
-    @property
     def profiles(self) -> list[Profile]:
         """The profiles that have methods."""
         known: tuple[Profile, ...] = ("calibrated", "private", "paper")

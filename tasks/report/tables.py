@@ -1,13 +1,13 @@
 """The report's tables as plain data, which the templates turn into HTML."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from metaem_core.evaluation.breakdown import GROUPS
 from tasks.models.method_id import MethodId, Profile
-from tasks.report.findings import REFERENCES, Tally, tally
+from tasks.report.findings import REFERENCES, tally
 from tasks.report.panels import titled
 from tasks.report.paper_tables import DOUBTED, TABLE_2, TABLE_3, TASKS
 from tasks.report.results import Results, Score, errors_of
@@ -45,7 +45,10 @@ class Table:
 def beats(results: Results, profile: Profile, methods: Sequence[MethodId]) -> Table:
     """In how many cells each method's RMSE is below each reference's."""
     names = [f"vs {results.ids[name].label}" for name in REFERENCES]
-    rows = [_of_method(each, [*_tallies(results, each)]) for each in methods]
+    rows = []
+    for each in methods:
+        tallies = [_tally(results, each.name, name) for name in REFERENCES]
+        rows.append(_of_method(each, [Cell(f"{results.mean(each.name):.4f}"), *tallies]))
     caption = (
         f"Profile {profile}: in how many of {len(results.cells)} cells the RMSE is lower; below, "
         "in how many it is significantly lower or higher"
@@ -57,16 +60,10 @@ def _of_method(method: MethodId, cells: Sequence[Cell]) -> Row:
     return Row(method.label, cells, "ours" if method.is_metaem else "")
 
 
-def _tallies(results: Results, method: MethodId) -> Iterator[Cell]:
-    yield Cell(f"{results.mean(method.name):.4f}")
-    for reference in REFERENCES:
-        if reference == method.name:
-            yield Cell("")
-        else:
-            yield _tally(tally(results, method.name, reference))
-
-
-def _tally(count: Tally) -> Cell:
+def _tally(results: Results, method: str, reference: str) -> Cell:
+    if method == reference:
+        return Cell("")
+    count = tally(results, method, reference)
     significant = f"{count.significantly_better} lower · {count.significantly_worse} higher"
     kind = "sure" if count.significantly_better > count.significantly_worse else ""
     kind = "worse" if count.significantly_worse > count.significantly_better else kind
