@@ -65,14 +65,18 @@ def evaluate(
         draft.write_frame("predictions.parquet", predictions, Predictions)
         scores = _scores(config, predictors, predicted, queries, pair.target.n_items)
         draft.write_frame("scores.parquet", scores, Scores)
-        errors = _user_errors(config, predicted, queries, source_domain)
+        clipped = {name: clip(values, config.scale) for name, values in predicted.items()}
+        errors = _user_errors(clipped, queries, source_domain)
         draft.write_frame("user_errors.parquet", errors, UserErrors)
-        groups = _group_errors(config, predicted, queries, pair)
+        groups = _group_errors(clipped, queries, pair)
         draft.write_frame("groups.parquet", GroupErrors.cast(groups), GroupErrors)
         models = {"source": source_model, "target": target_model, "mapping": mapping}
         models |= {each.method.name: ref for each, ref in zip(others, rivals, strict=True)}
         draft.write_frame("curves.parquet", _curves(store, models), ExperimentCurves)
-        draft.write_json("experiment.json", _experiment(store, config, split))
+        drawn = store.read_json(split, "split.json")
+        assert isinstance(drawn, dict)
+        cell = {"task": config.task, "beta": drawn["beta"], "seed": drawn["seed"]}
+        draft.write_json("experiment.json", cell)
         write_methods(draft, methods)
     return draft.ref
 
@@ -91,16 +95,9 @@ def _predictions(
 ) -> pl.DataFrame:
     users = source.user_ids.gather(queries.users)
     items = target.item_ids.gather(queries.items)
+    known = pl.DataFrame({"user_id": users, "item_id": items, "rating": queries.values})
     return pl.concat(
-        pl.DataFrame(
-            {
-                "method": [name] * len(values),
-                "user_id": users,
-                "item_id": items,
-                "rating": queries.values,
-                "prediction": values,
-            }
-        )
+        known.select(pl.lit(name).alias("method"), pl.all(), pl.Series("prediction", values))
         for name, values in predicted.items()
     )
 
@@ -123,12 +120,10 @@ def _scores(
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _user_errors(
-    config: EvaluateConfig, predicted: Mapping[str, Floats], queries: Queries, source: Domain
-) -> pl.DataFrame:
+def _user_errors(clipped: Mapping[str, Floats], queries: Queries, source: Domain) -> pl.DataFrame:
     frames = []
-    for name, values in predicted.items():
-        errors = user_errors(queries.users, clip(values, config.scale), queries.values)
+    for name, values in clipped.items():
+        errors = user_errors(queries.users, values, queries.values)
         frame = {
             "method": [name] * len(errors.users),
             "user_id": source.user_ids.gather(errors.users),
@@ -141,15 +136,14 @@ def _user_errors(
 
 
 def _group_errors(
-    config: EvaluateConfig, predicted: Mapping[str, Floats], queries: Queries, pair: DomainPair
+    clipped: Mapping[str, Floats], queries: Queries, pair: DomainPair
 ) -> pl.DataFrame:
     history = np.bincount(pair.source.users, minlength=pair.source.n_users)[queries.users]
     popularity = np.bincount(pair.target.items, minlength=pair.target.n_items)[queries.items]
     frames = []
-    for name, values in predicted.items():
-        clipped = clip(values, config.scale)
+    for name, values in clipped.items():
         for grouping, counts in zip(GROUPINGS, (history, popularity), strict=True):
-            summed = group_errors(group_of(counts), queries.users, clipped, queries.values)
+            summed = group_errors(group_of(counts), queries.users, values, queries.values)
             keys = {"method": name, "grouping": grouping, "group": GROUPS}
             frames.append(pl.DataFrame(keys | vars(summed)).filter(pl.col("ratings") > 0))
     return pl.concat(frames)
@@ -160,9 +154,3 @@ def _curves(store: Store, models: Mapping[str, ArtifactRef]) -> pl.DataFrame:
         store.read_frame(model, "curve.parquet").select(pl.lit(name).alias("stage"), pl.all())
         for name, model in models.items()
     )
-
-
-def _experiment(store: Store, config: EvaluateConfig, split: ArtifactRef) -> dict[str, object]:
-    drawn = store.read_json(split, "split.json")
-    assert isinstance(drawn, dict)
-    return {"task": config.task, "beta": drawn["beta"], "seed": drawn["seed"]}
