@@ -17,18 +17,6 @@ if TYPE_CHECKING:
 INK, FAINT = "#24292f", "#d0d7de"  # text and axes; lines behind
 WIDTH = 4.4  # inches: readable on a phone
 COLUMNS = 3  # of a legend
-COLOURS = {
-    "metaem": "#e8590c",
-    "global_mean": "#868e96",
-    "item_mean": "#b08d57",
-    "source_user_mean": "#a9a9b3",
-    "bias_transfer": "#4dabf7",
-    "bias_transfer_fitted": "#1971c2",
-    "user_knn": "#0ca678",
-    "emcdr": "#2f9e44",
-    "ptupcdr": "#ae3ec9",
-}
-OTHER = ("#f08c00", "#e64980", "#5c7cfa", "#099268", "#c92a2a")
 
 _STYLE = (
     ":root{--ink:#24292f;--faint:#d0d7de}"
@@ -47,11 +35,6 @@ class Panel:
     height: float = 3.2  # inches
 
 
-def colour(method: str, number: int = 0) -> str:
-    """A method's colour; a method without one takes the ``number``-th of the others."""
-    return COLOURS.get(method, OTHER[number % len(OTHER)])
-
-
 def data_uri(panel: Panel) -> str:
     """The panel as an SVG image that needs no file."""
     figure, ((axis,),) = _figure([panel], 1)
@@ -64,9 +47,9 @@ def data_uri(panel: Panel) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(styled.encode()).decode()}"
 
 
-def write_png(panels: Sequence[Panel], path: Path, columns: int = 2) -> None:
-    """All panels in one picture."""
-    figure, axes = _figure(panels, min(columns, max(len(panels), 1)))
+def write_png(panels: Sequence[Panel], path: Path) -> None:
+    """All panels in one picture, in two columns."""
+    figure, axes = _figure(panels, min(2, len(panels)))
     cells = [axis for row in axes for axis in row]
     for panel, axis in zip(panels, cells, strict=False):
         above = 6 + 12 * -(-_draw(panel, axis) // COLUMNS)  # points; a legend stands there
@@ -99,12 +82,11 @@ def _figure(panels: Sequence[Panel], columns: int) -> "tuple[Figure, list[list[A
 
     # text stays text, and equal pictures get equal bytes
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "metaem"})
-    rows = max(-(-len(panels) // columns), 1)
     tallest = [
-        max((panel.height for panel in panels[row * columns : (row + 1) * columns]), default=1.0)
-        for row in range(rows)
+        max(panel.height for panel in panels[start : start + columns])
+        for start in range(0, len(panels), columns)
     ]
     figure = Figure(figsize=(WIDTH * columns, sum(tallest)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(rows, columns, squeeze=False, height_ratios=tallest)
+    axes = figure.subplots(len(tallest), columns, squeeze=False, height_ratios=tallest)
     return figure, [list(row) for row in axes]

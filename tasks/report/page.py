@@ -56,14 +56,5 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         extensions=["jinja2.ext.do"],
     )
-    environment.filters |= {
-        "anchor": _anchor,
-        "data_uri": data_uri,
-        "titled": titled,
-    }
+    environment.filters |= {"data_uri": data_uri, "titled": titled}
     return environment
-
-
-def _anchor(title: str) -> str:
-    """The id of a section."""
-    return "-".join("".join(c if c.isalnum() else " " for c in title.lower()).split())

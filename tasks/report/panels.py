@@ -8,7 +8,7 @@ import polars as pl
 
 from metaem_core.evaluation.breakdown import GROUPS
 from tasks.models.method_id import MethodId, Profile
-from tasks.report.figures import COLUMNS, FAINT, INK, Panel, colour
+from tasks.report.figures import COLUMNS, FAINT, INK, Panel
 from tasks.report.paper_tables import TABLE_3, TASKS
 from tasks.report.results import Results, errors_of
 
@@ -20,15 +20,15 @@ COUNTS = {  # what each grouping counts
     "popularity": "the item's training ratings in the target",
 }
 MARKERS = ("o", "s", "D", "^")  # by cold fraction
-LINES = (
-    "global_mean",
-    "item_mean",
-    "bias_transfer",
-    "bias_transfer_fitted",
-    "emcdr",
-    "ptupcdr",
-    "metaem",
-)
+COLOURS = {  # of the methods drawn as lines, in their order
+    "global_mean": "#868e96",
+    "item_mean": "#b08d57",
+    "bias_transfer": "#4dabf7",
+    "bias_transfer_fitted": "#1971c2",
+    "emcdr": "#2f9e44",
+    "ptupcdr": "#ae3ec9",
+    "metaem": "#e8590c",
+}
 GENERALISED = ("emcdr", "ptupcdr", "metaem")  # the methods of Figure 3
 TARGET, TRANSFORMED = "#e8590c", "#1c7ed6"
 
@@ -78,9 +78,9 @@ def score_panel(results: Results, task: str, profile: Profile) -> Panel:
 
 def _score_row(axis: "Axes", results: Results, row: tuple[str, MethodId, str], place: int) -> None:
     task, method, metric = row
-    tint = colour(method.method) if method.is_metaem else "#748ffc"
-    if method.is_trivial:
-        tint = "#868e96"
+    tint = "#868e96" if method.is_trivial else "#748ffc"
+    if method.is_metaem:
+        tint = COLOURS["metaem"]
     for number, beta in enumerate(results.betas(task)):
         score = results.scores[task, beta, method.name, metric]
         axis.errorbar(
@@ -115,15 +115,13 @@ def _group_lines(
     axis: "Axes", ids: Mapping[str, MethodId], groups: pl.DataFrame, counted: str
 ) -> None:
     present = [name for name in GROUPS if name in groups["group"]]
-    for method in LINES:
+    for method, tint in COLOURS.items():
         line = groups.filter(pl.col("method") == method)
         known = dict(line.select("group", "rmse").iter_rows())
         if known:
             width = 2.2 if method == "metaem" else 1.2
             points = [known.get(name, float("nan")) for name in present]
-            axis.plot(
-                points, marker="o", ms=3, lw=width, color=colour(method), label=ids[method].label
-            )
+            axis.plot(points, marker="o", ms=3, lw=width, color=tint, label=ids[method].label)
     sizes = dict(groups.select("group", "ratings").unique("group").iter_rows())
     axis.set_xticks(range(len(present)), [f"{name}\n({sizes[name]:,})" for name in present])
     axis.set(xlabel=f"{counted} (number of test ratings)", ylabel="RMSE")
@@ -159,7 +157,7 @@ def _bars(
             place,
             score.mean,
             yerr=score.sd or 0.0,
-            color=colour(each.method),
+            color=COLOURS[each.method],
             ecolor=INK,
             width=0.7,
             label=each.title if first else None,

@@ -71,8 +71,9 @@ def origin(store: Store, evaluations: Sequence[ArtifactRef]) -> Origin:
             config = store.manifest(raw).provenance.config
             data[domain], generated = _place(config), generated or "code" in config
     first = evaluations[0]
-    used = list(_used(store, first))
-    return Origin(data, generated, cells, domains, used, store.manifest(first).versions)
+    return Origin(
+        data, generated, cells, domains, _used(store, first), store.manifest(first).versions
+    )
 
 
 def origin_digest(store: Store, evaluations: Sequence[ArtifactRef]) -> str:
@@ -92,17 +93,15 @@ def _place(download: Mapping[str, object]) -> str:
     return f"{name}, a local file (sha256 {str(download.get('content', ''))[:12]})"
 
 
-def _used(store: Store, evaluation: ArtifactRef) -> Iterator[Used]:
-    refs = {"evaluation": evaluation, **ancestors(store, evaluation)}
-    seen: list[Used] = []
-    for stage in STAGES:
-        for ref in refs.values():
-            if ref.stage == stage:
-                plain = dict(_flat("", store.manifest(ref).provenance.config))
-                used = Used(stage, _profile(store, ref), plain)
-                if used not in seen:
-                    seen.append(used)
-                    yield used
+def _used(store: Store, evaluation: ArtifactRef) -> list[Used]:
+    refs = [evaluation, *ancestors(store, evaluation).values()]
+    used = [
+        Used(stage, _profile(store, ref), dict(_flat("", store.manifest(ref).provenance.config)))
+        for stage in STAGES
+        for ref in refs
+        if ref.stage == stage
+    ]
+    return [each for place, each in enumerate(used) if each not in used[:place]]
 
 
 def _profile(store: Store, ref: ArtifactRef) -> str:

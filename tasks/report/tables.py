@@ -154,17 +154,17 @@ def ranking(results: Results, task: str) -> Table:
     betas, methods = results.betas(task), results.comparable
     known = results.summary["metric"].unique(maintain_order=True)
     metrics = [name for name in known if name.startswith(("ndcg_at", "hr_at", "mrr"))]
-
-    def score(method: MethodId, beta: float, metric: str) -> str:
-        return f"{results.scores[task, beta, method.name, metric].mean:.4f}"
-
-    columns = [(beta, metric) for beta in betas for metric in metrics]
-    best = {column: max(score(each, *column) for each in methods) for column in columns}
-    rows = []
-    for each in methods:
-        shown = {column: score(each, *column) for column in columns}
-        cells = [Cell(text, "best" if text == best[c] else "") for c, text in shown.items()]
-        rows.append(_of_method(each, cells))
+    shown = [
+        [f"{results.scores[task, beta, each.name, m].mean:.4f}" for beta in betas for m in metrics]
+        for each in methods
+    ]
+    best = [max(column) for column in zip(*shown, strict=True)]
+    rows = [
+        _of_method(
+            each, [Cell(t, "best" if t == b else "") for t, b in zip(row, best, strict=True)]
+        )
+        for each, row in zip(methods, shown, strict=True)
+    ]
     names = [name.replace("_at_", "@").upper() for name in metrics]
     caption = f"{titled(task)}; higher is better"
     return Table(caption, ["method", *(names * len(betas))], rows, betas)
