@@ -159,12 +159,10 @@ def ranking(results: Results, task: str) -> Table:
         for each in methods
     ]
     best = [max(column) for column in zip(*shown, strict=True)]
-    rows = [
-        _of_method(
-            each, [Cell(t, "best" if t == b else "") for t, b in zip(row, best, strict=True)]
-        )
-        for each, row in zip(methods, shown, strict=True)
-    ]
+    rows = []
+    for each, texts in zip(methods, shown, strict=True):
+        marked = zip(texts, best, strict=True)
+        rows.append(_of_method(each, [Cell(t, "best" if t == top else "") for t, top in marked]))
     names = [name.replace("_at_", "@").upper() for name in metrics]
     caption = f"{titled(task)}; higher is better"
     return Table(caption, ["method", *(names * len(betas))], rows, betas)
