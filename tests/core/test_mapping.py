@@ -1,12 +1,13 @@
 """Stage 2 against an independent central model, on users whose indices differ between domains."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import Linear, ReLU, Sequential
+from torch.nn import Sequential
 
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
@@ -16,6 +17,7 @@ from metaem_core.methods.metaem.cold_start import cold_predictor
 from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.metaem.pretraining import Pretraining
 from metaem_core.models.metaem import DomainModel
+from tests.support.networks import sequential
 from tests.support.worlds import random_ratings
 
 SOURCE = random_ratings(n_users=50, n_items=40, mean_count=8, seed=1)
@@ -57,19 +59,18 @@ def federated_gradient(work: MappingTraining) -> tuple[Tensor, ...]:
     return server.gradients(download, backend.gather(download, COHORT, rows))
 
 
-def module(parameters: tuple[Tensor, ...]) -> Sequential:
-    layers: list[torch.nn.Module] = []
-    for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
-        layer = Linear(weight.shape[1], weight.shape[0], dtype=weight.dtype)
-        layer.load_state_dict({"weight": weight.detach(), "bias": bias.detach()})
-        layers += [layer, ReLU()]
-    return Sequential(*layers[:-1])
-
-
-def mapped(work: MappingTraining, network: Sequential, vector: Tensor) -> Tensor:
-    centre, scale, weight, constant, gain = work.training.rounds.server.start
+def mapped(start: Sequence[Tensor], network: Sequential, vector: Tensor) -> Tensor:
+    centre, scale, weight, constant, gain = start
     x = (vector - centre) * scale
     return weight @ x + constant + gain * network(x)
+
+
+def rating(model: DomainModel, vector: Tensor, item: int) -> Tensor:
+    """Eq. 13, with V^p made from the mapped vector."""
+    private = sequential(model.meta_network)(vector[:6]).reshape(6, 3)
+    items = sequential(model.item_tower)(model.common_items[item] @ private)
+    taste = (gmf(model) * vector[:6]) @ items
+    return taste + vector[6:] @ model.item_features[item] + model.item_offsets[item]
 
 
 def gmf(model: DomainModel) -> Tensor:
@@ -79,19 +80,15 @@ def gmf(model: DomainModel) -> Tensor:
 
 @pytest.mark.parametrize(("centred", "base"), [(True, "dnn"), (False, "dnn"), (True, "gmf")])
 def test_task_gradient_equals_central_autograd(centred: bool, base: str) -> None:
-    """Eqs. 11, 13 and 14 rating by rating, with V^p made from the mapped vector."""
+    """Eqs. 11, 13 and 14 rating by rating."""
     work, vectors, model = stage("task", centred, base)
-    network = module(work.training.rounds.server.network)
-    meta, tower = module(model.meta_network), module(model.item_tower)
+    start, network = work.training.rounds.server.start, sequential(work.network)
     source_of = dict(zip(TRAIN_TARGET.tolist(), TRAIN_SOURCE.tolist(), strict=True))
     errors = []
     for user, item, value in zip(TARGET.users, TARGET.items, TARGET.values, strict=True):
         if int(user) in COHORT.tolist():
-            vector = mapped(work, network, vectors[source_of[int(user)]])
-            private = meta(vector[:6]).reshape(6, 3)
-            taste = (gmf(model) * vector[:6]) @ tower(model.common_items[item] @ private)
-            rating = taste + vector[6:] @ model.item_features[item] + model.item_offsets[item]
-            errors.append((float(value) - rating) ** 2)
+            vector = mapped(start, network, vectors[source_of[int(user)]])
+            errors.append((float(value) - rating(model, vector, item)) ** 2)
     central = torch.autograd.grad(torch.stack(errors).mean(), [*network.parameters()])
     for ours, theirs in zip(federated_gradient(work), central, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
@@ -99,14 +96,14 @@ def test_task_gradient_equals_central_autograd(centred: bool, base: str) -> None
 
 @pytest.mark.parametrize("base", ["dnn", "gmf"])
 def test_distance_gradient_equals_central_autograd(base: str) -> None:
-    """Eq. 12 with the target's own vector of the same person; GMF's as ratings weigh it."""
+    """Eq. 12 with the target's own vector of the same user; GMF's as ratings weigh it."""
     work, vectors, model = stage("distance", base=base)
-    network = module(work.training.rounds.server.network)
+    start, network = work.training.rounds.server.start, sequential(work.network)
     source_of = dict(zip(TRAIN_TARGET.tolist(), TRAIN_SOURCE.tolist(), strict=True))
     goal = model.embed_users(torch.arange(TARGET.n_users))
     counted = torch.cat([gmf(model), torch.ones(goal.shape[1] - 6)])
     distances = [
-        (mapped(work, network, vectors[source_of[user]]) - goal[user]).mul(counted).square().sum()
+        (mapped(start, network, vectors[source_of[user]]) - goal[user]).mul(counted).square().sum()
         for user in COHORT.tolist()
     ]
     central = torch.autograd.grad(torch.stack(distances).mean(), [*network.parameters()])
@@ -115,18 +112,12 @@ def test_distance_gradient_equals_central_autograd(base: str) -> None:
 
 
 @pytest.mark.parametrize("base", ["dnn", "gmf"])
-def test_a_cold_user_is_rated_by_his_mapped_vector(base: str) -> None:
+def test_a_cold_user_is_rated_by_their_mapped_vector(base: str) -> None:
     """Eq. 13 for users and items in any order."""
     work, vectors, model = stage("task", base=base)
-    network = module([*work.mapping()[5:]])  # type: ignore[arg-type]
-    meta, tower = module(model.meta_network), module(model.item_tower)
+    network = sequential(work.mapping()[5:])
     users, items = np.array([17, 3, 17]), np.array([2, 29, 0])
     rated = cold_predictor(work.map_users, model)(users, items)
-    for user, item, rating in zip(users, items, rated, strict=True):
-        centre, scale, weight, constant, gain = work.mapping()[:5]
-        x = (vectors[user] - centre) * scale
-        vector = weight @ x + constant + gain * network(x)
-        private = meta(vector[:6]).reshape(6, 3)
-        taste = (gmf(model) * vector[:6]) @ tower(model.common_items[item] @ private)
-        expected = taste + vector[6:] @ model.item_features[item] + model.item_offsets[item]
-        assert rating == pytest.approx(float(expected.detach()), abs=1e-5)
+    for user, item, value in zip(users, items, rated, strict=True):
+        expected = rating(model, mapped(work.mapping()[:5], network, vectors[user]), item)
+        assert value == pytest.approx(float(expected.detach()), abs=1e-5)

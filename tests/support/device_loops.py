@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from metaem_core.data.ratings import Ratings
-from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.encoding import ID_BYTES, Traffic, contract_of, decode, encode
 from metaem_core.federated.layouts import Payload, restricted
 from metaem_core.federated.messages import Download, Upload, combine
@@ -49,27 +48,6 @@ class MessageLoop:
             whole[rows_sent] = upload.gradients["common_items"][0]
             upload.gradients["common_items"] = (whole,)
         return upload
-
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-
-class DeviceLoop:
-    """The reference: each device in turn receives every item and answers on its own."""
-
-    def __init__(self, ratings: Ratings, dtype: torch.dtype) -> None:
-        self.devices = DeviceStore(ratings, dtype)
-
-    def rows(self, cohort: Tensor) -> Tensor:
-        return torch.arange(self.devices.n_items)
-
-    def gather(self, download: Download, cohort: Tensor, rows: Tensor) -> Upload:
-        uploads = []
-        for position, device in enumerate(cohort.tolist()):
-            items, values = self.devices.of_device(device)
-            ratings = PrivateRatings(torch.zeros_like(items), items, values)
-            uploads.append(device_step(download.of_device(position), ratings))
-        return combine(uploads, download.per_device)
 
     def state(self) -> dict[str, Tensor]:
         return {}
