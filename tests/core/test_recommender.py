@@ -11,7 +11,7 @@ from hypothesis import given
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.bias import fitted_biases
-from metaem_core.data.ratings import Ratings
+from metaem_core.data.ratings import Floats, Ratings
 from metaem_core.data.user_profile import ProfileStatistics
 from metaem_core.methods.metaem.mapping import fresh_network
 from metaem_core.methods.metaem.mapping_start import identity
@@ -48,13 +48,21 @@ def recommender(**options: object) -> Recommender:
     return Recommender(source, statistics, target, (*start, *network), CONFIG.table_l2)
 
 
-MADE = recommender()
+FITTED = recommender()
+
+
+def history(user: int) -> Ratings:
+    """The ratings of one user of the source, as a world of its own."""
+    own = SOURCE.users == user
+    return Ratings(
+        np.zeros(own.sum(), np.int64), SOURCE.items[own], SOURCE.values[own], 1, SOURCE.n_items
+    )
 
 
 def test_profiles_of_training_users_are_those_of_training() -> None:
-    size = MADE.source.user_embeddings.shape[1]
-    found = MADE.source_vectors(SOURCE)[:, size:]
-    torch.testing.assert_close(found, MADE.source.user_profiles, rtol=0, atol=1e-5)
+    size = FITTED.source.user_embeddings.shape[1]
+    found = FITTED.source_vectors(SOURCE)[:, size:]
+    torch.testing.assert_close(found, FITTED.source.user_profiles, rtol=0, atol=1e-5)
 
 
 def test_what_all_users_share_is_no_part_of_a_profile() -> None:
@@ -68,13 +76,13 @@ def test_what_all_users_share_is_no_part_of_a_profile() -> None:
 
 
 def test_taste_is_where_the_loss_of_the_own_ratings_is_least() -> None:
-    """Eqs. 7 to 9 of each user alone, differentiated by his vector with his private items fixed."""
-    size = MADE.source.user_embeddings.shape[1]
-    found = MADE.source_vectors(SOURCE)
+    """Eqs. 7 to 9 of each user alone, differentiated by their vector with private items fixed."""
+    size = FITTED.source.user_embeddings.shape[1]
+    found = FITTED.source_vectors(SOURCE)
     taste = found[:, :size].clone().requires_grad_()
     rated = _rated(SOURCE)
-    seen = private_view(MADE.source, MADE.source.private_items(found), rated)
-    expected = MADE.source.item_offsets[rated.items] + found[rated.owner, size]
+    seen = private_view(FITTED.source, FITTED.source.private_items(found), rated)
+    expected = FITTED.source.item_offsets[rated.items] + found[rated.owner, size]
     error = rated.values - expected - (taste[rated.owner] * seen).sum(1)
     counts = torch.bincount(rated.owner, minlength=SOURCE.n_users)
     decay = counts.sqrt() * CONFIG.table_l2 * taste.square().sum(1)
@@ -85,23 +93,16 @@ def test_taste_is_where_the_loss_of_the_own_ratings_is_least() -> None:
 
 
 def test_a_profile_does_not_depend_on_the_company() -> None:
-    together = MADE.target_vectors(SOURCE)
+    together = FITTED.target_vectors(SOURCE)
     for user in (0, 7, SOURCE.n_users - 1):
-        own = SOURCE.users == user
-        alone = Ratings(
-            np.zeros(own.sum(), np.int64), SOURCE.items[own], SOURCE.values[own], 1, SOURCE.n_items
-        )
-        torch.testing.assert_close(
-            MADE.target_vectors(alone)[0], together[user], rtol=1e-4, atol=1e-5
-        )
+        alone = FITTED.target_vectors(history(user))[0]
+        torch.testing.assert_close(alone, together[user], rtol=1e-4, atol=1e-5)
 
 
 def test_a_history_of_nothing_is_the_average_users() -> None:
-    nobody = Ratings(
-        *(np.zeros(0, kind) for kind in (np.int64, np.int64, np.float32)), 1, SOURCE.n_items
-    )
-    assert not MADE.source_vectors(nobody).any()
-    (best,) = MADE.top(nobody, [np.zeros(0, np.int64)], 5)
+    nobody = history(0).of_users(np.zeros(1, bool))
+    assert not FITTED.source_vectors(nobody).any()
+    (best,) = FITTED.top(nobody, [np.zeros(0, np.int64)], 5)
     assert len(best.items) == 5
 
 
@@ -110,46 +111,37 @@ def test_a_history_of_nothing_is_the_average_users() -> None:
     [{}, {"base": "mf"}, {"base": "gmf"}, {"relu_last": True}, {"base": "gmf", "relu_last": True}],
 )
 def test_rating_the_catalogue_is_rating_every_item(options: dict[str, object]) -> None:
-    made = recommender(**options) if options else MADE
-    vectors = made.target_vectors(SOURCE)[:3]
+    fitted = recommender(**options) if options else FITTED
+    vectors = fitted.target_vectors(SOURCE)[:3]
     every = torch.arange(TARGET.n_items)
     for place in range(3):
         with torch.no_grad():
             owner = torch.zeros_like(every)
-            expected = made.target.rate(vectors[place : place + 1], owner, every)
-        np.testing.assert_allclose(made.rate_all(vectors[place]), expected, rtol=1e-4, atol=1e-4)
+            expected = fitted.target.rate(vectors[place : place + 1], owner, every)
+        np.testing.assert_allclose(fitted.rate_all(vectors[place]), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_best_are_told_without_those_seen() -> None:
-    vector = MADE.target_vectors(SOURCE)[3]
-    rated = MADE.rate_all(vector)
+def test_the_best_are_listed_without_those_seen() -> None:
+    vector = FITTED.target_vectors(SOURCE)[3]
+    rated = FITTED.rate_all(vector)
     order = np.argsort(-rated, kind="stable")
-    own = SOURCE.users == 3
-    history = Ratings(
-        np.zeros(own.sum(), np.int64), SOURCE.items[own], SOURCE.values[own], 1, SOURCE.n_items
-    )
-    (best,) = MADE.top(history, [order[[0, 2]]], 4)
+    (best,) = FITTED.top(history(3), [order[[0, 2]]], 4)
     assert best.items.tolist() == order[[1, 3, 4, 5]].tolist()
     np.testing.assert_allclose(best.ratings, rated[best.items], atol=1e-4)
-    (everything,) = MADE.top(history, [order[:-2]], 10)
+    (everything,) = FITTED.top(history(3), [order[:-2]], 10)
     assert everything.items.tolist() == order[-2:].tolist()
 
 
 def test_a_pull_is_the_difference_to_the_history_without_the_rating() -> None:
-    own = np.flatnonzero(SOURCE.users == 5)
-    items, values = SOURCE.items[own], SOURCE.values[own]
+    items, own = np.array([4, 100, 900]), history(5)
 
-    def asked(kept: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-        part = Ratings(np.zeros(kept.sum(), np.int64), items[kept], values[kept], 1, SOURCE.n_items)
-        return MADE.rate_all(MADE.target_vectors(part)[0])[[4, 100, 900]]
+    def ratings(known: Ratings) -> Floats:
+        return FITTED.rate_all(FITTED.target_vectors(known)[0])[items]
 
-    whole = np.ones(len(own), bool)
-    history = Ratings(np.zeros(len(own), np.int64), items, values, 1, SOURCE.n_items)
-    pulls = MADE.pulls(history, np.array([4, 100, 900]))
+    pulls = FITTED.pulls(own, items)
     for row in range(len(own)):
-        without = whole.copy()
-        without[row] = False
-        np.testing.assert_allclose(pulls[row], asked(whole) - asked(without), atol=1e-4)
+        without = own.where(np.arange(len(own)) != row)
+        np.testing.assert_allclose(pulls[row], ratings(own) - ratings(without), atol=1e-4)
     assert np.abs(pulls).max() > 1e-3
 
 
@@ -163,22 +155,18 @@ def test_of_equal_ratings_the_first_items_count(rated: list[int], count: int) ->
 def test_what_has_no_fold_in_is_refused() -> None:
     uncentred = pretrained(SOURCE, centred=False, epochs=1)
     with pytest.raises(ValueError, match="uncentred"):
-        replace(MADE, source=uncentred)
+        replace(FITTED, source=uncentred)
     with pytest.raises(ValueError, match="raw vectors"):
-        replace(MADE, source=replace(MADE.source, meta_reads_raw=True))
+        replace(FITTED, source=replace(FITTED.source, meta_reads_raw=True))
 
 
 @pytest.mark.parametrize("at_once", [1, 40, 500])
-def test_many_people_and_long_histories_are_taken_in_parts(
+def test_many_users_and_long_histories_are_taken_in_parts(
     at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    nothing = [np.zeros(0, np.int64)] * SOURCE.n_users
-    own = np.flatnonzero(SOURCE.users == 5)
-    history = Ratings(
-        np.zeros(len(own), np.int64), SOURCE.items[own], SOURCE.values[own], 1, SOURCE.n_items
-    )
-    best, pulls = [*MADE.top(SOURCE, nothing, 3)], MADE.pulls(history, np.array([4, 100]))
+    nothing, items = [np.zeros(0, np.int64)] * SOURCE.n_users, np.array([4, 100])
+    best, pulls = [*FITTED.top(SOURCE, nothing, 3)], FITTED.pulls(history(5), items)
     monkeypatch.setattr(recommender_module, "AT_ONCE", at_once)
-    for whole, part in zip(best, MADE.top(SOURCE, nothing, 3), strict=True):
+    for whole, part in zip(best, FITTED.top(SOURCE, nothing, 3), strict=True):
         np.testing.assert_allclose(whole.ratings, part.ratings, atol=1e-4)
-    np.testing.assert_allclose(pulls, MADE.pulls(history, np.array([4, 100])), atol=1e-4)
+    np.testing.assert_allclose(pulls, FITTED.pulls(history(5), items), atol=1e-4)
