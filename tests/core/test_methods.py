@@ -23,7 +23,7 @@ from metaem_core.methods.baselines.ptupcdr import attend
 from metaem_core.methods.factorisation.pretraining import Factorisation
 from metaem_core.methods.transfer_problem import ColdModel, Problem
 from tasks.stages.baseline import method
-from tests.support.worlds import random_ratings
+from tests.support.worlds import from_table, random_ratings
 
 METHODS = get_args(Method)
 
@@ -58,18 +58,15 @@ class World:
         """What a method may know."""
         known = self.target.copy()
         known[self.target_of[np.concatenate([self.validation, self.cold])]] = 0
-        return DomainPair(table(self.source), table(known), self.train, self.target_of[self.train])
+        return DomainPair(
+            from_table(self.source), from_table(known), self.train, self.target_of[self.train]
+        )
 
     def queries(self, persons: Ints) -> Queries:
         """These persons' target ratings."""
         row, items = np.nonzero(self.target[self.target_of[persons]])
         values = self.target[self.target_of[persons][row], items]
         return Queries(persons[row], items, values.astype(np.float32))
-
-
-def table(values: NDArray[np.float64]) -> Ratings:
-    users, items = np.nonzero(values)
-    return Ratings(users, items, values[users, items].astype(np.float32), *values.shape)
 
 
 @cache
@@ -379,7 +376,7 @@ def test_histories_by_user(seed: int) -> None:
 
 
 def test_liked_is_above_the_middle_of_the_scale() -> None:
-    ratings = table(np.array([[1, 2, 3, 4, 5.0]]))
+    ratings = from_table(np.array([[1, 2, 3, 4, 5.0]]))
     assert liked(ratings, RatingScale()).values.tolist() == [4, 5]
     assert liked(ratings, RatingScale(0, 9)).values.tolist() == [5]
 
@@ -388,7 +385,7 @@ def test_sscdr_pushes_only_what_was_not_rated() -> None:
     """Items that are rated and not liked by everybody are neither pulled nor pushed."""
     source = np.tile(np.repeat([5.0, 1.0, 0.0], 4), (48, 1))
     base = twins(torch.eye(4), centred=False)
-    asked = replace(base, pair=replace(base.pair, source=table(source)))
+    asked = replace(base, pair=replace(base.pair, source=from_table(source)))
     maps = []
     for block in (None, 0, 4, 8):
         items = asked.source.items.clone()

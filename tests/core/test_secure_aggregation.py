@@ -1,5 +1,7 @@
 """The sum is exact whoever drops out, and a masked vector says nothing of its own."""
 
+from collections.abc import Iterable, Mapping
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -7,7 +9,14 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
-from metaem_core.federated.secure.aggregation import OutOfTurn, SecureDevice, opened, ring
+from metaem_core.federated.secure.aggregation import (
+    OutOfTurn,
+    PublicKeys,
+    Revealed,
+    SecureDevice,
+    opened,
+    ring,
+)
 from metaem_core.federated.secure.coding import from_words, to_words
 from metaem_core.federated.secure.primitives import (
     TooFewDevices,
@@ -20,6 +29,32 @@ from metaem_core.federated.secure.primitives import (
 )
 
 DEVICES, DEGREE, THRESHOLD = 12, 8, 5
+GRAPH = ring(DEVICES, DEGREE, seed=3)
+
+
+class Shared:
+    """A cohort whose devices, but for ``unshared``, have shared their secrets."""
+
+    def __init__(self, unshared: frozenset[int] = frozenset()) -> None:
+        self.cohort = [SecureDevice(i, THRESHOLD) for i in range(DEVICES)]
+        self.keys = {device.index: device.advertise() for device in self.cohort}
+        self.sealed = {
+            i: self.cohort[i].share(self.keys_near(i)) for i in self.keys if i not in unshared
+        }
+        self.near = {i: GRAPH[i] & self.sealed.keys() for i in self.sealed}
+
+    def keys_near(self, device: int) -> dict[int, PublicKeys]:
+        return {j: self.keys[j] for j in GRAPH[device]}
+
+    def masked(self, device: int, values: Words) -> Words:
+        shares = {j: self.sealed[j][device] for j in self.near[device]}
+        return self.cohort[device].masked(values, shares)
+
+    def revealed(self, devices: Iterable[int], vectors: Mapping[int, Words]) -> dict[int, Revealed]:
+        return {i: self.cohort[i].reveal(vectors.keys() & self.near[i]) for i in devices}
+
+    def opened(self, vectors: Mapping[int, Words], revealed: Mapping[int, Revealed]) -> Words:
+        return opened(vectors, self.near, self.keys, revealed, THRESHOLD)
 
 
 def aggregated(
@@ -27,23 +62,11 @@ def aggregated(
     unshared: frozenset[int] = frozenset(),
     unsent: frozenset[int] = frozenset(),
     silent: frozenset[int] = frozenset(),
-    devices: int = DEVICES,
 ) -> Words:
     """A round in which devices leave before sharing, before sending, before revealing."""
-    graph = ring(devices, DEGREE, seed=3)
-    cohort = [SecureDevice(i, THRESHOLD) for i in range(devices)]
-    keys = {device.index: device.advertise() for device in cohort}
-    sealed = {i: cohort[i].share({j: keys[j] for j in graph[i]}) for i in keys if i not in unshared}
-    taking_part = {i: graph[i] & sealed.keys() for i in sealed}
-    vectors = {
-        i: cohort[i].masked(values[i], {j: sealed[j][i] for j in taking_part[i]})
-        for i in sealed
-        if i not in unsent
-    }
-    revealed = {
-        i: cohort[i].reveal(vectors.keys() & taking_part[i]) for i in vectors if i not in silent
-    }
-    return opened(vectors, taking_part, keys, revealed, THRESHOLD)
+    shared = Shared(unshared)
+    vectors = {i: shared.masked(i, values[i]) for i in shared.sealed if i not in unsent}
+    return shared.opened(vectors, shared.revealed(vectors.keys() - silent, vectors))
 
 
 @settings(max_examples=40)
@@ -70,57 +93,44 @@ def test_too_many_leavers_void_the_round() -> None:
 
 
 def test_a_device_reveals_one_secret_of_a_neighbour_and_only_once() -> None:
-    graph = ring(DEVICES, DEGREE, seed=3)
-    cohort = [SecureDevice(i, THRESHOLD) for i in range(DEVICES)]
-    keys = {device.index: device.advertise() for device in cohort}
-    sealed = {i: cohort[i].share({j: keys[j] for j in graph[i]}) for i in keys}
-    cohort[0].masked(np.zeros(2, np.uint32), {j: sealed[j][0] for j in graph[0]})
-    arrived = set(list(graph[0])[:THRESHOLD])
-    revealed = cohort[0].reveal(arrived)
+    shared = Shared()
+    shared.masked(0, np.zeros(2, np.uint32))
+    arrived = set(list(GRAPH[0])[:THRESHOLD])
+    revealed = shared.cohort[0].reveal(arrived)
     assert revealed.own_seeds.keys() == arrived
-    assert revealed.mask_keys.keys() == graph[0] - arrived
+    assert revealed.mask_keys.keys() == GRAPH[0] - arrived
     with pytest.raises(OutOfTurn):
-        cohort[0].reveal(graph[0])
+        shared.cohort[0].reveal(GRAPH[0])
 
 
 def test_a_device_guards_itself() -> None:
     """Against a server that asks twice, for a sum of one, or for shares that open by themselves."""
-    graph = ring(DEVICES, DEGREE, seed=3)
-    cohort = [SecureDevice(i, THRESHOLD) for i in range(DEVICES)]
-    keys = {device.index: device.advertise() for device in cohort}
-    sealed = {i: cohort[i].share({j: keys[j] for j in graph[i]}) for i in keys}
+    shared = Shared()
     with pytest.raises(OutOfTurn):
-        cohort[0].share({j: keys[j] for j in graph[0]})
-    sent = cohort[0].masked(np.zeros(2, np.uint32), {j: sealed[j][0] for j in graph[0]})
+        shared.cohort[0].share(shared.keys_near(0))
+    sent = shared.masked(0, np.zeros(2, np.uint32))
     with pytest.raises(OutOfTurn):
-        cohort[0].masked(np.ones(2, np.uint32), {j: sealed[j][0] for j in graph[0]})
+        shared.masked(0, np.ones(2, np.uint32))
     with pytest.raises(TooFewDevices, match="sent a vector"):
-        cohort[0].reveal(set(list(graph[0])[: THRESHOLD - 1]))
+        shared.cohort[0].reveal(set(list(GRAPH[0])[: THRESHOLD - 1]))
     with pytest.raises(TooFewDevices, match="vectors arrived"):
-        opened({0: sent}, dict(enumerate(graph)), keys, {}, THRESHOLD)
+        shared.opened({0: sent}, {})
     with pytest.raises(ValueError, match="exceed half"):
-        SecureDevice(0, DEGREE // 2).share({j: keys[j] for j in graph[0]})
+        SecureDevice(0, DEGREE // 2).share(shared.keys_near(0))
 
 
 def test_a_late_vector_stays_masked_after_its_pairwise_masks_are_known() -> None:
     """The server has rebuilt the device's mask key, taking it for gone; then its vector comes."""
-    graph = ring(DEVICES, DEGREE, seed=3)
-    cohort = [SecureDevice(i, THRESHOLD) for i in range(DEVICES)]
-    keys = {device.index: device.advertise() for device in cohort}
-    sealed = {i: cohort[i].share({j: keys[j] for j in graph[i]}) for i in keys}
-    values = np.arange(50, dtype=np.uint32)
-    sent = {
-        i: cohort[i].masked(values, {j: sealed[j][i] for j in graph[i]}) for i in range(DEVICES)
-    }
+    shared, values = Shared(), np.arange(50, dtype=np.uint32)
+    sent = {i: shared.masked(i, values) for i in range(DEVICES)}
     late = sent.pop(0)
-    revealed = {i: cohort[i].reveal(sent.keys() & graph[i]) for i in sent}
-    whole = opened(sent, dict(enumerate(graph)), keys, revealed, THRESHOLD)
-    assert np.array_equal(whole, 11 * values)
-    shares = [revealed[j].mask_keys[0] for j in graph[0]]
+    revealed = shared.revealed(sent, sent)
+    assert np.array_equal(shared.opened(sent, revealed), 11 * values)
+    shares = [revealed[j].mask_keys[0] for j in GRAPH[0]]
     private = X25519PrivateKey.from_private_bytes(joined_secret(shares, THRESHOLD, 0))
-    assert private.public_key().public_bytes_raw() == keys[0].masks
-    for other in graph[0]:
-        add_mask(late, agree(private, keys[other].masks, b"mask", 0, other), True)
+    assert private.public_key().public_bytes_raw() == shared.keys[0].masks
+    for other in GRAPH[0]:
+        add_mask(late, agree(private, shared.keys[other].masks, b"mask", 0, other), True)
     small = np.minimum(late, -late.astype(np.int64) % 2**32)
     assert int((small < 2**24).sum()) < 5  # of 50; all of them if nothing else hid the values
 
@@ -151,12 +161,7 @@ def test_the_lowest_bits_of_a_masked_vector_obey_no_short_recurrence(sender: int
     n = 41_000
     twister = sum(np.random.RandomState(s).randint(0, 2**32, n, dtype=np.uint32) for s in range(3))
     assert linear_complexity(np.asarray(twister) & 1) == 19_937
-    graph = ring(DEVICES, DEGREE, seed=3)
-    cohort = [SecureDevice(i, THRESHOLD) for i in range(DEVICES)]
-    keys = {device.index: device.advertise() for device in cohort}
-    sealed = {i: cohort[i].share({j: keys[j] for j in graph[i]}) for i in keys}
-    shares = {j: sealed[j][sender] for j in graph[sender]}
-    masked = cohort[sender].masked(np.zeros(n, np.uint32), shares)
+    masked = Shared().masked(sender, np.zeros(n, np.uint32))
     assert abs(linear_complexity(masked & 1) - n / 2) < 50
     assert abs(float((masked & 1).mean()) - 0.5) < 5 / (2 * n**0.5)
 
@@ -184,8 +189,8 @@ def test_the_ring_gives_everyone_as_many_neighbours(devices: int, half: int) -> 
             ring(devices, degree, seed=1)
         return
     graph = ring(devices, degree, seed=1)
-    assert all(len(found) == degree and i not in found for i, found in enumerate(graph))
-    assert all(i in graph[j] for i, found in enumerate(graph) for j in found)
+    assert all(len(near) == degree and i not in near for i, near in enumerate(graph))
+    assert all(i in graph[j] for i, near in enumerate(graph) for j in near)
 
 
 @given(st.lists(st.floats(-3, 3), min_size=2, max_size=2), st.integers(1, 500))

@@ -19,6 +19,7 @@ from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.metaem.mapping_start import OverlapSums, SourceView, TargetView
 from metaem_core.methods.metaem.pretraining import Pretraining
 from metaem_core.training.epochs import Divergence
+from tests.support.worlds import from_table
 
 CONFIG = PretrainConfig(epochs=1, hidden_size=16)
 
@@ -34,13 +35,16 @@ def world(seed: int, n_users: int, n_items: int, spread: float) -> Ratings:
     return Ratings(users, items, values, n_users, n_items)
 
 
-def shared_world() -> tuple[DomainPair, Queries]:
-    source, target = world(1, 80, 30, 0.7), world(2, 80, 40, 0.7)
-    held = np.arange(80) >= 60
-    own = target.of_users(held)
-    trainees = np.arange(10, 60)
+def parted(source: Ratings, target: Ratings, first: int, cold: int) -> tuple[DomainPair, Queries]:
+    """Users from ``first`` on are trained on in both domains, those from ``cold`` on are cold."""
+    held = np.arange(target.n_users) >= cold
+    own, trainees = target.of_users(held), np.arange(first, cold)
     pair = DomainPair(source, target.of_users(~held), trainees, trainees)
     return pair, Queries(own.users, own.items, own.values)
+
+
+def shared_world() -> tuple[DomainPair, Queries]:
+    return parted(world(1, 80, 30, 0.7), world(2, 80, 40, 0.7), 10, 60)
 
 
 def mapping(config: MappingConfig) -> tuple[MappingTraining, DomainPair, Queries]:
@@ -48,17 +52,23 @@ def mapping(config: MappingConfig) -> tuple[MappingTraining, DomainPair, Queries
     return mapped(config, pair, cold), pair, cold
 
 
-def mapped(config: MappingConfig, pair: DomainPair, cold: Queries) -> MappingTraining:
-    source, target = Pretraining(CONFIG, pair.source).model(), Pretraining(CONFIG, pair.target)
+def mapped(
+    config: MappingConfig,
+    pair: DomainPair,
+    cold: Queries,
+    rate: float = 1e-2,
+    pretrain: PretrainConfig = CONFIG,
+) -> MappingTraining:
+    source, target = (Pretraining(pretrain, each).model() for each in (pair.source, pair.target))
     vectors = source.source_vectors(torch.arange(pair.source.n_users))
-    return MappingTraining(config, 1e-2, vectors, target.model(), pair, cold)
+    return MappingTraining(config, rate, vectors, target, pair, cold)
 
 
 def predicted(work: MappingTraining, cold: Queries) -> np.ndarray:
     return cold_predictor(work.map_users, work.target)(cold.users, cold.items)
 
 
-def test_where_everybody_gives_the_same_that_is_predicted() -> None:
+def test_a_rating_that_everybody_gives_is_predicted() -> None:
     pair, cold = shared_world()
     source, target = (
         replace(each, values=np.full_like(each.values, 4)) for each in (pair.source, pair.target)
@@ -71,10 +81,10 @@ def test_before_training_the_mapping_is_a_line_in_the_source_bias() -> None:
     """Where so strong ridges leave no taste and no profile."""
     config = MappingConfig(taste_damping=1e12, trait_damping=1e12)
     work, pair, cold = mapping(config)
-    carried = predicted(work, cold) - work.target.item_offsets.numpy()[cold.items]
+    above = predicted(work, cold) - work.target.item_offsets.numpy()[cold.items]
     bias = fitted_biases(pair.source).user[cold.users]
-    slope, constant = fit_line(bias, carried)
-    np.testing.assert_allclose(carried, slope * bias + constant, atol=1e-4)
+    slope, constant = fit_line(bias, above)
+    np.testing.assert_allclose(above, slope * bias + constant, atol=1e-4)
     wanted, _ = fit_line(bias, cold.values - work.target.item_offsets.numpy()[cold.items])
     assert abs(slope - wanted) < 0.5
 
@@ -131,15 +141,9 @@ def test_a_profile_that_matters_in_both_domains_is_transferred() -> None:
         values = (opinion + 0.5 * own.standard_normal(len(users))).astype(np.float32)
         return Ratings(users, items, values, 240, 40)
 
-    full, held = domain(13), np.arange(240) >= 160
-    own, trainees = full.of_users(held), np.arange(160)
-    pair = DomainPair(domain(12), full.of_users(~held), trainees, trainees)
-    models = [Pretraining(CONFIG, ratings).model() for ratings in (pair.source, pair.target)]
-    cold = Queries(own.users, own.items, own.values)
-    vectors = models[0].source_vectors(torch.arange(240))
-    config = MappingConfig(trait_damping=50.0, taste_damping=1e12)
-    carried = MappingTraining(config, 1e-2, vectors, models[1], pair, cold)
-    error = np.square(predicted(carried, cold) - cold.values).mean()
+    pair, cold = parted(domain(12), domain(13), 0, 160)
+    work = mapped(MappingConfig(trait_damping=50.0, taste_damping=1e12), pair, cold)
+    error = np.square(predicted(work, cold) - cold.values).mean()
     transfer = fit_fitted_bias_transfer(pair).rate(cold.users, cold.items)
     assert error < 0.75 * np.square(transfer - cold.values).mean()
 
@@ -172,11 +176,8 @@ def test_what_is_validated_is_what_is_delivered() -> None:
 def test_training_that_only_harms_is_undone() -> None:
     pair, cold = shared_world()
     wrong = replace(cold, values=np.full(len(cold.values), 3, np.float32))
-    vectors = Pretraining(CONFIG, pair.source).model().source_vectors(torch.arange(80))
-    target = Pretraining(CONFIG, pair.target).model()
     config = MappingConfig(epochs=3, trust=1.0)
-    untouched = MappingTraining(config, 1e-2, vectors, target, pair, wrong)
-    wild = MappingTraining(config, 10.0, vectors, target, pair, wrong)
+    untouched, wild = (mapped(config, pair, wrong, rate) for rate in (1e-2, 10.0))
     with suppress(Divergence):
         list(wild.training.epochs(lambda _: None))
     start = untouched.map_users(torch.arange(80))
@@ -208,16 +209,13 @@ def test_fitted_biases_beat_fixed_damping_where_it_is_wrong() -> None:
 
 
 def test_profiles_hold_bias_spread_and_activity() -> None:
-    """User 0 agrees with everyone, user 1 is generous, user 2 erratic, user 3 rates most."""
-    rows = [(user, item, 3.0) for user in range(4) for item in range(8)]
-    rows += [(3, item, 3.0) for item in range(8, 30)]
-    rows += [(4 + n, item, 3.0) for n in range(20) for item in range(n, n + 8)]
-    ratings = np.array(rows)
-    values = ratings[:, 2].astype(np.float32)
-    values[ratings[:, 0] == 1] = 4.5
-    values[ratings[:, 0] == 2] = np.tile([1.0, 5.0], 4)
-    users, items = ratings[:, 0].astype(np.int64), ratings[:, 1].astype(np.int64)
-    world = Ratings(users, items, values, 25, 40)  # user 24 rates nothing
+    """User 0 agrees with everyone, 1 is generous, 2 erratic, 3 rates most, 24 nothing."""
+    table = np.zeros((25, 40), np.float32)
+    table[:4, :8] = table[3, 8:30] = 3
+    for user in range(20):
+        table[4 + user, user : user + 8] = 3
+    table[1, :8], table[2, :8] = 4.5, np.tile([1.0, 5.0], 4)
+    world = from_table(table)
     biases = fitted_biases(world)
     statistics = ProfileStatistics.of(world, biases)
     bias, spread, activity, *_ = statistics.profiles(world, biases.user).T
@@ -228,12 +226,9 @@ def test_profiles_hold_bias_spread_and_activity() -> None:
 
 
 def test_an_uncentred_domain_has_no_profiles_and_starts_from_zero() -> None:
-    pair, cold = shared_world()
     plain = replace(CONFIG, centred=False)
-    source, target = (Pretraining(plain, r).model() for r in (pair.source, pair.target))
-    vectors = source.source_vectors(torch.arange(pair.source.n_users))
-    assert vectors.shape == (80, 32)
-    work = MappingTraining(MappingConfig(trust=0.5), 1e-2, vectors, target, pair, cold)
+    work = mapped(MappingConfig(trust=0.5), *shared_world(), pretrain=plain)
+    assert work._source_vectors.shape == (80, 32)
     assert work.map_users(torch.arange(3)).abs().sum() > 0
 
 
@@ -253,20 +248,14 @@ WIDE = {"user_size": 48, "common_size": 24}
 @pytest.mark.parametrize("widths", [{}, METAMF, WIDE], ids=["paper", "metamf", "wide"])
 def test_shared_taste_is_transferred_before_the_mapping_trains(widths: dict[str, int]) -> None:
     taste = 0.7 * np.random.default_rng(4).standard_normal(200)
-    source, full = tastes_world(5, taste, 40), tastes_world(6, taste, 50)
-    held = np.arange(200) >= 150
-    own, trainees = full.of_users(held), np.arange(150)
-    pair = DomainPair(source, full.of_users(~held), trainees, trainees)
+    pair, cold = parted(tastes_world(5, taste, 40), tastes_world(6, taste, 50), 0, 150)
     models = []
     for ratings in (pair.source, pair.target):
         config = replace(CONFIG, hidden_size=128, epochs=30, cohort_size=50, **widths)
         stage = Pretraining(config, ratings)
         assert min(epoch.validation_rmse for epoch in stage.training.epochs(lambda _: None)) < 0.5
         models.append(stage.model())
-    vectors, cold = (
-        models[0].source_vectors(torch.arange(200)),
-        Queries(own.users, own.items, own.values),
-    )
+    vectors = models[0].source_vectors(torch.arange(200))
     work = MappingTraining(MappingConfig(), 1e-2, vectors, models[1], pair, cold)
     error = np.abs(predicted(work, cold) - cold.values).mean()
     transfer = fit_fitted_bias_transfer(pair).rate(cold.users, cold.items)

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from metaem_core.data.bias import ITEM_DAMPING, USER_DAMPING, fitted_biases
 from metaem_core.data.pair import DomainPair, Queries
@@ -14,12 +13,7 @@ from metaem_core.methods.baselines.bias_transfer import fit_bias_transfer
 from metaem_core.methods.baselines.trivial import TRIVIAL
 from metaem_core.methods.baselines.user_knn import fit_neighbours, fit_weight
 from metaem_core.synthetic.world import SyntheticConfig, generate
-
-
-def from_table(table: NDArray[np.integer] | NDArray[np.floating]) -> Ratings:
-    """Zero means no rating."""
-    users, items = np.nonzero(table)
-    return Ratings(users, items, table[users, items].astype(np.float32), *table.shape)
+from tests.support.worlds import from_table
 
 
 def small_pair() -> DomainPair:
@@ -75,7 +69,7 @@ def test_means_by_hand() -> None:
 
 
 def test_the_slope_is_fitted_on_the_training_overlap() -> None:
-    """Target ratings are 3 + half the person's source bias, for overlap users alone."""
+    """Target ratings are 3 + half the user's source bias, for overlap users alone."""
     generator = np.random.default_rng(0)
     bias = generator.normal(size=60)
     source = from_table(np.tile(4 + bias[:, None], (1, 200)))
@@ -141,11 +135,11 @@ def test_blocks_of_users_find_the_naive_neighbours(
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def two_camps(carried: bool) -> tuple[DomainPair, Ints, Floats]:
+def two_camps(shared: bool) -> tuple[DomainPair, Ints, Floats]:
     """Everybody likes half of the items, in the target the same half or one unrelated to it."""
     generator = np.random.default_rng(1)
     camp = np.tile([-1, -1, 1, 1], 30)
-    other = camp if carried else np.tile([-1, 1, -1, 1], 30)
+    other = camp if shared else np.tile([-1, 1, -1, 1], 30)
     side = np.repeat([-1, 1], 20)
     tables = [3 + np.outer(taste, side) for taste in (camp, other)]
     noisy = [table + generator.normal(0, 0.5, table.shape) for table in tables]
@@ -155,8 +149,8 @@ def two_camps(carried: bool) -> tuple[DomainPair, Ints, Floats]:
 
 def test_neighbours_carry_shared_taste_and_are_ignored_without_any() -> None:
     gains, weights = [], []
-    for carried in (True, False):
-        pair, cold, actual = two_camps(carried)
+    for shared in (True, False):
+        pair, cold, actual = two_camps(shared)
         users, items = np.repeat(cold, 40), np.tile(np.arange(40), len(cold))
         base = fit_bias_transfer(pair)
         weights.append(fit_weight(fit_neighbours(pair, base), pair, base))

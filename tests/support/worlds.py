@@ -1,6 +1,7 @@
 """Small rating matrices for the core's tests."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metaem_core.data.ratings import Ratings
 from metaem_core.synthetic.world import SyntheticConfig, generate
@@ -18,11 +19,17 @@ def random_ratings(n_users: int, n_items: int, mean_count: float, seed: int) -> 
     return Ratings(users, items.astype(np.int64), values, n_users, n_items)
 
 
+def from_table(values: NDArray[np.integer] | NDArray[np.floating]) -> Ratings:
+    """Of a table (users, items) in which zero means no rating."""
+    users, items = np.nonzero(values)
+    return Ratings(users, items, values[users, items].astype(np.float32), *values.shape)
+
+
 def planted_ratings(growth: float) -> Ratings:
     """The embedded world's music: quality, bias and two tastes behind whole stars."""
     drawn = generate(SyntheticConfig(growth=growth), "music")
-    (persons, users), (shown, items) = (
+    (_, users), (_, items) = (
         np.unique(side, return_inverse=True) for side in (drawn.users, drawn.items)
     )
-    order = np.lexsort((items, users))
-    return Ratings(users[order], items[order], drawn.values[order], len(persons), len(shown))
+    n_users, n_items = int(users.max()) + 1, int(items.max()) + 1
+    return Ratings(users, items, drawn.values, n_users, n_items)
