@@ -80,7 +80,7 @@ def test_no_rating_is_in_a_message(
 ) -> None:
     monkeypatch.setattr(test_remote, "RATINGS", with_canaries())
     monkeypatch.setattr(test_remote, "CONFIG", replace(CONFIG, payload=payload, epochs=1))  # type: ignore[arg-type]
-    devices = Overheard(tmp_path, asked=test_remote.asked_of(test_remote.CONFIG))
+    devices = Overheard(tmp_path, request=test_remote.request_of(test_remote.CONFIG))
     devices.heard = []
     job(tmp_path, test_remote.CONFIG).work(devices, ALL)
     assert len(devices.heard) > 100

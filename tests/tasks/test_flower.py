@@ -10,14 +10,23 @@ import pytest
 from flows.federation.certificates import issue_node_key
 from flows.federation.loopback import Loopback
 from metaem_core.methods.metaem.pretraining import Pretraining
-from tasks.flower.job import Job, pretrain_start, vectors_tag
+from tasks.flower.job import Job, pretrain_start
 from tasks.flower.node import DeviceFolder, Node
 from tasks.flower.submit import run_job
 from tests.support.counting_proxy import CountingProxy, counting_proxy
 from tests.support.waiting import deadline
 from tests.tasks import test_carried as carried
 from tests.tasks.test_carried import CONFIG as CARRIED
-from tests.tasks.test_remote import ALL, CONFIG, RATINGS, about, asked_of, same, simulated, trained
+from tests.tasks.test_remote import (
+    ALL,
+    CONFIG,
+    RATINGS,
+    about,
+    request_of,
+    same,
+    simulated,
+    trained,
+)
 
 FLOWER = Path(__file__).parents[2] / ".venv-flower" / "bin"
 NODES = 3
@@ -45,10 +54,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loopback
 
 
 def job(federation: Loopback, folder: Path, epochs: int, quorum: float = 0.8) -> Job:
-    config, patience = replace(CONFIG, epochs=epochs), federation.connection.timeout
-    told = about(asked_of(config), quorum, NODES, patience)
-    start = pretrain_start(*Pretraining(config, RATINGS).start())
-    return Job.create(folder / "job", told, start)
+    config = replace(CONFIG, epochs=epochs)
+    spec = about(request_of(config), quorum, NODES, federation.connection.timeout)
+    return Job.create(folder / "job", spec, pretrain_start(*Pretraining(config, RATINGS).start()))
 
 
 def test_three_rounds_on_three_nodes_are_the_simulation(
@@ -73,7 +81,7 @@ def test_three_rounds_on_three_nodes_are_the_simulation(
         assert counted < seen < counted + 30_000 * envelopes
 
 
-def test_devices_carry_their_vectors_to_the_mapping(
+def test_devices_keep_their_vectors_for_the_mapping(
     watched: tuple[Loopback, CountingProxy], tmp_path: Path
 ) -> None:
     """Left by the source's server, kept on the node's disk, used under masks in the target."""
@@ -84,13 +92,12 @@ def test_devices_carry_their_vectors_to_the_mapping(
         node, people = Node(federation.folder / f"node-{number}"), ALL[number::NODES]
         node.domain("movie").assign(carried.MOVIE, [carried.OTHER[user] for user in people])
         node.link([{"movie": carried.OTHER[user], "music": user} for user in people])
-    tag, patience = vectors_tag(remote.vectors), federation.connection.timeout
-    brought = carried.asked_to_keep(tag)
-    told = about(brought, 1.0, NODES, patience)
-    left = Job.create(tmp_path / "carry", told, {"profiles": remote.vectors})
+    timeout = federation.connection.timeout
+    spec = about(remote.request_to_keep(), 1.0, NODES, timeout)
+    left = Job.create(tmp_path / "transfer", spec, {"profiles": remote.vectors})
     run_job(left, federation.connection)
-    told = about(carried.asked_of(tag, config), 0.8, NODES, patience)
-    work = Job.create(tmp_path / "job", told, remote.start())
+    spec = about(remote.request(config=config), 0.8, NODES, timeout)
+    work = Job.create(tmp_path / "job", spec, remote.start())
     run_job(work, federation.connection)
     assert work.done is not None
     assert (work.done["devices"], work.done["refused"]) == (len(carried.TRAIN), [])

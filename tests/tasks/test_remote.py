@@ -29,12 +29,12 @@ CONFIG = PretrainConfig(hidden_size=24, cohort_size=16, epochs=2, holdout=0.2)
 ALL = list(range(40))
 
 
-def asked_of(config: PretrainConfig) -> Request:
+def request_of(config: PretrainConfig) -> Request:
     plain = json.dumps(asdict(config))
     return Request(kind="pretrain", domain="music", config=plain, source="", tag="")
 
 
-ASKED = asked_of(CONFIG)
+REQUEST = request_of(CONFIG)
 
 SILENT = (OSError, ValueError, OutOfTurn)  # why a device does not answer
 Spoil = Callable[[Answer], Iterable[Answer]]
@@ -44,9 +44,9 @@ class Devices:
     """Real devices with files of their own, behind a link that ``spoil`` has its way with."""
 
     def __init__(
-        self, folder: Path, spoil: Spoil = lambda answer: [answer], asked: Request = ASKED
+        self, folder: Path, spoil: Spoil = lambda answer: [answer], request: Request = REQUEST
     ) -> None:
-        self.node, self.spoil, self.asked = Node(folder / "node"), spoil, asked
+        self.node, self.spoil, self.request = Node(folder / "node"), spoil, request
         self.folder = self.node.domain("music")
         if not self.folder.devices():
             self.folder.assign(RATINGS, ALL)
@@ -54,32 +54,30 @@ class Devices:
     def train(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
         for device, data in messages.items():
             with suppress(*SILENT):
-                told = Answer(number, device, self.node.train(self.asked, device, data))
-                yield from self.spoil(told)
+                yield from self.spoil(
+                    Answer(number, device, self.node.train(self.request, device, data))
+                )
 
     def evaluate(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
         for device, data in messages.items():
             with suppress(*SILENT):
-                told = Answer(number, device, self.node.evaluate(self.asked, device, data))
-                yield from self.lie(told)
+                yield from self.lie(
+                    Answer(number, device, self.node.evaluate(self.request, device, data))
+                )
 
-    def lie(self, told: Answer) -> Iterable[Answer]:
-        return [told]
+    def lie(self, answer: Answer) -> Iterable[Answer]:
+        return [answer]
 
 
 def job(folder: Path, config: PretrainConfig = CONFIG, quorum: float = 0.8) -> Job:
     start = pretrain_start(*Pretraining(config, RATINGS).start())
-    return Job.create(folder / "job", about(asked_of(config), quorum), start)
+    return Job.create(folder / "job", about(request_of(config), quorum), start)
 
 
-def about(asked: Request, quorum: float, nodes: int = 1, patience: float = 1) -> Spec:
+def about(request: Request, quorum: float, nodes: int = 1, timeout: float = 1) -> Spec:
+    attempt = secrets.token_hex(4)
     return Spec(
-        attempt=secrets.token_hex(4),
-        request=asked,
-        nodes=nodes,
-        timeout=patience,
-        quorum=quorum,
-        largest=1e4,
+        attempt=attempt, request=request, nodes=nodes, timeout=timeout, quorum=quorum, largest=1e4
     )
 
 
@@ -98,8 +96,8 @@ def simulated(config: PretrainConfig = CONFIG) -> Pretraining:
 
 def same(ours: Pretraining, theirs: Pretraining, tolerance: float = 1e-6) -> None:
     for name, tensor in theirs.training.state().items():
-        found = ours.training.state()[name]
-        assert torch.allclose(found, tensor, rtol=tolerance, atol=tolerance), name
+        trained = ours.training.state()[name]
+        assert torch.allclose(trained, tensor, rtol=tolerance, atol=tolerance), name
 
 
 def test_training_over_a_link_is_the_simulation(tmp_path: Path) -> None:
@@ -136,71 +134,60 @@ def test_an_interrupted_job_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
     same(trained(again), simulated())
 
 
-def late(answer: Answer) -> Iterable[Answer]:
-    """Every answer comes after another one to the round before, and twice."""
-    old = answer._replace(round=answer.round - 1, message=scaled(answer.message, 0.5))
-    return [old, answer, answer]
+def altered(answer: Answer, **changes: float) -> Answer:
+    parts = load(answer.message[SUM:])
+    changed = {name: torch.full_like(parts[name], value) for name, value in changes.items()}
+    return answer._replace(message=encode({**parts, **changed}))
 
 
-def foreign(answer: Answer) -> Iterable[Answer]:
-    """Others speak up too."""
-    return [answer._replace(device=999), answer]
+def scaled(answer: Answer, factor: float) -> Answer:
+    parts = load(answer.message[SUM:])
+    return answer._replace(message=encode({**parts, "items": parts["items"] * factor}))
 
 
-def doubled(answer: Answer) -> Iterable[Answer]:
-    """A gradient beyond all measure, then the honest one."""
-    return [answer._replace(message=scaled(answer.message, 1e9)), answer]
+def late(answer: Answer) -> list[Answer]:
+    """One to the round before, and the honest one twice."""
+    return [scaled(answer, 0.5)._replace(round=answer.round - 1), answer]
 
 
-def poisoned(answer: Answer) -> Iterable[Answer]:
-    return [answer._replace(message=scaled(answer.message, float("nan"))), answer]
+def garbled(answer: Answer) -> list[Answer]:
+    half = answer.message[: len(answer.message) // 2]
+    return [answer._replace(message=half), answer._replace(message=b"")]
 
 
-def garbled(answer: Answer) -> Iterable[Answer]:
-    half = len(answer.message) // 2
-    return [answer._replace(message=answer.message[:half]), answer._replace(message=b""), answer]
-
-
-def negative(answer: Answer) -> Iterable[Answer]:
-    return [answer._replace(message=altered(answer.message, n_ratings=-3)), answer]
-
-
-def altered(message: bytes, **changes: float) -> bytes:
-    told = load(message[SUM:])
-    return encode({**told, **{n: torch.full_like(told[n], v) for n, v in changes.items()}})
-
-
-def scaled(message: bytes, factor: float) -> bytes:
-    told = load(message[SUM:])
-    return encode({**told, "items": told["items"] * factor})
-
-
-def outlandish(answer: Answer) -> Iterable[Answer]:
+def outlandish(answer: Answer) -> list[Answer]:
     """Bytes that safetensors itself stumbles over: four-bit numbers, a shape without end."""
     four, endless = (
         {"x": {"dtype": "F4", "shape": [2], "data_offsets": [0, 1]}},
         {"x": {"dtype": "F32", "shape": [2**63, 0], "data_offsets": [0, 0]}},
     )
-    made = []
+    unreadable = []
     for header, body in ((four, b"\0"), (endless, b"")):
         text = json.dumps(header).encode()
         content = struct.pack("<Q", len(text)) + text + body
-        made.append(answer._replace(message=digest(content) + content))
-    return [*made, answer]
+        unreadable.append(answer._replace(message=digest(content) + content))
+    return unreadable
 
 
-def boastful(answer: Answer) -> Iterable[Answer]:
-    many = altered(answer.message, n_ratings=2**31 - 1)
-    huge = altered(answer.message, squared_error=1e300)
-    return [answer._replace(message=many), answer._replace(message=huge), answer]
+UNFIT: dict[str, Callable[[Answer], list[Answer]]] = {
+    "late": late,
+    "foreign": lambda answer: [answer._replace(device=999)],
+    "beyond all measure": lambda answer: [scaled(answer, 1e9)],
+    "not a number": lambda answer: [scaled(answer, float("nan"))],
+    "garbled": garbled,
+    "outlandish": outlandish,
+    "negative count": lambda answer: [altered(answer, n_ratings=-3)],
+    "boastful": lambda answer: [
+        altered(answer, n_ratings=2**31 - 1),
+        altered(answer, squared_error=1e300),
+    ],
+}
 
 
-@pytest.mark.parametrize(
-    "spoil", [late, foreign, doubled, poisoned, garbled, negative, outlandish, boastful]
-)
-def test_what_is_not_fit_to_use_is_left_out_and_told(tmp_path: Path, spoil: Spoil) -> None:
+@pytest.mark.parametrize("kind", UNFIT)
+def test_what_is_not_fit_to_use_is_left_out_and_listed(tmp_path: Path, kind: str) -> None:
     work = job(tmp_path)
-    work.work(Devices(tmp_path, spoil), ALL)
+    work.work(Devices(tmp_path, lambda answer: [*UNFIT[kind](answer), answer]), ALL)
     assert work.done is not None
     assert len(work.done["refused"]) >= 60
     same(trained(work), simulated())
@@ -246,7 +233,9 @@ def test_errors_that_no_ratings_have_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: list[float]
 ) -> None:
     false = encode({"errors": torch.tensor(lie, dtype=torch.float64)})
-    monkeypatch.setattr(Devices, "lie", lambda self, told: [told._replace(message=false), told])
+    monkeypatch.setattr(
+        Devices, "lie", lambda self, answer: [answer._replace(message=false), answer]
+    )
     work = job(tmp_path)
     work.work(Devices(tmp_path), ALL)
     assert work.done is not None
