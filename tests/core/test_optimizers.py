@@ -54,23 +54,6 @@ def test_network_adam_is_adam_over_all_networks() -> None:
         torch.testing.assert_close(mine, theirs.detach(), rtol=1e-12, atol=1e-12)
 
 
-def test_a_restored_optimizer_goes_on_as_if_never_stopped() -> None:
-    def build() -> LazyAdam:
-        return LazyAdam(torch.ones(9, 4, dtype=torch.float64), 0.1, 0.0)
-
-    through, stopped, resumed = build(), build(), build()
-    steps = visits(10, 9, seed=5)
-    for rows, gradient in steps:
-        through.update(rows, gradient)
-    for rows, gradient in steps[:4]:
-        stopped.update(rows, gradient)
-    restore(resumed.state(), {name: t.clone() for name, t in stopped.state().items()})
-    for rows, gradient in steps[4:]:
-        resumed.update(rows, gradient)
-    for name, tensor in through.state().items():
-        assert torch.equal(tensor, resumed.state()[name]), name
-
-
 def test_a_checkpoint_of_another_run_is_refused() -> None:
     lazy = LazyAdam(torch.ones(2, 2), 0.1, 0.0)
     with pytest.raises(ValueError, match="checkpoint holds"):

@@ -54,7 +54,7 @@ SCALE = RatingScale()
 DELTA = 1e-6
 
 
-def told_apart(mu: float, epsilon: float) -> float:
+def delta_by_integration(mu: float, epsilon: float) -> float:
     """What delta is by definition: the integral of (p - e^epsilon q)+ for N(mu, 1) and N(0, 1)."""
     x = np.linspace(-12, mu + 12, 400_001)
     p, q = (np.exp(-((x - m) ** 2) / 2) / math.sqrt(2 * math.pi) for m in (mu, 0.0))
@@ -63,7 +63,7 @@ def told_apart(mu: float, epsilon: float) -> float:
 
 @pytest.mark.parametrize(("mu", "epsilon"), [(0.2, 0.5), (0.5, 1.0), (1.0, 1.0), (2.0, 8.0)])
 def test_the_closed_form_is_the_definition(mu: float, epsilon: float) -> None:
-    assert delta_of(mu, epsilon) == pytest.approx(told_apart(mu, epsilon), rel=1e-5)
+    assert delta_of(mu, epsilon) == pytest.approx(delta_by_integration(mu, epsilon), rel=1e-5)
 
 
 @settings(max_examples=50)
@@ -78,7 +78,7 @@ def test_a_budget_is_used_up_and_not_passed(epsilon: float, delta: float) -> Non
 @pytest.mark.parametrize("epsilon", [0.5, 1.0, 4.0, 8.0])
 def test_two_accountants_agree_on_all_that_a_run_releases(epsilon: float) -> None:
     config = PrivateConfig(epsilon, DELTA)
-    made = []
+    spent = []
     for part, share in STAGES.items():
         own = releases(config, part, random_ratings(9, 9, 4.0, 0))
         for name in SUMS:
@@ -86,10 +86,10 @@ def test_two_accountants_agree_on_all_that_a_run_releases(epsilon: float) -> Non
                 own.noisy(name, np.zeros(1), *SUMS[name])
         assert sum(release.mu**2 for release in own.log) == pytest.approx(own.mu**2)
         assert own.mu**2 == pytest.approx(share * mu_of(epsilon, DELTA) ** 2)
-        made += own.log
+        spent += own.log
     assert sum(STAGES.values()) == pytest.approx(1)
-    assert epsilon_by_losses(made, DELTA) == pytest.approx(epsilon, rel=1e-4)
-    louder = [Release(r.name, r.clip, r.deviation * 0.9) for r in made]
+    assert epsilon_by_losses(spent, DELTA) == pytest.approx(epsilon, rel=1e-4)
+    louder = [Release(r.name, r.clip, r.deviation * 0.9) for r in spent]
     assert epsilon_by_losses(louder, DELTA) > epsilon * 1.05
 
 
@@ -105,12 +105,12 @@ def test_noise_is_as_wide_as_the_record_says_and_a_stage_cannot_overspend() -> N
         own.noisy("more", np.zeros(1), 1.0, 0.01)
 
 
-def test_what_is_told_lies_on_a_grid_that_noise_and_sum_are_rounded_to_apart() -> None:
+def test_a_release_lies_on_a_grid_that_noise_and_sum_are_rounded_to_apart() -> None:
     """Else the last bits of a float tell which sums it can be of."""
     own = Releases(0.5, np.random.default_rng(1))
     totals = np.random.default_rng(2).normal(0, 5, 2_000)
-    told = own.noisy("sum", totals, 1.0, 1.0)
-    steps = told / (GRID * own.log[0].deviation)
+    released = own.noisy("sum", totals, 1.0, 1.0)
+    steps = released / (GRID * own.log[0].deviation)
     assert np.array_equal(steps, np.rint(steps))
     assert np.abs(steps).max() < 2**53
     # a part may be longer by a step a number, and is accounted so
@@ -175,42 +175,42 @@ def test_no_user_changes_a_sum_by_more_than_its_clip(seed: int, wild: bool, off:
     ratings = replace(ratings, values=ratings.values * np.float32(off))
     draw = np.random.default_rng(seed)
     levels, biases = draw.normal(0, 2, 9), draw.normal(0, 2, ratings.n_users)
-    everyone = np.arange(ratings.n_users)
-
-    def added(name: str, target: Ratings) -> NDArray[np.float64]:
-        if name != "line":
-            return domain_sum(target, SCALE, name, levels)
-        return line_sum(DomainPair(target, target, everyone, everyone), biases, SCALE, name, levels)
-
     for user in range(ratings.n_users):
         less = without(ratings, user)
         for name, most in SUMS.items():
-            changed = added(name, ratings) - added(name, less)
+            changed = added(name, ratings, biases, levels) - added(name, less, biases, levels)
             assert np.linalg.norm(changed) <= most.clip * (1 + 1e-9), name
+
+
+def added(
+    name: str, ratings: Ratings, biases: NDArray[np.float64], levels: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """One of the sums; that of the line over users with these source biases."""
+    if name != "line":
+        return domain_sum(ratings, SCALE, name, levels)
+    everyone = np.arange(ratings.n_users)
+    return line_sum(DomainPair(ratings, ratings, everyone, everyone), biases, SCALE, name, levels)
 
 
 @pytest.mark.parametrize("name", SUMS)
 def test_clips_are_reached_so_that_no_budget_is_given_away(name: str) -> None:
     ratings = extreme(random_ratings(12, 9, 4.0, seed=3))
-    fives = replace(ratings, values=np.full_like(ratings.values, 5.0))
-    one, less = (fives, without(fives, 1)) if name == "mean" else (ratings, without(ratings, 1))
-    everyone, biases, levels = np.arange(12), np.full(12, 3.0), np.zeros(9)
-    if name == "line":
-        pairs = [DomainPair(each, each, everyone, everyone) for each in (one, less)]
-        sums = [line_sum(pair, biases, SCALE, name, levels) for pair in pairs]
-    else:
-        sums = [domain_sum(each, SCALE, name, levels) for each in (one, less)]
+    if name == "mean":
+        ratings = replace(ratings, values=np.full_like(ratings.values, 5.0))
+    sums = [
+        added(name, each, np.full(12, 3.0), np.zeros(9)) for each in (ratings, without(ratings, 1))
+    ]
     assert np.linalg.norm(sums[0] - sums[1]) == pytest.approx(SUMS[name].clip)
 
 
 class Listening:
-    """Sums whose questions are kept."""
+    """Sums that keep the levels they are given."""
 
     def __init__(self, sums: Sums) -> None:
-        self.sums, self.asked = sums, dict[str, NDArray[np.float64]]()
+        self.sums, self.levels = sums, dict[str, NDArray[np.float64]]()
 
     def ask(self, name: str, levels: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-        self.asked[name] = levels
+        self.levels[name] = levels
         return self.sums.ask(name, levels)
 
 
@@ -219,32 +219,33 @@ def test_the_second_sum_is_of_what_the_first_biases_leave() -> None:
     budget = Releases(math.inf, np.random.default_rng(0))
     sums = Listening(SimulatedSums(partial(domain_sum, world, SCALE), budget))
     final = dp_item_levels(sums, world.n_items)
-    mean = float(sums.asked["items, first"][0])
-    assert np.ptp(sums.asked["items, first"]) == 0
-    total, present = item_sums(world, SCALE, "items, first", sums.asked["items, first"])
+    mean = float(sums.levels["items, first"][0])
+    assert np.ptp(sums.levels["items, first"]) == 0
+    total, present = item_sums(world, SCALE, "items, first", sums.levels["items, first"])
     weight = np.maximum(present / COUNT, 1.0)
-    np.testing.assert_allclose(sums.asked["items, again"], mean + total / (weight + 3.0))
+    np.testing.assert_allclose(sums.levels["items, again"], mean + total / (weight + 3.0))
     truth = np.bincount(world.items, world.values - 3.0) / np.bincount(world.items)
     often = np.bincount(world.items) > 20
-    closer = [np.abs(guess - truth)[often].mean() for guess in (sums.asked["items, again"], final)]
+    closer = [np.abs(guess - truth)[often].mean() for guess in (sums.levels["items, again"], final)]
     assert closer[1] < closer[0]
 
 
-def test_a_line_through_sums_that_noise_made_impossible_is_still_a_line() -> None:
-    class Noise:
-        def ask(self, name: str, levels: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-            return np.array([-50.0, 90.0, -80.0, 7.0, -9.0]), 10.0
+class Noise:
+    """Sums that noise made impossible."""
 
+    def ask(self, name: str, levels: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        if name == "line":
+            return np.array([-50.0, 90.0, -80.0, 7.0, -9.0]), 10.0
+        return (np.array([900.0, -5.0]) if name == "mean" else np.zeros((2, 3))), 50.0
+
+
+def test_a_line_through_noise_is_still_a_line() -> None:
     line = dp_bias_line(Noise(), np.zeros(3))
     assert abs(line.constant) < 2
     assert abs(line.slope) < 5
 
 
-def test_a_mean_that_noise_made_impossible_stays_on_the_scale() -> None:
-    class Noise:
-        def ask(self, name: str, levels: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-            return (np.array([900.0, -5.0]) if name == "mean" else np.zeros((2, 3))), 50.0
-
+def test_a_mean_out_of_noise_stays_on_the_scale() -> None:
     assert np.array_equal(dp_item_levels(Noise(), 3), [2.0, 2.0, 2.0])
 
 
@@ -253,8 +254,8 @@ def predicted(pair: DomainPair, queries: Queries, epsilon: float, seed: int) -> 
     source = dp_bias_domain(pair.source, config, releases(config, "source", pair.source))
     target = dp_bias_domain(pair.target, config, releases(config, "target", pair.target))
     profiles = source.source_vectors(torch.arange(pair.source.n_users))
-    made = releases(config, "mapping", pair.source, pair.target)
-    theta = dp_bias_mapping(profiles, target, pair, config, made)
+    budget = releases(config, "mapping", pair.source, pair.target)
+    theta = dp_bias_mapping(profiles, target, pair, config, budget)
     predict = cold_predictor(lambda users: map_users(theta, profiles[users]), target)
     return rmse(np.clip(predict(queries.users, queries.items), 1, 5), queries.values)
 
@@ -287,16 +288,16 @@ def test_another_scale_gives_the_same_in_its_own_units() -> None:
     torch.testing.assert_close(2 * usual.user_profiles, other.user_profiles)
 
 
-def test_canaries_are_found_without_noise_and_not_with_it() -> None:
+def test_canaries_are_recognised_without_noise_and_not_with_it() -> None:
     world = planted_ratings(1.0)
     canaries = Canaries.drawn(400, 14, world.n_items, SCALE, seed=1)
     among = canaries.among(world)
 
     def attacked(epsilon: float) -> float:
         config = PrivateConfig(epsilon, DELTA, seed=5)
-        made = releases(config, "target", among)
+        budget = releases(config, "target", among)
         levels = dp_item_levels(
-            SimulatedSums(partial(domain_sum, among, SCALE), made), among.n_items
+            SimulatedSums(partial(domain_sum, among, SCALE), budget), among.n_items
         )
         return inferred(canaries, levels.astype(np.float32)).auc
 
@@ -305,16 +306,16 @@ def test_canaries_are_found_without_noise_and_not_with_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("budget", "words"),
     [
         ((0.0, 1e-6), "epsilon must be positive"),
         ((math.nan, 1e-6), "epsilon must be positive"),
         ((1.0, 0.0), "delta must lie strictly"),
     ],
 )
-def test_budgets_that_mean_nothing_are_refused(told: tuple[float, float], words: str) -> None:
+def test_budgets_that_mean_nothing_are_refused(budget: tuple[float, float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        PrivateConfig(*told)
+        PrivateConfig(*budget)
 
 
 def test_a_delta_that_lets_a_user_out_is_refused() -> None:

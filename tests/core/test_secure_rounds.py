@@ -10,11 +10,12 @@ import pytest
 import torch
 from hypothesis import given
 from safetensors.torch import load
+from torch import Tensor
 
 from metaem_core.federated.bytes import exchanged
 from metaem_core.federated.encoding import SUM, BadMessage, contract_of, digest, encode
 from metaem_core.federated.remote.mapping import MappingDevice, SumMappingServer
-from metaem_core.federated.rounds import run_round
+from metaem_core.federated.rounds import RoundStats, run_round
 from metaem_core.federated.secure import coding
 from metaem_core.federated.secure.aggregation import OutOfTurn
 from metaem_core.federated.secure.coding import LIMIT, Closing, Coding, Totals, from_words
@@ -30,6 +31,7 @@ from metaem_core.federated.secure.primitives import TooFewDevices
 from metaem_core.federated.secure.server import secure_round
 from metaem_core.federated.secure.simulation import SecureLoop
 from metaem_core.federated.server import MappingServer
+from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.metaem.pretraining import Pretraining
 from metaem_core.privacy.attacks.reconstruction import auc
 from metaem_core.training.optimizers import RowNewton
@@ -53,6 +55,17 @@ def secured(stage: Pretraining) -> SecureLoop:
     return SecureLoop(SecureServer(model, server.items, server.nets, server.users), users)
 
 
+def open_round(stage: Pretraining | MappingTraining, cohort: list[int]) -> RoundStats:
+    rounds = stage.training.rounds
+    return run_round(rounds.server, rounds.backend, torch.tensor(cohort))
+
+
+def moved_alike(ours: Tensor, theirs: Tensor, before: Tensor) -> bool:
+    """Adam's steps are long where gradients are tiny, so their direction is compared."""
+    moved = (ours - before).flatten(), (theirs - before).flatten()
+    return bool(torch.cosine_similarity(*moved, dim=0) > 0.999)
+
+
 def mild(dtype: torch.dtype = torch.float64, **options: object) -> Pretraining:
     return pretraining(dtype, **{"init_std": 0.1, **options})
 
@@ -63,19 +76,15 @@ def test_secure_training_is_open_training(options: dict[str, object]) -> None:
     loop = secured(secret)
     start = {name: tensor.clone() for name, tensor in loop.server.model.tensors().items()}
     for cohort in COHORTS:
-        seen = run_round(
-            public.training.rounds.server, public.training.rounds.backend, torch.tensor(cohort)
-        )
-        told = loop.round(cohort)
-        assert told.n_ratings == seen.n_ratings
-        assert told.squared_error == pytest.approx(seen.squared_error, rel=1e-5)
+        seen, summed = open_round(public, cohort), loop.round(cohort)
+        assert summed.n_ratings == seen.n_ratings
+        assert summed.squared_error == pytest.approx(seen.squared_error, rel=1e-5)
     theirs, ours = public._model, loop.server.model
     for user in EVERYONE[:30]:
         assert torch.allclose(loop.users[user].vector[0], theirs.user_embeddings[user], atol=1e-5)
     assert torch.allclose(ours.common_items, theirs.common_items, atol=1e-5)
-    for name, tensor in theirs.tensors().items():  # Adam's steps are long where gradients are tiny
-        moved = (ours.tensors()[name] - start[name]).flatten(), (tensor - start[name]).flatten()
-        assert torch.cosine_similarity(*moved, dim=0) > 0.999
+    for name, tensor in theirs.tensors().items():
+        assert moved_alike(ours.tensors()[name], tensor, start[name]), name
     there = EVERYONE[0]  # what the server began with is not what the device has now
     assert not torch.allclose(secret._model.user_embeddings[there], loop.users[there].vector[0])
 
@@ -86,9 +95,7 @@ def test_who_leaves_is_not_in_the_sum_and_who_leaves_last_does_not_move() -> Non
     leavers = dict(zip(cohort, (1, 2, 3, 4, 5), strict=False))
     stayed = [user for user in cohort if leavers.get(user, 6) > 3]
     before = {user: loop.users[user].vector.clone() for user in cohort}
-    seen = run_round(
-        public.training.rounds.server, public.training.rounds.backend, torch.tensor(stayed)
-    )
+    seen = open_round(public, stayed)
     assert loop.round(cohort, leavers).n_ratings == seen.n_ratings
     assert torch.allclose(loop.server.model.common_items, public._model.common_items, atol=1e-5)
     moved = {user for user in cohort if not torch.equal(before[user], loop.users[user].vector)}
@@ -115,7 +122,7 @@ def test_a_sum_of_fewer_devices_than_agreed_is_not_opened() -> None:
     assert loop.round(cohort, leavers).n_ratings > 0
 
 
-def test_a_masked_upload_tells_no_item() -> None:
+def test_a_masked_upload_reveals_no_item() -> None:
     loop = secured(mild())
     areas = []
     for cohort in COHORTS:
@@ -148,36 +155,36 @@ def test_a_device_answers_once_and_only_to_the_rounds_model() -> None:
     nobody = {"places": torch.zeros(0, dtype=torch.long), "bytes": torch.zeros(0, 82).byte()}
     with pytest.raises(OutOfTurn):  # it has shared no secrets yet
         client.masked(encode(nobody), encode(broadcast(model)), form)
-    with pytest.raises(BadMessage, match="sent nothing"):  # though it has found a gradient
+    with pytest.raises(BadMessage, match="sent nothing"):  # though it has computed a gradient
         client.close(closing_message(Closing(1, 1.0)))
     with pytest.raises(ValueError, match="took no part"):
         loop.users[EVERYONE[1]].close(Closing(1, 1.0))
 
 
 @dataclass
-class TwoTongues:
+class ForkingServer:
     """A server's reach that sends place 0 a model of its own, under that model's digest.
 
-    ``hushed``: it passes no shares on between place 0 and the others.
+    ``isolating``: it passes no shares on between place 0 and the others.
     """
 
     clients: Mapping[int, SecureClient]
     own: bytes
-    hushed: bool
+    isolating: bool
 
     def ask(self, phase: int, messages: Mapping[int, Sequence[bytes]]) -> dict[int, bytes]:
         answers = {}
         for place, sent in messages.items():
             with suppress(BadMessage, TooFewDevices):
-                told = self._told(phase, place, sent)
                 form = contract_of(load(self.own[SUM:]))
-                answers[place] = self.clients[place].answer(phase, told, form)
+                request = self._forged(phase, place, sent)
+                answers[place] = self.clients[place].answer(phase, request, form)
         if phase == 3:
             self.vectors = answers.keys()
         return answers
 
-    def _told(self, phase: int, place: int, sent: Sequence[bytes]) -> Sequence[bytes]:
-        if phase == 3 and self.hushed:
+    def _forged(self, phase: int, place: int, sent: Sequence[bytes]) -> Sequence[bytes]:
+        if phase == 3 and self.isolating:
             shares = load(sent[0][SUM:])
             kept = (shares["places"] != 0) & (place != 0)
             sent = encode({name: part[kept] for name, part in shares.items()}), sent[1]
@@ -186,15 +193,15 @@ class TwoTongues:
         return sent[0], self.own if phase == 3 else digest(self.own)
 
 
-@pytest.mark.parametrize("hushed", [False, True])
-def test_who_is_sent_a_model_of_his_own_sends_nothing_back(hushed: bool) -> None:
+@pytest.mark.parametrize("isolating", [False, True])
+def test_a_device_that_is_sent_a_model_of_its_own_sends_nothing_back(isolating: bool) -> None:
     loop, cohort = secured(mild()), COHORTS[0]
     sent = loop.server.broadcast()
     coding, near = Coding(loop.server.shapes, len(cohort)), degree_of(len(cohort))
-    reach = TwoTongues(
+    reach = ForkingServer(
         {place: SecureClient(loop.users[u], place, coding, near) for place, u in enumerate(cohort)},
         encode({**sent, "common_items": sent["common_items"] + 1}),
-        hushed,
+        isolating,
     )
     with pytest.raises(TooFewDevices):
         secure_round(loop.server, reach, len(cohort))
@@ -252,12 +259,8 @@ def test_secure_mapping_is_open_mapping(monkeypatch: pytest.MonkeyPatch) -> None
         SumMappingServer(start, network, none, server.nets), users, limit=coding.LIMIT
     )
     for cohort in ([1, 5, 8, 20, 33], [5, 8, 20, 41, 50], [1, 5, 8, 20, 33]):
-        seen = run_round(public.training.rounds.server, backend, torch.tensor(cohort))
-        told = loop.round(cohort)
-        assert told.squared_error == pytest.approx(seen.squared_error, rel=1e-5)
-    for ours, theirs, was in zip(
-        network, public.training.rounds.server.network, before, strict=True
-    ):
-        moved = (ours - was).flatten(), (theirs - was).flatten()
-        assert torch.cosine_similarity(*moved, dim=0) > 0.999
+        seen, summed = open_round(public, cohort), loop.round(cohort)
+        assert summed.squared_error == pytest.approx(seen.squared_error, rel=1e-5)
+    for ours, theirs, was in zip(network, public.network, before, strict=True):
+        assert moved_alike(ours, theirs, was)
     assert not hasattr(loop.server, "sources")

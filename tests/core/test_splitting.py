@@ -7,16 +7,15 @@ from hypothesis import strategies as st
 from metaem_core.data.splitting import SplitConfig, UserSplit, digest, split_overlap
 
 ids = st.lists(st.text(min_size=1, max_size=8), min_size=10, max_size=60, unique=True)
-PEOPLE = tuple(f"person-{number}" for number in range(40))
 
 
 @settings(deadline=None)
 @given(ids, st.sampled_from([0.2, 0.5, 0.8]), st.integers(0, 2**40))
 def test_every_user_has_exactly_one_role(users: list[str], beta: float, seed: int) -> None:
     split = split_overlap(users, SplitConfig(beta, seed=seed))
-    dealt = split.train + split.validation + split.cold
-    assert len(dealt) == len(users)
-    assert set(dealt) == set(users)
+    assigned = split.train + split.validation + split.cold
+    assert len(assigned) == len(users)
+    assert set(assigned) == set(users)
     assert len(split.cold) == round(beta * len(users))
     assert len(split.validation) == max(1, round(0.1 * (len(users) - len(split.cold))))
 
@@ -42,12 +41,6 @@ def test_the_split_of_known_ids_is_fixed() -> None:
     split = split_overlap(["ann", "bob", "cid", "dan", "eve", "fay"], SplitConfig(0.5, 0.4, seed=7))
     # sha256sum of "7:bob", "7:fay", ...: 44c8.. bob, 497d.. fay, 670a.. ann, 756b.. dan, 90b4.. cid
     assert split == UserSplit(train=("cid", "eve"), validation=("dan",), cold=("bob", "fay", "ann"))
-
-
-def test_another_seed_deals_other_users() -> None:
-    first, second = (split_overlap(PEOPLE, SplitConfig(seed=seed)) for seed in (0, 1))
-    assert set(first.cold) != set(second.cold)
-    assert digest(first) != digest(second)
 
 
 def test_digest_tells_roles_and_ids_apart_but_not_order() -> None:
