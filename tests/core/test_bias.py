@@ -21,8 +21,8 @@ def small() -> Ratings:
 
 
 def test_damped_mean_by_hand() -> None:
-    found = damped_mean(np.array([0, 0, 2]), np.array([1.0, 2.0, 4.0]), 4, damping=2.0)
-    assert found.tolist() == [3 / 4, 0, 4 / 3, 0]
+    means = damped_mean(np.array([0, 0, 2]), np.array([1.0, 2.0, 4.0]), 4, damping=2.0)
+    assert means.tolist() == [3 / 4, 0, 4 / 3, 0]
     assert damped_mean(np.array([1]), np.array([4.0]), 2, damping=0.0).tolist() == [0, 4]
 
 
@@ -41,9 +41,9 @@ def test_biases_solve_the_damped_least_squares_problem() -> None:
     penalty = np.diag([user_damping] * 3 + [item_damping] * 4)
     centred = ratings.values - ratings.values.mean()
     expected = np.linalg.solve(design.T @ design + penalty, design.T @ centred)
-    found = fitted_biases(ratings, item_damping, user_damping)
-    np.testing.assert_allclose(np.concatenate([found.user, found.item]), expected, atol=1e-5)
-    np.testing.assert_allclose(found.residuals(ratings), centred - design @ expected, atol=1e-6)
+    biases = fitted_biases(ratings, item_damping, user_damping)
+    np.testing.assert_allclose(np.concatenate([biases.user, biases.item]), expected, atol=1e-5)
+    np.testing.assert_allclose(biases.residuals(ratings), centred - design @ expected, atol=1e-6)
 
 
 def test_a_domain_without_ratings_is_refused() -> None:

@@ -18,9 +18,9 @@ def test_sums_by_hand() -> None:
     """Groups 1 and 2; user 7 has errors 1 and 3 in group 1 and 2 in group 2, user 8 has 5 in 1."""
     groups, users = np.array([1, 1, 2, 1]), np.array([7, 7, 7, 8])
     actual = np.array([1.0, 1.0, 1.0, 0.0])
-    found = group_errors(groups, users, np.array([2.0, -2.0, 3.0, 5.0]), actual)
-    assert found.users.tolist() == [0, 2, 1, 0, 0, 0]
-    assert found.ratings.tolist() == [0, 3, 1, 0, 0, 0]
-    assert found.absolute.tolist() == pytest.approx([0, 9, 2, 0, 0, 0])
-    assert found.squared.tolist() == pytest.approx([0, 35, 4, 0, 0, 0])
-    assert found.user_mae.tolist() == pytest.approx([0, 2 + 5, 2, 0, 0, 0])
+    errors = group_errors(groups, users, np.array([2.0, -2.0, 3.0, 5.0]), actual)
+    assert errors.users.tolist() == [0, 2, 1, 0, 0, 0]
+    assert errors.ratings.tolist() == [0, 3, 1, 0, 0, 0]
+    assert errors.absolute.tolist() == pytest.approx([0, 9, 2, 0, 0, 0])
+    assert errors.squared.tolist() == pytest.approx([0, 35, 4, 0, 0, 0])
+    assert errors.user_mae.tolist() == pytest.approx([0, 2 + 5, 2, 0, 0, 0])

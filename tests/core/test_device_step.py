@@ -25,7 +25,7 @@ class Case:
 
     widths: tuple[int, int, int]  # k_u, k_c, k_p
     base: str  # mf, gmf: towers of one layer; dnn: of three
-    traits: int  # of an item; 0 in an uncentred domain
+    features: int  # of an item; 0 in an uncentred domain
     relu_last: bool
     personal: bool  # an MLP_item of each device's own
     trained: frozenset[str]
@@ -52,8 +52,8 @@ class Case:
             halves(owners, k_u),
             halves(self.items, k_c),
             halves(self.items),
-            halves(self.items, self.traits),
-            halves(owners, self.traits),
+            halves(self.items, self.features),
+            halves(owners, self.features),
             tower(k_u, 6, k_c * k_p),
             tower(k_u, *hidden, k_u),
             tower(k_p, *hidden, k_u),
@@ -61,7 +61,7 @@ class Case:
             False,
             (halves(k_u),) if self.base == "gmf" else (),
         )
-        vectors = torch.cat([halves(owners, k_u), halves(owners, self.traits)], 1)
+        vectors = torch.cat([halves(owners, k_u), halves(owners, self.features)], 1)
         download = Download.of(model, vectors, self.trained, torch.arange(self.items))
         if self.personal:
             own = tower(k_p, *hidden, k_u, copies=(owners,))

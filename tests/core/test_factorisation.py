@@ -77,8 +77,8 @@ def test_a_rating_is_offset_and_bias_and_score(base: Base) -> None:
     assert flat.head == ()
     torch.testing.assert_close(flat.rate_own(users, items), expected, rtol=1e-4, atol=1e-5)
     left = torch.from_numpy(RATINGS.values) - model.rate_own(users, items) + taste
-    told = model.residuals(RATINGS)
-    torch.testing.assert_close(told, left, rtol=1e-4, atol=1e-5)
+    residuals = model.residuals(RATINGS)
+    torch.testing.assert_close(residuals, left, rtol=1e-4, atol=1e-5)
 
 
 def held_out_rmse(model: FactorModel, config: FactorConfig) -> float:

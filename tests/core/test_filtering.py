@@ -34,10 +34,10 @@ def naive_core(rows: list[tuple[int, int]], k: int) -> set[int]:
 
 @given(pairs, cores)
 def test_k_core_is_the_largest_fixed_point(rows: Ints, k: int) -> None:
-    found = core(rows[:, 0], rows[:, 1], k)
-    kept = rows[found]
+    alive = core(rows[:, 0], rows[:, 1], k)
+    kept = rows[alive]
     assert len(core(kept[:, 0], kept[:, 1], k)) == len(kept)
-    assert {*found} == naive_core([tuple(row) for row in rows.tolist()], k)
+    assert {*alive} == naive_core([tuple(row) for row in rows.tolist()], k)
 
 
 def test_peeling_a_chain_takes_a_round_a_link() -> None:
@@ -71,7 +71,7 @@ def test_latest_keeps_one_rating_a_pair_whatever_the_order(
     table: Ints = np.array(rows, dtype=np.int64).reshape(-1, 4)
     users, items, values, times = table.T
     kept = latest(users, items, values.astype(np.float32), times)
-    found = {(user, item): (time, value) for user, item, value, time in table[kept].tolist()}
-    assert found == expected
-    assert list(found) == sorted(found)
-    assert len(found) == len(kept)
+    latest_of = {(user, item): (time, value) for user, item, value, time in table[kept].tolist()}
+    assert latest_of == expected
+    assert list(latest_of) == sorted(latest_of)
+    assert len(latest_of) == len(kept)

@@ -136,7 +136,7 @@ class TestEveryMethod:
         return fitted(name, tiny_problem(base, centred), config)
 
     def test_vectors_and_ratings(self, name: str, base: Base, centred: bool) -> None:
-        """Shapes and finite numbers; ratings are made of the vectors, each user's of their own."""
+        """Shapes and finite numbers; ratings come from the vectors, each user's of their own."""
         cold = self.fit(name, base, centred)
         users, items = torch.arange(48), torch.arange(48) % 12
         with torch.no_grad():
@@ -337,8 +337,8 @@ def test_histories_by_user(seed: int) -> None:
     items, filled = by_user.last(users, 3)
     for user, row, places in zip(users.tolist(), items, filled, strict=True):
         assert sorted(row[places].tolist()) == sorted(mine[user])[-3:]
-    found = ratings.items[by_user.rows(users).numpy()].tolist()
-    assert found == [item for user in users.tolist() for item in sorted(mine[user])]
+    items = ratings.items[by_user.rows(users).numpy()].tolist()
+    assert items == [item for user in users.tolist() for item in sorted(mine[user])]
     some = torch.tensor([user for user in range(30) if 0 < len(mine[user]) < 9])
     own = [by_user.draw(some, draw).tolist() for _ in range(200)]
     others = [by_user.draw_other(some, draw).tolist() for _ in range(200)]

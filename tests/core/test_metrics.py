@@ -16,19 +16,19 @@ def floats(*values: float) -> Floats:
 
 
 def test_errors_within_each_user_by_hand() -> None:
-    found = user_errors(np.array([9, 4, 9, 9]), floats(3, 4, 5, 1), floats(4, 4, 3, 2))
-    assert found.users.tolist() == [4, 9]
-    assert found.counts.tolist() == [1, 3]
-    assert found.mae == pytest.approx([0, 4 / 3])
-    assert found.mse == pytest.approx([0, 2])
+    errors = user_errors(np.array([9, 4, 9, 9]), floats(3, 4, 5, 1), floats(4, 4, 3, 2))
+    assert errors.users.tolist() == [4, 9]
+    assert errors.counts.tolist() == [1, 3]
+    assert errors.mae == pytest.approx([0, 4 / 3])
+    assert errors.mse == pytest.approx([0, 2])
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 5), st.floats(0, 6)), min_size=1))
 def test_user_errors_average_to_the_row_errors(rows: list[tuple[int, int, float]]) -> None:
     users, actual, predicted = (np.array(column) for column in zip(*rows, strict=True))
-    found = user_errors(users, predicted, actual)
-    assert np.average(found.mae, weights=found.counts) == pytest.approx(mae(predicted, actual))
-    assert np.average(found.mse, weights=found.counts) == pytest.approx(
+    errors = user_errors(users, predicted, actual)
+    assert np.average(errors.mae, weights=errors.counts) == pytest.approx(mae(predicted, actual))
+    assert np.average(errors.mse, weights=errors.counts) == pytest.approx(
         rmse(predicted, actual) ** 2
     )
 
@@ -58,8 +58,8 @@ def over_every_order(scores: list[int], relevant: list[bool], k: int) -> list[fl
         for order in permutations(range(len(scores)))
         if all(scores[a] >= scores[b] for a, b in pairwise(order))
     ]
-    found = [of_one_order([relevant[item] for item in order], k) for order in orders]
-    return [float(mean) for mean in np.mean(found, axis=0)]
+    measures = [of_one_order([relevant[item] for item in order], k) for order in orders]
+    return [float(mean) for mean in np.mean(measures, axis=0)]
 
 
 @given(
@@ -71,9 +71,9 @@ def over_every_order(scores: list[int], relevant: list[bool], k: int) -> list[fl
 def test_ties_count_as_the_mean_over_all_orders(rows: list[tuple[int, bool]], k: int) -> None:
     scores, relevant = (list(column) for column in zip(*rows, strict=True))
     places = place(np.array([scores, scores]), np.array([relevant, relevant]))
-    found = [ndcg_at_k(places, k), hit_rate_at_k(places, k), mrr(places)]
+    measures = [ndcg_at_k(places, k), hit_rate_at_k(places, k), mrr(places)]
     expected = over_every_order(scores, relevant, k)
-    np.testing.assert_allclose(found, np.transpose([expected, expected]), atol=1e-12)
+    np.testing.assert_allclose(measures, np.transpose([expected, expected]), atol=1e-12)
 
 
 def test_heldout_ranking_by_hand() -> None:
@@ -84,8 +84,8 @@ def test_heldout_ranking_by_hand() -> None:
     reached_7 = 1 + (5 + 3) * (1 / log2(3) + 1 / log2(4)) / 2
     ideal_3 = 4 + 2 / log2(3)
     reached_3 = (4 + 2) * (1 + 1 / log2(3)) / 2
-    found = heldout_ndcg(users, predicted, actual)
-    assert found == pytest.approx([reached_3 / ideal_3, reached_7 / ideal_7])
+    reached = heldout_ndcg(users, predicted, actual)
+    assert reached == pytest.approx([reached_3 / ideal_3, reached_7 / ideal_7])
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 5)), min_size=1, max_size=30))

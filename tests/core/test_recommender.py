@@ -61,8 +61,8 @@ def history(user: int) -> Ratings:
 
 def test_profiles_of_training_users_are_those_of_training() -> None:
     size = FITTED.source.user_embeddings.shape[1]
-    found = FITTED.source_vectors(SOURCE)[:, size:]
-    torch.testing.assert_close(found, FITTED.source.user_profiles, rtol=0, atol=1e-5)
+    profiles = FITTED.source_vectors(SOURCE)[:, size:]
+    torch.testing.assert_close(profiles, FITTED.source.user_profiles, rtol=0, atol=1e-5)
 
 
 def test_what_all_users_share_is_no_part_of_a_profile() -> None:
@@ -78,18 +78,18 @@ def test_what_all_users_share_is_no_part_of_a_profile() -> None:
 def test_taste_is_where_the_loss_of_the_own_ratings_is_least() -> None:
     """Eqs. 7 to 9 of each user alone, differentiated by their vector with private items fixed."""
     size = FITTED.source.user_embeddings.shape[1]
-    found = FITTED.source_vectors(SOURCE)
-    taste = found[:, :size].clone().requires_grad_()
+    vectors = FITTED.source_vectors(SOURCE)
+    taste = vectors[:, :size].clone().requires_grad_()
     rated = _rated(SOURCE)
-    seen = private_view(FITTED.source, FITTED.source.private_items(found), rated)
-    expected = FITTED.source.item_offsets[rated.items] + found[rated.owner, size]
+    seen = private_view(FITTED.source, FITTED.source.private_items(vectors), rated)
+    expected = FITTED.source.item_offsets[rated.items] + vectors[rated.owner, size]
     error = rated.values - expected - (taste[rated.owner] * seen).sum(1)
     counts = torch.bincount(rated.owner, minlength=SOURCE.n_users)
     decay = counts.sqrt() * CONFIG.table_l2 * taste.square().sum(1)
     (drop,) = torch.autograd.grad(decay.sum(), taste)
     (rise,) = torch.autograd.grad(error.square().sum(), taste)
     assert float((drop + rise).norm()) < 0.02 * float(drop.norm())
-    assert float(found[:, :size].norm()) > 0.1
+    assert float(vectors[:, :size].norm()) > 0.1
 
 
 def test_a_profile_does_not_depend_on_the_company() -> None:

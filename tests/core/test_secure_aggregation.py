@@ -79,8 +79,8 @@ def test_the_sum_is_exact_whoever_leaves_and_whenever(seed: int, data: st.DataOb
         for stage in range(3)
     )
     there = [i for i in range(DEVICES) if i not in unshared | unsent]
-    found = aggregated(values, unshared, unsent, silent)
-    assert np.array_equal(found, values[there].sum(0, dtype=np.uint32))
+    total = aggregated(values, unshared, unsent, silent)
+    assert np.array_equal(total, values[there].sum(0, dtype=np.uint32))
 
 
 def test_too_many_leavers_void_the_round() -> None:

@@ -215,8 +215,8 @@ def test_sums_come_back_within_the_unit(numbers: list[float], devices: int) -> N
     parts, totals = [values[:4].view(2, 2), values[4:]], Totals(123.25, 7, 1e9)
     words = [coding.encode(parts, totals, np.random.default_rng(i)) for i in range(devices)]
     assert all(len(each) == coding.words for each in words)
-    found, sums = coding.decode(np.sum(words, axis=0, dtype=np.uint32))
-    for part, given_ in zip(found, parts, strict=True):
+    decoded, sums = coding.decode(np.sum(words, axis=0, dtype=np.uint32))
+    for part, given_ in zip(decoded, parts, strict=True):
         assert torch.allclose(part, devices * given_, rtol=0, atol=devices * coding.unit)
     assert sums == pytest.approx([devices * total for total in totals])
 

@@ -59,11 +59,11 @@ def test_the_seed_alone_decides() -> None:
     assert not np.array_equal(alone.items, other.items)
 
 
-def test_the_default_world_shares_its_stated_people() -> None:
-    people = {name: set(generate(SyntheticConfig(), name).users.tolist()) for name in DOMAINS}
-    shared = {pair: len(people[pair[0]] & people[pair[1]]) for pair in combinations(DOMAINS, 2)}
+def test_the_default_world_shares_its_stated_users() -> None:
+    users = {name: set(generate(SyntheticConfig(), name).users.tolist()) for name in DOMAINS}
+    shared = {pair: len(users[pair[0]] & users[pair[1]]) for pair in combinations(DOMAINS, 2)}
     assert shared == {("movie", "music"): 1500, ("movie", "book"): 1800, ("music", "book"): 1000}
-    assert len(set.intersection(*people.values())) == 400
+    assert len(set.intersection(*users.values())) == 400
 
 
 @pytest.mark.parametrize("name", DOMAINS)
@@ -97,7 +97,7 @@ def fitted_rmse(actual: Floats, *known: Floats) -> float:
 
 
 def test_the_source_tells_more_than_bias() -> None:
-    """Knowing a person's movie taste rates music better than knowing the movie bias alone."""
+    """Knowing a user's movie taste rates music better than knowing the movie bias alone."""
     movie, music = (plant(SyntheticConfig(), name) for name in ("movie", "music"))
     domain = generate(SyntheticConfig(), "music")
     rows = np.isin(domain.users, movie.users)
@@ -125,13 +125,13 @@ def test_table_2_is_reached_exactly(name: Domain) -> None:
 
 
 @pytest.mark.night
-def test_table_2_shares_its_people_exactly() -> None:
-    people = {name: plant(SyntheticConfig(scale="table2"), name).users for name in DOMAINS}
-    assert {name: len(persons) for name, persons in people.items()} == {
+def test_table_2_shares_its_users_exactly() -> None:
+    users = {name: plant(SyntheticConfig(scale="table2"), name).users for name in DOMAINS}
+    assert {name: len(own) for name, own in users.items()} == {
         name: users for name, (users, _, _) in TABLE_2.items()
     }
     shared = [
-        len(np.intersect1d(people[one], people[other])) for one, other in combinations(DOMAINS, 2)
+        len(np.intersect1d(users[one], users[other])) for one, other in combinations(DOMAINS, 2)
     ]
     assert shared == [18_031, 37_388, 16_738]
 

@@ -129,10 +129,10 @@ def test_blocks_of_users_find_the_naive_neighbours(
     generator = np.random.default_rng(3)
     pair = random_pair(generator)
     users, items = generator.integers(0, 12, 60), generator.integers(0, 7, 60)
-    found = fit_neighbours(pair, fit_bias_transfer(pair)).taste(users, items)
+    taste = fit_neighbours(pair, fit_bias_transfer(pair)).taste(users, items)
     expected = [naive_taste(pair, user, item) for user, item in zip(users, items, strict=True)]
     assert np.abs(expected).max() > 1e-3
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(taste, expected, atol=1e-6)
 
 
 def two_camps(shared: bool) -> tuple[DomainPair, Ints, Floats]:

@@ -16,14 +16,14 @@ SECRETS = {
     "literal": rf"(?i){NAMED}[\"']([^\"'\n]{{4,}})[\"']",
     "setting": rf"(?im)^[\s-]*{NAMED}([^\s\"'$]\S{{3,}})",  # of files in which text needs no quotes
 }
-MADE_UP = {"swordfish", "secret", "geheim", "***", "AX77SECRETUSER"}  # in tests
+INVENTED = {"swordfish", "secret", "geheim", "***", "AX77SECRETUSER"}  # in tests
 
 
 def secrets(name: str, text: str) -> list[str]:
     """What in a file of that name looks like a secret."""
     kinds = [kind for kind in SECRETS if kind != "setting" or not name.endswith((".py", ".md"))]
-    found = [value for kind in kinds for value in re.findall(SECRETS[kind], text)]
-    return [value for value in found if not (name.startswith("tests/") and value in MADE_UP)]
+    matches = [value for kind in kinds for value in re.findall(SECRETS[kind], text)]
+    return [value for value in matches if not (name.startswith("tests/") and value in INVENTED)]
 
 
 def test_no_committed_file_holds_a_secret() -> None:
@@ -32,8 +32,8 @@ def test_no_committed_file_holds_a_secret() -> None:
     if not names:
         pytest.skip("not a checkout")
     files = {name: (ROOT / name).read_text(errors="replace") for name in names}
-    found = {name: leaks for name, text in files.items() if (leaks := secrets(name, text))}
-    assert found == {}
+    leaking = {name: leaks for name, text in files.items() if (leaks := secrets(name, text))}
+    assert leaking == {}
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_no_committed_file_holds_a_secret() -> None:
         ("flows/a.py", "login('gh" + "p_" + "a1B2" * 9 + "')"),
         ("docs/a.md", "export AWS_ACCESS_KEY_ID=AK" + "IA" + "Z7" * 8),
         ("tests/a.py", '{"AWS_SECRET_ACCESS_KEY"' + ': "wJalrXUtnFEMI"}'),
-        ("flows/a.py", "secret" + " = 'swordfish'"),  # made up, but not in a test
+        ("flows/a.py", "secret" + " = 'swordfish'"),  # invented, but not in a test
         ("tests/a.py", "postgresql://mlflow:hunter22" + "@db:5432/mlflow"),
         ("docker/compose.yaml", "      POSTGRES_PASSWORD: hunter22"),
     ],

@@ -45,7 +45,7 @@ def nap(store: Store, config: Nap) -> ArtifactRef:
 def about(store: Store, config: About, before: ArtifactRef) -> ArtifactRef:
     import torch
 
-    found = {
+    process = {
         "folder": str(Path.cwd()),
         "process": os.getpid(),
         "server": PREFECT_API_URL.value(),
@@ -53,7 +53,7 @@ def about(store: Store, config: About, before: ArtifactRef) -> ArtifactRef:
         "number": store.read_json(before, "n.json"),
     }
     with store.draft() as draft:
-        draft.write_json("about.json", found)
+        draft.write_json("about.json", process)
     return draft.ref
 
 

@@ -1,4 +1,4 @@
-"""A server in front of another one, which answers as badly as it is told to."""
+"""A server in front of another one, which answers badly on demand."""
 
 import threading
 from collections.abc import Iterator

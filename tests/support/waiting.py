@@ -58,12 +58,12 @@ class ProcessTree(subprocess.Popen[Any]):
 
     def members(self) -> list[int]:
         """Those that run."""
-        found = []
+        running = []
         for environment in Path("/proc").glob("[0-9]*/environ"):
             with suppress(OSError):  # it has ended, or is not ours
                 if self.mark in environment.read_bytes().split(b"\0"):
-                    found.append(int(environment.parent.name))
-        return found
+                    running.append(int(environment.parent.name))
+        return running
 
     def __exit__(self, *error: Any) -> None:  # noqa: ANN401
         while members := self.members():
