@@ -11,7 +11,7 @@ SOURCE = r"""
 #include <sys/time.h>
 #include <time.h>
 
-static long off(void) { const char *told = getenv("CLOCK_OFF"); return told ? atol(told) : 0; }
+static long off(void) { const char *text = getenv("CLOCK_OFF"); return text ? atol(text) : 0; }
 
 int clock_gettime(clockid_t clock, struct timespec *now) {
     static int (*real)(clockid_t, struct timespec *);
@@ -23,18 +23,18 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
 }
 
 int gettimeofday(struct timeval *restrict now, void *restrict zone) {
-    struct timespec told;
-    clock_gettime(CLOCK_REALTIME, &told);
-    now->tv_sec = told.tv_sec;
-    now->tv_usec = told.tv_nsec / 1000;
+    struct timespec here;
+    clock_gettime(CLOCK_REALTIME, &here);
+    now->tv_sec = here.tv_sec;
+    now->tv_usec = here.tv_nsec / 1000;
     return 0;
 }
 
 time_t time(time_t *at) {
-    struct timespec told;
-    clock_gettime(CLOCK_REALTIME, &told);
-    if (at) *at = told.tv_sec;
-    return told.tv_sec;
+    struct timespec here;
+    clock_gettime(CLOCK_REALTIME, &here);
+    if (at) *at = here.tv_sec;
+    return here.tv_sec;
 }
 """
 

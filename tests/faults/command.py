@@ -36,9 +36,9 @@ def metaem(words: Sequence[str]) -> None:
     main()
 
 
-def computed(told: str) -> list[str]:
+def computed(output: str) -> list[str]:
     """The stage runs that a command says it computed."""
-    return [label for how, label in FINISHED.findall(told) if how == "computed"]
+    return [label for how, label in FINISHED.findall(output) if how == "computed"]
 
 
 @dataclass
@@ -78,8 +78,8 @@ class Product:
         store = self.empty()
         first, second = (self.run(store) for _ in range(2))
         for each in (first, second):
-            assert each.code == 0, each.told
-        assert computed(second.told) == [], second.told
+            assert each.code == 0, each.output
+        assert computed(second.output) == [], second.output
         store.rename(self.base)
         self.seconds, self.reused = first.seconds, second.seconds
         self.expected = frozenset(contents(self.base))
@@ -120,29 +120,26 @@ class Product:
         wrong: str = "",
         *,
         whole: bool = False,
-        other: bool = False,
     ) -> Injection:
-        """What was found in the store after ``first``, and after the command once more.
+        """The state of the store after ``first``, and after the command once more.
 
         Args:
             whole: whether ``first`` had everything to compute.
-            other: whether it made artifacts of other settings.
         """
-        told = [wrong] if wrong else []
-        told += [f"locks held: {names}" for names in [held(store)] if names]
-        partial, done = broken(store), computed(first.told)
+        faults = [wrong] if wrong else []
+        faults += [f"locks held: {names}" for names in [held(store)] if names]
+        partial, done = broken(store), computed(first.output)
         again = self.run(store)
         if again.code != 0:
-            told.append(f"the next run ended with {again.code}: {again.told[-500:]}")
-        made = contents(store) & self.expected if other else contents(store)
-        if made != self.expected or broken(store):
-            told.append("other artifacts than undisturbed")
-        twice = [label for label in computed(again.told) if label in done]
+            faults.append(f"the next run ended with {again.code}: {again.output[-500:]}")
+        if contents(store) != self.expected or broken(store):
+            faults.append("other artifacts than undisturbed")
+        twice = [label for label in computed(again.output) if label in done]
         usual = (self.seconds if whole else self.reused) + self.reused
         return Injection(
             row,
             fault,
-            "; ".join(told),
+            "; ".join(faults),
             recovery=again.seconds,
             lost=max(first.seconds + again.seconds - usual, 0.0),
             duplicates=len(twice),

@@ -56,7 +56,7 @@ def at_operations(
                 first = product.run(store, before=disk.arm)
                 wrong = "" if fault in KILLS else refusal(first)
                 if fault in KILLS and first.code != -signal.SIGKILL:
-                    wrong = f"it ended with {first.code}: {first.told[-300:]}"
+                    wrong = f"it ended with {first.code}: {first.output[-300:]}"
                 yield product.mend(
                     row, f"{stage}, {fault} at operation {number} of {total}", store, first, wrong
                 )
@@ -72,8 +72,8 @@ def operations(product: Product, stage: str) -> dict[str, int]:
         disk.arm()
 
     ended = product.run(store, before=arm)
-    assert ended.code == 0, ended.told
-    assert {label.split()[0] for label in computed(ended.told)} == {stage}, ended.told
+    assert ended.code == 0, ended.output
+    assert {label.split()[0] for label in computed(ended.output)} == {stage}, ended.output
     counts: dict[str, int] = json.loads(note.read_text())
     return counts
 

@@ -46,7 +46,7 @@ def tuned(store: Store, config: Tuned, split: ArtifactRef) -> ArtifactRef:
 
 
 def prepare(folder: Path) -> None:
-    """Two small domains of the same ten people."""
+    """Two small domains of the same ten users."""
     folder.mkdir(parents=True)
     for number, domain in enumerate(DOMAINS):
         lines = [f"u{u},i{i},{(u * i + number) % 5 + 1}" for u in range(10) for i in range(5)]
@@ -72,8 +72,8 @@ def computed_in(folder: Path) -> None:
         publish(draft)
 
     Draft.publish = noted  # type: ignore[method-assign]
-    made = pipeline(folder)
-    (folder / "told.json").write_text(json.dumps({"keys": keys, "made": str(made)}))
+    last = pipeline(folder)
+    (folder / "record.json").write_text(json.dumps({"keys": keys, "last": str(last)}))
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,10 @@ class Layer:
         prepare(folder / "base")
         ended = [run(lambda: computed_in(folder / "base"), folder / "log") for _ in range(2)]
         assert [each.code for each in ended] == [0, 0], ended
-        told = json.loads((folder / "base" / "told.json").read_text())
-        assert told["keys"] == [], "a second run computed something"
+        record = json.loads((folder / "base" / "record.json").read_text())
+        assert record["keys"] == [], "a second run computed something"
         expected = contents(folder / "base" / "store")
-        return cls(folder, expected, told["made"], ended[0].seconds, ended[1].seconds)
+        return cls(folder, expected, record["last"], ended[0].seconds, ended[1].seconds)
 
     def count(self, fault: str) -> int:
         """How many operations of a run the fault could hit."""
@@ -105,10 +105,10 @@ class Layer:
         def work() -> None:
             disk.arm()
             pipeline(place)
-            (place / "told.json").write_text(str(disk.count))
+            (place / "record.json").write_text(str(disk.count))
 
         assert run(work, self.folder / "log").code == 0
-        count = int((place / "told.json").read_text())
+        count = int((place / "record.json").read_text())
         shutil.rmtree(place)
         return count
 
@@ -143,13 +143,13 @@ class Layer:
 
     def _twice(self, place: Path, again: Ended, done: set[str], wrong: list[str]) -> int:
         if again.code != 0:
-            wrong.append(f"the next run ended with {again.code}: {again.told[-300:]}")
+            wrong.append(f"the next run ended with {again.code}: {again.output[-300:]}")
             return 0
-        told = json.loads((place / "told.json").read_text())
-        if told["made"] != self.last or contents(place / "store") != self.expected:
+        record = json.loads((place / "record.json").read_text())
+        if record["last"] != self.last or contents(place / "store") != self.expected:
             wrong.append("other artifacts than undisturbed")
         wrong += [f"{name} is not whole" for name in broken(place / "store")]
-        return len(done.intersection(told["keys"]))
+        return len(done.intersection(record["keys"]))
 
 
 def sweep(folder: Path, times: float) -> Iterator[Injection]:

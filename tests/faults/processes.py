@@ -20,8 +20,7 @@ class Ended:
 
     code: int  # negative: by this signal
     seconds: float
-    told: str  # on stdout and stderr
-    memory: int = 0  # KiB at most, what it was forked with included
+    output: str  # on stdout and stderr
 
 
 @dataclass
@@ -51,12 +50,12 @@ class Child:
         killer = threading.Timer(deadline(600), self.kill)
         killer.start()
         try:
-            _, status, used = os.wait4(self.pid, 0)
+            _, status = os.waitpid(self.pid, 0)
         finally:
             killer.cancel()
         seconds = time.monotonic() - self.began
-        told = self.log.read_text(errors="replace")
-        return Ended(os.waitstatus_to_exitcode(status), seconds, told, used.ru_maxrss)
+        output = self.log.read_text(errors="replace")
+        return Ended(os.waitstatus_to_exitcode(status), seconds, output)
 
 
 def run(work: Callable[[], object], log: Path) -> Ended:

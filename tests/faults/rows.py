@@ -11,7 +11,7 @@ import torch
 import flows.cli.display
 import flows.cold_start
 import tasks.tracking.mlflow
-from tests.faults import damaging, inputs, killing, servers, sharing, skew
+from tests.faults import inputs, killing, servers, sharing, skew
 from tests.faults.command import Product
 from tests.faults.suite import Suite
 from tests.faults.tally import Injection
@@ -29,22 +29,11 @@ ROWS: dict[str, tuple[Callable[[Suite], Iterator[Injection]], ...]] = {
     "layer": (killing.layers,),
     "F01": (killing.killed_stages, killing.killed_runs),
     "F03": (servers.killed_servers,),
-    "F04": (servers.bad_tracking,),
     "F05": (killing.full_disk,),
     "F06": (killing.refusing_disk,),
-    "F09": (inputs.bombs,),
-    "F11": (damaging.damaged_files,),
-    "F12": (damaging.gone_and_swapped,),
-    "F13": (damaging.edited_inputs,),
-    "F14": (servers.taken_ports,),
     "F15": (sharing.together,),
-    "F16": (damaging.forged_records,),
-    "F19": (inputs.odd_ids,),
-    "F20": (inputs.odd_worlds,),
-    "F21": (inputs.constant,),
-    "F22": (inputs.divergence,),
+    "F20": (inputs.odd_inputs,),
     "F26": (skew.wrong_clocks,),
-    "F27": (inputs.malice,),
     "F28": (inputs.hostile_names,),
     "F29": (inputs.little_memory,),
     "F30": (inputs.other_circumstances,),

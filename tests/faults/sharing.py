@@ -31,25 +31,24 @@ def together(suite: Suite) -> Iterator[Injection]:
 def agreed(
     product: Product, store: Path, fault: str, ends: list[Ended], row: str = "F15"
 ) -> Injection:
-    wrong = [f"one ended with {end.code}: {end.told[-500:]}" for end in ends if end.code > 0]
-    times = Counter(label for end in ends for label in computed(end.told))
+    wrong = [f"one ended with {end.code}: {end.output[-500:]}" for end in ends if end.code > 0]
+    times = Counter(label for end in ends for label in computed(end.output))
     wrong += [f"locks held: {names}" for names in [held(store)] if names]
     if contents(store) != product.expected or broken(store):
         wrong.append("other artifacts than undisturbed")
-    if told := logged_once(product, store):
-        wrong.append(told)
+    wrong += [logged for logged in [logged_once(product, store)] if logged]
     twice = sum(times.values()) - len(times)
     slowest = max(end.seconds for end in ends)
     return Injection(row, fault, "; ".join(wrong), slowest, duplicates=twice)
 
 
-def logged_once(product: Product, store: Path, uri: str = "") -> str:
+def logged_once(product: Product, store: Path) -> str:
     """What is wrong with the runs in MLflow: each result has one, complete, its points once."""
 
     def work() -> None:
         from mlflow import MlflowClient
 
-        client = MlflowClient(uri or f"sqlite:///{store / 'mlflow.db'}")
+        client = MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
         experiment = client.get_experiment_by_name("movie-music")
         assert experiment is not None
         runs = client.search_runs([experiment.experiment_id])
@@ -69,4 +68,4 @@ def logged_once(product: Product, store: Path, uri: str = "") -> str:
                 assert len({*steps}) == len(steps), f"{metric} is there twice"
 
     ended = run(work, product.folder / "log-mlflow")
-    return "" if ended.code == 0 else f"in MLflow: {ended.told[-300:]}"
+    return "" if ended.code == 0 else f"in MLflow: {ended.output[-300:]}"

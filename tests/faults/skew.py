@@ -22,7 +22,7 @@ def wrong_clocks(suite: Suite) -> Iterator[Injection]:
     for ahead, way in ((HOUR, "an hour ahead"), (-HOUR, "an hour behind")) * can_be_wrong():
         store = product.empty()
         ended = off(product, store, ahead).wait()
-        failed = f"it ended with {ended.code}: {ended.told[-500:]}" if ended.code else ""
+        failed = f"it ended with {ended.code}: {ended.output[-500:]}" if ended.code else ""
         yield product.mend("F26", way, store, ended, failed, whole=True)
         store = product.empty()
         both = product.start(store, name="right"), off(product, store, ahead)
@@ -31,7 +31,7 @@ def wrong_clocks(suite: Suite) -> Iterator[Injection]:
         store = product.copy()
         date(store, ahead)
         ended = product.run(store)
-        again = f"computed again: {done}" if (done := computed(ended.told)) else ""
+        again = f"computed again: {done}" if (done := computed(ended.output)) else ""
         yield product.mend("F26", f"after one {way}", store, ended, again)
 
 

@@ -21,11 +21,11 @@ class Suite:
 
 
 def refusal(ended: Ended) -> str:
-    """What is wrong with how a command told that it failed; one that succeeded told nothing."""
+    """What is wrong with how a command reported its failure; empty if it succeeded."""
     if ended.code == 0:
         return ""
     named = ("metaem: ", "missing: ", "│ Invalid value for ")  # the last by the option parser
-    lines = [line for line in ended.told.splitlines() if line.startswith(named)]
-    if ended.code not in (1, 2) or "Traceback" in ended.told or not lines:
-        return f"it ended with {ended.code} and told: {ended.told[-1500:]}"
+    lines = [line for line in ended.output.splitlines() if line.startswith(named)]
+    if ended.code not in (1, 2) or "Traceback" in ended.output or not lines:
+        return f"it ended with {ended.code} and printed: {ended.output[-1500:]}"
     return ""

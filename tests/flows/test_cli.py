@@ -129,10 +129,7 @@ def test_every_option_is_a_setting(name: str) -> None:
 
 FILES = ("--source", "files", "--task", "a-b", "--set", "files.files.b=b.csv", "--set")
 WRONG = [
-    ("run", "--task", "movie-movie"),
-    ("run", "--task", "movies"),
     ("run", "--betas", "7"),
-    ("run", "--set", "pretrain.epochz=1"),
     ("run", "--config", "missing.toml"),
     ("stage", "evalute"),
     ("artifacts", "list", "--store", "/nowhere/at/all"),
@@ -246,16 +243,3 @@ def test_a_lenient_run_counts_what_it_dropped(
     assert "a: dropped 4 of 7 lines (blank_id 2, not_a_number 1, off_scale 1)" in done.output
     assert "a: removed 1 repeated rating(s) of one item by one user" in done.output
     assert "b: " not in done.output
-
-
-def test_bad_lines_of_a_file_are_quoted_with_their_numbers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: None
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "a.csv").write_text("user_id,item_id,rating\nu,i,3\nu,j,nonsense\n")
-    files = ["--set", "files.files.a=a.csv", "--set", "files.files.b=a.csv"]
-    columns = ["--set", "files.columns.timestamp=null"]
-    done = metaem("run", "--source", "files", "--task", "a-b", *files, *columns)
-    assert done.exit_code == 2
-    assert "line 3" in done.output
-    assert "nonsense" in done.output

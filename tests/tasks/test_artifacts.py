@@ -118,7 +118,13 @@ def test_a_disk_that_refuses_is_told_alike_by_every_writer(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("n.parquet", b"PAR1"), ("t.safetensors", b"\x80\x05pickle" * 9)]
+    ("name", "content"),
+    [
+        ("n.parquet", b"PAR1"),
+        ("t.safetensors", b"\x80\x05pickle" * 9),
+        ("t.safetensors", (1 << 63).to_bytes(8, "little") + b"{}"),
+        ("t.safetensors", (1 << 20).to_bytes(8, "little") + b"{}"),
+    ],
 )
 def test_a_file_of_another_kind_is_refused_though_its_artifact_vouches_for_it(
     store: Store, name: str, content: bytes
