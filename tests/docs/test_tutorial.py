@@ -1,7 +1,6 @@
 """The tutorial does what it says: its commands are run in order, and print what it shows."""
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -61,38 +60,10 @@ def test_every_command_does_what_is_shown(prefect_server: None, tmp_path: Path) 
     """All but the installation, which whoever runs the tests has done."""
     install, *rest = steps(TUTORIAL)
     assert install.commands == INSTALL
+    assert f"READY := {INSTALL.split()[1]}\n" in (ROOT / "Makefile").read_text()
     variables = environment()
     for commands, shown in rest:
         run = served if commands.startswith("metaem ui") else shell
         printed = run(commands, tmp_path, variables)
         if shown:
             assert agrees(printed, shown), f"{commands}\nprinted:\n{printed}\nshown:\n{shown}"
-
-
-def test_what_the_tutorial_installs_with_is_a_target() -> None:
-    ready = INSTALL.split()[1]
-    assert re.search(
-        f"^READY := {re.escape(ready)}$", (ROOT / "Makefile").read_text(), re.MULTILINE
-    )
-
-
-PRINTED = "reused   a\ncomputed b\n\nb: /tmp/x/1\n│ metaem │ 0.7365 │ f1, f2 │\n"
-
-
-@pytest.mark.parametrize(
-    ("shown", "right"),
-    [
-        ("reused a\ncomputed b\nb: /tmp/x/1\n│ metaem │ 0.7365 │ f1, f2 │", True),
-        ("...\nb: .../1\n│ metaem │ 0.7341 │ f2, f1 │", True),
-        ("...", True),
-        ("", False),
-        ("reused a\n...", True),
-        ("computed b\n...", False),
-        ("...\nb: .../2\n...", False),
-        ("...\n│ metaem │ 0.9365 │ f1, f2 │", False),
-        ("...\n│ metaem │ 0.7365 │ f1, f3 │", False),
-        ("...\n│ metaem │ f1, f2 │", False),
-    ],
-)
-def test_what_counts_as_shown(shown: str, right: bool) -> None:
-    assert agrees(PRINTED, shown) is right
