@@ -10,7 +10,7 @@ from shutil import ignore_patterns
 
 import polars as pl
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from data_contracts.recommendations import Recommendations
 from flows.cli.main import app
@@ -46,10 +46,15 @@ def shared(finished_run: FinishedRun, selected: SelectedModel) -> str:
     return str(source.join(target, on="user_id", how="semi")["user_id"][0])
 
 
-def recommended(store: Store, out: Path, *options: str) -> pl.DataFrame:
-    command = ["recommend", "--store", str(store.root), "--out", str(out), *options]
-    result = CliRunner().invoke(app, command)
-    assert result.exit_code == 0, result.output
+def command(store: Store, *options: object, code: int = 0, name: str = "recommend") -> Result:
+    """``metaem recommend``, which has to end with this code."""
+    result = CliRunner().invoke(app, [name, "--store", *map(str, (store.root, *options))])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def recommended(store: Store, out: Path, *options: object) -> pl.DataFrame:
+    command(store, "--out", out, *options)
     return Recommendations.validate(pl.read_parquet(out))
 
 
@@ -95,7 +100,7 @@ def test_the_same_history_of_a_new_user_gets_the_same(
     store = finished_run.store
     rated = known_users(store, selected.parts, [shared]).seen["item_id"]
     file = history(store, selected, shared, tmp_path)
-    new = recommended(store, tmp_path / "a.parquet", "--history", str(file), "--top", "100000")
+    new = recommended(store, tmp_path / "a.parquet", "--history", file, "--top", "100000")
     old = recommended(store, tmp_path / "b.parquet", "--user", shared, "--top", "100000")
     unseen = new.filter(~pl.col("item_id").is_in(rated.implode()))
     assert unseen["item_id"].to_list() == old["item_id"].to_list()
@@ -116,7 +121,7 @@ def test_reasons_are_among_what_was_rated(
     finished_run: FinishedRun, selected: SelectedModel, shared: str, tmp_path: Path
 ) -> None:
     file = history(finished_run.store, selected, shared, tmp_path)
-    shown = recommended(finished_run.store, tmp_path / "a.parquet", "--history", str(file), "--why")
+    shown = recommended(finished_run.store, tmp_path / "a.parquet", "--history", file, "--why")
     reasons = shown["because"].explode()
     assert shown["because"].list.len().max() == 3
     assert reasons.drop_nulls().is_in(pl.read_csv(file)["item_id"].cast(pl.String).implode()).all()
@@ -126,12 +131,10 @@ def test_unknown_items_are_counted_and_passed_over(
     finished_run: FinishedRun, selected: SelectedModel, shared: str, tmp_path: Path
 ) -> None:
     file = history(finished_run.store, selected, shared, tmp_path)
-    plain = recommended(finished_run.store, tmp_path / "a.parquet", "--history", str(file))
+    plain = recommended(finished_run.store, tmp_path / "a.parquet", "--history", file)
     with file.open("a") as more:
         more.write(f"{shared},no such item,5\n")
-    command = ["recommend", "--store", str(finished_run.store.root), "--history", str(file)]
-    result = CliRunner().invoke(app, command)
-    assert result.exit_code == 0, result.output
+    result = command(finished_run.store, "--history", file)
     assert "1 of " in result.stderr
     assert plain["item_id"][0] in result.stdout
 
@@ -142,13 +145,11 @@ def test_who_rated_nothing_known_gets_the_average_users_list(
     """Ids that a terminal's markup would swallow are among them."""
     file = tmp_path / "strange.csv"
     file.write_text("user_id,item_id,rating\n[/x],[red],5\nann,no such,1\n")
-    shown = recommended(finished_run.store, tmp_path / "a.parquet", "--history", str(file), "--why")
+    shown = recommended(finished_run.store, tmp_path / "a.parquet", "--history", file, "--why")
     lists = shown.group_by("user_id").agg("item_id")["item_id"].to_list()
     assert len(lists) == 2
     assert lists[0] == lists[1]
-    command = ["recommend", "--store", str(finished_run.store.root), "--history", str(file)]
-    result = CliRunner().invoke(app, command)
-    assert result.exit_code == 0, result.output
+    result = command(finished_run.store, "--history", file)
     assert "for [/x]" in result.stdout
 
 
@@ -199,24 +200,17 @@ def test_a_lost_report_is_passed_over(finished_run: FinishedRun, tmp_path: Path)
 def test_what_cannot_be_answered_is_refused(
     finished_run: FinishedRun, options: list[str], message: str
 ) -> None:
-    command = ["recommend", "--store", str(finished_run.store.root), *options]
-    result = CliRunner().invoke(app, command)
-    assert result.exit_code == 2
-    assert message in result.stderr
+    assert message in command(finished_run.store, *options, code=2).stderr
 
 
 def test_a_bad_line_of_a_history_is_named(finished_run: FinishedRun, tmp_path: Path) -> None:
     file = tmp_path / "bad.csv"
     file.write_text("user_id,item_id,rating\nann,m1,5\nann,m2,eleven\n")
-    command = ["recommend", "--store", str(finished_run.store.root), "--history", str(file)]
-    result = CliRunner().invoke(app, command)
-    assert result.exit_code == 2
-    assert "line 3" in result.stderr
+    assert "line 3" in command(finished_run.store, "--history", file, code=2).stderr
     file.write_text("user_id,film,rating\nann,m1,5\n")
-    result = CliRunner().invoke(app, command)
-    assert "say which column holds the item" in result.stderr
-    done = CliRunner().invoke(app, [*command, "--set", "files.columns.item=film"])
-    assert done.exit_code == 0, done.output
+    refused = command(finished_run.store, "--history", file, code=2)
+    assert "say which column holds the item" in refused.stderr
+    command(finished_run.store, "--history", file, "--set", "files.columns.item=film")
 
 
 def test_a_damaged_or_foreign_recommender_is_refused(
@@ -269,14 +263,11 @@ def test_the_registered_champion_gives_the_same_numbers(
     shutil.copytree(finished_run.store.root, store.root, ignore=without)
     address = f"sqlite:///{store.root.resolve() / 'mlflow.db'}"
     for state in ("now", "already"):
-        result = CliRunner().invoke(app, ["register", "--store", str(store.root)])
-        assert result.exit_code == 0, result.output
+        result = command(store, name="register")
         assert f"metaem-movie-music version 1 is {state} champion" in result.stdout
         assert f"mlflow.set_tracking_uri('{address}')" in result.stdout
     file = history(store, selected, shared, tmp_path)
-    expected = recommended(
-        store, tmp_path / "a.parquet", "--history", str(file), "--top", "7", "--why"
-    )
+    expected = recommended(store, tmp_path / "a.parquet", "--history", file, "--top", "7", "--why")
     name = "models:/metaem-movie-music@champion"
     quiet = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     subprocess.run(
@@ -297,11 +288,10 @@ def test_the_registered_champion_gives_the_same_numbers(
     assert [user for user in users if f'"{user}"'.encode() in held] == []
 
 
-def test_a_registry_that_does_not_answer_is_reported(finished_run: FinishedRun) -> None:
-    command = ["register", "--store", str(finished_run.store.root)]
-    result = CliRunner().invoke(
-        app, command, env={"METAEM_TRACKING_URI": "http://bob:geheim@127.0.0.1:9"}
-    )
-    assert result.exit_code == 1
+def test_a_registry_that_does_not_answer_is_reported(
+    finished_run: FinishedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METAEM_TRACKING_URI", "http://bob:geheim@127.0.0.1:9")
+    result = command(finished_run.store, code=1, name="register")
     assert "not registered with MLflow at http://bob:***@127.0.0.1:9" in result.stderr
     assert "geheim" not in result.output
