@@ -111,41 +111,6 @@ def naive_core(frame: pl.DataFrame, k: int) -> pl.DataFrame:
         frame = kept
 
 
-@pytest.mark.parametrize(
-    ("source", "url"),
-    [
-        (
-            Amazon2014(),
-            "snap.stanford.edu/data/amazon/productGraph/categoryFiles/"
-            "reviews_CDs_and_Vinyl_5.json.gz",
-        ),
-        (
-            Amazon2014(ratings_only=True),
-            "snap.stanford.edu/data/amazon/productGraph/categoryFiles/ratings_CDs_and_Vinyl.csv",
-        ),
-        (
-            Amazon2018(),
-            "mcauleylab.ucsd.edu/public_datasets/data/amazon_v2/categoryFilesSmall/"
-            "CDs_and_Vinyl_5.json.gz",
-        ),
-        (
-            Amazon2018(ratings_only=True),
-            "mcauleylab.ucsd.edu/public_datasets/data/amazon_v2/"
-            "categoryFilesSmall/CDs_and_Vinyl.csv",
-        ),
-        (
-            Amazon2023(),
-            "mcauleylab.ucsd.edu/public_datasets/data/amazon_2023/benchmark/5core/"
-            "rating_only/CDs_and_Vinyl.csv.gz",
-        ),
-    ],
-)
-def test_the_releases_are_looked_for_where_they_are_published(source: Source, url: str) -> None:
-    location = source.location("music")
-    assert isinstance(location, Remote)
-    assert location.urls[0] == f"https://{url}"
-
-
 def test_a_mirror_may_be_a_folder(frame: pl.DataFrame, tmp_path: Path) -> None:
     write_amazon_2014_csv(frame, tmp_path / "ratings_Books.csv")
     source = Amazon2014((str(tmp_path),), ratings_only=True)
