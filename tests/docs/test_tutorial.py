@@ -44,8 +44,8 @@ def shell(commands: str, folder: Path, variables: Mapping[str, str]) -> str:
 
 def served(commands: str, folder: Path, variables: Mapping[str, str]) -> str:
     """The first line of a command that serves a page, once the page is there."""
-    port, told = str(free_port()), commands.split("--port ")[1].strip()
-    command = commands.replace(told, port).split()
+    port, written = str(free_port()), commands.split("--port ")[1].strip()
+    command = commands.replace(written, port).split()
     out, silent = subprocess.PIPE, subprocess.DEVNULL
     with ProcessTree(
         command, variables, cwd=folder, stdout=out, stderr=silent, text=True
@@ -53,7 +53,7 @@ def served(commands: str, folder: Path, variables: Mapping[str, str]) -> str:
         assert server.stdout is not None
         line = str(server.stdout.readline())
         wait_until(lambda: answers(line.split()[0]), f"an answer from {line}")
-    return line.replace(port, told)
+    return line.replace(port, written)
 
 
 def test_every_command_does_what_is_shown(prefect_server: None, tmp_path: Path) -> None:

@@ -56,22 +56,16 @@ class Product:
 
     def run(self, store: Path, *more: str, before: Callable[[], object] = lambda: None) -> Ended:
         """The command to its end; ``before`` is done in its process first."""
-        return run(self._work(store, more, before), self.folder / "log")
 
-    def start(
-        self, store: Path, *more: str, before: Callable[[], object] = lambda: None, name: str = "a"
-    ) -> Child:
-        """The command, not waited for."""
-        return Child.start(self._work(store, more, before), self.folder / f"log-{name}")
-
-    def _work(
-        self, store: Path, more: Sequence[str], before: Callable[[], object]
-    ) -> Callable[[], None]:
         def work() -> None:
             before()
             metaem(arguments(store, *more))
 
-        return work
+        return run(work, self.folder / "log")
+
+    def start(self, store: Path, name: str = "a") -> Child:
+        """The command, not waited for."""
+        return Child.start(lambda: metaem(arguments(store)), self.folder / f"log-{name}")
 
     def prepare(self) -> None:
         """The undisturbed run, and one after it."""

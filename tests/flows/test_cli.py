@@ -217,10 +217,8 @@ def test_users_are_counted_and_too_few_are_warned_of(
     monkeypatch.chdir(tmp_path)
     lines = "".join(f"u{user},i{user % 3},4\n" for user in range(shared))
     (tmp_path / "a.csv").write_text(f"user_id,item_id,rating\n{lines}")
-    options = ["k=1", "files.files.a=a.csv", "files.files.b=a.csv"]
-    assigned = [part for option in options for part in ("--set", option)]
-    seeds = ("--betas", "0.2", "--seeds", "1,2")
-    done = metaem("stage", "split", "--source", "files", "--task", "a-b", *seeds, *assigned)
+    files = [*FILES, "files.files.a=a.csv", "--set", "files.files.b=a.csv", "--set", "k=1"]
+    done = metaem("stage", "split", *files, "--betas", "0.2", "--seeds", "1,2")
     assert done.exit_code == 0, done.output
     training, validation, cold = shared * 72 // 100, shared * 8 // 100, shared // 5
     sizes = f"beta 0.2: {training} training, {validation} validation, {cold} cold users"
@@ -236,9 +234,7 @@ def test_a_lenient_run_counts_what_it_dropped(
     good = "user_id,item_id,rating\nu,i,3\nu,j,4\n"
     (tmp_path / "a.csv").write_text(f"{good}u,j,9\nu,j,nonsense\n,j,2\n,i,2\nu,i,3\n")
     (tmp_path / "b.csv").write_text(good)
-    options = ["strict=false", "k=1", "files.files.a=a.csv", "files.files.b=b.csv"]
-    assigned = [part for option in options for part in ("--set", option)]
-    done = metaem("stats", "--source", "files", "--task", "a-b", *assigned)
+    done = metaem("stats", *FILES, "files.files.a=a.csv", "--set", "strict=false", "--set", "k=1")
     assert done.exit_code == 0, done.output
     assert "a: dropped 4 of 7 lines (blank_id 2, not_a_number 1, off_scale 1)" in done.output
     assert "a: removed 1 repeated rating(s) of one item by one user" in done.output

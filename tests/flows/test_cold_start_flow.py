@@ -58,33 +58,32 @@ def test_every_method_is_scored_for_every_cell(finished_run: FinishedRun) -> Non
         assert scores.group_by("metric").len()["len"].unique().to_list() == [len(TRIVIAL) + 1]
 
 
-def test_scores_are_those_of_the_predictions_row_by_row(finished_run: FinishedRun) -> None:
+def test_scores_are_those_of_the_predictions_row_by_row_and_of_all_groups(
+    finished_run: FinishedRun,
+) -> None:
     store, (ref, _) = finished_run.store, finished_run.outcome.evaluations
     error = pl.col("prediction").clip(1, 5).cast(pl.Float64) - pl.col("rating")
     frame = store.read_frame(ref, "predictions.parquet")
     expected = frame.group_by("method").agg(mae=error.abs().mean(), rmse=error.pow(2).mean().sqrt())
-    scores = store.read_frame(ref, "scores.parquet").pivot("metric", index="method")
-    both = expected.join(scores, on="method", suffix="_scored")
-    assert both.height == len(TRIVIAL) + 1
-    for metric in ("mae", "rmse"):
-        assert (both[metric] - both[f"{metric}_scored"]).abs().max() < 1e-6
-
-
-def test_groups_add_up_to_the_scores(finished_run: FinishedRun) -> None:
-    store, (ref, _) = finished_run.store, finished_run.outcome.evaluations
-    groups = store.read_frame(ref, "groups.parquet")
-    summed = groups.group_by("method", "grouping").agg(
-        mae=pl.col("absolute").sum() / pl.col("ratings").sum(),
-        rmse=(pl.col("squared").sum() / pl.col("ratings").sum()).sqrt(),
+    summed = (
+        store.read_frame(ref, "groups.parquet")
+        .group_by("method", "grouping")
+        .agg(pl.col("absolute", "squared", "ratings").sum())
+        .select(
+            "method",
+            mae=pl.col("absolute") / pl.col("ratings"),
+            rmse=(pl.col("squared") / pl.col("ratings")).sqrt(),
+        )
     )
     scores = store.read_frame(ref, "scores.parquet").pivot("metric", index="method")
-    both = summed.join(scores, on="method", suffix="_scored")
-    assert both.height == 2 * (len(TRIVIAL) + 1)
-    for metric in ("mae", "rmse"):
-        assert (both[metric] - both[f"{metric}_scored"]).abs().max() < 1e-9
+    for errors, rows, tolerance in ((expected, 1, 1e-6), (summed, 2, 1e-9)):
+        both = errors.join(scores, on="method", suffix="_scored")
+        assert both.height == rows * (len(TRIVIAL) + 1)
+        for metric in ("mae", "rmse"):
+            assert (both[metric] - both[f"{metric}_scored"]).abs().max() < tolerance
 
 
-def test_only_cold_users_are_asked_and_all_their_ratings(finished_run: FinishedRun) -> None:
+def test_exactly_the_cold_users_ratings_are_predicted(finished_run: FinishedRun) -> None:
     store, (ref, _) = finished_run.store, finished_run.outcome.evaluations
     origin = ancestors(store, ref)
     roles = store.read_frame(origin["split"], "split.parquet")
@@ -96,9 +95,9 @@ def test_only_cold_users_are_asked_and_all_their_ratings(finished_run: FinishedR
         .join(items, on="item")
         .join(roles.filter(pl.col("role") == "cold"), on="user_id", how="semi")
     )
-    asked = store.read_frame(ref, "predictions.parquet").filter(pl.col("method") == "metaem")
+    predicted = store.read_frame(ref, "predictions.parquet").filter(pl.col("method") == "metaem")
     columns = ["user_id", "item_id", "rating"]
-    assert asked.select(columns).sort(columns).equals(hidden.select(columns).sort(columns))
+    assert predicted.select(columns).sort(columns).equals(hidden.select(columns).sort(columns))
 
 
 def test_stages_run_once_and_the_source_is_trained_once_for_both_betas(
@@ -138,10 +137,10 @@ def test_scoring_differently_does_not_retrain(finished_run: FinishedRun) -> None
     assert states(finished_run, report=report)[0] == Counter(report=1)
 
 
-def test_the_report_tells_how_this_run_was_made(finished_run: FinishedRun) -> None:
+def test_the_report_says_how_this_run_was_configured(finished_run: FinishedRun) -> None:
     """Where two settings give the same bytes too, and after going back to the first."""
 
-    def told() -> str:
+    def shown() -> str:
         page = finished_run.store.file(newest_report(finished_run.store), "report.html")
         return re.findall(r"patience = \d+", page.read_text())[0]
 
@@ -150,9 +149,9 @@ def test_the_report_tells_how_this_run_was_made(finished_run: FinishedRun) -> No
     patient = replace(settings.pretrain, patience=before + 1)
     computed, _ = states(finished_run, pretrain=patient)
     assert computed == Counter(pretrain=3, report=1)
-    assert told() == f"patience = {before + 1}"
+    assert shown() == f"patience = {before + 1}"
     states(finished_run)
-    assert told() == f"patience = {before}"
+    assert shown() == f"patience = {before}"
 
 
 @pytest.mark.night

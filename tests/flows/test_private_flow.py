@@ -27,9 +27,9 @@ def private_run(finished_run: FinishedRun) -> FinishedRun:
 
 
 def private_transfers(done: FinishedRun) -> list[ArtifactRef]:
-    made = dict(done.outcome.artifacts)
+    artifacts = dict(done.outcome.artifacts)
     names = (f"bias_transfer_dp{epsilon}" for epsilon in ("8", "inf"))
-    return [made[f"dp_transfer {name} movie-music beta 0.3 seed 1"] for name in names]
+    return [artifacts[f"dp_transfer {name} movie-music beta 0.3 seed 1"] for name in names]
 
 
 def test_every_epsilon_is_a_row_beside_the_trivial_predictors(private_run: FinishedRun) -> None:
@@ -56,15 +56,15 @@ def test_the_account_is_of_all_releases_of_the_run(private_run: FinishedRun) -> 
     parts = [*inputs["source_model"], *inputs["target_model"], noisy]
     counts = [store.read_frame(ref, "releases.parquet").pipe(NoisyReleases.cast) for ref in parts]
     assert [frame.height for frame in counts] == [3, 3, 1]
-    told = sum((frame["clip"] / frame["deviation"]).pow(2).sum() for frame in counts)
-    assert told == pytest.approx(mu_of(8.0, 1e-5) ** 2)
+    released = sum((frame["clip"] / frame["deviation"]).pow(2).sum() for frame in counts)
+    assert released == pytest.approx(mu_of(8.0, 1e-5) ** 2)
     (evaluation,) = private_run.outcome.evaluations
     logged = {p.metric: p.value for p in described(store, evaluation).points}
     assert logged["epsilon/bias_transfer_dp8"] == pytest.approx(8, rel=1e-4)
     assert "epsilon/bias_transfer_dpinf" not in logged
 
 
-def test_models_that_told_more_than_the_run_may_are_refused(private_run: FinishedRun) -> None:
+def test_models_that_spent_more_than_the_run_may_are_refused(private_run: FinishedRun) -> None:
     store, (noisy, _) = private_run.store, private_transfers(private_run)
     inputs = store.manifest(noisy).provenance.inputs
     names = ("source_model", "target_model", "source", "target", "split")
@@ -83,7 +83,9 @@ def test_models_that_told_more_than_the_run_may_are_refused(private_run: Finishe
         ("delta=0", "setting 'delta'"),
     ],
 )
-def test_wrong_budgets_are_told_by_their_setting(assigned: str, words: str, tmp_path: Path) -> None:
+def test_wrong_budgets_are_named_by_their_setting(
+    assigned: str, words: str, tmp_path: Path
+) -> None:
     with pytest.raises(BadSettings, match=words):
         read_settings({"store": tmp_path, "config": None}, [assigned])
 

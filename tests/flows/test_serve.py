@@ -206,9 +206,7 @@ def test_what_only_the_settings_know_fails_once_and_is_reported(
     assert "nightly movie-music: Failed" in artifact(client, "failed-runs")
 
 
-def test_it_ends_when_it_is_asked_to_and_its_run_with_it(
-    served: Served, client: SyncPrefectClient
-) -> None:
+def test_a_signal_ends_it_and_its_run_with_it(served: Served, client: SyncPrefectClient) -> None:
     nightly = client.read_deployment_by_name(NIGHTLY)
     long = [*SMALL, "pretrain.epochs=5000", "pretrain.patience=5000"]
     run = client.create_flow_run_from_deployment(nightly.id, parameters={"assignments": long})

@@ -1,4 +1,4 @@
-"""Where settings come from, which wins, and how a wrong one is told."""
+"""Where settings come from, which wins, and how a wrong one is reported."""
 
 import re
 from dataclasses import replace
@@ -99,9 +99,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("assignment", "told"), WRONG.items())
-def test_a_wrong_setting_is_named(assignment: str, told: str) -> None:
-    with pytest.raises(BadSettings, match=told):
+@pytest.mark.parametrize(("assignment", "message"), WRONG.items())
+def test_a_wrong_setting_is_named(assignment: str, message: str) -> None:
+    with pytest.raises(BadSettings, match=message):
         read_settings({}, [assignment])
 
 

@@ -53,7 +53,7 @@ def test_work_that_cells_and_tasks_share_is_done_once(prefect_server: None, tmp_
 
 
 @pytest.mark.parametrize(
-    ("tasks", "runner", "told"),
+    ("tasks", "runner", "message"),
     [
         ("movie-music,movie-film", "local", "film"),
         ("movie-music,nonsense", "local", "task"),
@@ -61,9 +61,9 @@ def test_work_that_cells_and_tasks_share_is_done_once(prefect_server: None, tmp_
     ],
 )
 def test_a_wrong_sweep_is_refused_before_anything_starts(
-    tmp_path: Path, tasks: str, runner: str, told: str
+    tmp_path: Path, tasks: str, runner: str, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         Sweep.of(settings(tmp_path), tasks.split(","), runner, None)
 
 

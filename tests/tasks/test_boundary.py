@@ -98,9 +98,9 @@ def test_no_rating_is_in_a_secure_round(monkeypatch: pytest.MonkeyPatch) -> None
     for phase in ("keys", "shares", "masked", "reveal"):
         method = getattr(SecureClient, phase)
 
-        def listening(self: object, *told: object, method: object = method) -> bytes:
-            answer: bytes = method(self, *told)  # type: ignore[operator]
-            heard.extend(part for part in told if isinstance(part, bytes))
+        def listening(self: object, *messages: object, method: object = method) -> bytes:
+            answer: bytes = method(self, *messages)  # type: ignore[operator]
+            heard.extend(part for part in messages if isinstance(part, bytes))
             (masked if method.__name__ == "masked" else heard).append(answer)  # type: ignore[attr-defined]
             return answer
 

@@ -89,9 +89,9 @@ def test_devices_keep_their_vectors_for_the_mapping(
     config = replace(CARRIED, epochs=1, learning_rates=(1e-3,))
     simulated, remote = (carried.world(config) for _ in range(2))
     for number in range(NODES):
-        node, people = Node(federation.folder / f"node-{number}"), ALL[number::NODES]
-        node.domain("movie").assign(carried.MOVIE, [carried.OTHER[user] for user in people])
-        node.link([{"movie": carried.OTHER[user], "music": user} for user in people])
+        node, users = Node(federation.folder / f"node-{number}"), ALL[number::NODES]
+        node.domain("movie").assign(carried.MOVIE, [carried.OTHER[user] for user in users])
+        node.link([{"movie": carried.OTHER[user], "music": user} for user in users])
     timeout = federation.connection.timeout
     spec = about(remote.request_to_keep(), 1.0, NODES, timeout)
     left = Job.create(tmp_path / "transfer", spec, {"profiles": remote.vectors})

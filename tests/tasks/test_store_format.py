@@ -13,15 +13,15 @@ from tasks.store.format import FILE
 OLD = Path(__file__).parent / "old_store"  # as version 0.1.0 left it, before stores had a mark
 
 
-def asked(*command: str) -> tuple[int, str]:
-    told = CliRunner().invoke(app, [*command])
-    return told.exit_code, told.output
+def metaem(*command: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, [*command])
+    return done.exit_code, done.output
 
 
 def test_a_store_of_the_first_version_is_read(tmp_path: Path) -> None:
     root = shutil.copytree(OLD, tmp_path / "store")
-    code, told = asked("artifacts", "verify", "--store", str(root))
-    assert (code, "1 artifacts, 0 damaged" in told) == (0, True)
+    code, output = metaem("artifacts", "verify", "--store", str(root))
+    assert (code, "1 artifacts, 0 damaged" in output) == (0, True)
     (ref,) = Store(root).refs()
     assert Store(root).manifest(ref).provenance.config == {"source": "movie", "target": "music"}
     assert Store(root).read_frame(ref, "statistics.parquet").height == 2
@@ -38,7 +38,7 @@ def test_a_store_of_another_version_is_left_alone(
     root = shutil.copytree(OLD, tmp_path / "store")
     (root / FILE).write_text(mark)
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    code, told = asked(*command, "--store", str(root))
+    code, output = metaem(*command, "--store", str(root))
     assert code == 2
-    assert f"has format '{mark}', this version reads 1" in told
+    assert f"has format '{mark}', this version reads 1" in output
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
