@@ -146,20 +146,16 @@ class Stack:
         return done.returncode == 0
 
     def _wait(self, name: str, condition: str) -> None:
+        ends = condition == "service_completed_successfully"
+
         def there() -> bool:
             code = self.processes[name].poll()
-            if condition == "service_completed_successfully":
-                return self._whole(name, code, wanted=0) == 0
-            self._whole(name, code, wanted=None)
-            return self.healthy(name)
+            if code if ends else code is not None:
+                log = (self.folder / f"{name}.log").read_text(errors="replace")
+                raise RuntimeError(f"{name} ended with code {code}:\n{log[-4000:]}")
+            return code == 0 if ends else self.healthy(name)
 
         wait_until(there, f"{name}: {condition}")
-
-    def _whole(self, name: str, code: int | None, wanted: int | None) -> int | None:
-        if code is not None and code != wanted:
-            log = (self.folder / f"{name}.log").read_text(errors="replace")
-            raise RuntimeError(f"{name} ended with code {code}:\n{log[-4000:]}")
-        return code
 
     def _spawn(self, name: str, command: list[str]) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:

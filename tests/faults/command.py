@@ -3,6 +3,7 @@
 A process is forked from one that has imported everything, and runs the command from its beginning.
 """
 
+import os
 import re
 import shutil
 import sys
@@ -66,6 +67,16 @@ class Product:
     def start(self, store: Path, name: str = "a") -> Child:
         """The command, not waited for."""
         return Child.start(lambda: metaem(arguments(store)), self.folder / f"log-{name}")
+
+    def interpreter(self, store: Path, folder: Path = ROOT, **environment: str) -> Child:
+        """The command in an interpreter of its own, not waited for."""
+        words = [sys.executable, "-m", "flows.cli.main", *arguments(store)]
+
+        def work() -> None:
+            os.chdir(folder)
+            os.execve(words[0], words, os.environ | {"PYTHONPATH": str(ROOT)} | environment)
+
+        return Child.start(work, self.folder / "log-interpreter")
 
     def prepare(self) -> None:
         """The undisturbed run, and one after it."""

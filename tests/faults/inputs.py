@@ -3,13 +3,11 @@
 import math
 import os
 import resource
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.store.artifacts import Store
-from tests.faults.command import ROOT, Product, arguments, metaem
+from tests.faults.command import Product, arguments, metaem
 from tests.faults.processes import Ended, run
 from tests.faults.stores import contents
 from tests.faults.suite import Suite, refusal
@@ -111,18 +109,11 @@ def no_more_than(room: int) -> None:
 def other_circumstances(suite: Suite) -> Iterator[Injection]:
     """F30: another hash seed and folder give the same bytes, more threads the same scores."""
     product = suite.product
-    store, elsewhere = product.empty(), product.empty_folder()
-    changed = {"PYTHONHASHSEED": "7", "PYTHONPATH": str(ROOT), "TZ": "Asia/Tokyo"}
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.cli.main", *arguments(store)],
-        cwd=elsewhere,
-        env=os.environ | changed,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    same = done.returncode == 0 and contents(store) == product.expected
-    wrong = "" if same else f"it ended with {done.returncode}, other bytes: {done.stderr[-500:]}"
+    store = product.empty()
+    changed = {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
+    done = product.interpreter(store, product.empty_folder(), **changed).wait()
+    same = done.code == 0 and contents(store) == product.expected
+    wrong = "" if same else f"it ended with {done.code}, other bytes: {done.output[-500:]}"
     yield Injection("F30", "another interpreter, hash seed, folder and time zone", wrong)
     ended = product.run(product.empty(), before=more_threads)
     yield passed("F30", "two threads a stage", ended, unlike(product, 1e-3))

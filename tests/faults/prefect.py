@@ -12,11 +12,11 @@ from tests.support.waiting import ProcessTree, wait_until
 
 
 @contextmanager
-def prefect_server(home: Path) -> Iterator[tuple[str, ProcessTree]]:
+def prefect_server(home: Path, **variables: str) -> Iterator[tuple[str, ProcessTree]]:
     """A Prefect server of its own, and its address."""
     port = free_port()
     home.mkdir(exist_ok=True)
-    environment = os.environ | ENVIRONMENT | {"PREFECT_HOME": str(home)}
+    environment = os.environ | ENVIRONMENT | {"PREFECT_HOME": str(home)} | variables
     environment.pop("PREFECT_API_URL", None)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--no-ui"]

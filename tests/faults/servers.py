@@ -2,18 +2,14 @@
 
 import os
 import signal
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.faults.command import ROOT, Product, arguments
 from tests.faults.prefect import prefect_server
-from tests.faults.processes import Ended
 from tests.faults.suite import Suite, refusal
 from tests.faults.tally import Injection
-from tests.support.waiting import ProcessTree, deadline, wait_until
+from tests.support.waiting import wait_until
 
 
 def killed_servers(suite: Suite) -> Iterator[Injection]:
@@ -23,36 +19,18 @@ def killed_servers(suite: Suite) -> Iterator[Injection]:
         with ExitStack() as stack:
             url, server = "", None
             if kind == "own":
-                home = product.folder / "prefect"
-                url, server = stack.enter_context(prefect_server(home))
+                url, server = stack.enter_context(prefect_server(product.folder / "prefect"))
             store = product.empty()
-            work = started(product, store, url)
+            home = str(product.folder / "home")
+            work = product.interpreter(store, PREFECT_API_URL=url, PREFECT_HOME=home)
             wait_until(lambda s=store: any(s.glob("checkpoints/**/*.safetensors")), "training")
             pids = [server.pid] if server is not None else servers_of(work.pid)
             assert pids, "no server"
             for pid in pids:
                 os.kill(pid, signal.SIGKILL)
-            first = ended(product, work)
+            first = work.wait()
         wrong = refusal(first)
         yield product.mend("F03", f"{kind} server killed", store, first, wrong, whole=True)
-
-
-def started(product: Product, store: Path, url: str) -> ProcessTree:
-    """The command in an interpreter of its own."""
-    environment = os.environ | {
-        "PREFECT_API_URL": url,
-        "PREFECT_HOME": str(product.folder / "home"),
-    }
-    with (product.folder / "log").open("wb") as log:
-        words = [sys.executable, "-m", "flows.cli.main", *arguments(store)]
-        return ProcessTree(words, environment, cwd=ROOT, stdout=log, stderr=log)
-
-
-def ended(product: Product, work: ProcessTree) -> Ended:
-    began = time.monotonic()
-    with work:
-        code = work.wait(deadline(600))
-    return Ended(code, time.monotonic() - began, (product.folder / "log").read_text())
 
 
 def servers_of(parent: int) -> list[int]:

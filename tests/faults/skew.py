@@ -1,14 +1,12 @@
 """F26: runs whose clock is an hour off, beside a Prefect server whose clock is right."""
 
 import os
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.faults.clock import can_be_wrong, wrong_clock
-from tests.faults.command import ROOT, Product, arguments, computed
-from tests.faults.processes import Child
+from tests.faults.command import computed
 from tests.faults.sharing import agreed
 from tests.faults.suite import Suite
 from tests.faults.tally import Injection
@@ -21,11 +19,12 @@ def wrong_clocks(suite: Suite) -> Iterator[Injection]:
     product = suite.product
     for ahead, way in ((HOUR, "an hour ahead"), (-HOUR, "an hour behind")) * can_be_wrong():
         store = product.empty()
-        ended = off(product, store, ahead).wait()
+        clock = wrong_clock(product.folder, ahead)
+        ended = product.interpreter(store, **clock).wait()
         failed = f"it ended with {ended.code}: {ended.output[-500:]}" if ended.code else ""
         yield product.mend("F26", way, store, ended, failed, whole=True)
         store = product.empty()
-        both = product.start(store, name="right"), off(product, store, ahead)
+        both = product.start(store, name="right"), product.interpreter(store, **clock)
         ends = [child.wait() for child in both]
         yield agreed(product, store, f"{way}, beside a right one", ends, "F26")
         store = product.copy()
@@ -35,15 +34,8 @@ def wrong_clocks(suite: Suite) -> Iterator[Injection]:
         yield product.mend("F26", f"after one {way}", store, ended, again)
 
 
-def off(product: Product, store: Path, ahead: int) -> Child:
-    """The command in a process of its own, with its clock wrong."""
-    environment = os.environ | wrong_clock(product.folder, ahead) | {"PYTHONPATH": str(ROOT)}
-    words = [sys.executable, "-m", "flows.cli.main", *arguments(store)]
-    return Child.start(lambda: os.execve(words[0], words, environment), product.folder / "log-off")
-
-
 def date(store: Path, ahead: int) -> None:
-    """Let all files be as old as if that clock had made them."""
+    """Let all files be as old as if they were written under that clock."""
     then = time.time() + ahead
     for path in store.rglob("*"):
         os.utime(path, (then, then))

@@ -30,7 +30,6 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner
 
 from flows.cli.main import app
-from flows.federation.loopback import free_port
 from flows.schedule.attempt import attempt
 from flows.schedule.deployments import SILENCE, deployment
 from flows.schedule.nightly import nightly
@@ -40,8 +39,9 @@ from flows.settings import BadSettings
 from flows.table3 import Reported
 from tests.conftest import SMALL
 from tests.faults.clock import can_be_wrong, wrong_clock
+from tests.faults.prefect import prefect_server
 from tests.support.loopback import loopback
-from tests.support.waiting import ProcessTree, answers, deadline, wait_until
+from tests.support.waiting import ProcessTree, deadline, wait_until
 
 pytestmark = pytest.mark.night
 
@@ -68,21 +68,14 @@ class Served:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server of its own: the one that other tests share neither plans runs nor hears events."""
+    often = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5"}
     home = tmp_path_factory.mktemp("prefect")
-    port = free_port()
-    environment = {
-        **{k: v for k, v in os.environ.items() if not k.startswith("PREFECT_API")},
-        "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",
-    }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--no-ui", "--port", str(port)]
-    url, log = f"http://127.0.0.1:{port}/api", home / "log"
-    with log.open("wb") as sink, ProcessTree(command, environment, stdout=sink, stderr=sink) as it:
-        wait_until(lambda: answers(f"{url}/ready") or it.poll() is not None, "the server")
-        assert it.poll() is None, log.read_text()
-        with temporary_settings({PREFECT_API_URL: url}):
-            yield url
-            EventsWorker.drain_all()  # what waits for a server that is gone waits for ever
+    with (
+        prefect_server(home, **often) as (url, _),
+        temporary_settings({PREFECT_API_URL: url}),
+    ):
+        yield url
+        EventsWorker.drain_all()  # what waits for a server that is gone waits for ever
 
 
 @pytest.fixture(scope="module")

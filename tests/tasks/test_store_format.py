@@ -33,7 +33,7 @@ def test_a_store_of_the_first_version_is_read(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("mark", ["2", "", "what?"])
 def test_a_store_of_another_version_is_left_alone(
-    command: tuple[str, ...], mark: str, tmp_path: Path
+    command: tuple[str, ...], mark: str, tmp_path: Path, prefect_server: None
 ) -> None:
     root = shutil.copytree(OLD, tmp_path / "store")
     (root / FILE).write_text(mark)
