@@ -1,4 +1,4 @@
-"""A filtered domain: its ratings, its users and items by row number, and what was dropped."""
+"""Filtered domains: ratings, users and items by row number, counts, and the cold-start split."""
 
 import dataframely as dy
 import polars as pl
@@ -13,6 +13,7 @@ INVALID = (
     "bad_timestamp",
 )
 DROPPED = (*INVALID, "duplicates", "k_core_removed")
+ROLES = ("train", "validation", "cold")
 
 
 def ascend(ids: pl.Expr) -> pl.Expr:
@@ -83,3 +84,26 @@ class FilterCounts(dy.Schema):
     @dy.rule()
     def every_line_is_kept_or_dropped_for_one_reason(cls) -> pl.Expr:
         return pl.col("lines") == pl.col("ratings") + pl.sum_horizontal(*DROPPED)
+
+
+class DomainStatistics(dy.Schema):
+    """Table 2: one row a domain of one task."""
+
+    domain = dy.String(primary_key=True, min_length=1)
+    users = dy.UInt32(min=1)
+    items = dy.UInt32(min=1)
+    ratings = dy.UInt64(min=1)
+    overlap = dy.UInt32()
+    density = dy.Float64(min_exclusive=0, max=1)
+    mean_rating = dy.Float64()
+
+    @dy.rule()
+    def overlap_users_are_users(cls) -> pl.Expr:
+        return pl.col("overlap") <= pl.col("users")
+
+
+class Split(dy.Schema):
+    """One row an overlap user."""
+
+    user_id = dy.String(min_length=1, check=ascend)
+    role = dy.String(check=lambda role: role.is_in(ROLES))

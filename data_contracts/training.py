@@ -1,4 +1,4 @@
-"""What a training writes beside its model: its learning curve and the bytes it moved."""
+"""What a training writes beside its model: its learning curve, bytes, noisy sums."""
 
 import dataframely as dy
 import polars as pl
@@ -34,3 +34,11 @@ class TrainingTraffic(dy.Schema):
     @dy.rule()
     def longer_spans_cost_no_less(cls) -> pl.Expr:
         return (pl.col("down").diff().fill_null(0) >= 0) & (pl.col("up").diff().fill_null(0) >= 0)
+
+
+class NoisyReleases(dy.Schema):
+    """One row a noisy sum that a training under DP released."""
+
+    release = dy.String(primary_key=True, min_length=1)
+    clip = dy.Float64(min_exclusive=0)  # most that one user's part may measure
+    deviation = dy.Float64(min=0)  # of the noise on every number; 0: none

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypedDict, cast
 
 import polars as pl
 
-from data_contracts.releases import NoisyReleases
+from data_contracts.training import NoisyReleases
 from metaem_core.config.dp import PrivateConfig
 from tasks.store.artifacts import ArtifactRef, Draft, Store
 

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from data_contracts.split import Split
+from data_contracts.ratings import Split
 from metaem_core.data.splitting import SplitConfig, digest, split_overlap
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage

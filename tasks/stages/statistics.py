@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from data_contracts.statistics import DomainStatistics
+from data_contracts.ratings import DomainStatistics
 from metaem_core.data.ratings import Ratings
 from tasks.models.data import read_domain
 from tasks.store.artifacts import ArtifactRef, Store

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data_contracts.releases import NoisyReleases
+from data_contracts.training import NoisyReleases
 from flows.cold_start import run
 from flows.settings import BadSettings, read_settings
 from metaem_core.config.dp import PrivateConfig

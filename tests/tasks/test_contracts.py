@@ -7,10 +7,16 @@ from dataframely.exc import ValidationError
 
 from data_contracts.embeddings import item_embeddings, user_embeddings
 from data_contracts.evaluation import ExperimentCurves, GroupErrors, Scores, UserErrors
-from data_contracts.ratings import FilterCounts, Items, Ratings, Users, k_core
+from data_contracts.ratings import (
+    DomainStatistics,
+    FilterCounts,
+    Items,
+    Ratings,
+    Split,
+    Users,
+    k_core,
+)
 from data_contracts.report import Summary
-from data_contracts.split import Split
-from data_contracts.statistics import DomainStatistics
 from data_contracts.training import LearningCurve
 
 GRID = [(user, item, 3.0, None) for user in range(3) for item in range(4)]
