@@ -1,6 +1,5 @@
 """Selecting the model to recommend with."""
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from tasks.models.experiment import CURVE, Experiment, experiment_of
@@ -42,13 +41,11 @@ def select_model(
     raise ValueError(f"no report{scope} in {str(store.root)!r}: `metaem run` makes one")
 
 
-def _reports(store: Store) -> Iterator[ArtifactRef]:
+def _reports(store: Store) -> list[ArtifactRef]:
     """The reports of a store, the last used first."""
-    used = {}
-    for ref in store.refs():
-        if ref.stage == "report" and ref.size:  # a damaged manifest tells no size
-            used[ref] = (store.folder(ref) / MANIFEST).stat().st_mtime
-    yield from sorted(used, key=lambda ref: -used[ref])
+    # a damaged manifest tells no size
+    reports = [ref for ref in store.refs() if ref.stage == "report" and ref.size]
+    return sorted(reports, key=lambda ref: -(store.folder(ref) / MANIFEST).stat().st_mtime)
 
 
 def _model(store: Store, cell: Experiment, evaluation: ArtifactRef) -> SelectedModel:

@@ -105,16 +105,11 @@ def _rows_of(ascending: pl.Series, ids: pl.Series) -> tuple[Ints, NDArray[np.boo
 
 
 def _reasons(model: ItemRecommender, rated: Ratings, own: slice, best: Top) -> list[list[str]]:
-    history = Ratings(
-        np.zeros(own.stop - own.start, np.int64),
-        rated.items[own],
-        rated.values[own],
-        1,
-        rated.n_items,
-    )
+    items = rated.items[own]
+    history = Ratings(np.zeros(len(items), np.int64), items, rated.values[own], 1, rated.n_items)
     pulls = model.recommender.pulls(history, best.items)  # (h, B)
     strongest = np.argsort(-pulls, axis=0, kind="stable")[:REASONS]
     return [
-        [model.source_items[int(history.items[row])] for row in rows if pulls[row, place] > 0]
+        [model.source_items[int(items[row])] for row in rows if pulls[row, place] > 0]
         for place, rows in enumerate(strongest.T)
     ]

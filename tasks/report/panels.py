@@ -30,7 +30,6 @@ COLOURS = {  # of the methods drawn as lines, in their order
     "metaem": "#e8590c",
 }
 GENERALISED = ("emcdr", "ptupcdr", "metaem")  # the methods of Figure 3
-TARGET, TRANSFORMED = "#e8590c", "#1c7ed6"
 
 
 def titled(task: str) -> str:
@@ -203,7 +202,7 @@ def embedding_panels(results: Results, task: str) -> Iterator[Panel]:
 
 
 def _scatter(axis: "Axes", points: pl.DataFrame) -> None:
-    for kind, tint, marker in (("target", TARGET, "o"), ("transformed", TRANSFORMED, "^")):
+    for kind, tint, marker in (("target", "#e8590c", "o"), ("transformed", "#1c7ed6", "^")):
         mine = points.filter(pl.col("kind") == kind)
         axis.plot(mine["x"], mine["y"], marker, ms=3, mew=0, alpha=0.75, color=tint, label=kind)
     axis.set(xticks=[], yticks=[])

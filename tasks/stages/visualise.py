@@ -6,7 +6,7 @@ Biases are left out.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,8 +74,7 @@ def visualise(
     with store.draft() as draft:
         draft.write_frame("tsne.parquet", pl.concat(points), Points)
         draft.write_frame("closeness.parquet", Closeness.cast(pl.DataFrame(closeness)), Closeness)
-        cell = {"task": config.task, "beta": config.beta, "seed": config.seed}
-        draft.write_json("experiment.json", cell)
+        draft.write_json("experiment.json", asdict(config))
         write_methods(draft, views)
     return draft.ref
 
