@@ -23,7 +23,7 @@ class Points(dy.Schema):
 
 
 class Closeness(dy.Schema):
-    """One row a method and sort of users: mean distances between target and transformed vectors."""
+    """One row a method and group of users: mean distances of target and transformed vectors."""
 
     method = dy.String(primary_key=True, min_length=1)
     users = dy.String(primary_key=True, check=lambda users: users.is_in(USERS))

@@ -17,18 +17,15 @@ from tasks.store.artifacts import ArtifactRef
 
 def write_page(results: Results) -> str:
     """The whole report as HTML."""
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            results=results,
-            findings=findings(results),
-            tiles=[(in_sentence(each), count) for each, count in metaem_tallies(results)],
-            base_panels=[each for p in results.profiles for each in panels.base_panels(results, p)],
-            tables=tables,
-            panels=panels,
-            version=version("metaem"),
-        )
+    template = _environment().get_template("page.html")
+    return template.render(
+        results=results,
+        findings=findings(results),
+        tiles=[(in_sentence(each), count) for each, count in metaem_tallies(results)],
+        base_panels=[each for p in results.profiles for each in panels.base_panels(results, p)],
+        tables=tables,
+        panels=panels,
+        version=version("metaem"),
     )
 
 
