@@ -9,10 +9,10 @@ from metaem_core.config.pretrain import Layout, Mode, PretrainConfig
 from metaem_core.data.ratings import Ints
 from metaem_core.data.user_profile import ITEM_FEATURES
 from metaem_core.federated.encoding import ID_BYTES, Contract, Traffic, contract_of, encode
-from metaem_core.federated.layouts import payload_of
+from metaem_core.federated.layouts import Payload
 from metaem_core.federated.messages import Download, Upload, tensors_of
 from metaem_core.federated.secure.simulation import secure_traffic
-from metaem_core.models.metaem import DomainModel
+from metaem_core.models.metaem import DomainModel, flat
 from metaem_core.models.mlp import init_mlp
 
 Way = Literal[
@@ -58,7 +58,7 @@ def exchanged(mode: Mode, rows: int, config: PretrainConfig) -> Traffic:
     """Bytes of one device's round in which ``rows`` items are sent."""
     if mode == "secure":
         return secure_traffic(nobody(rows, config), config.cohort_size)
-    payload = payload_of(mode, torch.Generator())
+    payload = Payload(mode, torch.Generator())
     sent = payload.pack(_download(rows, config))
     received = payload.unpack(sent, config.relu_last)
     gradients = {name: tensors_of(received, name) for name in received.trained}
@@ -79,12 +79,11 @@ def mapping_traffic(target: DomainModel, by_task: bool) -> tuple[Traffic, Traffi
     if by_task:
         sent["private_items"] = torch.zeros(1, k_c, k_p)
     totals = {"squared_error": torch.zeros((), dtype=torch.float64), "n_ratings": torch.zeros(1)}
-    tower = {f"item_tower.{i}": parameter for i, parameter in enumerate(target.item_tower)}
     model = {
         "common_items": target.common_items,
         "item_offsets": target.item_offsets,
         "item_features": target.item_features,
-        **tower,
+        **flat("item_tower", target.item_tower),
     }
     once = Traffic(len(encode(model)) if by_task else 0, 0)
     return Traffic(len(encode(sent)), len(encode({**sent, **totals}))), once
@@ -113,21 +112,11 @@ def nobody(rows: int, config: PretrainConfig) -> DomainModel:
 
 def received_contract(layout: Layout, items: int, config: PretrainConfig) -> Contract:
     """The only form of message that a device of a domain with ``items`` items reads."""
-    return contract_of(payload_of(layout, torch.Generator()).pack(_download(items, config)))
+    return contract_of(Payload(layout, torch.Generator()).pack(_download(items, config)))
 
 
 def _download(rows: int, config: PretrainConfig) -> Download:
-    features = ITEM_FEATURES if config.centred else 0
-    k_u, k_c, k_p = config.user_size, config.common_size, config.private_size
-    hidden = (config.hidden_size,) * 2 if config.base == "dnn" else ()
-    tower = init_mlp((k_p, *hidden, k_u), torch.Generator(), torch.float32)
-    return Download(
-        torch.zeros(1, k_u + features),
-        torch.zeros(1, k_c, k_p),
-        torch.zeros(rows, k_c),
-        torch.zeros(rows),
-        torch.zeros(rows, features),
-        () if config.item_tower == "personal" else tower,
-        config.relu_last,
-        frozenset(),
-    )
+    model = nobody(rows, config)
+    vector = torch.zeros(1, config.user_size + model.item_features.shape[1])
+    download = Download.of(model, vector, frozenset(), torch.arange(rows))
+    return download.replaced({"item_tower": ()} if config.item_tower == "personal" else {})

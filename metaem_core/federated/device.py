@@ -1,5 +1,6 @@
 """The device half of both stages: the loss and its gradient, by the forward pass of models."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,6 @@ from torch.nn.functional import embedding_bag
 
 from metaem_core.federated.messages import Download, Upload
 from metaem_core.federated.private import Private
-from metaem_core.federated.quantization import Rounding
 from metaem_core.models.forward import BLOCK, factors, offsets, own_vectors, pack
 from metaem_core.models.mlp import Parameters, Perceptron
 
@@ -24,7 +24,9 @@ class PrivateRatings(Private):
 
 @torch.inference_mode()
 def device_step(
-    download: Download, ratings: PrivateRatings, rounding: Rounding | None = None
+    download: Download,
+    ratings: PrivateRatings,
+    rounding: Callable[[Tensor], Tensor] | None = None,
 ) -> Upload:
     """Algorithm 1, line 7, and Algorithm 2, line 5: the gradient of what was downloaded.
 

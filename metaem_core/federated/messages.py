@@ -14,15 +14,6 @@ from metaem_core.models.forward import PredictionInputs
 from metaem_core.models.metaem import DomainModel
 from metaem_core.models.mlp import Parameters
 
-TENSOR_FIELDS = (
-    "user_vectors",
-    "private_items",
-    "common_items",
-    "item_offsets",
-    "item_features",
-    "item_tower",
-)
-
 
 @dataclass(frozen=True)
 class Download(PredictionInputs):
@@ -52,19 +43,8 @@ class Download(PredictionInputs):
 
     def replaced(self, tensors: Mapping[str, Parameters]) -> "Download":
         """The same message with other tensors in the named fields."""
-        users, private, common, offsets, features, tower = (
-            tensors.get(name, tensors_of(self, name)) for name in TENSOR_FIELDS
-        )
-        return Download(
-            users[0],
-            private[0],
-            common[0],
-            offsets[0],
-            features[0],
-            tower,
-            self.relu_last,
-            self.trained,
-        )
+        new = {name: of if name == "item_tower" else of[0] for name, of in tensors.items()}
+        return Download(**{**vars(self), **new})
 
 
 @dataclass(frozen=True)

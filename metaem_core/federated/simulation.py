@@ -1,5 +1,7 @@
 """Cohorts in one process: all devices at once, one after the other, and Eq. 12's targets."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -7,7 +9,7 @@ from torch import Tensor
 from metaem_core.data.ratings import Ints, Ratings
 from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.messages import Download, Upload
-from metaem_core.federated.quantization import Rounding
+from metaem_core.federated.quantization import through_int8
 
 
 class DeviceStore:
@@ -67,7 +69,8 @@ class CohortSimulation:
             return device_step(download, ratings)
         # by what the round is, not by those before it: a resumed run draws the same
         seed = np.random.SeedSequence([self.rounded, len(rows), *cohort[:8].tolist()])
-        rounding = Rounding(torch.Generator().manual_seed(int(seed.generate_state(1)[0])))
+        draw = torch.Generator().manual_seed(int(seed.generate_state(1)[0]))
+        rounding = partial(through_int8, draw=draw)
         tower = tuple(rounding(parameter) for parameter in download.item_tower)
         return device_step(download.replaced({"item_tower": tower}), ratings, rounding)
 

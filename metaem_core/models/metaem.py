@@ -110,11 +110,7 @@ class DomainModel:
 
     def tensors(self) -> dict[str, Tensor]:
         """The networks by flat name, as in a safetensors file."""
-        return {
-            f"{name}.{i}": tensor
-            for name in NETWORKS
-            for i, tensor in enumerate(getattr(self, name))
-        }
+        return {k: part for name in NETWORKS for k, part in flat(name, getattr(self, name)).items()}
 
 
 def domain_of(tensors: Mapping[str, Tensor], relu_last: bool, meta_reads_raw: bool) -> DomainModel:
@@ -131,8 +127,13 @@ def domain_of(tensors: Mapping[str, Tensor], relu_last: bool, meta_reads_raw: bo
     )
 
 
+def flat(name: str, parameters: Parameters) -> dict[str, Tensor]:
+    """One network by flat name: ``<name>.0``, ``<name>.1`` and so on."""
+    return {f"{name}.{i}": parameter for i, parameter in enumerate(parameters)}
+
+
 def network(tensors: Mapping[str, Tensor], name: str) -> Parameters:
-    """One network out of the flat names of :meth:`DomainModel.tensors`."""
+    """One network out of the flat names of :func:`flat`."""
     layers = sum(key.startswith(f"{name}.") for key in tensors)
     return tuple(tensors[f"{name}.{i}"] for i in range(layers))
 

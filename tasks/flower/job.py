@@ -20,7 +20,7 @@ from typing_extensions import TypedDict  # pydantic takes no other before Python
 from metaem_core.data.ratings import RatingScale
 from metaem_core.federated.bytes import nobody
 from metaem_core.federated.encoding import contract_of, decode, encode
-from metaem_core.federated.layouts import payload_of
+from metaem_core.federated.layouts import Payload
 from metaem_core.federated.messages import Upload
 from metaem_core.federated.remote.exchange import OWN, Exchange, Link, Rules
 from metaem_core.federated.remote.mapping import RemoteMapping, SumMappingServer, numbered
@@ -251,7 +251,7 @@ def pretrainings(
     model = domain_of(start, config.relu_last, config.meta_reads_raw)
     server = pretrain_server(config, model, start["of_user"], start["of_item"])
     exchange = Exchange(link, rules, len(model.common_items), config.scale)
-    payload = payload_of(layout_of(config), torch.Generator())
+    payload = Payload(layout_of(config), torch.Generator())
     rounds = RemoteRounds(server, exchange, payload, start["of_user"])
     members = _within(start["members"], devices)
     users = members[start["of_user"][members] > 0]

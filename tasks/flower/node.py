@@ -32,7 +32,7 @@ from metaem_core.federated.encoding import (
     digest,
     encode,
 )
-from metaem_core.federated.layouts import payload_of
+from metaem_core.federated.layouts import Payload
 from metaem_core.federated.remote.device import StoredRatings, errors_answer, step_answer
 from metaem_core.federated.remote.mapping import MappingDevice, theta_message
 from metaem_core.federated.remote.secure_rounds import PhaseMessage
@@ -99,14 +99,14 @@ class DeviceFolder:
         Raises:
             BadMessage: not a message of this domain's rounds.
         """
-        own, payload = self._read(device, config), payload_of(layout_of(config), torch.Generator())
+        own, payload = self._read(device, config), Payload(layout_of(config), torch.Generator())
         form = received_contract(layout_of(config), self.items, config)
         rows, values = own.items[~own.held], own.values[~own.held]
         return step_answer(message, form, rows, values, payload, config.relu_last)
 
     def evaluate(self, device: int, message: bytes, config: PretrainConfig) -> bytes:
         """Its errors on the ratings that it keeps out of training; raises as :meth:`train`."""
-        own, payload = self._read(device, config), payload_of(layout_of(config), torch.Generator())
+        own, payload = self._read(device, config), Payload(layout_of(config), torch.Generator())
         form = received_contract(layout_of(config), self.items, config)
         return errors_answer(message, form, own, payload, config.relu_last, config.scale)
 

@@ -11,11 +11,7 @@ from metaem_core.config.pretrain import Mode, PretrainConfig
 from metaem_core.federated.bytes import WAYS, DomainShape, exchanged, traffic
 from metaem_core.federated.encoding import BadMessage, contract_of, decode, digest, encode
 from metaem_core.federated.layouts import (
-    LiteralPayload,
     Payload,
-    ProductPayload,
-    RowsPayload,
-    payload_of,
 )
 from metaem_core.federated.quantization import LEVELS, from_int8, to_int8
 from metaem_core.federated.simulation import CohortSimulation
@@ -28,7 +24,9 @@ from tests.support.device_loops import MessageLoop
 from tests.support.worlds import planted_ratings
 
 
-@pytest.mark.parametrize("payload", [LiteralPayload(), ProductPayload()])
+@pytest.mark.parametrize(
+    "payload", [Payload("literal", torch.Generator()), Payload("product", torch.Generator())]
+)
 @pytest.mark.parametrize("base", ["dnn", "mf"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_exact_layouts_give_the_gradient_of_the_simulation(
@@ -43,7 +41,7 @@ def test_exact_layouts_give_the_gradient_of_the_simulation(
 def test_rounded_rows_give_nearly_the_gradient() -> None:
     stage = pretraining(torch.float64)
     exact = round_gradients(stage, CohortSimulation(RATINGS, torch.float64))
-    payload = RowsPayload(torch.Generator().manual_seed(5))
+    payload = Payload("rows", torch.Generator().manual_seed(5))
     rounded = round_gradients(stage, MessageLoop(RATINGS, torch.float64, payload))
     assert 1e-4 < worst_error(rounded, exact) < 0.1
 
@@ -52,7 +50,7 @@ def test_the_simulation_rounds_as_the_messages_do() -> None:
     """Both ways the mean gradient is the same, and its spread; one tower of one layer."""
     stage = pretraining(torch.float64, base="mf")
     exact = round_gradients(stage, CohortSimulation(RATINGS, torch.float64))
-    loop = MessageLoop(RATINGS, torch.float64, RowsPayload(torch.Generator().manual_seed(1)))
+    loop = MessageLoop(RATINGS, torch.float64, Payload("rows", torch.Generator().manual_seed(1)))
     backends = {
         "messages": [loop] * 60,
         "at once": [CohortSimulation(RATINGS, torch.float64, seed) for seed in range(60)],
@@ -91,7 +89,7 @@ def test_an_epochs_bytes_are_those_of_its_devices() -> None:
     for payload in ("literal", "product", "rows"):
         stage = pretraining(torch.float32, payload=payload)
         everyone = stage.training.users
-        layout = payload_of(payload, torch.Generator())
+        layout = Payload(payload, torch.Generator())
         seen = (
             stage.training.rounds.backend.devices
         )  # what is left of the ratings after the holdout
@@ -151,8 +149,11 @@ def test_a_layout_carries_the_bytes_of_what_it_says() -> None:
     both = 1 + stage.config.user_size + 3 + tower  # squared error, user and MLP_item
     constants = n * 4
     expected = {
-        LiteralPayload(): (n * k + k * k_p + constants + both, n * k + k * k_p + both),
-        ProductPayload(): (n * k_p + constants + both, n * k_p + both),
+        Payload("literal", torch.Generator()): (
+            n * k + k * k_p + constants + both,
+            n * k + k * k_p + both,
+        ),
+        Payload("product", torch.Generator()): (n * k_p + constants + both, n * k_p + both),
     }
     for payload, (down, up) in expected.items():
         loop = MessageLoop(RATINGS, torch.float64, payload)
@@ -161,7 +162,7 @@ def test_a_layout_carries_the_bytes_of_what_it_says() -> None:
         (traffic,) = loop.traffic
         assert 8 * down - 8 < traffic.down < 8 * down + 2000
         assert 8 * up < traffic.up < 8 * up + 2000
-    loop = MessageLoop(RATINGS, torch.float64, RowsPayload(torch.Generator()))
+    loop = MessageLoop(RATINGS, torch.float64, Payload("rows", torch.Generator()))
     download = stage.training.rounds.server.download(device, loop.rows(device))
     loop.gather(download, device, loop.rows(device))
     (traffic,) = loop.traffic
@@ -181,7 +182,7 @@ def test_a_layout_carries_the_bytes_of_what_it_says() -> None:
 def test_costs_are_those_of_rounds_that_were_run(way: Mode, options: dict[str, object]) -> None:
     stage = pretraining(torch.float32, **options)
     device = torch.tensor([8])
-    loop = MessageLoop(RATINGS, torch.float32, payload_of(way, torch.Generator()))
+    loop = MessageLoop(RATINGS, torch.float32, Payload(way, torch.Generator()))
     rows = loop.rows(device)
     loop.gather(stage.training.rounds.server.download(device, rows), device, rows)
     count = int((RATINGS.users == 8).sum())

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import RatingScale
-from metaem_core.federated.layouts import LiteralPayload, Payload, ProductPayload, RowsPayload
+from metaem_core.federated.layouts import Payload
 from metaem_core.privacy.attacks.membership import Canaries, inferred
 from metaem_core.privacy.attacks.reconstruction import (
     Leak,
@@ -47,7 +47,12 @@ def leak(read: Callable[..., Reading], **options: object) -> Leak:
 
 
 @pytest.mark.parametrize(
-    "payload", [LiteralPayload(), ProductPayload(), RowsPayload(torch.Generator().manual_seed(1))]
+    "payload",
+    [
+        Payload("literal", torch.Generator()),
+        Payload("product", torch.Generator()),
+        Payload("rows", torch.Generator().manual_seed(1)),
+    ],
 )
 @pytest.mark.parametrize("centred", [True, False])
 def test_an_open_upload_reveals_every_rating(payload: Payload, centred: bool) -> None:

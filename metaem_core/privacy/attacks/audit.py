@@ -12,7 +12,7 @@ from torch import Tensor
 from metaem_core.config.pretrain import Layout
 from metaem_core.data.ratings import Ints, Ratings, RatingScale
 from metaem_core.federated.bytes import VIRTUAL_RATINGS
-from metaem_core.federated.layouts import payload_of
+from metaem_core.federated.layouts import Payload
 from metaem_core.federated.messages import Download
 from metaem_core.federated.secure.pretraining import PretrainDevice, SecureServer
 from metaem_core.federated.secure.simulation import SecureLoop
@@ -85,7 +85,7 @@ class Attacks:
 
     def opened(self, layout: Layout, answers: list[tuple[Tensor, Tensor]]) -> list[Reading]:
         """What devices with these items and ratings tell in a layout."""
-        payload = payload_of(layout, self._rounding)
+        payload = Payload(layout, self._rounding)
         both = zip(self._sent, answers, strict=True)
         return [read_message(sent, *answer, payload, self.scale) for sent, answer in both]
 
