@@ -8,10 +8,24 @@ import torch
 from metaem_core.config.pretrain import Layout, Mode, PretrainConfig
 from metaem_core.data.ratings import Ints
 from metaem_core.data.user_profile import ITEM_FEATURES
-from metaem_core.federated.encoding import ID_BYTES, Contract, Traffic, contract_of, encode
+from metaem_core.federated.encoding import ID_BYTES, SUM, Contract, Traffic, contract_of, encode
 from metaem_core.federated.layouts import Payload
 from metaem_core.federated.messages import Download, Upload, tensors_of
-from metaem_core.federated.secure.simulation import secure_traffic
+from metaem_core.federated.secure.aggregation import Revealed
+from metaem_core.federated.secure.coding import Closing, Coding
+from metaem_core.federated.secure.device import degree_of
+from metaem_core.federated.secure.messages import (
+    KEYS,
+    SEALED,
+    SHARE,
+    by_place_message,
+    closing_message,
+    keys_message,
+    places_message,
+    revealed_message,
+    words_message,
+)
+from metaem_core.federated.secure.pretraining import broadcast, shapes_of
 from metaem_core.models.metaem import DomainModel, flat
 from metaem_core.models.mlp import init_mlp
 
@@ -65,6 +79,19 @@ def exchanged(mode: Mode, rows: int, config: PretrainConfig) -> Traffic:
     answer = payload.answer(Upload(gradients, 0.0, 0))
     request = ID_BYTES * rows if mode == "rows" else 0
     return Traffic(len(encode(sent)), len(encode(answer)) + request)
+
+
+def secure_traffic(model: DomainModel, devices: int) -> Traffic:
+    """Bytes of one device's round when a cohort of ``devices`` is complete, from its messages."""
+    near = range(degree_of(devices))
+    keys = by_place_message(dict.fromkeys(near, bytes(KEYS)), KEYS)
+    sealed = by_place_message(dict.fromkeys(near, bytes(SEALED)), SEALED)
+    sent, closing = encode(broadcast(model)), closing_message(Closing(0, 0.0))
+    down = (keys, bytes(SUM), sealed, sent, places_message(near), closing)
+    words = words_message(np.zeros(Coding(shapes_of(model), devices).words, np.uint32))
+    revealed = revealed_message(Revealed(dict.fromkeys(near, bytes(SHARE)), {}))
+    up = (keys_message(bytes(KEYS)), sealed, words, revealed)
+    return Traffic(sum(map(len, down)), sum(map(len, up)))
 
 
 def mapping_traffic(target: DomainModel, by_task: bool) -> tuple[Traffic, Traffic]:

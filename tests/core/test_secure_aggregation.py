@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from metaem_core.federated.secure.aggregation import (
     OutOfTurn,
-    PublicKeys,
     Revealed,
     SecureDevice,
     opened,
@@ -19,6 +18,7 @@ from metaem_core.federated.secure.aggregation import (
 )
 from metaem_core.federated.secure.coding import to_words
 from metaem_core.federated.secure.primitives import (
+    KEY,
     TooFewDevices,
     Words,
     add_mask,
@@ -42,7 +42,7 @@ class Shared:
         }
         self.near = {i: GRAPH[i] & self.sealed.keys() for i in self.sealed}
 
-    def keys_near(self, device: int) -> dict[int, PublicKeys]:
+    def keys_near(self, device: int) -> dict[int, bytes]:
         return {j: self.keys[j] for j in GRAPH[device]}
 
     def masked(self, device: int, values: Words) -> Words:
@@ -127,9 +127,9 @@ def test_a_late_vector_stays_masked_after_its_pairwise_masks_are_known() -> None
     assert np.array_equal(shared.opened(sent, revealed), 11 * values)
     shares = [revealed[j].mask_keys[0] for j in GRAPH[0]]
     private = X25519PrivateKey.from_private_bytes(joined_secret(shares, THRESHOLD, 0))
-    assert private.public_key().public_bytes_raw() == shared.keys[0].masks
+    assert private.public_key().public_bytes_raw() == shared.keys[0][:KEY]
     for other in GRAPH[0]:
-        add_mask(late, agree(private, shared.keys[other].masks, b"mask", 0, other), True)
+        add_mask(late, agree(private, shared.keys[other], b"mask", 0, other), True)
     small = np.minimum(late, -late.astype(np.int64) % 2**32)
     assert int((small < 2**24).sum()) < 5  # of 50; all of them if nothing else hid the values
 

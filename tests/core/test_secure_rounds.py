@@ -29,7 +29,6 @@ from metaem_core.federated.secure.pretraining import (
 )
 from metaem_core.federated.secure.primitives import TooFewDevices
 from metaem_core.federated.secure.server import secure_round
-from metaem_core.federated.secure.simulation import SecureLoop
 from metaem_core.federated.server import MappingServer
 from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.metaem.pretraining import Pretraining
@@ -37,6 +36,7 @@ from metaem_core.privacy.attacks.reconstruction import auc
 from metaem_core.training.optimizers import RowNewton
 from tests.core.test_federated import RATINGS, pretraining
 from tests.core.test_mapping import stage
+from tests.support.secure_loop import SecureLoop
 
 EVERYONE = pretraining(torch.float32).training.users.tolist()
 COHORTS = [EVERYONE[:16], EVERYONE[10:30], EVERYONE[:16]]
@@ -115,11 +115,10 @@ def test_too_many_leavers_leave_everything_as_it_was() -> None:
 
 def test_a_sum_of_fewer_devices_than_agreed_is_not_opened() -> None:
     loop, cohort = secured(mild()), COHORTS[0]
-    leavers, loop.least = {cohort[0]: 3}, len(cohort)
+    leavers, least = {cohort[0]: 3}, len(cohort)
     with pytest.raises(TooFewDevices, match=f"at least {len(cohort)} must"):
-        loop.round(cohort, leavers)
-    loop.least -= 1
-    assert loop.round(cohort, leavers).n_ratings > 0
+        loop.round(cohort, leavers, least)
+    assert loop.round(cohort, leavers, least - 1).n_ratings > 0
 
 
 def test_a_masked_upload_reveals_no_item() -> None:
@@ -204,7 +203,7 @@ def test_a_device_that_is_sent_a_model_of_its_own_sends_nothing_back(isolating: 
         isolating,
     )
     with pytest.raises(TooFewDevices):
-        secure_round(loop.server, reach, len(cohort))
+        secure_round(loop.server, reach.ask, len(cohort))
     assert 0 not in reach.vectors
 
 

@@ -6,7 +6,7 @@ import pickle
 import sqlite3
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import torch
 
 from metaem_core.data.ratings import Ratings
 from metaem_core.federated.device import PrivateRatings
+from metaem_core.federated.encoding import Contract
 from metaem_core.federated.remote.device import StoredRatings
 from metaem_core.federated.remote.exchange import Answer
 from metaem_core.federated.secure.device import SecureClient
@@ -95,19 +96,21 @@ def test_no_rating_is_in_a_secure_round(monkeypatch: pytest.MonkeyPatch) -> None
     """In the open; what is under masks has every byte equally often."""
     heard: list[bytes] = []
     masked: list[bytes] = []
-    for phase in ("keys", "shares", "masked", "reveal"):
-        method = getattr(SecureClient, phase)
+    method = SecureClient.answer
 
-        def listening(self: object, *messages: object, method: object = method) -> bytes:
-            answer: bytes = method(self, *messages)  # type: ignore[operator]
-            heard.extend(part for part in messages if isinstance(part, bytes))
-            (masked if method.__name__ == "masked" else heard).append(answer)  # type: ignore[attr-defined]
-            return answer
+    def listening(
+        client: SecureClient, phase: int, messages: Sequence[bytes], form: Contract
+    ) -> bytes:
+        answer = method(client, phase, messages, form)
+        heard.extend(messages)
+        (masked if phase == 3 else heard).append(answer)
+        return answer
 
-        monkeypatch.setattr(SecureClient, phase, listening)
+    monkeypatch.setattr(SecureClient, "answer", listening)
     loop = secured(Pretraining(replace(CONFIG, payload="secure"), with_canaries()))
     loop.round(loop_users := sorted(loop.users)[:12])
     assert len(heard) >= 7 * len(loop_users)
+    assert len(masked) == len(loop_users)
     for words in masked:
         often = np.bincount(np.frombuffer(words[-40_000:], np.uint8), minlength=256)
         assert (abs(often / often.mean() - 1) < 0.5).all()

@@ -1,7 +1,8 @@
 """What a server sends to devices elsewhere, and which of their answers count."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from metaem_core.training.epochs import Divergence, Errors
 
 OWN = ("round", "trained", "evaluated")  # in a checkpoint, beside what the simulation has
 ATTEMPTS = 3  # at a round
+T = TypeVar("T")
 
 
 class Answer(NamedTuple):
@@ -39,6 +41,9 @@ class Link(Protocol):
     def evaluate(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
         """The same for the devices' own held-out ratings."""
         ...
+
+
+Ask = Callable[[int, Mapping[int, bytes]], Iterable[Answer]]  # a method of a link
 
 
 class Rules(NamedTuple):
@@ -74,18 +79,14 @@ class Exchange:
         Raises:
             RoundVoid: no quorum, several times.
         """
-        for attempt in range(ATTEMPTS):
+
+        def once() -> dict[int, Upload]:
             heard = self._heard(messages)
             open_ = Collection(int(self.number), read, counts, self._rules.largest)
-            for answer in heard:
-                if (why := open_.take(*answer)) is not None:
-                    self.refused.append(why)
-            try:
-                return open_.close(self._rules.quorum)
-            except RoundVoid:
-                if attempt == ATTEMPTS - 1:
-                    raise
-        raise AssertionError("the last attempt either returns or raises")
+            self.refused += filter(None, (open_.take(*answer) for answer in heard))
+            return open_.close(self._rules.quorum)
+
+        return attempted(once)
 
     def phase(self, messages: Mapping[int, bytes]) -> dict[int, bytes]:
         """Send, and wait as :meth:`gathered`; the first answer of each device, unread."""
@@ -98,12 +99,14 @@ class Exchange:
     def _heard(self, messages: Mapping[int, bytes]) -> Iterator[Answer]:
         """Begin another round, to which what still comes of an earlier one does not belong."""
         self.number += 1
-        self.trained += torch.tensor([sum(map(len, messages.values())), 0])
-        return self._counted(self._link.train(int(self.number), messages))
+        return self._counted(self._link.train, messages, self.trained)
 
-    def _counted(self, answers: Iterable[Answer]) -> Iterator[Answer]:
-        for answer in answers:
-            self.trained += torch.tensor([0, len(answer.message)])
+    def _counted(
+        self, ask: Ask, messages: Mapping[int, bytes], traffic: Tensor
+    ) -> Iterator[Answer]:
+        traffic[0] += sum(map(len, messages.values()))
+        for answer in ask(int(self.number), messages):
+            traffic[1] += len(answer.message)
             yield answer
 
     @property
@@ -123,9 +126,7 @@ class Exchange:
         heard: set[int] = set()
         for _ in range(ATTEMPTS):
             waiting = {d: message for d, message in messages.items() if d not in sums}
-            self.evaluated += torch.tensor([sum(map(len, waiting.values())), 0])
-            for answer in self._link.evaluate(int(self.number), waiting):
-                self.evaluated += torch.tensor([0, len(answer.message)])
+            for answer in self._counted(self._link.evaluate, waiting, self.evaluated):
                 heard.add(answer.device)
                 if (errors := self._errors(answer, waiting)) is not None:
                     sums.setdefault(answer.device, errors)
@@ -162,3 +163,11 @@ class Exchange:
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint must hold of it."""
         return dict(zip(OWN, (self.number, self.trained, self.evaluated), strict=True))
+
+
+def attempted(once: Callable[[], T]) -> T:
+    """A round, repeated while it is void; raises RoundVoid if it is every time."""
+    for _ in range(ATTEMPTS - 1):
+        with suppress(RoundVoid):
+            return once()
+    return once()

@@ -9,7 +9,7 @@ import torch
 
 from metaem_core.federated.encoding import BadMessage, decode, encode
 from metaem_core.federated.remote.collection import RoundVoid
-from metaem_core.federated.remote.exchange import ATTEMPTS, Exchange
+from metaem_core.federated.remote.exchange import Exchange, attempted
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.secure.primitives import TooFewDevices
 from metaem_core.federated.secure.server import SumServer, secure_round
@@ -65,29 +65,6 @@ class RoundSpoilt(RoundVoid):
     """Devices are there and take part, and yet there is no sum: what they are sent cannot be."""
 
 
-@dataclass
-class LinkReach:
-    """A cohort behind a link."""
-
-    exchange: Exchange
-    cohort: Sequence[int]  # devices, by place
-    sum: int
-    limit: float
-    heard: int = 0  # devices that answered the first phase
-
-    def ask(self, phase: int, messages: Mapping[int, Sequence[bytes]]) -> dict[int, bytes]:
-        place_of = {self.cohort[place]: place for place in messages}
-        sent = {
-            device: PhaseMessage(
-                self.sum, phase, place, len(self.cohort), self.limit, tuple(messages[place])
-            ).encoded()
-            for device, place in place_of.items()
-        }
-        answers = self.exchange.phase(sent)
-        self.heard = len(answers) if phase == 1 else self.heard
-        return {place_of[device]: answer for device, answer in answers.items()}
-
-
 def linked_round(
     server: SumServer, exchange: Exchange, cohort: Sequence[int], limit: float, which: int = 0
 ) -> RoundStats:
@@ -97,13 +74,24 @@ def linked_round(
         RoundVoid: too few answered, several times; nothing was changed.
         RoundSpoilt: enough did, and there is no sum.
     """
-    reach = LinkReach(exchange, cohort, which, limit)
-    least = math.ceil(exchange.quorum * len(cohort))
-    for attempt in range(ATTEMPTS):
+    size, there = len(cohort), 0
+    least = math.ceil(exchange.quorum * size)
+
+    def ask(phase: int, messages: Mapping[int, Sequence[bytes]]) -> dict[int, bytes]:
+        nonlocal there
+        sent = {
+            cohort[place]: PhaseMessage(which, phase, place, size, limit, tuple(parts)).encoded()
+            for place, parts in messages.items()
+        }
+        answers = exchange.phase(sent)
+        there = len(answers) if phase == 1 else there
+        return {place: answers[cohort[place]] for place in messages if cohort[place] in answers}
+
+    def once() -> RoundStats:
         try:
-            return secure_round(server, reach, len(cohort), least, limit).stats
+            return secure_round(server, ask, size, least, limit).stats
         except TooFewDevices as error:
-            if attempt == ATTEMPTS - 1:
-                void = RoundSpoilt if reach.heard >= least else RoundVoid
-                raise void(f"a round of {len(cohort)} devices: {error}") from None
-    raise AssertionError("the last attempt either returns or raises")
+            void = RoundSpoilt if there >= least else RoundVoid
+            raise void(f"a round of {size} devices: {error}") from None
+
+    return attempted(once)

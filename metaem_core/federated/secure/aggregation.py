@@ -15,14 +15,13 @@ Secure aggregation does not hide who took part, nor what the sum itself says.
 import secrets
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from metaem_core.federated.secure.primitives import (
-    HALF,
+    KEY,
     TooFewDevices,
     Words,
     add_mask,
@@ -38,27 +37,12 @@ class OutOfTurn(RuntimeError):
     """A step was requested twice or out of order; a device does each of them once."""
 
 
-class PublicKeys(NamedTuple):
-    """What a device shows everyone in one round."""
-
-    masks: bytes  # X25519, for the masks shared with neighbours
-    shares: bytes  # X25519, for what is sent to neighbours through the server
-
-
-class Shares(NamedTuple):
-    """What one neighbour keeps for a device."""
-
-    place: int
-    mask_key: bytes
-    own_seed: bytes
-
-
 @dataclass(frozen=True)
 class Revealed:
-    """A device's answer to who sent a vector and who did not."""
+    """A device's answer to who sent a vector and who did not: places and shares of secrets."""
 
-    own_seeds: Mapping[int, tuple[int, bytes]]  # share, by neighbour that sent its vector
-    mask_keys: Mapping[int, tuple[int, bytes]]  # share, by neighbour that did not
+    own_seeds: Mapping[int, bytes]  # by neighbour that sent its vector
+    mask_keys: Mapping[int, bytes]  # by neighbour that did not
 
 
 @dataclass
@@ -74,27 +58,22 @@ class SecureDevice:
     agreed: bytes = bytes(32)  # digest of what neighbours must have received too
     _masks: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate, repr=False)
     _shares: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate, repr=False)
-    _own_seed: bytes = field(default_factory=lambda: secrets.token_bytes(2 * HALF), repr=False)
-    _kept: dict[int, Shares] = field(default_factory=dict, repr=False)
+    _own_seed: bytes = field(default_factory=lambda: secrets.token_bytes(KEY), repr=False)
+    # of each neighbour: its own place for this device, and shares of its mask key and its seed
+    _kept: dict[int, bytes] = field(default_factory=dict, repr=False)
     _done: int = field(default=0, repr=False)  # steps
-    _neighbours: dict[int, PublicKeys] = field(default_factory=dict, repr=False)
+    _neighbours: dict[int, bytes] = field(default_factory=dict, repr=False)  # their public keys
 
     def state(self) -> dict[str, list[bytes]]:
         """All of it, for the device's own disk between two steps; whoever reads it can unmask."""
         own = [self._masks.private_bytes_raw(), self._shares.private_bytes_raw(), self._own_seed]
-        near = [
-            other.to_bytes(4, "big") + keys.masks + keys.shares
-            for other, keys in self._neighbours.items()
-        ]
-        kept = [
-            other.to_bytes(4, "big")
-            + share.place.to_bytes(2, "big")
-            + share.mask_key
-            + share.own_seed
-            for other, share in self._kept.items()
-        ]
         own += [self._done.to_bytes(32, "big"), self.agreed]
-        return {"own": own, "near": near, "kept": kept}
+        by_device = {"near": self._neighbours, "kept": self._kept}
+        rows = {
+            name: [device.to_bytes(4, "big") + row for device, row in of.items()]
+            for name, of in by_device.items()
+        }
+        return {"own": own, **rows}
 
     @classmethod
     def restored(
@@ -102,28 +81,20 @@ class SecureDevice:
     ) -> "SecureDevice":
         """What :meth:`state` kept."""
         masks, shares, seed, done, agreed = state["own"]
-        near = {
-            int.from_bytes(row[:4], "big"): PublicKeys(row[4:36], row[36:]) for row in state["near"]
-        }
-        cut = 6 + 2 * HALF
-        kept = {
-            int.from_bytes(row[:4], "big"): Shares(
-                int.from_bytes(row[4:6], "big"), row[6:cut], row[cut:]
-            )
-            for row in state["kept"]
-        }
+        near, kept = (
+            {int.from_bytes(row[:4], "big"): row[4:] for row in state[name]}
+            for name in ("near", "kept")
+        )
         for_masks, for_shares = map(X25519PrivateKey.from_private_bytes, (masks, shares))
         step = int.from_bytes(done, "big")
         return cls(index, threshold, agreed, for_masks, for_shares, seed, kept, step, near)
 
-    def advertise(self) -> PublicKeys:
-        """Step 1: public keys."""
-        return PublicKeys(
-            self._masks.public_key().public_bytes_raw(),
-            self._shares.public_key().public_bytes_raw(),
-        )
+    def advertise(self) -> bytes:
+        """Step 1: public keys, for masks and for what goes to neighbours through the server."""
+        pair = self._masks.public_key(), self._shares.public_key()
+        return b"".join(key.public_bytes_raw() for key in pair)
 
-    def share(self, neighbours: Mapping[int, PublicKeys]) -> dict[int, bytes]:
+    def share(self, neighbours: Mapping[int, bytes]) -> dict[int, bytes]:
         """Step 2: shares of both secrets, encrypted for each neighbour."""
         self._take_turn(1)
         if len(neighbours) < self.threshold:
@@ -140,7 +111,7 @@ class SecureDevice:
         own_seed = split_secret(self._own_seed, self.threshold, len(neighbours))
         sealed = {}
         for place, (other, keys) in enumerate(self._neighbours.items(), 1):
-            key = agree(self._shares, keys.shares, b"share", self.index, other)
+            key = agree(self._shares, keys, b"share", self.index, other)
             plain = place.to_bytes(2, "big") + mask_key[place - 1] + own_seed[place - 1]
             sealed[other] = ChaCha20Poly1305(key).encrypt(bytes(12), plain, self.agreed)
         return sealed
@@ -155,17 +126,15 @@ class SecureDevice:
         """
         self._take_turn(2)
         for other, data in sealed.items():
-            key = agree(self._shares, self._neighbours[other].shares, b"share", other, self.index)
-            plain = ChaCha20Poly1305(key).decrypt(bytes(12), data, self.agreed)
-            cut = 2 + 2 * HALF
-            self._kept[other] = Shares(int.from_bytes(plain[:2], "big"), plain[2:cut], plain[cut:])
+            key = agree(self._shares, self._neighbours[other], b"share", other, self.index)
+            self._kept[other] = ChaCha20Poly1305(key).decrypt(bytes(12), data, self.agreed)
         if len(self._kept) < self.threshold:
             raise TooFewDevices(
                 f"device {self.index} holds shares of {len(self._kept)}, needs {self.threshold}"
             )
         total = values + keystream(derive(self._own_seed, b"own"), len(values))
         for other in self._kept:
-            seed = agree(self._masks, self._neighbours[other].masks, b"mask", self.index, other)
+            seed = agree(self._masks, self._neighbours[other], b"mask", self.index, other)
             add_mask(total, seed, self.index < other)
         return total
 
@@ -177,12 +146,8 @@ class SecureDevice:
                 f"only {there} neighbours of device {self.index} sent a vector, "
                 f"needs {self.threshold}"
             )
-        own, masks = {}, {}
-        for other, kept in self._kept.items():
-            if other in arrived:
-                own[other] = (kept.place, kept.own_seed)
-            else:
-                masks[other] = (kept.place, kept.mask_key)
+        own = {n: kept[:2] + kept[2 + KEY :] for n, kept in self._kept.items() if n in arrived}
+        masks = {n: kept[: 2 + KEY] for n, kept in self._kept.items() if n not in arrived}
         return Revealed(own, masks)
 
     def _take_turn(self, step: int) -> None:
@@ -194,7 +159,7 @@ class SecureDevice:
 def opened(
     vectors: Mapping[int, Words],
     taking_part: Mapping[int, Set[int]],
-    keys: Mapping[int, PublicKeys],
+    keys: Mapping[int, bytes],
     revealed: Mapping[int, Revealed],
     threshold: int,
 ) -> Words:
@@ -223,7 +188,7 @@ def opened(
             shares = [a.mask_keys[device] for a in answers if device in a.mask_keys]
             private = X25519PrivateKey.from_private_bytes(joined_secret(shares, threshold, device))
             for other in neighbours & vectors.keys():
-                seed = agree(private, keys[other].masks, b"mask", device, other)
+                seed = agree(private, keys[other], b"mask", device, other)
                 add_mask(total, seed, device < other)  # cancels what the other one added
     return total
 

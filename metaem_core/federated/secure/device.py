@@ -15,7 +15,6 @@ from metaem_core.federated.secure.messages import (
     SEALED,
     by_place_message,
     keys_message,
-    pair_of,
     read_by_place,
     read_closing,
     read_places,
@@ -61,27 +60,22 @@ class SecureClient:
 
     def answer(self, phase: int, messages: Sequence[bytes], form: Contract) -> bytes:
         """One phase, 1 to 5; ``form`` is the only form of model that it reads."""
-        if phase == 1:
-            return self.keys()
-        first, *more = messages
+        first, second = (*messages, b"", b"")[:2]
+        if phase == 1:  # up: the round's public keys
+            return keys_message(self.secrets.advertise())
         if phase == 2:
-            return self.shares(first, more[0])
+            return self.shares(first, second)
         if phase == 3:
-            return self.masked(first, more[0], form)
-        if phase == 4:
-            return self.reveal(first)
+            return self.masked(first, second, form)
+        if phase == 4:  # who arrived down; up: one share a neighbour
+            return revealed_message(self.secrets.reveal(read_places(first)))
         self.close(first)
         return b""
-
-    def keys(self) -> bytes:
-        """Up 1: the round's public keys."""
-        return keys_message(b"".join(self.secrets.advertise()))
 
     def shares(self, neighbours: bytes, announced: bytes) -> bytes:
         """Neighbours' keys and the model's digest down; up 2: a share of both secrets for each."""
         self.secrets.agreed = digest(self._terms + announced)
-        keys = {place: pair_of(data) for place, data in read_by_place(neighbours, KEYS).items()}
-        return by_place_message(self.secrets.share(keys), SEALED)
+        return by_place_message(self.secrets.share(read_by_place(neighbours, KEYS)), SEALED)
 
     def masked(self, sealed: bytes, model: bytes, form: Contract) -> bytes:
         """What neighbours sealed and the round's model down; up 3: the gradient under masks.
@@ -99,10 +93,6 @@ class SecureClient:
             raise BadMessage("neighbours are of another round, or told of another model") from None
         self._sent = True
         return words_message(hidden)
-
-    def reveal(self, arrived: bytes) -> bytes:
-        """Who arrived down; up 4: one share a neighbour."""
-        return revealed_message(self.secrets.reveal(read_places(arrived)))
 
     def close(self, closing: bytes) -> None:
         """The totals down: the device steps its own vector.

@@ -6,20 +6,14 @@ from dataclasses import fields
 import numpy as np
 import torch
 
-from metaem_core.federated.encoding import (
-    BadMessage,
-    Contract,
-    Message,
-    contract_of,
-    decode,
-    encode,
-)
-from metaem_core.federated.secure.aggregation import PublicKeys, Revealed
+from metaem_core.federated.encoding import BadMessage, Contract, Message, decode, encode
+from metaem_core.federated.secure.aggregation import Revealed
 from metaem_core.federated.secure.coding import Closing
-from metaem_core.federated.secure.primitives import Words, usable
+from metaem_core.federated.secure.primitives import KEY, Words, usable
 
-KEYS, SEALED, SHARE = 64, 82, 34  # bytes: two public keys, two encrypted shares, place and share
-KINDS = tuple(field.name for field in fields(Revealed))
+KEYS, SEALED, SHARE = 2 * KEY, 82, 2 + KEY  # bytes: public keys, encrypted shares, place and share
+KINDS = tuple(f"{field.name}." for field in fields(Revealed))
+CLOSING = {"n_ratings": (torch.int64, ()), "curvature": (torch.float64, ())}
 
 
 def keys_message(keys: bytes) -> bytes:
@@ -30,22 +24,18 @@ def keys_message(keys: bytes) -> bytes:
 def read_keys(data: bytes) -> bytes:
     """The same; raises BadMessage for a key that agrees with none."""
     keys = decode(data, {"keys": (torch.uint8, (KEYS,))})["keys"].numpy().tobytes()
-    if not all(map(usable, pair_of(keys))):
+    if not (usable(keys[:KEY]) and usable(keys[KEY:])):
         raise BadMessage("a key that agrees with none")
     return keys
 
 
-def pair_of(keys: bytes) -> PublicKeys:
-    return PublicKeys(keys[: KEYS // 2], keys[KEYS // 2 :])
-
-
 def by_place_message(rows: Mapping[int, bytes], width: int) -> bytes:
     """Strings of ``width`` bytes by place in the cohort."""
-    return encode(_by_place(rows, width))
+    return encode(_by_place("", rows, width))
 
 
 def read_by_place(data: bytes, width: int) -> dict[int, bytes]:
-    return _rows(decode(data, _form(width)), "")
+    return _rows(decode(data, _form("", width)), "")
 
 
 def words_message(words: Words) -> bytes:
@@ -68,57 +58,42 @@ def read_places(data: bytes) -> frozenset[int]:
 
 def revealed_message(revealed: Revealed) -> bytes:
     """A share of one secret of each neighbour."""
-    message: dict[str, torch.Tensor] = {}
-    for kind, shares in vars(revealed).items():
-        rows = {place: at.to_bytes(2, "big") + share for place, (at, share) in shares.items()}
-        message |= {f"{kind}.{name}": part for name, part in _by_place(rows, SHARE).items()}
-    return encode(message)
+    own, masks = (
+        _by_place(kind, shares, SHARE)
+        for kind, shares in zip(KINDS, vars(revealed).values(), strict=True)
+    )
+    return encode({**own, **masks})
 
 
 def read_revealed(data: bytes) -> Revealed:
-    form = {f"{kind}.{name}": shape for kind in KINDS for name, shape in _form(SHARE).items()}
-    message = decode(data, form)
-    return Revealed(
-        *(
-            {
-                place: (int.from_bytes(row[:2], "big"), row[2:])
-                for place, row in _rows(message, f"{kind}.").items()
-            }
-            for kind in KINDS
-        )
-    )
+    own, masks = (_form(kind, SHARE) for kind in KINDS)
+    message = decode(data, {**own, **masks})
+    return Revealed(*(_rows(message, kind) for kind in KINDS))
 
 
 def closing_message(closing: Closing) -> bytes:
     """The round's totals."""
-    return encode(_closing(closing))
+    values = zip(CLOSING.items(), closing, strict=True)
+    return encode({name: torch.tensor(value, dtype=form[0]) for (name, form), value in values})
 
 
 def read_closing(data: bytes) -> Closing:
-    message = decode(data, contract_of(_closing(Closing(0, 0.0))))
+    message = decode(data, CLOSING)
     return Closing(int(message["n_ratings"]), float(message["curvature"]))
 
 
-def _closing(closing: Closing) -> Message:
-    return {
-        "n_ratings": torch.tensor(closing.n_ratings, dtype=torch.int64),
-        "curvature": torch.tensor(closing.curvature, dtype=torch.float64),
-    }
-
-
-def _by_place(rows: Mapping[int, bytes], width: int) -> Message:
-    """Strings of ``width`` bytes by place in the cohort."""
+def _by_place(kind: str, rows: Mapping[int, bytes], width: int) -> Message:
     places = sorted(rows)
-    data = _bytes(b"".join(rows[place] for place in places))
-    return {"places": torch.tensor(places, dtype=torch.int64), "bytes": data.view(-1, width)}
+    data = _bytes(b"".join(rows[place] for place in places)).view(-1, width)
+    return {f"{kind}places": torch.tensor(places, dtype=torch.int64), f"{kind}bytes": data}
 
 
-def _form(width: int) -> Contract:
-    return {"places": (torch.int64, (-1,)), "bytes": (torch.uint8, (-1, width))}
+def _form(kind: str, width: int) -> Contract:
+    return {f"{kind}places": (torch.int64, (-1,)), f"{kind}bytes": (torch.uint8, (-1, width))}
 
 
-def _rows(message: Message, prefix: str) -> dict[int, bytes]:
-    places, rows = message[f"{prefix}places"], message[f"{prefix}bytes"]
+def _rows(message: Message, kind: str) -> dict[int, bytes]:
+    places, rows = message[f"{kind}places"], message[f"{kind}bytes"]
     if len(places) != len(rows):
         raise BadMessage(f"{len(places)} places for {len(rows)} strings")
     return {p: row.tobytes() for p, row in zip(places.tolist(), rows.numpy(), strict=True)}

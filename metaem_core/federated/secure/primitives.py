@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from numpy.typing import NDArray
 
 Words = NDArray[np.uint32]
-HALF = 16  # bytes that one run of Shamir's scheme shares
+KEY = 32  # bytes of a key, or of another secret
+HALVES = slice(KEY // 2), slice(KEY // 2, KEY)  # one run of Shamir's scheme shares 16 bytes
 
 
 class TooFewDevices(ValueError):
@@ -28,7 +29,7 @@ def usable(key: bytes) -> bool:
 
 def derive(secret: bytes, purpose: bytes) -> bytes:
     """A key of 32 bytes for one purpose (HKDF-SHA256, RFC 5869)."""
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(secret)
+    return HKDF(algorithm=SHA256(), length=KEY, salt=None, info=purpose).derive(secret)
 
 
 def keystream(key: bytes, words: int) -> Words:
@@ -45,24 +46,31 @@ def add_mask(total: Words, seed: bytes, first: bool) -> None:
         total -= mask
 
 
-def agree(own: X25519PrivateKey, other: bytes, kind: bytes, a: int, b: int) -> bytes:
-    """A key of two devices; that for masks is the same from both sides."""
-    ends = sorted((a, b)) if kind == b"mask" else (a, b)
+def agree(own: X25519PrivateKey, keys: bytes, kind: bytes, a: int, b: int) -> bytes:
+    """A key of two devices; that for masks is the same from both sides.
+
+    Args:
+        keys: the other one's public keys, for masks and for shares.
+        kind: ``mask`` or ``share``.
+    """
+    ends, other = (sorted((a, b)), keys[:KEY]) if kind == b"mask" else ((a, b), keys[KEY:])
     purpose = kind + b"".join(end.to_bytes(8, "big") for end in ends)
     return derive(own.exchange(X25519PublicKey.from_public_bytes(other)), purpose)
 
 
 def split_secret(secret: bytes, threshold: int, count: int) -> list[bytes]:
     """Shares of 32 bytes: two runs of Shamir's scheme over 16."""
-    halves = (Shamir.split(threshold, count, secret[i : i + HALF]) for i in (0, HALF))
+    halves = (Shamir.split(threshold, count, secret[half]) for half in HALVES)
     return [a[1] + b[1] for a, b in zip(*halves, strict=True)]
 
 
-def joined_secret(shares: list[tuple[int, bytes]], threshold: int, device: int) -> bytes:
+def joined_secret(shares: list[bytes], threshold: int, device: int) -> bytes:
+    """The secret of a device from shares behind their places."""
     if len(shares) < threshold:
         raise TooFewDevices(f"{len(shares)} shares of device {device}'s secret, need {threshold}")
-    some = [*dict(shares).items()][:threshold]
-    halves = ([(place, share[i : i + HALF]) for place, share in some] for i in (0, HALF))
+    by_place = {int.from_bytes(share[:2], "big"): share[2:] for share in shares}
+    some = [*by_place.items()][:threshold]
+    halves = ([(place, share[half]) for place, share in some] for half in HALVES)
     try:
         if len(some) < threshold:
             raise ValueError("two shares of one place")

@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.federated.encoding import BadMessage, Message, Traffic, digest, encode
+from metaem_core.federated.encoding import BadMessage, Message, digest, encode
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.secure.aggregation import opened, ring
 from metaem_core.federated.secure.coding import LIMIT, Closing, Coding, Totals
@@ -27,7 +26,6 @@ from metaem_core.federated.secure.messages import (
     SEALED,
     by_place_message,
     closing_message,
-    pair_of,
     places_message,
     read_by_place,
     read_keys,
@@ -38,6 +36,8 @@ from metaem_core.federated.secure.primitives import TooFewDevices, Words
 
 T = TypeVar("T")
 Graph = dict[int, set[int]]  # neighbours by place
+# what devices, by place in the cohort, answer in a phase to messages; the silent ones left out
+Ask = Callable[[int, Mapping[int, Sequence[bytes]]], Mapping[int, bytes]]
 
 
 class SumServer(Protocol):
@@ -73,24 +73,15 @@ class KeptSum:
         return RoundStats(0.0, 0), Closing(0, 0.0)
 
 
-class Reach(Protocol):
-    """However a cohort's devices are reached."""
-
-    def ask(self, phase: int, messages: Mapping[int, Sequence[bytes]]) -> Mapping[int, bytes]:
-        """What devices, by place in the cohort, answer in a phase; the silent ones left out."""
-        ...
-
-
 class SecureRound(NamedTuple):
     """What a round came to, and what a server saw of it."""
 
     stats: RoundStats
-    traffic: list[Traffic]  # by place
     vectors: dict[int, Words]  # masked, by place
 
 
 def secure_round(
-    server: SumServer, reach: Reach, size: int, least: int = 0, limit: float = LIMIT
+    server: SumServer, ask: Ask, size: int, least: int = 0, limit: float = LIMIT
 ) -> SecureRound:
     """One round of a cohort of ``size``.
 
@@ -101,53 +92,42 @@ def secure_round(
     Raises:
         TooFewDevices: the round is void.
     """
-    coding, phases = Coding(server.shapes, size, limit), _Phases(reach, size)
-    keys = phases.answers(1, {place: () for place in range(size)}, lambda _, data: read_keys(data))
+    coding, answers = Coding(server.shapes, size, limit), partial(_answers, ask)
+    keys = answers(1, {place: () for place in range(size)}, lambda _, data: read_keys(data))
     graph, model = _neighbours(sorted(keys), degree_of(size)), encode(server.broadcast())
     near = {
         place: (by_place_message({o: keys[o] for o in others}, KEYS), digest(model))
         for place, others in graph.items()
     }
-    sealed = phases.answers(2, near, partial(_read_sealed, graph))
+    sealed = answers(2, near, partial(_read_sealed, graph))
     taking_part = {place: graph[place] & sealed.keys() for place in sealed}
     for_each = {
         place: (by_place_message({o: sealed[o][place] for o in others}, SEALED), model)
         for place, others in taking_part.items()
     }
-    vectors = phases.answers(3, for_each, lambda _, data: read_words(data, coding.words))
+    vectors = answers(3, for_each, lambda _, data: read_words(data, coding.words))
     if len(vectors) < least:
         raise TooFewDevices(f"{len(vectors)} devices sent a vector, at least {least} must")
     arrived = {place: (places_message(taking_part[place] & vectors.keys()),) for place in vectors}
-    revealed = phases.answers(4, arrived, lambda _, data: read_revealed(data))
-    pairs = {place: pair_of(data) for place, data in keys.items()}
-    total = opened(vectors, taking_part, pairs, revealed, threshold_of(degree_of(size)))
+    revealed = answers(4, arrived, lambda _, data: read_revealed(data))
+    total = opened(vectors, taking_part, keys, revealed, threshold_of(degree_of(size)))
     stats, closing = server.apply(*coding.decode(total))
-    phases.answers(5, dict.fromkeys(vectors, (closing_message(closing),)), lambda _, data: data)
-    return SecureRound(stats, phases.traffic(), vectors)
+    answers(5, dict.fromkeys(vectors, (closing_message(closing),)), lambda _, data: data)
+    return SecureRound(stats, vectors)
 
 
-class _Phases:
-    """The messages to and from a cohort, counted."""
-
-    def __init__(self, reach: Reach, size: int) -> None:
-        self._reach = reach
-        self._down, self._up = np.zeros(size, np.int64), np.zeros(size, np.int64)
-
-    def answers(
-        self, phase: int, messages: Mapping[int, Sequence[bytes]], read: Callable[[int, bytes], T]
-    ) -> dict[int, T]:
-        """Answers that can be read; whose cannot is as silent as the silent."""
-        readable = {}
-        for place, sent in messages.items():
-            self._down[place] += sum(map(len, sent))
-        for place, answer in self._reach.ask(phase, messages).items():
-            self._up[place] += len(answer)
-            with suppress(BadMessage):
-                readable[place] = read(place, answer)
-        return dict(sorted(readable.items()))
-
-    def traffic(self) -> list[Traffic]:
-        return [Traffic(int(a), int(b)) for a, b in zip(self._down, self._up, strict=True)]
+def _answers(
+    ask: Ask,
+    phase: int,
+    messages: Mapping[int, Sequence[bytes]],
+    read: Callable[[int, bytes], T],
+) -> dict[int, T]:
+    """Answers that can be read, by place; whose cannot is as silent as the silent."""
+    readable = {}
+    for place, answer in sorted(ask(phase, messages).items()):
+        with suppress(BadMessage):
+            readable[place] = read(place, answer)
+    return readable
 
 
 def _read_sealed(graph: Graph, place: int, answer: bytes) -> dict[int, bytes]:

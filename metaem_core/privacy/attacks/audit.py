@@ -15,7 +15,8 @@ from metaem_core.federated.bytes import VIRTUAL_RATINGS
 from metaem_core.federated.layouts import Payload
 from metaem_core.federated.messages import Download
 from metaem_core.federated.secure.pretraining import PretrainDevice, SecureServer
-from metaem_core.federated.secure.simulation import SecureLoop
+from metaem_core.federated.secure.server import secure_round
+from metaem_core.federated.secure.simulation import in_process
 from metaem_core.federated.server import ChainRule
 from metaem_core.federated.simulation import DeviceStore
 from metaem_core.federated.virtual_ratings import with_virtual_ratings
@@ -103,14 +104,13 @@ class Attacks:
             for table in (model.user_embeddings, model.common_items)
         )
         nets = NetworkAdam(model.networks, 0.0, 0.0)
-        held = {
-            device: PretrainDevice(device, model, users, *truth)
+        cohort = [
+            PretrainDevice(device, model, users, *truth)
             for device, truth in zip(self.devices, self._truths, strict=True)
-        }
-        loop = SecureLoop(SecureServer(model, items, nets, users), held)
-        loop.round(self.devices)
-        both = zip(self._sent, self.devices, strict=True)
-        return [read_masked(sent, loop.vectors[device]) for sent, device in both]
+        ]
+        server = SecureServer(model, items, nets, users)
+        vectors = secure_round(server, in_process(server, cohort), len(cohort)).vectors
+        return [read_masked(sent, vectors[place]) for place, sent in enumerate(self._sent)]
 
     def summed(self, size: int) -> list[Reading]:
         """Of one sum over ``size`` devices: the most popular of the items that it touches."""
