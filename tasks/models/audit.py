@@ -10,7 +10,7 @@ from metaem_core.data.ratings import RatingScale
 from metaem_core.privacy.attacks.audit import Attacks, Audit
 from metaem_core.privacy.attacks.membership import Canaries, Membership, inferred
 from metaem_core.privacy.dp.bias_transfer import releases
-from metaem_core.privacy.dp.biases import SimulatedSums, domain_sum, dp_item_levels
+from metaem_core.privacy.dp.biases import domain_sum, dp_item_levels, noisy_sums
 from tasks.models.data import read_domain
 from tasks.models.metaem import read_model
 from tasks.store.artifacts import ArtifactRef, Store
@@ -45,7 +45,7 @@ def membership(
     canaries = Canaries.drawn(CANARIES, min(size, ratings.n_items), ratings.n_items, scale, seed)
     among = canaries.among(ratings)
     if private is not None:
-        sums = SimulatedSums(partial(domain_sum, among, scale), releases(private, "target", among))
-        return inferred(canaries, dp_item_levels(sums, among.n_items).astype(np.float32))
+        noisy = noisy_sums(partial(domain_sum, among, scale), releases(private, "target", among))
+        return inferred(canaries, dp_item_levels(noisy, among.n_items).astype(np.float32))
     biases = fitted_biases(among)
     return inferred(canaries, biases.item + biases.mean)

@@ -31,11 +31,10 @@ from metaem_core.privacy.dp.bias_transfer import (
 from metaem_core.privacy.dp.biases import (
     COUNT,
     SUMS,
-    SimulatedSums,
-    Sums,
     domain_sum,
     dp_item_levels,
     item_sums,
+    noisy_sums,
 )
 from metaem_core.privacy.dp.gaussian import (
     GRID,
@@ -203,50 +202,39 @@ def test_clips_are_reached_so_that_no_budget_is_given_away(name: str) -> None:
     assert np.linalg.norm(sums[0] - sums[1]) == pytest.approx(SUMS[name].clip)
 
 
-class Listening:
-    """Sums that keep the levels they are given."""
-
-    def __init__(self, sums: Sums) -> None:
-        self.sums, self.levels = sums, dict[str, NDArray[np.float64]]()
-
-    def ask(self, name: str, levels: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-        self.levels[name] = levels
-        return self.sums.ask(name, levels)
-
-
 def test_the_second_sum_is_of_what_the_first_biases_leave() -> None:
     world = planted_ratings(1.0)
     budget = Releases(math.inf, np.random.default_rng(0))
-    sums = Listening(SimulatedSums(partial(domain_sum, world, SCALE), budget))
-    final = dp_item_levels(sums, world.n_items)
-    mean = float(sums.levels["items, first"][0])
-    assert np.ptp(sums.levels["items, first"]) == 0
-    total, present = item_sums(world, SCALE, "items, first", sums.levels["items, first"])
+    noisy, levels = noisy_sums(partial(domain_sum, world, SCALE), budget), {}
+
+    def listening(name: str, known: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        levels[name] = known
+        return noisy(name, known)
+
+    final = dp_item_levels(listening, world.n_items)
+    mean = float(levels["items, first"][0])
+    assert np.ptp(levels["items, first"]) == 0
+    total, present = item_sums(world, SCALE, "items, first", levels["items, first"])
     weight = np.maximum(present / COUNT, 1.0)
-    np.testing.assert_allclose(sums.levels["items, again"], mean + total / (weight + 3.0))
+    np.testing.assert_allclose(levels["items, again"], mean + total / (weight + 3.0))
     truth = np.bincount(world.items, world.values - 3.0) / np.bincount(world.items)
     often = np.bincount(world.items) > 20
-    closer = [np.abs(guess - truth)[often].mean() for guess in (sums.levels["items, again"], final)]
+    closer = [np.abs(guess - truth)[often].mean() for guess in (levels["items, again"], final)]
     assert closer[1] < closer[0]
 
 
-class Noise:
-    """Sums that noise made impossible."""
-
-    def ask(self, name: str, levels: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-        if name == "line":
-            return np.array([-50.0, 90.0, -80.0, 7.0, -9.0]), 10.0
-        return (np.array([900.0, -5.0]) if name == "mean" else np.zeros((2, 3))), 50.0
-
-
 def test_a_line_through_noise_is_still_a_line() -> None:
-    line = dp_bias_line(Noise(), np.zeros(3))
+    noise = np.array([-50.0, 90.0, -80.0, 7.0, -9.0]), 10.0
+    line = dp_bias_line(lambda name, levels: noise, np.zeros(3))
     assert abs(line.constant) < 2
     assert abs(line.slope) < 5
 
 
 def test_a_mean_out_of_noise_stays_on_the_scale() -> None:
-    assert np.array_equal(dp_item_levels(Noise(), 3), [2.0, 2.0, 2.0])
+    def noise(name: str, levels: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        return (np.array([900.0, -5.0]) if name == "mean" else np.zeros((2, 3))), 50.0
+
+    assert np.array_equal(dp_item_levels(noise, 3), [2.0, 2.0, 2.0])
 
 
 def predicted(pair: DomainPair, queries: Queries, epsilon: float, seed: int) -> float:
@@ -296,9 +284,8 @@ def test_canaries_are_recognised_without_noise_and_not_with_it() -> None:
     def attacked(epsilon: float) -> float:
         config = PrivateConfig(epsilon, DELTA, seed=5)
         budget = releases(config, "target", among)
-        levels = dp_item_levels(
-            SimulatedSums(partial(domain_sum, among, SCALE), budget), among.n_items
-        )
+        noisy = noisy_sums(partial(domain_sum, among, SCALE), budget)
+        levels = dp_item_levels(noisy, among.n_items)
         return inferred(canaries, levels.astype(np.float32)).auc
 
     assert attacked(math.inf) > 0.7

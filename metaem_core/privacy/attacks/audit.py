@@ -1,8 +1,7 @@
 """Every mode's uploads attacked, beside what popularity alone tells."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from copy import deepcopy
-from functools import cached_property
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.pretrain import Layout
-from metaem_core.data.ratings import Ints, Ratings, RatingScale
+from metaem_core.data.ratings import Ratings, RatingScale
 from metaem_core.federated.bytes import VIRTUAL_RATINGS
 from metaem_core.federated.layouts import Payload
 from metaem_core.federated.messages import Download
@@ -69,6 +68,14 @@ class Attacks:
         self._own = DeviceStore(ratings, torch.float32)
         self._truths = [self._own.of_device(device) for device in self.devices]
         self._rounding = torch.Generator().manual_seed(seed)
+        self._counts = np.bincount(ratings.items, minlength=ratings.n_items)
+        with torch.no_grad():
+            vectors = model.embed_users(torch.tensor(self.devices))
+            everything = torch.arange(ratings.n_items)
+            self._sent = [
+                Download.of(model, vector[None], ChainRule.trained, everything)
+                for vector in vectors
+            ]
 
     def audits(self, cohort: int) -> Iterator[Audit]:
         """Mode by mode, last the guess that needs no upload.
@@ -82,7 +89,9 @@ class Attacks:
         yield self._judged("secure", self.masked())
         size = min(cohort, len(self._raters))
         yield self._judged(f"secure, one sum of {size:,}", self.summed(size))
-        yield self._judged(PRIOR, [self._popular(len(items)) for items, _ in self._truths])
+        sizes = [len(items) for items, _ in self._truths]
+        guesses = [popularity_prior(self._counts, self.scale, size) for size in sizes]
+        yield self._judged(PRIOR, guesses)
 
     def opened(self, layout: Layout, answers: list[tuple[Tensor, Tensor]]) -> list[Reading]:
         """What devices with these items and ratings tell in a layout."""
@@ -114,32 +123,15 @@ class Attacks:
 
     def summed(self, size: int) -> list[Reading]:
         """Of one sum over ``size`` devices: the most popular of the items that it touches."""
-        found = []
+        readings = []
         for device, (items, _) in zip(self.devices, self._truths, strict=True):
             others = self._draw.choice(self._raters[self._raters != device], size - 1, False)
             _, positions = self._own.positions(torch.from_numpy(np.append(others, device)))
             touched = np.zeros(self.ratings.n_items, np.bool_)
             touched[self._own.items[positions]] = True
-            found.append(popularity_prior(self._counts * touched, self.scale)(len(items)))
-        return found
-
-    @cached_property
-    def _sent(self) -> list[Download]:
-        everything = torch.arange(self.ratings.n_items)
-        with torch.no_grad():
-            vectors = self.model.embed_users(torch.tensor(self.devices))
-            return [
-                Download.of(self.model, vector[None], ChainRule.trained, everything)
-                for vector in vectors
-            ]
-
-    @cached_property
-    def _counts(self) -> Ints:
-        return np.bincount(self.ratings.items, minlength=self.ratings.n_items)
-
-    @cached_property
-    def _popular(self) -> Callable[[int], Reading]:
-        return popularity_prior(self._counts, self.scale)
+            counts = self._counts * touched
+            readings.append(popularity_prior(counts, self.scale, len(items)))
+        return readings
 
     def _judged(self, mode: str, readings: list[Reading]) -> Audit:
         return Audit(mode, Leak.of(readings, self._truths, self.scale))

@@ -5,7 +5,6 @@ device's code. It looks for the items with a gradient, runs that code on a guess
 every prediction, and compares: the gradient of an item's row is proportional to the error on it.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -122,18 +121,14 @@ def read_masked(download: Download, words: Words) -> Reading:
     return read_upload(download, gradient.to(download.common_items.dtype))
 
 
-def popularity_prior(counts: NDArray[np.int64], scale: RatingScale) -> Callable[[int], Reading]:
-    """What anyone may guess who knows how many ratings a device has: the most rated items.
+def popularity_prior(counts: NDArray[np.int64], scale: RatingScale, size: int) -> Reading:
+    """What anyone may guess who knows that a device has ``size`` ratings: the most rated items.
 
     Every one is given the top of the scale.
     """
     suspicion = torch.from_numpy(counts.astype(np.float64))
-
-    def guess(size: int) -> Reading:
-        items = suspicion.argsort(descending=True, stable=True)[:size]
-        return Reading(suspicion, items, torch.full((size,), scale.high))
-
-    return guess
+    items = suspicion.argsort(descending=True, stable=True)[:size]
+    return Reading(suspicion, items, torch.full((size,), scale.high))
 
 
 def auc(scores: NDArray[np.floating], positives: NDArray[np.int64]) -> float:

@@ -23,12 +23,12 @@ from metaem_core.models.mlp import Parameters
 from metaem_core.privacy.dp.biases import (
     LARGEST,
     SUMS,
-    SimulatedSums,
-    Sums,
+    NoisySum,
     centred,
     domain_sum,
     dp_item_levels,
     middle,
+    noisy_sums,
     unit,
     user_biases,
 )
@@ -54,19 +54,14 @@ def releases(config: PrivateConfig, part: str, *domains: Ratings) -> Releases:
     releases share noise. Whoever knows both can remove it, so a release to anybody else needs noise
     from a secret source.
     """
-    mu = stage_mu(config, part)
+    whole = math.inf if math.isinf(config.epsilon) else mu_of(config.epsilon, config.delta)
     # of the text of the settings: another name of the class or a field is other noise
     seed = hashlib.sha256(f"{part} {config!r}".encode())
     for ratings in domains:
         for array in (ratings.users, ratings.items, ratings.values):
             seed.update(array.tobytes())
-    return Releases(mu, np.random.default_rng(np.frombuffer(seed.digest(), np.uint32)))
-
-
-def stage_mu(config: PrivateConfig, part: str) -> float:
-    """The mu of one of the ``SHARES`` of a run's budget."""
-    mu = math.inf if math.isinf(config.epsilon) else mu_of(config.epsilon, config.delta)
-    return mu * math.sqrt(SHARES[part])
+    draw = np.random.default_rng(np.frombuffer(seed.digest(), np.uint32))
+    return Releases(whole * math.sqrt(SHARES[part]), draw)
 
 
 def dp_bias_domain(ratings: Ratings, config: PrivateConfig, released: Releases) -> DomainModel:
@@ -80,8 +75,8 @@ def dp_bias_domain(ratings: Ratings, config: PrivateConfig, released: Releases) 
             f"delta {config.delta:g} must be below one over the users, here "
             f"{1 / ratings.n_users:.1g}: it is the share of them whose ratings may leak in full"
         )
-    sums = SimulatedSums(partial(domain_sum, ratings, config.scale), released)
-    levels = dp_item_levels(sums, ratings.n_items)
+    noisy = noisy_sums(partial(domain_sum, ratings, config.scale), released)
+    levels = dp_item_levels(noisy, ratings.n_items)
     users = user_biases(ratings, config.scale, levels)
     one = unit(config.scale)
     meta, user, item = ((torch.zeros(1, 1), torch.zeros(1)) for _ in range(3))
@@ -115,22 +110,22 @@ def dp_bias_mapping(
     source = profiles[:, 1].double().numpy() / one
     levels = (target.item_offsets.double().numpy() - middle(config.scale)) / one
     add = partial(line_sum, pair, source, config.scale)
-    line = dp_bias_line(SimulatedSums(add, released), levels)
+    line = dp_bias_line(noisy_sums(add, released), levels)
     weight = torch.tensor([[0.0, 0.0], [0.0, line.slope]])
     constant = torch.tensor([0.0, one * line.constant])
     nothing = torch.zeros(2, 2), torch.zeros(2)
     return torch.zeros(2), torch.ones(2), weight, constant, torch.zeros(2), *nothing
 
 
-def dp_bias_line(sums: Sums, levels: Doubles) -> Line:
+def dp_bias_line(noisy: NoisySum, levels: Doubles) -> Line:
     """A ridge through one noisy sum of products over the training overlap's devices."""
-    noisy, deviation = sums.ask("line", levels)
-    square = np.array([[noisy[0], noisy[1]], [noisy[1], noisy[2]]])
+    (n, x, xx, *cross), deviation = noisy("line", levels)
+    square = np.array([[n, x], [x, xx]])
     values, directions = np.linalg.eigh(square)
     square = directions * np.maximum(values, 0) @ directions.T  # as sums of squares are
     pull = PULL * deviation + 0.01
     before = np.array([0.0, SLOPE * WIDTH])
-    line = np.linalg.solve(square + pull * np.eye(2), noisy[3:] + pull * before)
+    line = np.linalg.solve(square + pull * np.eye(2), np.array(cross) + pull * before)
     return Line(float(line[0]), float(line[1]) / WIDTH)
 
 

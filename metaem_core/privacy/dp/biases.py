@@ -9,8 +9,7 @@ middle; an item's level is the mean plus its bias.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,48 +39,38 @@ LEAST = 1.0  # weight of an item's raters, whatever noise makes of it
 ITEM_VARIANCE = 0.15  # of true biases, against which noise is weighed
 
 
-class Sums(Protocol):
-    """A source of noisy sums."""
-
-    def ask(self, name: str, levels: Doubles) -> tuple[Doubles, float]:
-        """One of the ``SUMS`` over devices that know the items' ``levels`` (n,); and its noise."""
-        ...
+# one of the ``SUMS`` over devices that know the items' levels (n,), and its noise's deviation
+NoisySum = Callable[[str, Doubles], tuple[Doubles, float]]
 
 
-@dataclass(frozen=True)
-class SimulatedSums:
+def noisy_sums(add: Callable[[str, Doubles], Doubles], releases: Releases) -> NoisySum:
     """All devices in one process: their exact sum, and noise on it."""
 
-    add: Callable[[str, Doubles], Doubles]
-    releases: Releases
+    def noisy(name: str, levels: Doubles) -> tuple[Doubles, float]:
+        total = releases.noisy(name, add(name, levels), *SUMS[name])
+        return total, releases.log[-1].deviation
 
-    def ask(self, name: str, levels: Doubles) -> tuple[Doubles, float]:
-        noisy = self.releases.noisy(name, self.add(name, levels), *SUMS[name])
-        return noisy, self.releases.log[-1].deviation
+    return noisy
 
 
-def dp_item_levels(sums: Sums, n_items: int) -> Doubles:
+def dp_item_levels(noisy: NoisySum, n_items: int) -> Doubles:
     """The items' levels (n,) after three noisy sums over the users of a domain."""
     unknown = np.zeros(n_items)
-    (share, count), _ = sums.ask("mean", unknown)
+    (share, count), _ = noisy("mean", unknown)
     # whatever noise makes of it, the mean lies on the scale
     mean = float(np.clip(2 * share / max(count, 1.0), -2, 2))
     levels = unknown + mean
     for name in ("items, first", "items, again"):
-        (total, present), deviation = sums.ask(name, levels)
+        (total, present), deviation = noisy(name, levels)
         levels = levels + _shrunk(total, np.maximum(present / COUNT, LEAST), deviation)
     return levels
 
 
 def domain_sum(ratings: Ratings, scale: RatingScale, name: str, levels: Doubles) -> Doubles:
     """What users with these ratings add to a sum over a domain, one of them or all."""
-    if name == "mean":
-        return mean_sums(ratings, scale)
-    return item_sums(ratings, scale, name, levels)
-
-
-def mean_sums(ratings: Ratings, scale: RatingScale) -> Doubles:
-    """The sum of users' mean ratings, the scale's ends being -1 and 1, and how many users rate."""
+    if name != "mean":
+        return item_sums(ratings, scale, name, levels)
+    # users' mean ratings, the scale's ends being -1 and 1, and how many users rate
     inside = np.clip(centred(ratings, scale) / 2, -1, 1)
     means = damped_mean(ratings.users, inside, ratings.n_users, 0.0)
     return np.array([means.sum(), len(np.unique(ratings.users))])

@@ -44,35 +44,23 @@ class Releases:
         """``total``, a sum over users none of whom added a vector longer than ``clip``, with noise.
 
         Sum and noise are whole multiples of a small part of the noise: a float would tell by its
-        last bits which sums it can be of (Mironov 2012).
+        last bits which sums it can be of (Mironov 2012). It spends ``share`` of the stage's squared
+        mu; rounding may lengthen a user's part by half a multiple a number and side.
+
+        Raises:
+            ValueError: more than the budget of the stage.
         """
-        deviation = self.record(name, total.size, clip, share).deviation
+        longer = math.sqrt(total.size) * GRID
+        deviation = clip / (self.mu * math.sqrt(share) - longer)
+        release = Release(name, clip + longer * deviation, deviation)
+        if mu_of_releases([*self.log, release]) > self.mu * (1 + 1e-9):
+            raise ValueError(f"release {name!r} spends more than the budget of its stage")
+        self.log.append(release)
         if deviation == 0:
             return total
         grid = GRID * deviation
         noise = self.draw.normal(0.0, deviation, total.shape)
         return grid * (np.rint(total / grid) + np.rint(noise / grid))
-
-    def record(self, name: str, numbers: int, clip: float, share: float) -> Release:
-        """Log a release of so many numbers, with the noise it must have.
-
-        Its worth is ``share`` of the stage's squared mu.
-
-        Raises:
-            ValueError: more than the stage may tell.
-        """
-        release = planned(name, numbers, clip, self.mu * math.sqrt(share))
-        if mu_of_releases([*self.log, release]) > self.mu * (1 + 1e-9):
-            raise ValueError(f"release {name!r} spends more than the budget of its stage")
-        self.log.append(release)
-        return release
-
-
-def planned(name: str, numbers: int, clip: float, mu: float) -> Release:
-    """A release that tells ``mu``; the grid may lengthen a part by half of it a number and side."""
-    longer = math.sqrt(numbers) * GRID
-    deviation = clip / (mu - longer)
-    return Release(name, clip + longer * deviation, deviation)
 
 
 def mu_of_releases(releases: Sequence[Release]) -> float:
