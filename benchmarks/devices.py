@@ -27,7 +27,7 @@ def simulate(devices: int, rounds: int) -> dict[str, float]:
 
     from metaem_core.config.pretrain import PretrainConfig
     from metaem_core.data.ratings import Ratings
-    from metaem_core.federated.rounds import cohorts, run_round
+    from metaem_core.federated.rounds import cohorts
     from metaem_core.methods.metaem.pretraining import Pretraining
 
     torch.set_num_threads(2)
@@ -44,10 +44,10 @@ def simulate(devices: int, rounds: int) -> dict[str, float]:
     config = PretrainConfig()
     training = Pretraining(config, ratings).training
     order = cohorts(training.users, config.cohort_size, torch.Generator().manual_seed(1))
-    run_round(training.rounds.server, training.rounds.backend, order[0])
+    training.rounds.round(order[0])
     begin = time.perf_counter()
     for cohort in order[1 : rounds + 1]:
-        run_round(training.rounds.server, training.rounds.backend, cohort)
+        training.rounds.round(cohort)
     seconds = (time.perf_counter() - begin) / rounds
     memory = psutil.Process().memory_info()
     return {

@@ -40,7 +40,7 @@ from metaem_core.federated.encoding import decode, encode
 from metaem_core.federated.layouts import Payload
 from metaem_core.federated.messages import Download, Upload, combine
 from metaem_core.federated.remote.device import step_answer
-from metaem_core.federated.rounds import Backend, run_round
+from metaem_core.federated.rounds import Backend, SimulatedRounds
 from metaem_core.federated.simulation import CohortSimulation
 from metaem_core.methods.metaem.pretraining import Pretraining
 from tests.support.device_loops import MessageLoop
@@ -123,7 +123,7 @@ def timed(backend: Backend, ratings: Ratings, rounds: int) -> tuple[float, Tenso
     took = []
     for _ in range(rounds + 1):
         begin = time.perf_counter()
-        run_round(server, backend, everyone)
+        SimulatedRounds(server, backend).round(everyone)
         took.append(time.perf_counter() - begin)
     return 1 / statistics.median(took[1:]), server.model.common_items
 

@@ -25,7 +25,7 @@ import torch
 from benchmarks.history import record
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.ratings import Ratings
-from metaem_core.federated.rounds import cohorts, run_round
+from metaem_core.federated.rounds import SimulatedRounds, cohorts
 from metaem_core.methods.metaem.pretraining import Pretraining
 
 USERS, ITEMS = 123_960, 50_052
@@ -90,7 +90,7 @@ def measure(
         chosen = order[block * BLOCK : (block + 1) * BLOCK]
         wait()
         begin = time.perf_counter()
-        done = [run_round(server, backend, cohort) for cohort in chosen]
+        done = [SimulatedRounds(server, backend).round(cohort) for cohort in chosen]
         ours.append((time.perf_counter() - begin) / BLOCK)
         sizes.append(sum(stats.n_ratings for stats in done) / BLOCK)
         multiply = bare_products(config, round(sizes[-1]), config.cohort_size)

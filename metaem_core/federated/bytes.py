@@ -60,11 +60,9 @@ def epoch_traffic(config: PretrainConfig, n_items: int, counts: Ints) -> Traffic
     Args:
         counts: the items that each device trains on (m,).
     """
-    if config.payload != "rows":
-        one = exchanged(config.payload, n_items, config)
-        return Traffic(one.down * len(counts), one.up * len(counts))
-    sizes, devices = np.unique(counts, return_counts=True)
-    each = np.array([exchanged("rows", int(size), config) for size in sizes])  # (sizes, 2)
+    rows = counts if config.payload == "rows" else np.full_like(counts, n_items)
+    sizes, devices = np.unique(rows, return_counts=True)
+    each = np.array([exchanged(config.payload, int(size), config) for size in sizes])  # (sizes, 2)
     return Traffic(*(each * devices[:, None]).sum(0).tolist())
 
 

@@ -68,15 +68,6 @@ def whole_cohorts(users: Tensor, size: int, generator: torch.Generator) -> tuple
     return (*first, last)
 
 
-def run_round(server: Server, backend: Backend, cohort: Tensor) -> RoundStats:
-    """Algorithm 1, lines 5-12: download, local gradients, upload, server step."""
-    rows = backend.rows(cohort)
-    download = server.download(cohort, rows)
-    upload = backend.gather(download, cohort, rows)
-    server.apply(download, upload, cohort, rows)
-    return RoundStats(upload.squared_error, upload.n_ratings)
-
-
 class Rounds(Protocol):
     """Whatever can train a round at a time."""
 
@@ -97,7 +88,12 @@ class SimulatedRounds:
     backend: Backend
 
     def round(self, cohort: Tensor) -> RoundStats:
-        return run_round(self.server, self.backend, cohort)
+        """Algorithm 1, lines 5-12: download, local gradients, upload, server step."""
+        rows = self.backend.rows(cohort)
+        download = self.server.download(cohort, rows)
+        upload = self.backend.gather(download, cohort, rows)
+        self.server.apply(download, upload, cohort, rows)
+        return RoundStats(upload.squared_error, upload.n_ratings)
 
     def state(self) -> dict[str, Tensor]:
         return {**self.server.state(), **self.backend.state()}

@@ -23,7 +23,7 @@ from metaem_core.federated.encoding import contract_of, decode, encode
 from metaem_core.federated.layouts import Payload
 from metaem_core.federated.messages import Upload
 from metaem_core.federated.remote.exchange import OWN, Exchange, Link, Rules
-from metaem_core.federated.remote.mapping import RemoteMapping, SumMappingServer, numbered
+from metaem_core.federated.remote.mapping import RemoteMapping, SumMappingServer
 from metaem_core.federated.remote.pretraining import RemoteRounds
 from metaem_core.federated.remote.secure_rounds import LEAST, RoundSpoilt
 from metaem_core.federated.rounds import whole_cohorts
@@ -33,7 +33,7 @@ from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.metaem.mapping_start import SourceView, TargetView, transfer_lines
 from metaem_core.methods.metaem.mapping_start_secure import RemoteStart, views_message, views_of
 from metaem_core.methods.metaem.pretraining import live_tensors, pretrain_server
-from metaem_core.models.metaem import DomainModel, domain_of
+from metaem_core.models.metaem import DomainModel, domain_of, flat, network
 from metaem_core.models.mlp import Parameters
 from metaem_core.training.epochs import Divergence
 from metaem_core.training.optimizers import NetworkAdam
@@ -178,7 +178,7 @@ class Job:
 
     def start(self) -> Parameters:
         """Where f_theta begins, which a job of kind ``start`` computed."""
-        return numbered(load_file(self.folder / THETA), "start.")
+        return network(load_file(self.folder / THETA), "start")
 
     def load_into(self, *trainings: Training) -> None:
         """Take over the last epochs of a job that is done, but for trainings that diverged.
@@ -263,9 +263,8 @@ def pretrainings(
 
 def mapping_start(work: MappingTraining, train: Tensor, validation: Tensor) -> dict[str, Tensor]:
     """What a mapping begins with; ``train`` and ``validation``: target users with these roles."""
-    parts = {"start": work.start, "shown": work.trusted, "network": work.network}
-    named = {f"{part}.{i}": t for part, tensors in parts.items() for i, t in enumerate(tensors)}
-    return {**named, **broadcast(work.target), "train": train, "validation": validation}
+    theta = flat("start", work.start) | flat("shown", work.trusted) | flat("network", work.network)
+    return {**theta, **broadcast(work.target), "train": train, "validation": validation}
 
 
 def mapping_trainings(
@@ -280,12 +279,12 @@ def mapping_trainings(
     _require(validators, 1, "validate")
     trainings = []
     for rate in config.learning_rates:
-        network = tuple(part.clone() for part in numbered(start, "network."))
+        correction = tuple(part.clone() for part in network(start, "network"))
         server = SumMappingServer(
-            numbered(start, "start."), network, target, NetworkAdam(network, rate, config.l2)
+            network(start, "start"), correction, target, NetworkAdam(correction, rate, config.l2)
         )
-        rounds = RemoteMapping(server, exchange, numbered(start, "shown."))
-        live = {str(i): part for i, part in enumerate(network)}
+        rounds = RemoteMapping(server, exchange, network(start, "shown"))
+        live = {str(i): part for i, part in enumerate(correction)}
         trainings.append(
             Training(
                 rounds, users, config, live, partial(rounds.validate, validators), whole_cohorts

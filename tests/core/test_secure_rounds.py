@@ -15,7 +15,7 @@ from torch import Tensor
 from metaem_core.federated.bytes import exchanged
 from metaem_core.federated.encoding import SUM, BadMessage, contract_of, digest, encode
 from metaem_core.federated.remote.mapping import MappingDevice, SumMappingServer
-from metaem_core.federated.rounds import RoundStats, run_round
+from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.secure import coding
 from metaem_core.federated.secure.aggregation import OutOfTurn
 from metaem_core.federated.secure.coding import LIMIT, Closing, Coding, Totals, from_words
@@ -56,8 +56,7 @@ def secured(stage: Pretraining) -> SecureLoop:
 
 
 def open_round(stage: Pretraining | MappingTraining, cohort: list[int]) -> RoundStats:
-    rounds = stage.training.rounds
-    return run_round(rounds.server, rounds.backend, torch.tensor(cohort))
+    return stage.training.rounds.round(torch.tensor(cohort))
 
 
 def moved_alike(ours: Tensor, theirs: Tensor, before: Tensor) -> bool:
@@ -128,7 +127,7 @@ def test_a_masked_upload_reveals_no_item() -> None:
         loop.round(cohort)
         shape = loop.server.model.common_items.shape
         for user, words in loop.vectors.items():
-            rows = from_words(words[: shape.numel()], 1.0).reshape(shape)
+            rows = from_words(words[: shape.numel()]).reshape(shape)
             own = RATINGS.items[RATINGS.users == user]
             areas.append(auc((rows**2).sum(1), own))
     spread = np.std(areas) / len(areas) ** 0.5

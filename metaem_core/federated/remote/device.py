@@ -7,10 +7,13 @@ from torch import Tensor
 
 from metaem_core.data.ratings import RatingScale
 from metaem_core.federated.device import PrivateRatings, device_step
-from metaem_core.federated.encoding import Contract, Message, decode, encode
+from metaem_core.federated.encoding import Contract, decode, encode
 from metaem_core.federated.layouts import Payload
 from metaem_core.federated.private import Private
 from metaem_core.models.forward import predict
+
+# sums of absolute and squared errors, and of how many ratings
+ERRORS: Contract = {"errors": (torch.float64, (3,))}
 
 
 @dataclass(frozen=True, repr=False)
@@ -40,12 +43,7 @@ def summed_errors(predicted: Tensor, values: Tensor, scale: RatingScale) -> byte
     """Device: the sums that it sends of its errors (R,)."""
     error = predicted.clamp(scale.low, scale.high) - values
     absolute, squared = float(error.abs().sum()), float(error.square().sum())
-    return encode(errors_message(absolute, squared, len(values)))
-
-
-def errors_message(absolute: float, squared: float, count: int) -> Message:
-    """Sums of absolute and squared errors, and of how many ratings."""
-    return {"errors": torch.tensor([absolute, squared, count], dtype=torch.float64)}
+    return encode({"errors": torch.tensor([absolute, squared, len(values)], dtype=torch.float64)})
 
 
 def step_answer(

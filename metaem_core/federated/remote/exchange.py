@@ -10,12 +10,11 @@ from torch import Tensor
 from metaem_core.data.ratings import RatingScale
 from metaem_core.federated.encoding import (
     BadMessage,
-    contract_of,
     decode,
 )
 from metaem_core.federated.messages import Upload
 from metaem_core.federated.remote.collection import Collection, Read, RoundVoid
-from metaem_core.federated.remote.device import errors_message
+from metaem_core.federated.remote.device import ERRORS
 from metaem_core.training.epochs import Divergence, Errors
 
 OWN = ("round", "trained", "evaluated")  # in a checkpoint, beside what the simulation has
@@ -144,7 +143,7 @@ class Exchange:
     def _errors(self, answer: Answer, waiting: Mapping[int, bytes]) -> Tensor | None:
         """A device's sums, if they are such as ratings of this scale can have."""
         try:
-            errors = decode(answer.message, contract_of(errors_message(0.0, 0.0, 0)))["errors"]
+            errors = decode(answer.message, ERRORS)["errors"]
         except BadMessage as error:
             self.refused.append(f"device {answer.device}: {error}")
             return None

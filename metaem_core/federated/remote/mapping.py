@@ -22,12 +22,12 @@ from metaem_core.federated.secure.coding import LIMIT, Closing, Totals, bounded
 from metaem_core.federated.secure.pretraining import broadcast, received
 from metaem_core.federated.server import MappingRule
 from metaem_core.models.mapping import map_users
-from metaem_core.models.metaem import DomainModel
+from metaem_core.models.metaem import DomainModel, flat, network
 from metaem_core.models.mlp import Parameters
 from metaem_core.training.epochs import Errors
 from metaem_core.training.optimizers import NetworkAdam
 
-START, NETWORK, TARGET = "start.", "network.", "target."
+TARGET = "target."
 
 
 class MappingDevice(Private):
@@ -40,9 +40,9 @@ class MappingDevice(Private):
 
     def contribution(self, message: Message) -> tuple[list[Tensor], Totals]:
         """Algorithm 2, lines 4 to 6: gradients by theta."""
-        start, network = numbered(message, START), numbered(message, NETWORK)
-        target = received(_named(message, TARGET), self._target)
-        rule = MappingRule(start, network, target, self._source, by_task=True)
+        target = self._received(message)
+        theta = network(message, "start"), network(message, "network")
+        rule = MappingRule(*theta, target, self._source, by_task=True)
         rows = torch.arange(len(target.common_items))
         download = rule.download(torch.zeros(1, dtype=torch.long), rows)
         upload = device_step(download, self._ratings)
@@ -54,12 +54,15 @@ class MappingDevice(Private):
 
     def errors(self, message: Message, scale: RatingScale) -> bytes:
         """Sums of its errors under the theta of a message, on all its ratings here."""
-        theta = (*numbered(message, START), *numbered(message, NETWORK))
-        target = received(_named(message, TARGET), self._target)
-        own = self._ratings
+        theta = (*network(message, "start"), *network(message, "network"))
+        vectors, own = map_users(theta, self._source), self._ratings
         with torch.no_grad():
-            predicted = target.rate(map_users(theta, self._source), own.owner, own.rows)
+            predicted = self._received(message).rate(vectors, own.owner, own.rows)
         return summed_errors(predicted, own.values, scale)
+
+    def _received(self, message: Message) -> DomainModel:
+        sent = {n.removeprefix(TARGET): t for n, t in message.items() if n.startswith(TARGET)}
+        return received(sent, self._target)
 
 
 class SumMappingServer:
@@ -107,20 +110,8 @@ class RemoteMapping:
         return {**own, **self.exchange.state()}
 
 
-def theta_message(start: Parameters, network: Parameters, target: DomainModel) -> Message:
+def theta_message(start: Parameters, correction: Parameters, target: DomainModel) -> Message:
     """All that a device is sent."""
-    return {
-        **{f"{START}{i}": part for i, part in enumerate(start)},
-        **{f"{NETWORK}{i}": part.detach() for i, part in enumerate(network)},
-        **{f"{TARGET}{name}": part for name, part in broadcast(target).items()},
-    }
-
-
-def _named(message: Message, prefix: str) -> dict[str, Tensor]:
-    return {n.removeprefix(prefix): part for n, part in message.items() if n.startswith(prefix)}
-
-
-def numbered(message: Message, prefix: str) -> Parameters:
-    """The tensors ``<prefix>0``, ``<prefix>1`` and so on."""
-    layers = _named(message, prefix)
-    return tuple(layers[str(i)] for i in range(len(layers)))
+    frozen = {f"{TARGET}{name}": part for name, part in broadcast(target).items()}
+    trained = tuple(part.detach() for part in correction)
+    return {**flat("start", start), **flat("network", trained), **frozen}

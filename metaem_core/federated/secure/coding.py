@@ -63,12 +63,12 @@ class Coding:
         whole = np.floor(flat / self.unit + draw.random(len(flat), np.float32))
         sums = np.array([round(total / FRACTION) for total in totals], np.uint64)
         limbs = sums[:, None] >> np.arange(0, 16 * LIMBS, 16, dtype=np.uint64) & np.uint64(0xFFFF)
-        return np.concatenate([to_words(whole, 1.0, self.devices), limbs.astype(np.uint32).ravel()])
+        return np.concatenate([to_words(whole, self.devices), limbs.astype(np.uint32).ravel()])
 
     def decode(self, total: Words) -> tuple[list[Tensor], Totals]:
         """The sums that the words of a cohort add up to."""
         cut = len(total) - LIMBS * len(Totals._fields)
-        flat = torch.from_numpy(from_words(total[:cut], self.unit))
+        flat = torch.from_numpy(from_words(total[:cut]) * self.unit)
         parts = torch.split(flat, [shape.numel() for shape in self.shapes])
         limbs: NDArray[np.float64] = total[cut:].reshape(-1, LIMBS) @ 2.0 ** np.arange(
             0, 16 * LIMBS, 16
@@ -77,21 +77,18 @@ class Coding:
         return gradients, Totals(*(limbs * FRACTION).tolist())
 
 
-def to_words(values: NDArray[np.floating], unit: float, devices: int) -> Words:
-    """Whole multiples of ``unit`` modulo 2^32, of which ``devices`` many can be added.
+def to_words(whole: NDArray[np.floating], devices: int) -> Words:
+    """Whole numbers modulo 2^32, of which ``devices`` many can be added.
 
     Raises:
         ValueError: a number so large that a sum could overflow.
     """
-    whole = np.rint(values / unit)
-    if not np.abs(whole).max(initial=0) < 2**31 / devices:
-        largest = 2**31 / devices * unit
-        raise ValueError(f"a value is not below {largest:g} in size: clip, or enlarge the unit")
+    if not np.abs(whole).max(initial=0) < (largest := 2**31 / devices):
+        raise ValueError(f"a value is not below {largest:g} units in size: clip, or enlarge them")
     words: Words = whole.astype(np.int64).astype(np.uint32)
     return words
 
 
-def from_words(total: Words, unit: float) -> NDArray[np.float64]:
+def from_words(total: Words) -> NDArray[np.float64]:
     """The sum that :func:`to_words`' results add up to."""
-    values: NDArray[np.float64] = total.astype(np.int32).astype(np.float64) * unit
-    return values
+    return total.astype(np.int32).astype(np.float64)

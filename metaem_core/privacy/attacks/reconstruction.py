@@ -117,7 +117,7 @@ def _without_taste(download: Download, items: Tensor) -> Tensor:
 def read_masked(download: Download, words: Words) -> Reading:
     """The same attack on a masked gradient of V^c, read as if no masks were on it."""
     shape = download.common_items.shape
-    gradient = torch.from_numpy(from_words(words[: shape.numel()], 1.0)).view(shape)
+    gradient = torch.from_numpy(from_words(words[: shape.numel()])).view(shape)
     return read_upload(download, gradient.to(download.common_items.dtype))
 
 
