@@ -51,6 +51,6 @@ def _memberships(settings: "Settings", domain: "ArtifactRef") -> Iterator[str]:
     for what, private in published.items():
         attack = membership(settings.open_store(), domain, settings.scale, seed, private)
         yield (
-            f"{what} {attack.found:.0%} of synthetic users that were trained on, with "
+            f"{what} {attack.named:.0%} of synthetic users that were trained on, with "
             f"{FALSE_ALARMS:.0%} false alarms (AUC {attack.auc:.3f})."
         )

@@ -111,13 +111,13 @@ def test_item_biases_tell_who_was_trained_on() -> None:
     world = planted_ratings(growth=1.0)
     canaries = Canaries.drawn(400, 14, world.n_items, RatingScale(), seed=1)
     biases = fitted_biases(canaries.among(world))
-    told = inferred(canaries, biases.item + biases.mean)
-    assert told.auc > 0.7
-    assert told.found > 0.1
+    trained = inferred(canaries, biases.item + biases.mean)
+    assert trained.auc > 0.7
+    assert trained.named > 0.1
     biases = fitted_biases(world)
     innocent = inferred(canaries, biases.item + biases.mean)
     assert abs(innocent.auc - 0.5) < 0.1
-    assert innocent.found < 0.05
+    assert innocent.named < 0.05
 
 
 def test_canaries_are_users_of_their_own() -> None:

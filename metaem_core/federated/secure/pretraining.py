@@ -88,8 +88,8 @@ class SecureServer:
         self, model: DomainModel, items: RowNewton, nets: NetworkAdam, users: RowNewton
     ) -> None:
         """``users`` gives the curvature alone, which is sent to the devices."""
-        nobody, untold = model.user_embeddings[:0], model.user_profiles[:0]
-        self.model = replace(model, user_embeddings=nobody, user_profiles=untold)
+        vectors, profiles = model.user_embeddings[:0], model.user_profiles[:0]  # of nobody
+        self.model = replace(model, user_embeddings=vectors, user_profiles=profiles)
         self.items, self.nets, self._users = items, nets, users
 
     def broadcast(self) -> Message:

@@ -49,10 +49,10 @@ class Canaries:
 
 
 class Membership(NamedTuple):
-    """How well an attacker tells those inside from those outside."""
+    """How well an attacker separates those inside from those outside."""
 
     auc: float  # 0.5: not at all
-    found: float  # share of those inside that are found with FALSE_ALARMS false alarms
+    named: float  # share of those inside that it names with FALSE_ALARMS false alarms
 
 
 def inferred(canaries: Canaries, offsets: Floats) -> Membership:
@@ -61,5 +61,5 @@ def inferred(canaries: Canaries, offsets: Floats) -> Membership:
     scores = (lean * (offsets[canaries.items] - offsets.mean())).sum(1)
     outside = np.sort(scores[~canaries.inside])
     bar = outside[int(np.ceil((1 - FALSE_ALARMS) * len(outside))) - 1]
-    found = float((scores[canaries.inside] > bar).mean())
-    return Membership(auc(scores, np.flatnonzero(canaries.inside)), found)
+    named = float((scores[canaries.inside] > bar).mean())
+    return Membership(auc(scores, np.flatnonzero(canaries.inside)), named)

@@ -85,8 +85,8 @@ def read_message(
 ) -> Reading:
     """What the server reads when a device with these ratings answers in a layout.
 
-    Where it names items, some may be made up, and given the star next to what the biases expect:
-    what has another one is rated.
+    Where it names items, some may be virtual, and their ratings are those next to what the biases
+    expect: an item with any other rating is a real one.
     """
     named = payload.names_items
     sent = restricted(download, items) if named else download
@@ -96,11 +96,11 @@ def read_message(
     reading = read_upload(received, payload.item_gradient(payload.answer(upload)))
     if not named:
         return reading
-    found = items[reading.items]
+    shown = items[reading.items]
     suspicion = torch.zeros(len(download.common_items), dtype=values.dtype)
-    expected = _rounded(_without_taste(download, found), scale)
-    suspicion[found] = 1 + (reading.ratings - expected.clamp(scale.low, scale.high)).abs()
-    return Reading(suspicion, found, reading.ratings)
+    expected = _rounded(_without_taste(download, shown), scale)
+    suspicion[shown] = 1 + (reading.ratings - expected.clamp(scale.low, scale.high)).abs()
+    return Reading(suspicion, shown, reading.ratings)
 
 
 def _rounded(ratings: Tensor, scale: RatingScale) -> Tensor:
