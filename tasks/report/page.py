@@ -1,4 +1,8 @@
-"""The report as one self-contained HTML page and as Markdown; the words are in ``templates/``."""
+"""The report as one self-contained HTML page and as Markdown.
+
+Fixed words are in ``templates/``, captions in ``tables.py``, and the verdict's sentences, which
+follow from the numbers, in ``findings.py``.
+"""
 
 from collections.abc import Mapping
 from importlib.metadata import version

@@ -34,7 +34,7 @@ class MappingDevice(Private):
     """A device with a source vector, and ratings of the target domain to learn by."""
 
     def __init__(self, source: Tensor, target: DomainModel, items: Tensor, values: Tensor) -> None:
-        """``source`` (1, k_s): DomainModel.profiles of its user; ``target`` holds no user."""
+        """``source`` (1, k_s): DomainModel.source_vectors of its user; ``target`` holds no user."""
         self._source, self._target = source, target
         self._ratings = PrivateRatings(torch.zeros_like(items), items, values)
 

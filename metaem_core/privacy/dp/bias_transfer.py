@@ -104,7 +104,7 @@ def dp_bias_mapping(
     """f_theta: the line of a domain's biases, as :func:`map_users` takes it.
 
     Args:
-        profiles: of every source user, :meth:`DomainModel.profiles` (m_s, 2).
+        profiles: of every source user, :meth:`DomainModel.source_vectors` (m_s, 2).
     """
     one = unit(config.scale)
     source = profiles[:, 1].double().numpy() / one
