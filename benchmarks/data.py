@@ -40,8 +40,7 @@ def write_ratings(path: Path, rows: int) -> None:
             "timestamp": generator.integers(900_000_000, 1_400_000_000, rows),
         }
     )
-    with path.open("wb") as file:
-        write_gzip(frame, file)
+    write_gzip(frame, path)
 
 
 def gunzip(path: Path) -> str:

@@ -1,5 +1,6 @@
 """``metaem artifacts``: look at the store, check it, sweep it out."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,9 +33,9 @@ def list_artifacts(store: "Store", prefix: Prefix = "") -> None:
 def show(store: "Store", prefix: Prefix) -> None:
     """One artifact's manifest: inputs, settings, code, rows, seconds, versions."""
     from flows.cli.display import stdout
-    from tasks.store.lookup import manifest_text, select_one
+    from tasks.store.lookup import select_one
 
-    stdout().print_json(manifest_text(store, select_one(store, prefix)))
+    stdout().print_json(data=asdict(store.manifest(select_one(store, prefix))))
 
 
 @artifacts.command()

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from tasks.sources.base import Columns, Layout, Location, on_mirrors
+from tasks.sources.base import Columns, Layout, Location, Remote, local
 
 NAMES = """
     All_Beauty Amazon_Fashion Amazon_Instant_Video Appliances Apps_for_Android
@@ -39,6 +39,16 @@ def category(domain: str) -> str:
     return CATEGORIES[domain]
 
 
+def on_mirrors(mirrors: tuple[str, ...], file: str, folder: str, sha256: str | None) -> Location:
+    """``file`` below each of ``mirrors``: base URLs, or one local folder."""
+    if not mirrors:
+        raise ValueError(f"no mirror given for {file!r}: name at least one base URL or folder")
+    if "://" not in mirrors[0]:
+        return local(folder, Path(mirrors[0]) / file, sha256)
+    urls = tuple(f"{mirror.rstrip('/')}/{file}" for mirror in mirrors)
+    return Remote(f"{folder}/{PurePosixPath(file).name}", urls, sha256)
+
+
 @dataclass(frozen=True)
 class Amazon2014:
     """The 5-core reviews, or with ``ratings_only`` all ratings without text."""
@@ -51,7 +61,7 @@ class Amazon2014:
         """``ratings_<Category>.csv`` or ``reviews_<Category>_5.json.gz``."""
         name = category(domain)
         file = f"ratings_{name}.csv" if self.ratings_only else f"reviews_{name}_5.json.gz"
-        return on_mirrors(self.mirrors, file, f"amazon-2014/{file}", self.sha256.get(domain))
+        return on_mirrors(self.mirrors, file, "amazon-2014", self.sha256.get(domain))
 
     def layout(self, path: Path) -> Layout:
         """CSV without a header, or one JSON object a line."""
@@ -69,7 +79,7 @@ class Amazon2018:
     def location(self, domain: str) -> Location:
         """``<Category>.csv`` or ``<Category>_5.json.gz``."""
         file = category(domain) + (".csv" if self.ratings_only else "_5.json.gz")
-        return on_mirrors(self.mirrors, file, f"amazon-2018/{file}", self.sha256.get(domain))
+        return on_mirrors(self.mirrors, file, "amazon-2018", self.sha256.get(domain))
 
     def layout(self, path: Path) -> Layout:
         """CSV without a header that names the item first, or one JSON object a line."""
@@ -85,9 +95,8 @@ class Amazon2023:
 
     def location(self, domain: str) -> Location:
         """``5core/rating_only/<Category>.csv.gz``."""
-        file = f"{category(domain)}.csv.gz"
-        remote = f"5core/rating_only/{file}"
-        return on_mirrors(self.mirrors, remote, f"amazon-2023/{file}", self.sha256.get(domain))
+        file = f"5core/rating_only/{category(domain)}.csv.gz"
+        return on_mirrors(self.mirrors, file, "amazon-2023", self.sha256.get(domain))
 
     def layout(self, path: Path) -> Layout:
         """CSV with a header."""

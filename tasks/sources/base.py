@@ -3,54 +3,51 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Literal, Protocol
+from pathlib import Path
+from typing import Literal, Protocol
 
 LAYOUT = "layout.json"
 
 
-def _check_name(name: str) -> None:
-    path = PurePosixPath(name)
-    if not name or path.is_absolute() or {"..", "."} & set(name.split("/")) or "\0" in name:
-        raise ValueError(f"file name {name!r} leaves the download folder: use a plain name")
+@dataclass(frozen=True)
+class _Named:
+    """A file that is kept under ``name``, a path in the download folder."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        name = self.name
+        if not name or name[0] == "/" or {"..", "."} & {*name.split("/")} or "\0" in name:
+            raise ValueError(f"file name {name!r} leaves the download folder: use a plain name")
 
 
 @dataclass(frozen=True)
-class Remote:
-    """A file on HTTP servers, tried in order; ``name`` is its path in the download folder."""
+class Remote(_Named):
+    """A file on HTTP servers, tried in order."""
 
-    name: str
     urls: tuple[str, ...]
     sha256: str | None = None
 
     def __post_init__(self) -> None:
-        _check_name(self.name)
+        super().__post_init__()
         for url in self.urls:
             if not url.startswith(("http://", "https://")):
                 raise ValueError(f"{url!r} is neither http nor https: give a URL or a local path")
 
 
 @dataclass(frozen=True)
-class Local:
-    """A file on this machine, copied to ``name`` in the download folder."""
+class Local(_Named):
+    """A file on this machine, to be copied."""
 
-    name: str
     path: Path
     sha256: str | None = None
 
-    def __post_init__(self) -> None:
-        _check_name(self.name)
-
 
 @dataclass(frozen=True)
-class Generated:
+class Generated(_Named):
     """A file that is computed: the same ``name`` always gets the same ratings."""
 
-    name: str
-    write: Callable[[BinaryIO], None]
-
-    def __post_init__(self) -> None:
-        _check_name(self.name)
+    write: Callable[[Path], None]
 
 
 Location = Remote | Local | Generated
@@ -111,12 +108,3 @@ def local(folder: str, path: Path, sha256: str | None) -> Local:
 def place_digest(place: str) -> str:
     """A short name for a path or URL."""
     return hashlib.sha256(place.encode()).hexdigest()[:8]
-
-
-def on_mirrors(mirrors: tuple[str, ...], file: str, name: str, sha256: str | None) -> Location:
-    """``file`` below each of ``mirrors``: base URLs, or one local folder."""
-    if not mirrors:
-        raise ValueError(f"no mirror given for {file!r}: name at least one base URL or folder")
-    if "://" not in mirrors[0]:
-        return local(str(PurePosixPath(name).parent), Path(mirrors[0]) / file, sha256)
-    return Remote(name, tuple(f"{mirror.rstrip('/')}/{file}" for mirror in mirrors), sha256)

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from tasks.progress import advance
 from tasks.sources.base import Generated, Local, Location, Remote
-from tasks.sources.http import DownloadError, DownloadLimits, Progress, discard, transfer
+from tasks.sources.http import DownloadError, DownloadLimits, discard, transfer
 from tasks.sources.ledger import Entry, Ledger
-from tasks.store.atomic import exclusive, replace_atomically, sha256_of, sync_file, sync_folder
+from tasks.store.atomic import exclusive, replace_atomically, sha256_of, sync
 
 CHUNK = 1 << 20
 
@@ -18,18 +19,8 @@ class Unobtainable(DownloadError, ValueError):
     """There is no file, and only the caller can change that."""
 
 
-def silent(done: int, total: int | None) -> None:
-    """Report no progress."""
-
-
 def fetch(
-    location: Location,
-    folder: Path,
-    limits: DownloadLimits,
-    lock: Path,
-    *,
-    offline: bool = False,
-    progress: Progress = silent,
+    location: Location, folder: Path, limits: DownloadLimits, lock: Path, *, offline: bool = False
 ) -> Path:
     """The file of ``location`` below ``folder``.
 
@@ -40,40 +31,26 @@ def fetch(
     target.parent.mkdir(parents=True, exist_ok=True)
     with exclusive(target):
         if isinstance(location, Generated):
-            _generate(location, target)
+            replace_atomically(target, location.write)
         else:
-            _fetch(location, target, limits, Ledger(lock), offline, progress)
+            _fetch(location, target, limits, Ledger(lock), offline)
     return target
 
 
-def _generate(location: Generated, target: Path) -> None:
-    def write(path: Path) -> None:
-        with path.open("wb") as file:
-            location.write(file)
-
-    replace_atomically(target, write)
-
-
 def _fetch(
-    location: Remote | Local,
-    target: Path,
-    limits: DownloadLimits,
-    ledger: Ledger,
-    offline: bool,
-    progress: Progress,
+    location: Remote | Local, target: Path, limits: DownloadLimits, ledger: Ledger, offline: bool
 ) -> None:
     recorded = ledger.entry(location.name)
-    here = recorded is not None and _is(target, recorded)
-    if here and recorded and _is_current(location, recorded, offline):
+    if recorded and _is(target, recorded) and _is_current(location, recorded, offline):
         return
     if offline and isinstance(location, Remote):
         state = "is not what was recorded" if target.exists() else "is not here"
         raise Unobtainable(f"{target} {state} and downloading is off: run once online")
     part = target.with_name(f"{target.name}.part")
-    entry = _obtain(location, part, limits, ledger, progress)
-    sync_file(part)
+    entry = _obtain(location, part, limits, ledger)
+    sync(part)
     part.replace(target)
-    sync_folder(target.parent)
+    sync(target.parent)
     discard(part)
     ledger.record(location.name, entry)
 
@@ -91,21 +68,15 @@ def _is_current(location: Remote | Local, entry: Entry, offline: bool) -> bool:
     return _is(location.path, entry)
 
 
-def _obtain(
-    location: Remote | Local,
-    part: Path,
-    limits: DownloadLimits,
-    ledger: Ledger,
-    progress: Progress,
-) -> Entry:
+def _obtain(location: Remote | Local, part: Path, limits: DownloadLimits, ledger: Ledger) -> Entry:
     """Fill ``part`` from the first origin that has the right bytes."""
     if isinstance(location, Local):
-        _copy(location.path, part, limits, progress)
+        _copy(location.path, part, limits)
         return _checked(location, part, str(location.path), ledger)
     failures: list[DownloadError] = []
     for url in location.urls:
         try:
-            transfer(url, part, limits, progress)
+            transfer(url, part, limits)
             return _checked(location, part, url, ledger)
         except DownloadError as error:
             failures.append(error)
@@ -120,7 +91,7 @@ def require_file(path: Path) -> None:
         raise Unobtainable(f"{path} is no file: check the path")
 
 
-def _copy(path: Path, part: Path, limits: DownloadLimits, progress: Progress) -> None:
+def _copy(path: Path, part: Path, limits: DownloadLimits) -> None:
     require_file(path)
     total, done = path.stat().st_size, 0
     if total > limits.size:
@@ -129,7 +100,7 @@ def _copy(path: Path, part: Path, limits: DownloadLimits, progress: Progress) ->
         while chunk := source.read(CHUNK):
             copy.write(chunk)
             done += len(chunk)
-            progress(done, total)
+            advance(done, total, unit="byte")
 
 
 def _checked(location: Remote | Local, part: Path, origin: str, ledger: Ledger) -> Entry:

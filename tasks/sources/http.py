@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 from pydantic import TypeAdapter
 
-Progress = Callable[[int, int | None], None]  # bytes done, bytes in all if known
+from tasks.progress import advance
+
 REDIRECTS = 5
 AGAIN = {408, 429}  # and every 5xx
 
@@ -44,12 +45,12 @@ class _Begun:
 _BEGUN = TypeAdapter(_Begun)
 
 
-def transfer(url: str, part: Path, limits: DownloadLimits, progress: Progress) -> None:
+def transfer(url: str, part: Path, limits: DownloadLimits) -> None:
     """Complete ``part`` from ``url``."""
     with httpx.Client(timeout=limits.timeout, headers={"Accept-Encoding": "identity"}) as client:
         for attempt in range(1, limits.attempts + 1):
             try:
-                return _attempt(client, url, part, limits, progress)
+                return _attempt(client, url, part, limits)
             except (_TryAgain, httpx.TransportError) as error:
                 if attempt == limits.attempts:
                     raise DownloadError(
@@ -64,9 +65,7 @@ def discard(part: Path) -> None:
     _note(part).unlink(missing_ok=True)
 
 
-def _attempt(
-    client: httpx.Client, url: str, part: Path, limits: DownloadLimits, progress: Progress
-) -> None:
+def _attempt(client: httpx.Client, url: str, part: Path, limits: DownloadLimits) -> None:
     validator = _validator(part, url)
     resumed = part.stat().st_size if validator and part.exists() else 0
     resume = {"Range": f"bytes={resumed}-", "If-Range": validator} if validator and resumed else {}
@@ -78,12 +77,12 @@ def _attempt(
             _remember(part, url, response)
         with part.open("ab") as file:
             done = start
-            progress(done, total)
+            advance(done, total, unit="byte")
             for chunk in response.iter_raw():
                 done += len(chunk)
                 _check_size(url, done, limits)
                 file.write(chunk)
-                progress(done, total)
+                advance(done, total, unit="byte")
     if total is not None and done != total:
         raise _TryAgain(f"{done} of {total} bytes came")
 

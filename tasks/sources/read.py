@@ -71,9 +71,10 @@ def read_ratings(
     on the order of the lines.
     """
     tally = _Tally()
-    coder = _Coder()
+    # numbers in no particular order; the columns keep this numbering alive
+    ids = {name: pl.Categorical(pl.Categories.random()) for name in ("user_id", "item_id")}
     blocks = [
-        coder.encode(tally.valid(block, scale))
+        tally.valid(block, scale).with_columns(pl.col(id_).cast(ids[id_]) for id_ in ids)
         for block in _ahead(raw_blocks(path, layout, limits))
     ]
     if strict and tally.dropped:
@@ -141,20 +142,6 @@ def _faults(scale: RatingScale) -> dict[str, pl.Expr]:
 
 def _blank(name: str) -> pl.Expr:
     return pl.col(name).str.strip_chars().fill_null("") == ""
-
-
-class _Coder:
-    """Replaces ids by numbers of its own, in no particular order."""
-
-    def __init__(self) -> None:
-        self.users = pl.Categorical(pl.Categories.random())
-        self.items = pl.Categorical(pl.Categories.random())
-
-    def encode(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """``frame`` with categorical ids: the columns keep the coder's numbering alive."""
-        return frame.with_columns(
-            pl.col("user_id").cast(self.users), pl.col("item_id").cast(self.items)
-        )
 
 
 def _filtered(path: Path, frame: pl.DataFrame, k: int, tally: _Tally) -> FilteredRatings:

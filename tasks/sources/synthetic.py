@@ -4,14 +4,14 @@ import gzip
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import polars as pl
 
 from metaem_core.data.ratings import Ints
-from metaem_core.synthetic.size import DOMAINS
+from metaem_core.synthetic.size import DOMAINS, Domain
 from metaem_core.synthetic.world import SyntheticConfig, generate
 from tasks.sources.amazon import RATINGS_2014
 from tasks.sources.base import Generated, Layout
@@ -33,20 +33,20 @@ class Synthetic:
             raise ValueError(f"no synthetic domain {domain!r}: use one of {[*known]}")
         plain = json.dumps(asdict(self.config), sort_keys=True)
         digest = hashlib.sha256(plain.encode()).hexdigest()[:12]
-
-        def write(file: BinaryIO) -> None:
-            ratings = generate(self.config, known[domain])
-            frame = pl.DataFrame(
-                {
-                    "user_id": amazon_ids("A", 14, ratings.users),
-                    "item_id": amazon_ids("B", 10, ratings.items),
-                    "rating": ratings.values,
-                    "timestamp": ratings.timestamps,
-                }
-            )
-            write_gzip(frame, file)
-
+        write = partial(self._write, known[domain])
         return Generated(f"synthetic/{domain}-{digest}.csv.gz", write)
+
+    def _write(self, domain: Domain, path: Path) -> None:
+        ratings = generate(self.config, domain)
+        frame = pl.DataFrame(
+            {
+                "user_id": amazon_ids("A", 14, ratings.users),
+                "item_id": amazon_ids("B", 10, ratings.items),
+                "rating": ratings.values,
+                "timestamp": ratings.timestamps,
+            }
+        )
+        write_gzip(frame, path)
 
     def layout(self, path: Path) -> Layout:
         """Amazon 2014's header-less CSV."""
@@ -66,8 +66,8 @@ def amazon_ids(prefix: str, length: int, numbers: Ints) -> pl.Series:
     return ids.gather(rows)
 
 
-def write_gzip(frame: pl.DataFrame, file: BinaryIO) -> None:
+def write_gzip(frame: pl.DataFrame, path: Path) -> None:
     """Write header-less CSV, the same bytes every time."""
-    with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed:
+    with path.open("wb") as file, gzip.GzipFile("", "wb", 1, file, mtime=0) as packed:
         for rows in frame.iter_slices(ROWS):
             packed.write(rows.write_csv(include_header=False, float_precision=1).encode())

@@ -6,7 +6,6 @@ import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from tasks.progress import advance
 from tasks.sources.base import LAYOUT, Generated, Local, RawFile, Remote, Source
 from tasks.sources.fetch import fetch, require_file
 from tasks.sources.http import DownloadLimits
@@ -57,7 +56,6 @@ def download(store: Store, request: DownloadRequest) -> ArtifactRef:
         request.limits,
         store.root / "downloads.lock.json",
         offline=request.offline,
-        progress=lambda done, total: advance(done, total, unit="byte"),
     )
     with store.draft() as draft:
         name = re.sub(r"[^A-Za-z0-9._-]", "_", file.name).lstrip("._-") or "ratings"

@@ -5,25 +5,19 @@ covers names and bytes of the data files alone, so equal results have equal addr
 """
 
 import json
-import re
 import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from tasks.store.atomic import (
-    plain_disk_errors,
-    replace_atomically,
-    sha256_of,
-    sync_file,
-    sync_folder,
-)
+from tasks.store.atomic import plain_disk_errors, replace_atomically, sha256_of, sync
 from tasks.store.manifests import (
     MANIFEST,
     ArtifactRef,
@@ -32,20 +26,14 @@ from tasks.store.manifests import (
     Provenance,
     content_digest,
 )
+from tasks.store.remote import Shared
+from tasks.store.verify import CorruptArtifact, checked_name, parse_manifest, verify
 
 if TYPE_CHECKING:  # dataframely and torch each cost a second that listing artifacts need not pay
     import dataframely as dy
     from torch import Tensor
 
-    from tasks.store.remote import Shared
-
 __all__ = ["ArtifactRef", "ContractBroken", "CorruptArtifact", "Draft", "Store"]
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}")
-
-
-class CorruptArtifact(ValueError):
-    """An artifact that is missing, incomplete or not what its address says."""
 
 
 class ContractBroken(ValueError):
@@ -59,7 +47,7 @@ class Store:
     root: Path
     provenance: Provenance = field(default=Provenance("loose"), compare=False)
     started: float | None = field(default=None, compare=False)  # on the monotonic clock
-    shared: "Shared | None" = None  # where artifacts that this store lacks are looked up
+    shared: Shared | None = None  # where artifacts that this store lacks are looked up
 
     @property
     def scratch(self) -> Path:
@@ -74,50 +62,33 @@ class Store:
     def file(self, ref: ArtifactRef, name: str) -> Path:
         """The path of one of the artifact's files."""
         self._fetch_if_absent(ref)
-        return self.folder(ref) / _checked_name(name)
+        return self.folder(ref) / checked_name(name)
 
     def manifest(self, ref: ArtifactRef) -> Manifest:
         """The artifact's manifest, without a look at its data."""
-        path = self.folder(ref) / MANIFEST
-        elsewhere = None if path.parent.is_dir() else self.shared
-        if elsewhere is None and not path.parent.is_dir():
+        folder = self.folder(ref)
+        if folder.is_dir():
+            return parse_manifest(ref, (folder / MANIFEST).read_bytes)
+        if self.shared is None:
             raise CorruptArtifact(f"{ref} is missing")
-        try:
-            return Manifest.parse(elsewhere.manifest(ref) if elsewhere else path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise CorruptArtifact(f"{ref} has no readable manifest: {error}") from error
+        return parse_manifest(ref, partial(self.shared.manifest, ref))
 
     def verify(self, ref: ArtifactRef) -> None:
         """Raise :class:`CorruptArtifact` unless every byte is what the address says."""
         self._fetch_if_absent(ref)
-        manifest = self.manifest(ref)
-        if content_digest(manifest.files) != ref.digest:
-            raise CorruptArtifact(f"{ref} has another artifact's manifest")
-        if manifest.size != ref.size:
-            raise CorruptArtifact(f"{ref} has {manifest.size} bytes of data instead of {ref.size}")
-        for name, entry in manifest.files.items():
-            self._verify_file(ref, name, entry)
-
-    def _verify_file(self, ref: ArtifactRef, name: str, entry: FileEntry) -> None:
-        path = self.folder(ref) / _checked_name(name)
-        if not path.is_file():
-            raise CorruptArtifact(f"{ref} lacks its file {name!r}")
-        if (size := path.stat().st_size) != entry.bytes:
-            raise CorruptArtifact(f"{ref}: {name!r} has {size} bytes instead of {entry.bytes}")
-        if (digest := sha256_of(path)) != entry.sha256:
-            raise CorruptArtifact(f"{ref}: {name!r} has sha256 {digest}, not {entry.sha256}")
+        verify(self.folder(ref), ref)
 
     def _fetch_if_absent(self, ref: ArtifactRef) -> None:
         """Download an artifact that is not in this store, if there is a shared place."""
         if self.shared is not None and not self.folder(ref).exists():
             with self._temporary() as folder:
-                self.shared.download(ref, Store(folder))
-                Draft(self, Store(folder).folder(ref), time.monotonic()).move(ref)
+                self.shared.download(ref, folder)
+                Draft(self, folder, time.monotonic()).move(ref)
 
     def share(self, key: str, ref: ArtifactRef) -> None:
         """Upload the artifact and its record under ``key``, if there is a shared place."""
         if self.shared is not None:
-            self.shared.upload(key, ref, self)
+            self.shared.upload(key, ref, self.folder(ref))
 
     def refs(self) -> Iterator[ArtifactRef]:
         """Every artifact's address by stage and digest; size 0 where its manifest is damaged."""
@@ -204,7 +175,7 @@ class Draft:
 
     def path(self, name: str) -> Path:
         """Where to write a file of another format."""
-        return self.folder / _checked_name(name)
+        return self.folder / checked_name(name)
 
     def write_frame(self, name: str, frame: pl.DataFrame, schema: "type[dy.Schema]") -> None:
         """Validate and write a table."""
@@ -236,14 +207,11 @@ class Draft:
         for ref in self.store.provenance.refs():
             self.store.verify(ref)
         files = {path.name: _entry(path) for path in sorted(self.folder.iterdir())}
-        ref = ArtifactRef(
-            self.store.provenance.stage,
-            content_digest(files),
-            sum(entry.bytes for entry in files.values()),
-        )
-        seconds = time.monotonic() - self.started
-        manifest = Manifest.new(ref.digest, files, self.store.provenance, self.rows, seconds)
-        replace_atomically(self.folder / MANIFEST, lambda path: manifest.write(path))
+        size, origin = sum(entry.bytes for entry in files.values()), self.store.provenance
+        ref = ArtifactRef(origin.stage, content_digest(files), size)
+        seconds = round(time.monotonic() - self.started, 3)
+        manifest = Manifest(ref.stage, ref.digest, size, files, origin, self.rows, seconds)
+        replace_atomically(self.folder / MANIFEST, manifest.write)
         self.move(ref)
         self.published = ref
 
@@ -251,17 +219,14 @@ class Draft:
         """Put the finished folder at the address, in one step."""
         target = self.store.folder(ref)
         target.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            try:
-                self.folder.rename(target)
-            except OSError:
-                if not target.is_dir():
-                    raise
-                if self._keep_existing(ref):
-                    break
-            else:
-                break
-        sync_folder(target.parent)
+        try:
+            self.folder.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+            if not self._keep_existing(ref):
+                return self.move(ref)
+        sync(target.parent)
 
     def _keep_existing(self, ref: ArtifactRef) -> bool:
         """Whether the folder at the address is good; a corrupt one is put out of the way."""
@@ -279,11 +244,5 @@ class Draft:
 
 
 def _entry(path: Path) -> FileEntry:
-    sync_file(path)
+    sync(path)
     return FileEntry(sha256_of(path), path.stat().st_size)
-
-
-def _checked_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise CorruptArtifact(f"not a file name for an artifact: {name!r}")
-    return name

@@ -1,8 +1,6 @@
 """Finding artifacts by a part of their address, and what is wrong with them."""
 
-import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 
 from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
 from tasks.store.records import records
@@ -40,11 +38,6 @@ def ancestors(store: Store, ref: ArtifactRef) -> dict[str, ArtifactRef]:
                     inputs_by_name[unique] = each
                     waiting.append((unique, each))
     return inputs_by_name
-
-
-def manifest_text(store: Store, ref: ArtifactRef) -> str:
-    """The manifest as JSON."""
-    return json.dumps(asdict(store.manifest(ref)))
 
 
 def _lost(store: Store) -> list[ArtifactRef]:

@@ -60,6 +60,11 @@ class Provenance:
             yield from refs
 
 
+@cache
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in _NOTED}}
+
+
 @dataclass(frozen=True)
 class Manifest:
     """The content of ``manifest.json``."""
@@ -71,30 +76,8 @@ class Manifest:
     provenance: Provenance
     rows: dict[str, int]
     seconds: float
-    created: str
-    versions: dict[str, str]
-
-    @classmethod
-    def new(
-        cls,
-        digest: str,
-        files: dict[str, FileEntry],
-        provenance: Provenance,
-        rows: dict[str, int],
-        seconds: float,
-    ) -> "Manifest":
-        """A manifest of now and here."""
-        return cls(
-            stage=provenance.stage,
-            digest=digest,
-            size=sum(entry.bytes for entry in files.values()),
-            files=files,
-            provenance=provenance,
-            rows=rows,
-            seconds=round(seconds, 3),
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            versions={"python": platform.python_version(), **_versions()},
-        )
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    versions: dict[str, str] = field(default_factory=_versions)
 
     @classmethod
     def parse(cls, content: bytes) -> "Manifest":
@@ -111,11 +94,6 @@ class Manifest:
 
 
 _MANIFEST = TypeAdapter(Manifest)
-
-
-@cache
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in _NOTED}
 
 
 def calculating_versions(more: Iterable[str]) -> dict[str, str]:

@@ -9,13 +9,14 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
-from tasks.store.atomic import sync_file
-from tasks.store.manifests import MANIFEST
+from tasks.store.atomic import sync
+from tasks.store.manifests import MANIFEST, ArtifactRef, FileEntry
 from tasks.store.records import RECORDS, decode_record, encode_record
 from tasks.store.urls import without_login
+from tasks.store.verify import CorruptArtifact, checked_name, parse_manifest, verify
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
@@ -50,44 +51,43 @@ class Shared:
         """The artifact's manifest, as it is there."""
         return self._read(f"{_folder(ref)}/{MANIFEST}")
 
-    def download(self, ref: ArtifactRef, store: Store) -> None:
-        """Fill an empty store with the artifact; one that is damaged there is withdrawn."""
-        store.folder(ref).mkdir(parents=True)
+    def download(self, ref: ArtifactRef, folder: Path) -> None:
+        """Fill an empty folder with the artifact; one that is damaged there is withdrawn."""
         try:
-            (store.folder(ref) / MANIFEST).write_bytes(self.manifest(ref))
-            for name, entry in store.manifest(ref).files.items():
-                path, there = store.file(ref, name), f"{_folder(ref)}/{name}"
+            (folder / MANIFEST).write_bytes(self.manifest(ref))
+            for name, entry in _files(ref, folder).items():
+                path, there = folder / checked_name(name), f"{_folder(ref)}/{name}"
                 with self._reached(there, entry.bytes, absent=True) as (files, place, limit):
                     files.get_file(place, str(path), **limit)
-                sync_file(path)
-            store.verify(ref)
+                sync(path)
+            verify(folder, ref)
         except (FileNotFoundError, CorruptArtifact) as error:
             self._withdraw(ref)
             raise CorruptArtifact(f"{ref} is not here, nor whole in {self}: {error}") from error
 
-    def upload(self, key: str, ref: ArtifactRef, store: Store) -> None:
+    def upload(self, key: str, ref: ArtifactRef, folder: Path) -> None:
         """Upload the artifact and its key's record, unless they are there.
 
         Data first, then the manifest, then the record; two machines at once do no harm.
         """
-        whole = self._is_whole(ref, store)
+        whole = self._is_whole(ref, folder)
         if whole and self.record(key) == ref:
             return
-        for name in () if whole else (*store.manifest(ref).files, MANIFEST):
+        for name in () if whole else (*_files(ref, folder), MANIFEST):
             with self._reached(f"{_folder(ref)}/{name}", ref.size) as (files, place, limit):
-                files.put_file(str(store.file(ref, name)), place, **limit)
+                files.put_file(str(folder / name), place, **limit)
         self._write(f"{RECORDS}/{key}", encode_record(key, ref))
 
     def try_out(self) -> None:
         """Write there, so that a place that cannot be used is known before hours of work."""
         self._write("metaem.json", json.dumps({"layout": 1}).encode())
 
-    def _is_whole(self, ref: ArtifactRef, store: Store) -> bool:
+    def _is_whole(self, ref: ArtifactRef, folder: Path) -> bool:
         """Whether all its files are there at their sizes."""
         with self._reached(_folder(ref)) as (files, place, limit):
             listing = files.find(place, detail=True, **limit)
         sizes = {path.rpartition("/")[2]: about["size"] for path, about in listing.items()}
-        wanted = store.manifest(ref).files
+        wanted = _files(ref, folder)
         return MANIFEST in sizes and all(sizes.get(n) == wanted[n].bytes for n in wanted)
 
     def _withdraw(self, ref: ArtifactRef) -> None:
@@ -126,3 +126,7 @@ class Shared:
 
 def _folder(ref: ArtifactRef) -> str:
     return f"artifacts/{ref}"
+
+
+def _files(ref: ArtifactRef, folder: Path) -> dict[str, FileEntry]:
+    return parse_manifest(ref, (folder / MANIFEST).read_bytes).files

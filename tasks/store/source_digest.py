@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.util import find_spec, resolve_name
 from pathlib import Path
 from threading import Lock
 
@@ -85,14 +85,6 @@ def load(module: str) -> None:
             raise EditedMeanwhile(f"{name} was edited while the program ran: start it again")
 
 
-def forget() -> None:
-    """Look at every file anew: after reloading edited modules."""
-    _source.cache_clear()
-    _templates.cache_clear()
-    _import_statements.cache_clear()
-    _read.cache_clear()
-
-
 def _path(name: str) -> Path | None:
     """The source file; None for a name that is a function or class of its module."""
     module, _, file = name.partition("/")
@@ -104,9 +96,7 @@ def _path(name: str) -> Path | None:
     if spec is None or not spec.submodule_search_locations:
         return Path(spec.origin) if spec is not None and spec.origin and not rest else None
     base = Path(next(iter(spec.submodule_search_locations))).joinpath(*rest)
-    candidates = (
-        (base.with_suffix(".py"), base / "__init__.py") if rest else (base / "__init__.py",)
-    )
+    candidates = base / "__init__.py", base.with_suffix(".py")
     return next((path for path in candidates if path.is_file()), None)
 
 
@@ -145,13 +135,6 @@ def _imports(statements: Iterable[ast.Import | ast.ImportFrom], package: str) ->
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         else:
-            base = _absolute(node, package)
+            base = resolve_name("." * node.level + (node.module or ""), package)
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
-
-
-def _absolute(node: ast.ImportFrom, package: str) -> str:
-    if node.level == 0:
-        return node.module or ""
-    parents = package.split(".")[: len(package.split(".")) - node.level + 1]
-    return ".".join([*parents, *([node.module] if node.module else [])])

@@ -23,10 +23,10 @@ from tasks.stages.download import DownloadRequest, download
 from tasks.stages.report import report
 from tasks.stages.statistics import statistics
 from tasks.stages.visualise import visualise
-from tasks.store import manifests
+from tasks.store import manifests, source_digest
 from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
 from tasks.store.records import LOCKS, RECORDS, read_record, write_record
-from tasks.store.source_digest import EditedMeanwhile, code_digest, forget
+from tasks.store.source_digest import EditedMeanwhile, code_digest
 from tasks.store.stage import ChangedMeanwhile, Stage, StagePolicy, bind, provenance
 from tests.support.damage import DAMAGES
 from tests.support.waiting import ProcessTree, deadline, wait_until
@@ -85,6 +85,12 @@ def parity(store: Store, config: Parity, before: ArtifactRef) -> ArtifactRef:
     return draft.ref
 """,
 }
+
+
+def forget() -> None:
+    """Let the source digest look at every file anew."""
+    for name in ("_source", "_templates", "_import_statements", "_read"):
+        getattr(source_digest, name).cache_clear()
 
 
 @dataclass(frozen=True)
@@ -501,12 +507,14 @@ STAGES = ("download", "filter", "statistics", "split", "pretrain", "mapping", "e
 EDITING = """
 import json, sys
 from pathlib import Path
-from tasks.store.source_digest import code_digest, forget
+from tasks.store import source_digest
+from tasks.store.source_digest import code_digest
 from tasks.stages.download import DownloadRequest
 from tasks.sources.synthetic import Synthetic
 
 def digests():
-    forget()
+    for name in ("_source", "_templates", "_import_statements", "_read"):
+        getattr(source_digest, name).cache_clear()
     generated = DownloadRequest("movie", Synthetic()).identity()["code"]
     return {"generated": generated} | {name: code_digest(f"tasks.stages.{name}") for name in stages}
 

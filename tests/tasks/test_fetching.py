@@ -4,11 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pytest
 
+from tasks.progress import Finished, Step, listening
 from tasks.sources.base import Generated, Local, Location, Remote
 from tasks.sources.fetch import DigestMismatch, fetch
 from tasks.sources.files import Files
@@ -287,11 +287,12 @@ def test_a_file_that_was_moved_is_the_same_work(tmp_path: Path) -> None:
 
 
 def test_a_file_is_generated_whole_or_not_at_all(tmp_path: Path) -> None:
-    def fail(file: object) -> None:
+    def fail(path: Path) -> None:
+        path.write_bytes(b"ma")
         raise OSError("disk full")
 
-    def write(file: BinaryIO) -> None:
-        file.write(b"generated")
+    def write(path: Path) -> None:
+        path.write_bytes(b"generated")
 
     with pytest.raises(OSError, match="disk full"):
         get(Generated("synthetic/movie.gz", fail), tmp_path)
@@ -334,9 +335,11 @@ def test_no_record_is_lost_among_many_writers(tmp_path: Path) -> None:
 
 
 def test_progress_reaches_the_end(server: Loopback, remote: Remote, tmp_path: Path) -> None:
-    seen: list[tuple[int, int | None]] = []
+    steps: list[Step | Finished] = []
     server.answers = [Answer(stop_after=1_000_000)]
     lock = tmp_path / "downloads.lock.json"
-    fetch(remote, tmp_path, LIMITS, lock, progress=lambda done, total: seen.append((done, total)))
+    with listening(steps.append):
+        fetch(remote, tmp_path, LIMITS, lock)
+    seen = [(step.done, step.total) for step in steps if isinstance(step, Step)]
     assert seen[-1] == (len(CONTENT), len(CONTENT))
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
