@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 def bytes_(settings: "Settings") -> None:
     """Count the bytes of a pretraining round at the paper's sizes, from encoded messages."""
     from flows.cli.display import stdout
-    from flows.cli.traffic_tables import traffic_table
+    from flows.cli.tables import traffic_table
     from metaem_core.synthetic.size import SCALES
 
     sizes = {str(name): size for name, size in SCALES["table2"].domains.items()}

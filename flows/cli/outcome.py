@@ -8,7 +8,6 @@ from flows.cold_start import run
 from flows.notes import notes
 from flows.settings import Settings
 from flows.steps import Outcome
-from tasks.store.artifacts import ArtifactRef
 
 
 def run_stages(
@@ -27,8 +26,9 @@ def show_notes(settings: Settings, outcome: Outcome, where: str = "") -> None:
         say(where + note)
 
 
-def show_scores(settings: Settings, report: ArtifactRef | None) -> None:
-    """A report's scores, and where to see more."""
+def show_results(settings: Settings, *outcomes: Outcome) -> None:
+    """Their common report's scores, where to see more, and what is missing (exit code 1)."""
+    report = outcomes[0].report
     assert report is not None, "a full run ends in a report"
     store = settings.open_store()
     for table in score_tables(store.read_frame(report, "summary.parquet")):
@@ -36,10 +36,6 @@ def show_scores(settings: Settings, report: ArtifactRef | None) -> None:
     option = f" --store {settings.store}" if str(settings.store) != ".metaem" else ""
     say(f"report and figures: {store.folder(report)}")
     say(f"experiments:        metaem ui{option}")
-
-
-def show_missing(*outcomes: Outcome) -> None:
-    """What the report has to do without; exit code 1 if there is anything."""
     missing = [line for outcome in outcomes for line in outcome.missing]
     for line in missing:
         typer.echo(f"missing: {line}", err=True)

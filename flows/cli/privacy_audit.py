@@ -20,7 +20,7 @@ def privacy_audit(settings: "Settings", devices: Devices = 200) -> None:
     first = {"betas": settings.betas[:1], "seeds": settings.seeds[:1]}
     settings = settings.model_copy(update=first)
     from flows.cli.display import progress, stdout
-    from flows.cli.traffic_tables import audit_table
+    from flows.cli.tables import audit_table
     from flows.cold_start import run
     from tasks.models.audit import audit
 

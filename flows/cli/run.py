@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 @command("task", "betas", "seeds", "profile", "backend", *STAGES)
 def run(settings: "Settings") -> None:
     """Run everything that is not up to date and show the scores."""
-    from flows.cli.outcome import run_stages, show_missing, show_scores
+    from flows.cli.outcome import run_stages, show_results
 
-    outcome = run_stages(settings)
-    show_scores(settings, outcome.report)
-    show_missing(outcome)
+    show_results(settings, run_stages(settings))

@@ -25,14 +25,12 @@ def table3(
     numbers = ",".join(str(seed) for seed in range(1, seeds + 1)) if seeds else None
     settings = open_settings({**options, "seeds": numbers})
     from flows.cli.display import progress
-    from flows.cli.outcome import show_missing, show_notes, show_scores
-    from flows.table3 import Sweep, completed, run
+    from flows.cli.outcome import show_notes, show_results
+    from flows.table3 import completed, run
 
     settings = completed(settings)
-    sweep = Sweep.of(settings, tasks.split(","), runner, address)
     with progress():
-        done = run(settings, sweep)
-    for task, outcome in done.outcomes.items():
+        outcomes = run(settings, tasks.split(","), runner, address)
+    for task, outcome in outcomes.items():
         show_notes(settings, outcome, f"{task}, ")
-    show_scores(settings, done.report)
-    show_missing(*done.outcomes.values())
+    show_results(settings, *outcomes.values())

@@ -5,22 +5,24 @@ interpreter lock.
 """
 
 import socket
-from typing import Any, Literal
+from typing import Any
 
 from prefect.task_runners import TaskRunner
 
 from flows.runtime.dask import dask_workers
 
-Runner = Literal["local", "dask", "ray"]
+KINDS = ("local", "dask", "ray")
 
 
-def task_runner(kind: Runner, workers: int, address: str | None = None) -> TaskRunner[Any]:
+def task_runner(kind: str, workers: int, address: str | None = None) -> TaskRunner[Any]:
     """``workers`` processes here, or whatever workers the cluster at ``address`` has.
 
     Raises:
-        ValueError: an address without a cluster, or the reverse; Ray is not installed.
+        ValueError: no such kind; an address without a cluster, or the reverse; no Ray installed.
         OSError: no cluster answers.
     """
+    if kind not in KINDS:
+        raise ValueError(f"no runner {kind!r}: use one of {', '.join(KINDS)}")
     if (kind == "local") != (address is None):
         raise ValueError(f"the runner {kind!r} and the address {address!r} do not go together")
     if address is None or kind == "dask":

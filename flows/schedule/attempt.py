@@ -1,6 +1,6 @@
 """One try at a scheduled run, repeated where that can help; its scores are kept in Prefect."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from prefect import get_run_logger, task
@@ -12,7 +12,7 @@ from prefect.tasks import Task, exponential_backoff
 from flows.notes import notes
 from flows.schedule.clock import require_right_clock
 from flows.settings import Settings
-from flows.table3 import Reported
+from flows.steps import Outcome
 from tasks.progress import Finished, Step, listening
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.urls import without_login
@@ -36,11 +36,13 @@ def _may_pass(task: Task[..., object], run: TaskRun, state: State[object]) -> bo
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def attempt(label: str, settings: Settings, run: Callable[[Settings], Reported]) -> ArtifactRef:
+def attempt(
+    label: str, settings: Settings, run: Callable[[Settings], Mapping[str, Outcome]]
+) -> ArtifactRef:
     """One try, which reuses what earlier ones finished and shows its scores at once.
 
     Returns:
-        The report.
+        The report on all outcomes, which are by task.
     """
     require_right_clock()
     logger = get_run_logger()
@@ -50,16 +52,18 @@ def attempt(label: str, settings: Settings, run: Callable[[Settings], Reported])
             logger.info("%s %s", "reused" if event.reused else "computed", event.label)
 
     with listening(log):
-        done = run(settings)
+        outcomes = run(settings)
     store = settings.open_store()
-    for name, outcome in done.outcomes.items():
+    for name, outcome in outcomes.items():
         for note in notes(store, outcome):
             logger.info("%s, %s", name, note)
-    _show(label.replace("_", "-"), store, done.report, settings.tracking_uri)
-    missing = [line for outcome in done.outcomes.values() for line in outcome.missing]
+    (report,) = {outcome.report for outcome in outcomes.values()}
+    assert report is not None, "a full run ends in a report"
+    _show(label.replace("_", "-"), store, report, settings.tracking_uri)
+    missing = [line for outcome in outcomes.values() for line in outcome.missing]
     if missing:
         raise Incomplete("; ".join(f"missing: {line}" for line in missing))
-    return done.report
+    return report
 
 
 def _show(label: str, store: Store, report: ArtifactRef, tracking: str | None) -> None:

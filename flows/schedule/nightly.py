@@ -6,7 +6,7 @@ from flows import cold_start
 from flows.schedule.attempt import attempt
 from flows.schedule.parameters import Assignment, Betas, Domains, Folder, Seeds, scheduled_settings
 from flows.settings import Settings, SourceName
-from flows.table3 import Reported
+from flows.steps import Outcome
 from tasks.store.artifacts import ArtifactRef
 from tasks.store.stage import ArtifactSerializer
 from tasks.tracking.server import Tracking
@@ -36,28 +36,24 @@ def nightly(
         assignments: Any setting, such as pretrain.epochs=10.
         promote: Register the report's recommender as champion in MLflow's model registry.
     """
-    options = {"task": task, "source": source, "betas": betas, "seeds": seeds, "store": store}
-    settings = scheduled_settings(options, assignments)
+    settings = scheduled_settings(
+        assignments, task=task, source=source, betas=betas, seeds=seeds, store=store
+    )
     report = attempt(f"nightly-{settings.task}", settings, _cold_start)
     if promote:
         _promote(settings, report)
 
 
-def _cold_start(settings: Settings) -> Reported:
-    outcome = cold_start.run(settings)
-    assert outcome.report is not None, "a full run ends in a report"
-    return Reported(outcome.report, {settings.task: outcome})
+def _cold_start(settings: Settings) -> dict[str, Outcome]:
+    return {settings.task: cold_start.run(settings)}
 
 
 def _promote(settings: Settings, report: ArtifactRef) -> None:
     """Register what this report recommends with; the next night does what fails."""
+    # MLflow's models cost seconds
     from tasks.recommend.selected_model import select_model
     from tasks.stages.recommender import recommender_of
-    from tasks.tracking.registry import (  # MLflow's models cost seconds
-        ALIAS,
-        RegistryFailed,
-        register,
-    )
+    from tasks.tracking.registry import ALIAS, RegistryFailed, register
 
     store, logger = settings.open_store(), get_run_logger()
     where = Tracking.chosen(settings.tracking_uri, store)

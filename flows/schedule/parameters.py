@@ -4,7 +4,6 @@ Everything else comes from the environment and from metaem.toml where the run is
 command. Prefect keeps parameters in the clear, so none takes an address with a login.
 """
 
-from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, NonNegativeInt
@@ -23,7 +22,7 @@ Tasks = Annotated[tuple[Domains, ...], Field(min_length=1)]
 Bases = Annotated[tuple[Base, ...], Field(min_length=1)]
 
 
-def scheduled_settings(options: Mapping[str, object], assignments: tuple[str, ...]) -> Settings:
+def scheduled_settings(assignments: tuple[str, ...], **options: object) -> Settings:
     """Settings of a run, whose store does not depend on the folder that a worker gives it."""
     try:
         settings = read_settings(options, assignments)

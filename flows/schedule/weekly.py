@@ -7,16 +7,9 @@ from pydantic import PositiveInt
 
 from flows import table3
 from flows.schedule.attempt import attempt
-from flows.schedule.parameters import (
-    Assignment,
-    Bases,
-    Betas,
-    Folder,
-    Tasks,
-    scheduled_settings,
-)
+from flows.schedule.parameters import Assignment, Bases, Betas, Folder, Tasks, scheduled_settings
 from flows.settings import SourceName
-from flows.table3 import Sweep, completed
+from flows.table3 import completed
 from metaem_core.config.transfer import Method
 from tasks.store.stage import ArtifactSerializer
 
@@ -45,14 +38,13 @@ def weekly(
         store: Folder of all results; if empty, the one in METAEM_STORE.
         assignments: Any setting, such as workers=4.
     """
-    options = {
-        "source": source,
-        "betas": betas,
-        "seeds": tuple(range(1, seeds + 1)),
-        "methods": methods,
-        "bases": bases,
-        "store": store,
-    }
-    settings = completed(scheduled_settings(options, assignments))
-    sweep = Sweep.of(settings, tasks, "local", None)
-    attempt("weekly-table3", settings, partial(table3.run, sweep=sweep))
+    settings = scheduled_settings(
+        assignments,
+        source=source,
+        betas=betas,
+        seeds=tuple(range(1, seeds + 1)),
+        methods=methods,
+        bases=bases,
+        store=store,
+    )
+    attempt("weekly-table3", completed(settings), partial(table3.run, tasks=tasks))

@@ -19,7 +19,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL
 
 from flows.runtime.dask import WorkerLost
-from flows.runtime.runners import Runner, task_runner
+from flows.runtime.runners import task_runner
 from tasks.progress import Finished, Step, listening
 from tasks.sources.read import BadRatings
 from tasks.store.artifacts import ArtifactRef, Store
@@ -209,7 +209,7 @@ def test_an_address_where_nothing_listens_is_an_error(address: str) -> None:
 
 
 @pytest.mark.parametrize(("kind", "address"), [("local", "tcp://x:1"), ("dask", None)])
-def test_an_address_goes_with_a_cluster(kind: Runner, address: str | None) -> None:
+def test_an_address_goes_with_a_cluster(kind: str, address: str | None) -> None:
     with pytest.raises(ValueError, match="do not go together"):
         task_runner(kind, 1, address)
 

@@ -36,7 +36,7 @@ from flows.schedule.nightly import nightly
 from flows.schedule.notice import notice
 from flows.schedule.parameters import scheduled_settings
 from flows.settings import BadSettings
-from flows.table3 import Reported
+from flows.steps import Outcome
 from tests.conftest import SMALL
 from tests.faults.clock import can_be_wrong, wrong_clock
 from tests.faults.prefect import prefect_server
@@ -252,14 +252,14 @@ def test_only_what_may_pass_is_tried_again(
 ) -> None:
     tried: list[object] = []
 
-    def fail(settings: object) -> Reported:
+    def fail(settings: object) -> dict[str, Outcome]:
         tried.append(settings)
         raise error
 
     @flow
     def outer() -> None:
         patient = attempt.with_options(retry_delay_seconds=0)
-        patient("nightly", scheduled_settings({"store": tmp_path}, ()), fail)
+        patient("nightly", scheduled_settings((), store=tmp_path), fail)
 
     with pytest.raises(type(error)):
         outer()

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from flows.settings import BadSettings, Settings, read_settings
-from flows.table3 import Sweep, completed, run
+from flows.table3 import completed, run
 from metaem_core.config.transfer import Method
 from tasks.progress import Finished, Step, listening
 
@@ -36,7 +36,8 @@ def test_work_that_cells_and_tasks_share_is_done_once(prefect_server: None, tmp_
     store = chosen.open_store()
     news: list[Step | Finished] = []
     with listening(news.append):
-        reported = run(chosen, Sweep.of(chosen, TASKS, "local", None)).report
+        reported = run(chosen, TASKS)[TASKS[0]].report
+    assert reported is not None
     summary = store.read_frame(reported, "summary.parquet")
     assert {*summary["task"]} == {*TASKS}
     assert {"emcdr-fcf", "tgt-fcf", "metaem"} < {*summary["method"]}
@@ -48,7 +49,7 @@ def test_work_that_cells_and_tasks_share_is_done_once(prefect_server: None, tmp_
     assert done["evaluate"] == 2
     news.clear()
     with listening(news.append):
-        assert run(chosen, Sweep.of(chosen, TASKS, "local", None)).report == reported
+        assert run(chosen, TASKS)[TASKS[0]].report == reported
     assert all(each.reused for each in news if isinstance(each, Finished))
 
 
@@ -64,7 +65,7 @@ def test_a_wrong_sweep_is_refused_before_anything_starts(
     tmp_path: Path, tasks: str, runner: str, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        Sweep.of(settings(tmp_path), tasks.split(","), runner, None)
+        run(settings(tmp_path), tasks.split(","), runner)
 
 
 def test_every_method_can_be_chosen() -> None:
