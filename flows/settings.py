@@ -47,8 +47,7 @@ from tasks.sources.synthetic import Synthetic
 from tasks.stages.report import ReportConfig
 from tasks.store.artifacts import Store
 from tasks.store.format import require_format
-from tasks.store.remote import Shared
-from tasks.store.urls import without_login
+from tasks.store.remote import Shared, without_login
 
 LEAST_EPSILON, MOST_EPSILON = 1e-3, 1e3
 

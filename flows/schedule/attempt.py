@@ -1,27 +1,48 @@
 """One try at a scheduled run, repeated where that can help; its scores are kept in Prefect."""
 
+import time
 from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
 from flows.notes import notes
-from flows.schedule.clock import require_right_clock
 from flows.settings import Settings
 from flows.steps import Outcome
 from tasks.progress import Finished, Step, listening
 from tasks.store.artifacts import ArtifactRef, Store
-from tasks.store.urls import without_login
+from tasks.store.remote import without_login
 
 FIRST_PAUSE = 60  # seconds before a second attempt, doubled for each further one
+TOLERANCE = 30.0  # seconds; a run counts as dead after two minutes without a heartbeat
 
 
 class Incomplete(RuntimeError):
     """The report has to do without something."""
+
+
+class WrongClock(ValueError):
+    """The server counts heartbeats of a slow clock as missing, and the run as Crashed."""
+
+
+def require_right_clock() -> None:
+    """Raise WrongClock if the two are more than 30 s apart."""
+    with get_client(sync_client=True) as client:
+        date = client.hello().headers.get("date")
+    if date is None:  # uvicorn sends it; a proxy may not
+        return
+    ahead = time.time() - parsedate_to_datetime(date).timestamp()
+    if abs(ahead) > TOLERANCE:
+        way = "ahead of" if ahead > 0 else "behind"
+        raise WrongClock(
+            f"this machine's clock is {abs(ahead):.0f} s {way} the Prefect server's: set it right"
+        )
 
 
 def _may_pass(task: Task[..., object], run: TaskRun, state: State[object]) -> bool:

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeInt
 
 from flows.settings import BadSettings, Settings, read_settings
 from metaem_core.config.factor import Base
-from tasks.store.urls import without_login
+from tasks.store.remote import without_login
 
 Domains = Annotated[str, Field(pattern="^[a-z0-9_]+-[a-z0-9_]+$")]
 Fraction = Annotated[float, Field(gt=0, lt=1)]

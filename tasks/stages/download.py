@@ -11,9 +11,9 @@ from tasks.sources.fetch import fetch, require_file
 from tasks.sources.http import DownloadLimits
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.atomic import sha256_of
+from tasks.store.remote import without_login
 from tasks.store.source_digest import code_digest
 from tasks.store.stage import stage
-from tasks.store.urls import without_login
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ not forgery: whoever may write there can replace one artifact by another.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING
 from tasks.store.atomic import sync
 from tasks.store.manifests import MANIFEST, ArtifactRef, FileEntry
 from tasks.store.records import RECORDS, decode_record, encode_record
-from tasks.store.urls import without_login
 from tasks.store.verify import CorruptArtifact, checked_name, parse_manifest, verify
 
 if TYPE_CHECKING:
@@ -122,6 +122,11 @@ class Shared:
 
     def __str__(self) -> str:
         return without_login(self.url)
+
+
+def without_login(url: str) -> str:
+    """The URL, fit for a log: a user name and password in it are blotted out."""
+    return re.sub("//[^/@]*@", "//***@", url)
 
 
 def _folder(ref: ArtifactRef) -> str:

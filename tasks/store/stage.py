@@ -112,7 +112,8 @@ def stage(name: str, *libraries: str) -> Callable[[Callable[P, ArtifactRef]], St
             bound = signature.bind(*args, **kwargs)
             origin = policy.origin(bound.arguments)
             store: Store = bound.arguments["store"]
-            _require_unchanged(origin, _transaction_key() or origin.key)
+            transaction = get_transaction()  # Prefect's, if Prefect runs the stage
+            _require_unchanged(origin, transaction.key if transaction else origin.key)
             load(function.__module__)
             for each in origin.refs():
                 store.verify(each)
@@ -126,7 +127,10 @@ def stage(name: str, *libraries: str) -> Callable[[Callable[P, ArtifactRef]], St
                     with labelled(_run_name() or name):
                         ref = function(*bound.args, **bound.kwargs)
                     _require_unchanged(origin, policy.origin(bound.arguments).key)
-                _record(store, origin.key, ref)
+                write_record(store.root / RECORDS / origin.key, ref)
+            if transaction is not None:
+                # Prefect would write in place without the lock, when another run may be reading
+                transaction.write_on_commit = False
             store.share(origin.key, ref)
             return ref
 
@@ -212,17 +216,6 @@ def _reusable(store: Store, key: str) -> ArtifactRef | None:
     return here
 
 
-def _record(store: Store, key: str, ref: ArtifactRef) -> None:
-    """Record the result while the lock is held, and keep Prefect from doing it again.
-
-    Prefect writes in place and after the lock is released, when another run may be reading.
-    """
-    write_record(store.root / RECORDS / key, ref)
-    transaction = get_transaction()
-    if transaction is not None:
-        transaction.write_on_commit = False
-
-
 def _refs(argument: str, value: object) -> tuple[ArtifactRef, ...]:
     if value is None:
         return ()
@@ -241,12 +234,6 @@ def _plain(value: object) -> str:
 def _announce(task: Task[..., object], run: TaskRun, state: State[object]) -> None:
     finished(run.name, reused=state.name == "Cached" or run.name in _taken_over)
     _taken_over.discard(run.name)
-
-
-def _transaction_key() -> str | None:
-    """The key by which Prefect looked for the running stage's result, if Prefect runs it."""
-    transaction = get_transaction()
-    return transaction.key if transaction is not None else None
 
 
 def _require_unchanged(origin: Provenance, key: str) -> None:

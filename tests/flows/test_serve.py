@@ -279,7 +279,7 @@ def test_on_a_machine_whose_clock_is_wrong_a_run_says_so(
     server: str, tmp_path: Path, ahead: int, message: str
 ) -> None:
     """The server would take its heartbeats for missing, and the run for dead."""
-    command = "from flows.schedule.clock import require_right_clock; require_right_clock()"
+    command = "from flows.schedule.attempt import require_right_clock; require_right_clock()"
     clock = {"PREFECT_API_URL": server, **wrong_clock(tmp_path, ahead)}
     done = subprocess.run(
         [sys.executable, "-c", command],

@@ -10,10 +10,9 @@ import pytest
 
 from tasks.progress import Finished, Step, listening
 from tasks.sources.base import Generated, Local, Location, Remote
-from tasks.sources.fetch import DigestMismatch, fetch
+from tasks.sources.fetch import DigestMismatch, Entry, Ledger, fetch
 from tasks.sources.files import Files
 from tasks.sources.http import DownloadError, DownloadLimits
-from tasks.sources.ledger import Entry, Ledger
 from tasks.stages.download import DownloadRequest
 from tests.support.loopback import Answer, Loopback, loopback
 from tests.support.waiting import deadline
