@@ -35,11 +35,11 @@ def table3(settings: Settings, tasks: tuple[str, ...]) -> dict[str, Outcome]:
             if name != "report":
                 for grid in grids:
                     step(grid)
-        together = report_on(grids, "table3")
+        report = report_on(grids, "table3")
         outcomes = {grid.settings.task: Outcome.of(grid) for grid in grids}
     where = Tracking.chosen(settings.tracking_uri, store)
     for outcome in outcomes.values():
-        if outcome.evaluations and not track(store, where, outcome.evaluations, together.result()):
+        if outcome.evaluations and not track(store, where, outcome.evaluations, report.result()):
             break  # it would be waited for once a task
     return outcomes
 

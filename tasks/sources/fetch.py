@@ -44,7 +44,7 @@ class Ledger:
         return self._entries().get(name)
 
     def record(self, name: str, entry: Entry) -> None:
-        """Hold ``name`` to ``entry`` from now on."""
+        """Record ``entry``, which every later file of that name must match."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with exclusive(self.path):
             entries = dict(sorted((self._entries() | {name: entry}).items()))
@@ -147,7 +147,7 @@ def _copy(path: Path, part: Path, limits: DownloadLimits) -> None:
 
 
 def _checked(location: Remote | Local, part: Path, origin: str, ledger: Ledger) -> Entry:
-    """What came, if it is what was pinned and what came before."""
+    """The file's entry; raises unless it matches the pinned and the recorded one."""
     entry = Entry(part.stat().st_size, sha256_of(part), origin)
     recorded = ledger.entry(location.name)
     if location.sha256 not in (None, entry.sha256):

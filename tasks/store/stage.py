@@ -113,7 +113,7 @@ def stage(name: str, *libraries: str) -> Callable[[Callable[P, ArtifactRef]], St
             origin = policy.origin(bound.arguments)
             store: Store = bound.arguments["store"]
             transaction = get_transaction()  # Prefect's, if Prefect runs the stage
-            _require_unchanged(origin, transaction.key if transaction else origin.key)
+            _require_unchanged(origin, (transaction.key if transaction else None) or origin.key)
             load(function.__module__)
             for each in origin.refs():
                 store.verify(each)
