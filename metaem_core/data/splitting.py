@@ -36,7 +36,9 @@ def split_overlap(overlap: Iterable[str], config: SplitConfig) -> UserSplit:
     The order depends on ids and seed alone, so at one seed a smaller beta's cold users are among
     a larger beta's, and the row order of the input, platform and library versions do not matter.
     """
-    ordered = sorted(set(overlap), key=lambda user: _draw(config.seed, user))
+    ordered = sorted(
+        set(overlap), key=lambda user: sha256(f"{config.seed}:{user}".encode()).digest()
+    )
     n_cold = round(config.cold_fraction * len(ordered))
     rest = ordered[n_cold:]
     n_validation = max(1, round(config.validation_fraction * len(rest)))
@@ -53,10 +55,6 @@ def digest(split: UserSplit) -> str:
     """The sha256 of the ids by role, whatever their order within a role."""
     roles = {role: sorted(users) for role, users in asdict(split).items()}
     return sha256(json.dumps(roles, sort_keys=True).encode()).hexdigest()
-
-
-def _draw(seed: int, user: str) -> bytes:
-    return sha256(f"{seed}:{user}".encode()).digest()
 
 
 def _require_every_role(split: UserSplit, config: SplitConfig) -> None:

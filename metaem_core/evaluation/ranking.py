@@ -22,13 +22,9 @@ class Placements:
 
 
 def place(scores: Reals, relevant: Marks) -> Placements:
-    """Rank the catalogue for each user; scores and relevant are (U, items)."""
-    if scores.shape != relevant.shape:
-        raise ValueError(f"scores {scores.shape} and relevant {relevant.shape} differ in shape")
+    """Rank the catalogue for each user, who has a relevant item; both are (U, items)."""
     require_finite(scores)
     users, items = np.nonzero(relevant)
-    if len(lonely := np.flatnonzero(~relevant.any(axis=1))):
-        raise ValueError(f"{len(lonely)} users have no relevant item, first row {lonely[0]}")
     above, tied = np.empty_like(users), np.empty_like(users)
     bounds = np.searchsorted(users, np.arange(len(scores) + 1))
     for row, low, high in zip(scores, bounds[:-1], bounds[1:], strict=True):
@@ -42,7 +38,7 @@ def place(scores: Reals, relevant: Marks) -> Placements:
 def ndcg_at_k(places: Placements, k: int) -> Doubles:
     """DCG over the best possible DCG with gain 1 per relevant item, discount 1/log2(1 + rank)."""
     reach = int((places.above + places.tied).max())
-    within = np.cumsum(np.where(np.arange(reach) < _positive(k), _discount(reach), 0.0))
+    within = np.cumsum(np.where(np.arange(reach) < k, _discount(reach), 0.0))
     summed = np.concatenate([[0.0], within])
     gain = (summed[places.above + places.tied] - summed[places.above]) / places.tied
     n_relevant = np.bincount(places.users, minlength=places.n_users)
@@ -54,14 +50,10 @@ def ndcg_at_k(places: Placements, k: int) -> Doubles:
 
 def hit_rate_at_k(places: Placements, k: int) -> Doubles:
     """Probability that a relevant item is among the first k, over the orders of ties."""
-    missed = np.ones(places.n_users)
-    missed[places.users[places.above + places.tied <= _positive(k)]] = 0.0
-    cut = (places.above < k) & (places.above + places.tied > k)  # one tie a user at most
-    users, outside, tied = (
-        places.users[cut],
-        (places.above + places.tied)[cut] - k,
-        places.tied[cut],
-    )
+    missed, end = np.ones(places.n_users), places.above + places.tied
+    missed[places.users[end <= k]] = 0.0
+    cut = (places.above < k) & (end > k)  # one tie a user at most
+    users, outside, tied = places.users[cut], end[cut] - k, places.tied[cut]
     nth = np.arange(len(users)) - np.searchsorted(users, users)  # 0, 1, ... within the user
     np.multiply.at(missed, users, np.maximum(outside - nth, 0) / (tied - nth))
     return 1.0 - missed
@@ -88,12 +80,6 @@ def heldout_ndcg(users: Ints, predicted: Reals, actual: Reals) -> Doubles:
     reached = np.bincount(position, weights=actual * _shared_discount(position, predicted))
     best = np.bincount(position, weights=actual * _shared_discount(position, actual))
     return np.divide(reached, best, out=np.ones_like(best), where=best > 0)
-
-
-def _positive(k: int) -> int:
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k!r}")
-    return k
 
 
 def _discount(length: int) -> Doubles:

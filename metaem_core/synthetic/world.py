@@ -82,16 +82,10 @@ def plant(config: SyntheticConfig, domain: Domain) -> Planted:
     """The parameters behind :func:`generate`'s ratings, for oracles and tests."""
     size = world_size(config.scale, config.growth)
     users = members(size, domain)
-    shared = _generator(config, "people").standard_normal(
-        (population(size), 1 + TASTES), dtype=np.float32
-    )
-    own = _generator(config, domain, "users").standard_normal(
-        (len(users), 1 + TASTES), dtype=np.float32
-    )
+    shared = _standard(_generator(config, "people"), population(size))
+    own = _standard(_generator(config, domain, "users"), len(users))
     user = _scaled(shared[users], config.shared) + _scaled(own, 1 - config.shared)
-    item = _generator(config, domain, "items").standard_normal(
-        (size.domains[domain].items, 1 + TASTES), dtype=np.float32
-    )
+    item = _standard(_generator(config, domain, "items"), size.domains[domain].items)
     return Planted(
         users=users,
         user_bias=_scaled(user[:, 0], USER_BIAS),
@@ -112,6 +106,11 @@ def planted_opinion(planted: Planted, users: Ints, items: Ints) -> Floats:
 
 def _generator(config: SyntheticConfig, *part: str) -> np.random.Generator:
     return np.random.default_rng([config.seed, *"/".join(part).encode()])
+
+
+def _standard(generator: np.random.Generator, rows: int) -> Floats:
+    """A bias and tastes of each (rows, 1 + TASTES), of variance 1."""
+    return generator.standard_normal((rows, 1 + TASTES), dtype=np.float32)
 
 
 def _scaled(standard: Floats, variance: float) -> Floats:

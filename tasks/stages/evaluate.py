@@ -145,7 +145,7 @@ def _group_errors(
         for grouping, counts in zip(GROUPINGS, (history, popularity), strict=True):
             summed = group_errors(group_of(counts), queries.users, values, queries.values)
             keys = {"method": name, "grouping": grouping, "group": GROUPS}
-            frames.append(pl.DataFrame(keys | vars(summed)).filter(pl.col("ratings") > 0))
+            frames.append(pl.DataFrame(keys | summed).filter(pl.col("ratings") > 0))
     return pl.concat(frames)
 
 

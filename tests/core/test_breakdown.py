@@ -19,8 +19,8 @@ def test_sums_by_hand() -> None:
     groups, users = np.array([1, 1, 2, 1]), np.array([7, 7, 7, 8])
     actual = np.array([1.0, 1.0, 1.0, 0.0])
     errors = group_errors(groups, users, np.array([2.0, -2.0, 3.0, 5.0]), actual)
-    assert errors.users.tolist() == [0, 2, 1, 0, 0, 0]
-    assert errors.ratings.tolist() == [0, 3, 1, 0, 0, 0]
-    assert errors.absolute.tolist() == pytest.approx([0, 9, 2, 0, 0, 0])
-    assert errors.squared.tolist() == pytest.approx([0, 35, 4, 0, 0, 0])
-    assert errors.user_mae.tolist() == pytest.approx([0, 2 + 5, 2, 0, 0, 0])
+    assert errors["users"].tolist() == [0, 2, 1, 0, 0, 0]
+    assert errors["ratings"].tolist() == [0, 3, 1, 0, 0, 0]
+    assert errors["absolute"].tolist() == pytest.approx([0, 9, 2, 0, 0, 0])
+    assert errors["squared"].tolist() == pytest.approx([0, 35, 4, 0, 0, 0])
+    assert errors["user_mae"].tolist() == pytest.approx([0, 2 + 5, 2, 0, 0, 0])

@@ -17,7 +17,7 @@ from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ints, Ratings, RatingScale
 from metaem_core.evaluation.metrics import rmse
 from metaem_core.methods.baselines import sscdr, tmcdr
-from metaem_core.methods.baselines.bias_transfer import fit_fitted_bias_transfer
+from metaem_core.methods.baselines.bias_transfer import bias_transfer_fitted
 from metaem_core.methods.baselines.dcdcsr import benchmark
 from metaem_core.methods.baselines.ptupcdr import attend
 from metaem_core.methods.factorisation.pretraining import Factorisation
@@ -202,7 +202,7 @@ def test_calibrated_methods_start_as_bias_transfer(name: str) -> None:
     config = TransferConfig(learning_rate=1e-12, epochs=1, patience=0)
     cold = fitted(name, replace(domains, factors=still), config)
     queries = TINY.queries(TINY.cold)
-    expected = fit_fitted_bias_transfer(TINY.pair()).rate(queries.users, queries.items)
+    expected = bias_transfer_fitted(TINY.pair())(queries.users, queries.items)
     np.testing.assert_allclose(rated(cold, queries), expected, atol=1e-4)
 
 
@@ -229,7 +229,7 @@ def test_taste_is_transferred(name: str) -> None:
     """Calibrated methods halve what bias transfer leaves beyond the noise of 0.2."""
     cold = fitted(name, large_problem(), CALIBRATED[1])
     queries = LARGE.queries(LARGE.cold)
-    transfer = fit_fitted_bias_transfer(LARGE.pair()).rate(queries.users, queries.items)
+    transfer = bias_transfer_fitted(LARGE.pair())(queries.users, queries.items)
     biases = rmse(transfer, queries.values)
     assert rmse(rated(cold, queries), queries.values) < 0.6 * biases
 

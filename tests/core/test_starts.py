@@ -13,7 +13,7 @@ from metaem_core.data.bias import fit_line, fitted_biases, leave_one_out
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings
 from metaem_core.data.user_profile import PROFILE_SIZE, ItemScale, ProfileStatistics
-from metaem_core.methods.baselines.bias_transfer import fit_fitted_bias_transfer
+from metaem_core.methods.baselines.bias_transfer import bias_transfer_fitted
 from metaem_core.methods.metaem.cold_start import cold_predictor
 from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.metaem.mapping_start import OverlapSums, SourceView, TargetView
@@ -144,7 +144,7 @@ def test_a_profile_that_matters_in_both_domains_is_transferred() -> None:
     pair, cold = parted(domain(12), domain(13), 0, 160)
     work = mapped(MappingConfig(trait_damping=50.0, taste_damping=1e12), pair, cold)
     error = np.square(predicted(work, cold) - cold.values).mean()
-    transfer = fit_fitted_bias_transfer(pair).rate(cold.users, cold.items)
+    transfer = bias_transfer_fitted(pair)(cold.users, cold.items)
     assert error < 0.75 * np.square(transfer - cold.values).mean()
 
 
@@ -246,5 +246,5 @@ def test_shared_taste_is_transferred_before_the_mapping_trains(widths: dict[str,
     vectors = models[0].source_vectors(torch.arange(200))
     work = MappingTraining(MappingConfig(), 1e-2, vectors, models[1], pair, cold)
     error = np.abs(predicted(work, cold) - cold.values).mean()
-    transfer = fit_fitted_bias_transfer(pair).rate(cold.users, cold.items)
+    transfer = bias_transfer_fitted(pair)(cold.users, cold.items)
     assert error < 0.7 * np.abs(transfer - cold.values).mean()

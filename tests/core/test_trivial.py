@@ -9,7 +9,7 @@ from metaem_core.data.ratings import Floats, Ints, Ratings
 from metaem_core.data.splitting import SplitConfig, split_overlap
 from metaem_core.evaluation.metrics import rmse
 from metaem_core.methods.baselines import user_knn as user_knn_module
-from metaem_core.methods.baselines.bias_transfer import fit_bias_transfer
+from metaem_core.methods.baselines.bias_transfer import bias_transfer
 from metaem_core.methods.baselines.trivial import TRIVIAL
 from metaem_core.methods.baselines.user_knn import fit_neighbours, fit_weight
 from metaem_core.synthetic.world import SyntheticConfig, generate
@@ -97,7 +97,7 @@ def test_a_prediction_depends_on_its_own_user_and_item_alone(seed: int, name: st
 
 def naive_taste(pair: DomainPair, user: int, item: int) -> float:
     """The definition of the neighbours' taste, one pair of users at a time."""
-    base, weighted, total = fit_bias_transfer(pair), 0.0, 0.0
+    base, weighted, total = bias_transfer(pair), 0.0, 0.0
     histories = residual_histories(pair.source)
     for mate, twin in zip(pair.train_source, pair.train_target, strict=True):
         row = np.flatnonzero((pair.target.users == twin) & (pair.target.items == item))
@@ -107,7 +107,7 @@ def naive_taste(pair: DomainPair, user: int, item: int) -> float:
         dot = sum(mine[shared] * theirs[shared] for shared in mine.keys() & theirs.keys())
         norms = [sum(x * x for x in history.values()) + 50.0 for history in (mine, theirs)]
         similarity = max(0.0, dot / (norms[0] * norms[1]) ** 0.5)
-        rated = base.rate(np.array([mate]), np.array([item]))[0]
+        rated = base(np.array([mate]), np.array([item]))[0]
         weighted += similarity * (pair.target.values[row[0]] - rated)
         total += similarity
     return weighted / (total + 0.5)
@@ -129,7 +129,7 @@ def test_blocks_of_users_find_the_naive_neighbours(
     generator = np.random.default_rng(3)
     pair = random_pair(generator)
     users, items = generator.integers(0, 12, 60), generator.integers(0, 7, 60)
-    taste = fit_neighbours(pair, fit_bias_transfer(pair)).taste(users, items)
+    taste = fit_neighbours(pair, bias_transfer(pair)).taste(users, items)
     expected = [naive_taste(pair, user, item) for user, item in zip(users, items, strict=True)]
     assert np.abs(expected).max() > 1e-3
     np.testing.assert_allclose(taste, expected, atol=1e-6)
@@ -152,7 +152,7 @@ def test_neighbours_carry_shared_taste_and_are_ignored_without_any() -> None:
     for shared in (True, False):
         pair, cold, actual = two_camps(shared)
         users, items = np.repeat(cold, 40), np.tile(np.arange(40), len(cold))
-        base = fit_bias_transfer(pair)
+        base = bias_transfer(pair)
         weights.append(fit_weight(fit_neighbours(pair, base), pair, base))
         gains.append(
             rmse(TRIVIAL["bias_transfer"](pair)(users, items), actual)

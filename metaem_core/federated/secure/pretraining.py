@@ -13,7 +13,6 @@ from torch import Tensor
 
 from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.encoding import Message
-from metaem_core.federated.messages import Upload
 from metaem_core.federated.private import Private
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.secure.coding import Closing, Totals, bounded
@@ -105,8 +104,7 @@ class SecureServer:
         dtype = self.model.common_items.dtype
         items, *networks = (gradient.to(dtype) / stats.n_ratings for gradient in gradients)
         rows = items.any(1).nonzero().flatten()
-        upload = Upload({}, stats.squared_error, stats.n_ratings)
-        self.items.update(rows, items.index_select(0, rows), upload)
+        self.items.update(rows, items.index_select(0, rows), stats)
         self.nets.step(tuple(networks))
         curvature = self._users.observe(totals.squares, stats.squared_error)
         return stats, Closing(stats.n_ratings, curvature)

@@ -4,6 +4,8 @@ Published are alternating Newton steps with a weight a domain; as in PTUPCDR's c
 rating weighs the same and Adam steps through both domains' ratings, shuffled together.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,7 +15,7 @@ from metaem_core.data.pair import DomainPair
 from metaem_core.data.ratings import Ints
 from metaem_core.methods.factorisation.pretraining import steps_of
 from metaem_core.methods.transfer_problem import ColdModel, OnEpoch, Problem
-from metaem_core.models.factors import FactorModel, user_vectors
+from metaem_core.models.factors import user_vectors
 
 
 def cmf(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdModel:
@@ -38,14 +40,7 @@ def cmf(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdMode
         return user_vectors(steps.base, steps.head, steps.users[users])
 
     rows, items = torch.from_numpy(owners), steps.items[source.n_items :]
-    joint = FactorModel(
-        steps.base,
-        steps.users[rows],
-        items,
-        problem.target.offsets,
-        problem.target.bias,
-        steps.head,
-    )
+    joint = replace(problem.target, users=steps.users[rows], items=items, head=steps.head)
     cold = ColdModel(problem, transfer, joint)
     cold.follow(steps.step, steps.n, factors, steps.live, steps.settle, on_epoch)
     return cold

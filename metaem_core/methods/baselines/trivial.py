@@ -7,7 +7,7 @@ import numpy as np
 from metaem_core.data.bias import damped_mean
 from metaem_core.data.pair import DomainPair, Predict
 from metaem_core.data.ratings import Floats, Ints
-from metaem_core.methods.baselines.bias_transfer import fit_bias_transfer, fit_fitted_bias_transfer
+from metaem_core.methods.baselines.bias_transfer import bias_transfer, bias_transfer_fitted
 
 
 def global_mean(pair: DomainPair) -> Predict:
@@ -28,25 +28,15 @@ def source_user_mean(pair: DomainPair) -> Predict:
     return lambda users, items: means[users]
 
 
-def bias_transfer(pair: DomainPair) -> Predict:
-    """Target mean + target item bias + slope x source user bias."""
-    return fit_bias_transfer(pair).rate
-
-
-def bias_transfer_fitted(pair: DomainPair) -> Predict:
-    """Bias transfer with dampings estimated from the ratings: the start of MetaEM's mapping."""
-    return fit_fitted_bias_transfer(pair).rate
-
-
 def user_knn(pair: DomainPair) -> Predict:
     """Bias transfer plus its target residuals for training users who are similar in the source."""
     # torch is imported only by runs that score
     from metaem_core.methods.baselines.user_knn import fit_neighbours, fit_weight
 
-    base = fit_bias_transfer(pair)
+    base = bias_transfer(pair)
     neighbours = fit_neighbours(pair, base)
     weight = fit_weight(neighbours, pair, base)
-    return lambda users, items: base.rate(users, items) + weight * neighbours.taste(users, items)
+    return lambda users, items: base(users, items) + weight * neighbours.taste(users, items)
 
 
 TRIVIAL: dict[str, Callable[[DomainPair], Predict]] = {

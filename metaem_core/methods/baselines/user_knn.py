@@ -1,6 +1,6 @@
 """User kNN across domains: neighbours by source ratings, predictions by their target ratings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -8,9 +8,8 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from metaem_core.data.bias import ITEM_DAMPING, USER_DAMPING, fit_slope, fitted_biases
-from metaem_core.data.pair import DomainPair
+from metaem_core.data.pair import DomainPair, Predict
 from metaem_core.data.ratings import Floats, Ints, Ratings
-from metaem_core.methods.baselines.bias_transfer import BiasTransfer
 
 BLOCK = 128  # users scored at once: bounds the dense (items, users) blocks
 SIMILARITY_DAMPING = 50.0  # added to squared norms: shrinks similarities of short histories
@@ -84,32 +83,31 @@ class Neighbours:
         return similarity
 
 
-def fit_neighbours(pair: DomainPair, base: BiasTransfer) -> Neighbours:
+def fit_neighbours(pair: DomainPair, base: Predict) -> Neighbours:
     """Similarity: damped cosine of source residuals. Lent: target residuals of ``base``."""
     unit = _unit_residuals(pair.source)
     rank = np.full(pair.source.n_users, -1)
     rank[pair.train_source] = np.arange(len(pair.train_source))
     source, row = _restrict(unit, pair.train_source)
     overlap, source_users = pair.overlap_ratings()
-    lent = overlap.values - base.rate(source_users, overlap.items)
+    lent = overlap.values - base(source_users, overlap.items)
+    target_rows = Rows.build(overlap.items, rank[source_users], lent, pair.target.n_items)
     return Neighbours(
         source=unit,
         source_rows=Rows.build(row, source.items, source.values, len(pair.train_source)),
-        target_rows=Rows.build(overlap.items, rank[source_users], lent, pair.target.n_items),
-        target_marks=Rows.build(
-            overlap.items, rank[source_users], np.ones_like(lent), pair.target.n_items
-        ),
+        target_rows=target_rows,
+        target_marks=replace(target_rows, values=torch.ones_like(target_rows.values)),
         rank=rank,
     )
 
 
-def fit_weight(neighbours: Neighbours, pair: DomainPair, base: BiasTransfer) -> float:
+def fit_weight(neighbours: Neighbours, pair: DomainPair, base: Predict) -> float:
     """Least-squares weight (at least 0) of the taste term over training users, each as if cold."""
     overlap, source_users = pair.overlap_ratings()
     every = max(1, -(-len(pair.train_source) // WEIGHT_SAMPLE))
     rows = neighbours.rank[source_users] % every == 0
     x = neighbours.taste(source_users[rows], overlap.items[rows]).astype(np.float64)
-    y = overlap.values[rows] - base.rate(source_users[rows], overlap.items[rows])
+    y = overlap.values[rows] - base(source_users[rows], overlap.items[rows])
     return max(0.0, fit_slope(x, y))
 
 
@@ -117,9 +115,7 @@ def _unit_residuals(ratings: Ratings) -> Ratings:
     taste = fitted_biases(ratings, ITEM_DAMPING, USER_DAMPING).residuals(ratings)
     squares = np.bincount(ratings.users, weights=taste**2, minlength=ratings.n_users)
     unit = taste / np.sqrt(squares + SIMILARITY_DAMPING)[ratings.users]
-    return Ratings(
-        ratings.users, ratings.items, unit.astype(np.float32), ratings.n_users, ratings.n_items
-    )
+    return replace(ratings, values=unit.astype(np.float32))
 
 
 def _restrict(ratings: Ratings, users: Ints) -> tuple[Ratings, Ints]:

@@ -55,7 +55,10 @@ class MappingTraining:
         self._source_vectors, self.target = source_vectors, target
         by_task = config.loss == "task"
         nets = NetworkAdam(network, learning_rate, config.l2)
-        sources = _by_target(source_vectors, pair)
+        sources = source_vectors.new_zeros(pair.target.n_users, source_vectors.shape[1])
+        sources[torch.from_numpy(pair.train_target)] = source_vectors[
+            torch.from_numpy(pair.train_source)
+        ]
         everyone = torch.arange(pair.target.n_users)
         with torch.no_grad():
             backend: Backend = (
@@ -140,10 +143,3 @@ def start_views(
     raters = np.unique(pair.source.users)
     source = source_view(source_vectors, raters, directions_of(target))
     return source, target_view(target, biases, pair)
-
-
-def _by_target(source_vectors: Tensor, pair: DomainPair) -> Tensor:
-    """The training users' source vectors in the rows of their target indices (m_t, k_s)."""
-    rows = torch.zeros(pair.target.n_users, source_vectors.shape[1], dtype=source_vectors.dtype)
-    rows[torch.from_numpy(pair.train_target)] = source_vectors[torch.from_numpy(pair.train_source)]
-    return rows

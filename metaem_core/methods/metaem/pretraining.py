@@ -110,11 +110,12 @@ def pretrain_server(
         dilution: items in a device's upload for each rated one.
     """
     rounds = math.ceil(int((of_user > 0).sum()) / config.cohort_size)
+    visits = rounds * (1 - (1 - 1 / rounds) ** of_item)  # expected rounds that touch an item
     users = _table_optimizer(model.user_embeddings, config, of_user, torch.ones(len(of_user)))
     return PretrainServer(
         model,
         Delegates(users, config.clusters, config.discount) if config.clusters else users,
-        _table_optimizer(model.common_items, config, of_item, _visits(of_item, rounds)),
+        _table_optimizer(model.common_items, config, of_item, visits),
         NetworkAdam(model.networks, config.learning_rate, config.l2),
         dilution,
     )
@@ -183,11 +184,6 @@ def _counts(ratings: Ratings) -> tuple[Tensor, Tensor]:
     users = np.bincount(ratings.users, minlength=ratings.n_users)
     items = np.bincount(ratings.items, minlength=ratings.n_items)
     return torch.from_numpy(users), torch.from_numpy(items)
-
-
-def _visits(counts: Tensor, rounds: int) -> Tensor:
-    """In how many of an epoch's rounds an item with ``counts`` raters is expected."""
-    return rounds * (1 - (1 - 1 / rounds) ** counts)
 
 
 def _table_optimizer(
