@@ -1,4 +1,7 @@
-"""MAE and RMSE, over rows and within users."""
+"""MAE and RMSE: over rows, within users, and by group.
+
+Groups are by the length of a user's source history, or an item's popularity in the target.
+"""
 
 from dataclasses import dataclass
 
@@ -9,6 +12,9 @@ from metaem_core.data.ratings import Ints
 
 Reals = NDArray[np.floating]
 Doubles = NDArray[np.float64]
+
+STARTS = (0, 1, 5, 10, 20, 50)  # the fewest ratings of each group
+GROUPS = ("0", "1-4", "5-9", "10-19", "20-49", "50+")
 
 
 def mae(predicted: Reals, actual: Reals) -> float:
@@ -42,6 +48,35 @@ def user_errors(users: Ints, predicted: Reals, actual: Reals) -> UserErrors:
         mae=np.bincount(position, weights=np.abs(error)) / counts,
         mse=np.bincount(position, weights=np.square(error)) / counts,
     )
+
+
+def group_of(counts: Ints) -> Ints:
+    """The position in GROUPS (R,) of each number of ratings."""
+    return np.searchsorted(STARTS, counts, side="right").astype(np.int64) - 1
+
+
+def group_errors(
+    groups: Ints, users: Ints, predicted: Reals, actual: Reals
+) -> dict[str, Ints | Doubles]:
+    """Errors of rows (R,) by the position in GROUPS that each row has.
+
+    Returns:
+        Sums (G,), empty groups included: users and ratings of the group, absolute and squared
+        errors of its ratings, MAE of its users within the group.
+    """
+    pairs = user_errors(users * len(GROUPS) + groups, predicted, actual)
+    group = pairs.users % len(GROUPS)
+
+    def summed(values: Doubles) -> Doubles:
+        return np.bincount(group, weights=values, minlength=len(GROUPS)).astype(np.float64)
+
+    return {
+        "users": np.bincount(group, minlength=len(GROUPS)),
+        "ratings": summed(pairs.counts.astype(np.float64)).astype(np.int64),
+        "absolute": summed(pairs.counts * pairs.mae),
+        "squared": summed(pairs.counts * pairs.mse),
+        "user_mae": summed(pairs.mae),
+    }
 
 
 def row_errors(predicted: Reals, actual: Reals) -> Doubles:

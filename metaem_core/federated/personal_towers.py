@@ -41,7 +41,7 @@ class PersonalTowers:
 
     def average(self) -> Parameters:
         """The mean tower of the devices that trained; the common start before any did."""
-        trained = self.optimizers[0].touched
+        trained = self.optimizers[0].steps.flatten() > 0
         chosen = trained if bool(trained.any()) else ~trained
         return tuple(o.table[chosen].mean(0) for o in self.optimizers)
 

@@ -9,9 +9,8 @@ from torch import Tensor
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated.rounds import Draw, Rounds, RoundStats, cohorts
-from metaem_core.training.epochs import Divergence, EpochStats, Errors
+from metaem_core.training.epochs import BestEpoch, Divergence, EpochStats, Errors, restore
 from metaem_core.training.seeds import derived_generator
-from metaem_core.training.stopping import BestEpoch, restore
 
 
 class Training:

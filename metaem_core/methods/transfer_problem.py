@@ -1,7 +1,7 @@
 """The interface of a baseline of Table 3: it receives a Problem and returns a ColdModel."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -30,10 +30,6 @@ class Problem:
     source: FactorModel
     target: FactorModel
     factors: FactorConfig  # how both were trained
-
-    def factors_of(self, config: TransferConfig) -> FactorConfig:
-        """The settings for factors that a method trains itself."""
-        return replace(self.factors, scale=config.scale, seed=config.seed)
 
     @property
     def size(self) -> int:
@@ -66,8 +62,11 @@ class ColdModel:
     curve: list[EpochStats] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        fitted = self.target.centred and self.transfers_bias
-        self._line = _bias_line(self.problem) if fitted else (0.0, 0.0)
+        self._line = 0.0, 0.0  # slope and constant of target residuals in the source bias
+        if self.target.centred and self.transfers_bias:
+            known, source_users = self.problem.pair.overlap_ratings()
+            residuals = known.values - self.problem.target.offsets.numpy()[known.items]
+            self._line = fit_line(self.problem.source.bias.numpy()[source_users, 0], residuals)
         queries = self.problem.validation
         users, owner = torch.unique(torch.from_numpy(queries.users), return_inverse=True)
         self._queries = users, owner, torch.from_numpy(queries.items)
@@ -146,13 +145,6 @@ class ColdModel:
 
 
 Fit = Callable[[Problem, TransferConfig, OnEpoch], ColdModel]  # what a method is
-
-
-def _bias_line(problem: Problem) -> tuple[float, float]:
-    """Slope and constant of the overlap's target residuals in the source bias."""
-    users, items, values = problem.overlap_ratings()
-    residuals = values - problem.target.offsets[items]
-    return fit_line(problem.source.bias[users, 0].numpy(), residuals.numpy())
 
 
 def layer(n_in: int, n_out: int, start: torch.Generator, bias: bool = True) -> Parameters:

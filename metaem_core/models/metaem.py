@@ -59,8 +59,9 @@ class DomainModel:
 
     def private_items(self, users: Tensor) -> Tensor:
         """``V^p_i = g(u_i)`` reshaped to k_c x k_p (Eqs. 3 and 4), for users (B, k_u or more)."""
-        users = users[:, : self.user_embeddings.shape[1]]
-        return private_items(self.meta_network, users, self.common_items.shape[1], self.relu_last)
+        k_u, k_c = self.user_embeddings.shape[1], self.common_items.shape[1]
+        private = mlp(self.meta_network, users[:, :k_u], self.relu_last)
+        return private.view(len(users), k_c, len(self.meta_network[-1]) // k_c)
 
     def item_vectors(self) -> Tensor:
         """Item vectors (n, k_u) for a user vector of zeros: ``MLP_item(V^c V^p_0)``."""
@@ -115,7 +116,8 @@ class DomainModel:
 
 def domain_of(tensors: Mapping[str, Tensor], relu_last: bool, meta_reads_raw: bool) -> DomainModel:
     """A domain out of its tables by name and the flat names of :meth:`DomainModel.tensors`."""
-    meta_network, user_tower, item_tower, weights = (network(tensors, name) for name in NETWORKS)
+    networks = (network(tensors, name) for name in NETWORKS)
+    meta_network, user_tower, item_tower, weights = networks
     return DomainModel(
         **{name: tensors[name] for name in TABLES},
         meta_network=meta_network,
@@ -136,9 +138,3 @@ def network(tensors: Mapping[str, Tensor], name: str) -> Parameters:
     """One network out of the flat names of :func:`flat`."""
     layers = sum(key.startswith(f"{name}.") for key in tensors)
     return tuple(tensors[f"{name}.{i}"] for i in range(layers))
-
-
-def private_items(meta_network: Parameters, users: Tensor, k_c: int, relu_last: bool) -> Tensor:
-    """Eqs. 3 and 4: V^p (S, k_c, k_p) generated from ``users`` (S, k_u)."""
-    k_p = len(meta_network[-1]) // k_c
-    return mlp(meta_network, users, relu_last).view(len(users), k_c, k_p)

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from metaem_core.config.factor import FactorConfig
 from metaem_core.config.transfer import TransferConfig
-from metaem_core.training.epochs import Divergence, EpochStats, Errors
+from metaem_core.training.epochs import BestEpoch, Divergence, EpochStats, Errors, restore
 from metaem_core.training.seeds import derived_generator
-from metaem_core.training.stopping import BestEpoch, restore
 
 
 def fit(

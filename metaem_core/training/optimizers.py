@@ -50,15 +50,9 @@ class LazyAdam:
         for store, new in zip(stores, (values, mean, square, steps), strict=True):
             store.index_copy_(0, rows, new)
 
-    @property
-    def touched(self) -> Tensor:
-        """Which rows were ever updated (m,)."""
-        return self.steps.flatten() > 0
-
     def state(self) -> dict[str, Tensor]:
         """The tensors a checkpoint must keep, the table included."""
-        moments = {"mean": self.mean, "square": self.square, "steps": self.steps}
-        return {"table": self.table, **moments}
+        return {"table": self.table, "mean": self.mean, "square": self.square, "steps": self.steps}
 
 
 class NetworkAdam:
@@ -95,8 +89,7 @@ class NetworkAdam:
 
     def state(self) -> dict[str, Tensor]:
         """The tensors a checkpoint must keep, the parameters included."""
-        moments = {"mean": self.mean, "square": self.square, "steps": self.steps}
-        return {"flat": self.flat, **moments}
+        return {"flat": self.flat, "mean": self.mean, "square": self.square, "steps": self.steps}
 
 
 class RowNewton:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from metaem_core.evaluation.breakdown import GROUPS
+from metaem_core.evaluation.metrics import GROUPS
 from tasks.models.method_id import MethodId, Profile
 from tasks.report.figures import COLUMNS, FAINT, INK, Panel
 from tasks.report.paper_tables import TABLE_3, TASKS

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from metaem_core.evaluation.breakdown import GROUPS
+from metaem_core.evaluation.metrics import GROUPS
 from tasks.models.method_id import MethodId, Profile
 from tasks.report.findings import REFERENCES, tally
 from tasks.report.panels import titled

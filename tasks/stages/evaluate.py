@@ -16,8 +16,7 @@ from data_contracts.evaluation import (
 )
 from metaem_core.data.pair import DomainPair, Predict, Queries
 from metaem_core.data.ratings import Floats
-from metaem_core.evaluation.breakdown import GROUPS, group_errors, group_of
-from metaem_core.evaluation.metrics import user_errors
+from metaem_core.evaluation.metrics import GROUPS, group_errors, group_of, user_errors
 from metaem_core.evaluation.scores import (
     EvaluateConfig,
     clip,

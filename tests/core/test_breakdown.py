@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from metaem_core.evaluation.breakdown import GROUPS, group_errors, group_of
+from metaem_core.evaluation.metrics import GROUPS, group_errors, group_of
 
 
 def test_every_count_has_its_group() -> None:

@@ -17,9 +17,9 @@ from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ints, Ratings, RatingScale
 from metaem_core.evaluation.metrics import rmse
 from metaem_core.methods.baselines import sscdr, tmcdr
-from metaem_core.methods.baselines.bias_transfer import bias_transfer_fitted
 from metaem_core.methods.baselines.dcdcsr import benchmark
 from metaem_core.methods.baselines.ptupcdr import attend
+from metaem_core.methods.baselines.trivial import bias_transfer_fitted
 from metaem_core.methods.factorisation.pretraining import Factorisation
 from metaem_core.methods.transfer_problem import ColdModel, Problem
 from metaem_core.training.epochs import EpochStats

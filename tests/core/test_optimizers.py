@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metaem_core.federated.messages import Upload
+from metaem_core.training.epochs import restore
 from metaem_core.training.optimizers import LazyAdam, NetworkAdam, RowNewton
-from metaem_core.training.stopping import restore
 
 
 def visits(steps: int, rows: int, seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:

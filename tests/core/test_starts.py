@@ -13,7 +13,7 @@ from metaem_core.data.bias import fit_line, fitted_biases, leave_one_out
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings
 from metaem_core.data.user_profile import PROFILE_SIZE, ItemScale, ProfileStatistics
-from metaem_core.methods.baselines.bias_transfer import bias_transfer_fitted
+from metaem_core.methods.baselines.trivial import bias_transfer_fitted
 from metaem_core.methods.metaem.cold_start import cold_predictor
 from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.metaem.mapping_start import OverlapSums, SourceView, TargetView

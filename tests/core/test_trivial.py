@@ -9,8 +9,7 @@ from metaem_core.data.ratings import Floats, Ints, Ratings
 from metaem_core.data.splitting import SplitConfig, split_overlap
 from metaem_core.evaluation.metrics import rmse
 from metaem_core.methods.baselines import user_knn as user_knn_module
-from metaem_core.methods.baselines.bias_transfer import bias_transfer
-from metaem_core.methods.baselines.trivial import TRIVIAL
+from metaem_core.methods.baselines.trivial import TRIVIAL, bias_transfer
 from metaem_core.methods.baselines.user_knn import fit_neighbours, fit_weight
 from metaem_core.synthetic.world import SyntheticConfig, generate
 from tests.support.worlds import from_table

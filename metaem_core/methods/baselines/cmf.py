@@ -23,8 +23,8 @@ def cmf(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdMode
 
     Where centred, ratings are relative to their own domain's biases.
     """
-    pair, factors = problem.pair, problem.factors_of(config)
-    source, target = pair.source, pair.target
+    factors = replace(problem.factors, scale=config.scale, seed=config.seed)
+    pair, source, target = problem.pair, problem.pair.source, problem.pair.target
     owners = joint_users(pair)
     steps = steps_of(
         factors,

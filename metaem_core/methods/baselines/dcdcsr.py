@@ -59,7 +59,8 @@ def retrain_items(
     on_epoch: OnEpoch,
 ) -> ColdModel:
     """Fit the items of a plain MF to all target ratings, its users as they are."""
-    known, factors = problem.pair.target, problem.factors_of(config)
+    known = problem.pair.target
+    factors = replace(problem.factors, scale=config.scale, seed=config.seed)
     users, items = torch.from_numpy(known.users), torch.from_numpy(known.items)
     values = target.residuals(known)
     start = torch.zeros_like(target.items) if target.centred else target.items

@@ -25,10 +25,8 @@ def ptupcdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> Cold
     start = torch.Generator().manual_seed(config.seed)
     attention = *layer(k, k, start), *layer(k, 1, start, bias=False)
     decoder = *layer(k, HIDDEN, start), *last_layer(problem, HIDDEN, k * k, start)
-    history, items = (
-        Histories.build(liked(problem.pair.source, config.scale)),
-        source.item_vectors(),
-    )
+    history = Histories.build(liked(problem.pair.source, config.scale))
+    items = source.item_vectors()
     users, rated, values = problem.overlap_ratings()
 
     def transfer(users: Tensor) -> Tensor:

@@ -4,10 +4,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from metaem_core.data.bias import damped_mean
+from metaem_core.data.bias import (
+    ITEM_DAMPING,
+    USER_DAMPING,
+    damped_item_bias,
+    damped_mean,
+    fit_line,
+    fit_slope,
+    fitted_biases,
+)
 from metaem_core.data.pair import DomainPair, Predict
 from metaem_core.data.ratings import Floats, Ints
-from metaem_core.methods.baselines.bias_transfer import bias_transfer, bias_transfer_fitted
 
 
 def global_mean(pair: DomainPair) -> Predict:
@@ -26,6 +33,27 @@ def source_user_mean(pair: DomainPair) -> Predict:
     """The user's plain mean source rating; the source's global mean for a user without one."""
     means = _means(pair.source.users, pair.source.values, pair.source.n_users)
     return lambda users, items: means[users]
+
+
+def bias_transfer(pair: DomainPair) -> Predict:
+    """Target mean + target item bias + slope x source user bias.
+
+    The slope is least squares over the training overlap's target ratings.
+    """
+    mean, item = damped_item_bias(pair.target)
+    user = fitted_biases(pair.source, ITEM_DAMPING, USER_DAMPING).user
+    overlap, source_users = pair.overlap_ratings()
+    y = overlap.values - mean - item[overlap.items]
+    return _bias_sum(mean, item, fit_slope(user[source_users].astype(np.float64), y), user)
+
+
+def bias_transfer_fitted(pair: DomainPair) -> Predict:
+    """Bias transfer with estimated dampings and a line: the start of MetaEM's mapping."""
+    target, source = fitted_biases(pair.target), fitted_biases(pair.source)
+    overlap, source_users = pair.overlap_ratings()
+    y = overlap.values - target.mean - target.item[overlap.items]
+    slope, constant = fit_line(source.user[source_users], y)
+    return _bias_sum(target.mean + constant, target.item, slope, source.user)
 
 
 def user_knn(pair: DomainPair) -> Predict:
@@ -53,3 +81,7 @@ def _means(groups: Ints, values: Floats, n_groups: int) -> Floats:
     means = damped_mean(groups, values, n_groups, damping=0.0)
     rated = np.bincount(groups, minlength=n_groups) > 0
     return np.where(rated, means, values.mean(dtype=np.float64)).astype(np.float32)
+
+
+def _bias_sum(mean: float, item: Floats, slope: float, user: Floats) -> Predict:
+    return lambda users, items: (mean + item[items] + slope * user[users]).astype(np.float32)

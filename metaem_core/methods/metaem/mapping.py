@@ -56,9 +56,8 @@ class MappingTraining:
         by_task = config.loss == "task"
         nets = NetworkAdam(network, learning_rate, config.l2)
         sources = source_vectors.new_zeros(pair.target.n_users, source_vectors.shape[1])
-        sources[torch.from_numpy(pair.train_target)] = source_vectors[
-            torch.from_numpy(pair.train_source)
-        ]
+        users = torch.from_numpy(pair.train_target)
+        sources[users] = source_vectors[torch.from_numpy(pair.train_source)]
         everyone = torch.arange(pair.target.n_users)
         with torch.no_grad():
             backend: Backend = (
@@ -69,7 +68,7 @@ class MappingTraining:
         self._server = MappingServer(start, network, target, sources, nets, by_task)
         self.training = Training(
             SimulatedRounds(self._server, backend),
-            torch.from_numpy(pair.train_target),
+            users,
             config,
             {str(i): p for i, p in enumerate(network)},
             self._validate,
@@ -84,8 +83,7 @@ class MappingTraining:
 
     def mapping(self) -> Parameters:
         """f_theta at its best epoch, its correction of the start scaled by ``trust``."""
-        best = self.training.best_tensors()
-        return (*self.trusted, *(best[str(i)] for i in range(len(best))))
+        return (*self.trusted, *self.training.best_tensors().values())
 
     def map_users(self, users: Tensor) -> Tensor:
         """Vectors u_hat^t (B, k_u) of source users (B,) at the best epoch."""

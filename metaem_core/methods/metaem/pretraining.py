@@ -52,9 +52,8 @@ class Pretraining:
             self._towers = PersonalTowers(
                 simulation, self._model.item_tower, kept.n_users, config.learning_rate, config.l2
             )
-        self._counts = _counts(
-            kept if config.centred else seen
-        )  # uncentred, virtual ratings count too
+        # uncentred, virtual ratings count too
+        self._counts = _counts(kept if config.centred else seen)
         self._shown = self._counts[0] if seen is kept else _counts(seen)[0]
         dilution = len(seen) / len(kept) if config.centred else 1.0
         server = pretrain_server(config, self._model, *self._counts, dilution)
