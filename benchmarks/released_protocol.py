@@ -18,7 +18,7 @@ from metaem_core.methods.baselines.tgt import tgt
 from metaem_core.methods.factorisation.pretraining import Factorisation
 from metaem_core.methods.transfer_problem import Fit, Problem
 from metaem_core.models.factors import FactorModel
-from metaem_core.training.epochs import Errors
+from metaem_core.training.epochs import EpochStats, Errors
 
 UNCLIPPED = RatingScale(3 - 1e6, 3 + 1e6)  # the middle stays: liked is what is rated above 3
 FACTORS = FactorConfig(
@@ -59,8 +59,9 @@ def released_errors(
     untrained = tgt(problem, config, _ignore)
     curves = {"tgt": [untrained.errors(UNCLIPPED) for _ in domain.epochs()]}
     for name, (fit, batch_size) in BATCHES.items():
-        cold = fit(problem, replace(config, batch_size=batch_size), _ignore)
-        curves[name] = [Errors(e.validation_mae, e.validation_rmse) for e in cold.curve]
+        curve: list[EpochStats] = []
+        fit(problem, replace(config, batch_size=batch_size), curve.append)
+        curves[name] = [Errors(e.validation_mae, e.validation_rmse) for e in curve]
     return {name: _least(curve) for name, curve in curves.items()}
 
 

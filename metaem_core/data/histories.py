@@ -41,9 +41,8 @@ class Histories:
         """The positions in ``items`` of the ratings of distinct users (B,)."""
         count = self.count[users]
         before = count.cumsum(0) - count
-        return torch.arange(int(count.sum())) + (self.start[users] - before).repeat_interleave(
-            count
-        )
+        shift = (self.start[users] - before).repeat_interleave(count)
+        return torch.arange(len(shift)) + shift
 
     def draw(self, users: Tensor, generator: torch.Generator) -> Tensor:
         """One item (B,) of each user, uniformly; all of them have at least one."""

@@ -1,7 +1,7 @@
 """The interface of a baseline of Table 3: it receives a Problem and returns a ColdModel."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -59,7 +59,6 @@ class ColdModel:
     transfer: Transfer
     target: FactorModel
     transfers_bias: bool = True
-    curve: list[EpochStats] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._line = 0.0, 0.0  # slope and constant of target residuals in the source bias
@@ -140,7 +139,6 @@ class ColdModel:
             return self.errors(config.scale)
 
         for stats in fit(step, n, config, live, validate):
-            self.curve.append(stats)
             on_epoch(stats)
 
 

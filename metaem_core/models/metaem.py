@@ -116,8 +116,7 @@ class DomainModel:
 
 def domain_of(tensors: Mapping[str, Tensor], relu_last: bool, meta_reads_raw: bool) -> DomainModel:
     """A domain out of its tables by name and the flat names of :meth:`DomainModel.tensors`."""
-    networks = (network(tensors, name) for name in NETWORKS)
-    meta_network, user_tower, item_tower, weights = networks
+    meta_network, user_tower, item_tower, weights = (network(tensors, name) for name in NETWORKS)
     return DomainModel(
         **{name: tensors[name] for name in TABLES},
         meta_network=meta_network,

@@ -56,7 +56,10 @@ def baseline(
         request.factors,
     )
 
+    curve: list[EpochStats] = []
+
     def on_epoch(stats: "EpochStats") -> None:
+        curve.append(stats)
         note = f"validation RMSE {stats.validation_rmse:.4f}"
         advance(stats.epoch, config.epochs, note=note)
 
@@ -65,7 +68,7 @@ def baseline(
     with store.draft() as draft:
         write_cold(draft, cold, shared, data.source.users(shared), data.target)
         write_method(draft, request.method)
-        write_curve(draft, cold.curve)
+        write_curve(draft, curve)
     return draft.ref
 
 

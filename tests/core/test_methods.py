@@ -154,7 +154,6 @@ class TestEveryMethod:
         first, again, other = (self.fit(name, base, centred, seed) for seed in (0, 0, 1))
         users = torch.arange(48)
         assert torch.equal(first.embed(users), again.embed(users))
-        assert first.curve == again.curve
         if not centred:
             assert not torch.equal(first.embed(users), other.embed(users))
 
@@ -172,7 +171,6 @@ class TestEveryMethod:
         domains = tiny_problem(base, centred)
         domains = replace(domains, factors=replace(domains.factors, epochs=2, patience=0))
         cold = method(name)(domains, config, reported.append)
-        assert cold.curve == reported
         assert [stats.epoch for stats in reported] == ([] if name == "tgt" else [1, 2])
         if reported:
             last = reported[-1].validation_mae, reported[-1].validation_rmse

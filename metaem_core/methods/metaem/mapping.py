@@ -15,11 +15,11 @@ from metaem_core.federated.simulation import CohortSimulation, DistanceTarget
 from metaem_core.federated.training import Training
 from metaem_core.methods.metaem.cold_start import cold_predictor
 from metaem_core.methods.metaem.mapping_start import (
+    OverlapSums,
     SourceView,
     TargetView,
     directions_of,
     identity,
-    overlap_sums,
     source_view,
     target_view,
     transfer_lines,
@@ -130,7 +130,9 @@ def _start(
         return identity(source_vectors.shape[1], mapped_size(target), source_vectors.dtype)
     biases = fitted_biases(pair.target)
     source, view = start_views(biases, source_vectors, target, pair)
-    sums = overlap_sums(source, view, source_vectors, biases, pair)
+    overlap, source_users = pair.overlap_ratings()
+    own, bias = source_vectors[torch.from_numpy(source_users)], biases.user[overlap.users]
+    sums = OverlapSums(source, view, own, bias, overlap.items, overlap.values)
     return transfer_lines(source, view, sums, config)
 
 

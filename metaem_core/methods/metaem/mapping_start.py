@@ -138,15 +138,6 @@ class OverlapSums:
         return products.astype(np.float64), (self.values - target.mean - bias).astype(np.float64)
 
 
-def overlap_sums(
-    source: SourceView, target: TargetView, vectors: Tensor, biases: Biases, pair: DomainPair
-) -> OverlapSums:
-    """Over the whole training overlap; ``vectors`` (m_s, k_s) of every source user."""
-    overlap, source_users = pair.overlap_ratings()
-    own, bias = vectors[torch.from_numpy(source_users)], biases.user[overlap.users]
-    return OverlapSums(source, target, own, bias, overlap.items, overlap.values)
-
-
 def identity(size: int, size_out: int, dtype: torch.dtype) -> Parameters:
     """The start of an uncentred domain: W = 0 and gain 1, so that Eq. 11 is the network alone."""
     zeros, ones = torch.zeros(size_out, dtype=dtype), torch.ones(size_out, dtype=dtype)

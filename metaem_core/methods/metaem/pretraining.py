@@ -32,15 +32,10 @@ class Pretraining:
     """Stage 1 for one domain; ``training`` does the work, :meth:`model` is the result."""
 
     def __init__(
-        self,
-        config: PretrainConfig,
-        ratings: Ratings,
-        dtype: torch.dtype = torch.float32,
+        self, config: PretrainConfig, ratings: Ratings, dtype: torch.dtype = torch.float32
     ) -> None:
-        self.config, self.dtype = config, dtype
-        kept, held = hold_out(ratings, config.holdout, config.seed)
-        self._held = held
-        self._ratings = ratings
+        self.config, self.dtype, self._ratings = config, dtype, ratings
+        kept, self._held = hold_out(ratings, config.holdout, config.seed)
         self._model = _fresh_domain(config, kept, dtype)
         share = config.pseudo_items
         seen = with_virtual_ratings(kept, share, config.seed, config.scale) if share else kept
