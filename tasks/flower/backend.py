@@ -1,7 +1,6 @@
 """MetaEM's trainings on real devices: jobs for the federation in the store's folder."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from metaem_core.config.pretrain import PretrainConfig
@@ -39,13 +38,13 @@ class Flower:
 
         load(__name__)
         from tasks.flower.job import pretrain_start, vectors_tag
-        from tasks.flower.node import Request
+        from tasks.flower.node import Configs, Request
         from tasks.flower.submit import cost_of_job, hand_out
 
         name = self.source if side == "source" else self.target
         require_partition(store.root, name, domain)
-        plain = json.dumps(asdict(work.config))
-        request = Request(kind="pretrain", domain=name, config=plain, source="", tag="")
+        config = Configs(work.config).encoded()
+        request = Request(kind="pretrain", domain=name, config=config, source="", tag="")
         job = hand_out(store, "job", request, pretrain_start(*work.start()))
         job.load_into(work.training)
         if side == "source":
@@ -65,16 +64,15 @@ class Flower:
         load(__name__)
         from metaem_core.methods.metaem.mapping import start_views
         from tasks.flower.job import mapping_start, vectors_tag, views_start
-        from tasks.flower.node import Request
+        from tasks.flower.node import Configs, Request
         from tasks.flower.submit import cost_of_job, hand_out
 
         require_partition(store.root, self.target, target)
         data, config, vectors = problem.data, problem.config, problem.vectors
-        both = {"pretrain": asdict(self.pretrained), "mapping": asdict(config)}
         request = Request(
             kind="start",
             domain=self.target,
-            config=json.dumps(both),
+            config=Configs(self.pretrained, config).encoded(),
             source=self.source,
             tag=vectors_tag(vectors),
         )

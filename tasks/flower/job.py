@@ -17,9 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
-from metaem_core.data.ratings import RatingScale
 from metaem_core.federated.bytes import nobody
-from metaem_core.federated.encoding import contract_of, decode, encode
+from metaem_core.federated.encoding import Traffic, contract_of, decode, encode
 from metaem_core.federated.layouts import Payload
 from metaem_core.federated.messages import Upload
 from metaem_core.federated.remote.exchange import OWN, Exchange, Link, Rules
@@ -37,7 +36,7 @@ from metaem_core.models.metaem import DomainModel, domain_of, flat, network
 from metaem_core.models.mlp import Parameters
 from metaem_core.training.epochs import Divergence
 from metaem_core.training.optimizers import NetworkAdam
-from tasks.flower.node import KEPT, Request, layout_of, mapping_configs, pretrain_config
+from tasks.flower.node import KEPT, Configs, Request, layout_of
 from tasks.store.atomic import replace_atomically, write_json
 from tasks.store.checkpoints import Checkpoint
 
@@ -64,8 +63,8 @@ class Done(TypedDict):
     devices: int  # that took part
     epochs: list[int | None]  # of each training; None: it diverged
     refused: list[str]  # answers that were left out, in words
-    trained: dict[str, int]  # bytes of messages down and up, in rounds
-    evaluated: dict[str, int]  # and in validations
+    trained: Traffic  # bytes of messages in rounds
+    evaluated: Traffic  # and in validations
 
 
 class Superseded(RuntimeError):
@@ -106,36 +105,50 @@ class Job:
             RoundVoid: too few devices answered, several times in a row.
         """
         spec, start = self.spec, load_file(self.folder / START)
-        request = spec["request"]
-        rules, config = Rules(spec["quorum"], spec["largest"]), request["config"]
-        if request["kind"] == "keep":
-            exchange = Exchange(link, rules, 0, RatingScale())
+        configs, kind = Configs.of(spec["request"]), spec["request"]["kind"]
+        rules, items = Rules(spec["quorum"], spec["largest"]), len(start.get("common_items", ()))
+        exchange = Exchange(link, rules, items, configs.pretrain.scale)
+        epochs: list[int | None] = []
+        if kind == "keep":
             reached = leave_vectors(exchange, start["profiles"], devices)
-            self._finish(spec, reached, [], exchange)
-            return
-        if request["kind"] == "start":
-            exchange = Exchange(link, rules, 0, RatingScale())
+        elif kind == "start":
             users = _within(start["train"], devices)
-            theta = theta_start(config, start, exchange, users)
+            reached, theta = len(users), theta_start(configs, start, exchange, users)
             named = {f"start.{i}": part.contiguous() for i, part in enumerate(theta)}
             replace_atomically(self.folder / THETA, partial(save_file, named))
-            self._finish(spec, len(users), [], exchange)
-            return
-        prepare = mapping_trainings if request["kind"] == "mapping" else pretrainings
-        exchange, trainings = prepare(config, start, link, rules, devices)
+        else:
+            prepare = mapping_trainings if kind == "mapping" else pretrainings
+            trainings = prepare(configs, start, exchange, devices)
+            reached = len(trainings[0].users)
+            epochs = self._train_each(spec["attempt"], trainings, exchange.refused)
+        self._require_latest(spec["attempt"])
+        done = Done(
+            attempt=spec["attempt"],
+            devices=reached,
+            epochs=epochs,
+            refused=exchange.refused,
+            trained=Traffic(*exchange.trained.tolist()),
+            evaluated=Traffic(*exchange.evaluated.tolist()),
+        )
+        write_json(self.folder / "done.json", done)
+
+    def _train_each(
+        self, attempt: str, trainings: Sequence[Training], refused: list[str]
+    ) -> list[int | None]:
+        """Epochs of each training; one that failed is refused, unless all did."""
         epochs: list[int | None] = []
         failure: Divergence | RoundSpoilt | None = None
         for number, training in enumerate(trainings):
             try:
-                self._train(spec["attempt"], number, training, len(trainings))
+                self._train(attempt, number, training, len(trainings))
                 epochs.append(int(training.epoch))
             except (Divergence, RoundSpoilt) as error:
                 failure = error
-                exchange.refused.append(f"learning rate {number + 1}: {error}")
+                refused.append(f"learning rate {number + 1}: {error}")
                 epochs.append(None)
         if failure is not None and not any(epochs):
             raise failure
-        self._finish(spec, len(trainings[0].users), epochs, exchange)
+        return epochs
 
     def _train(self, attempt: str, number: int, training: Training, of: int) -> None:
         checkpoint = self.checkpoint(number)
@@ -148,20 +161,6 @@ class Job:
             done = number * total + stats.epoch
             news = {"epoch": done, "of": of * total, "rmse": stats.validation_rmse}
             write_json(self.folder / "progress.json", news)
-
-    def _finish(
-        self, spec: Spec, devices: int, epochs: list[int | None], exchange: Exchange
-    ) -> None:
-        self._require_latest(spec["attempt"])
-        done = Done(
-            attempt=spec["attempt"],
-            devices=devices,
-            epochs=epochs,
-            refused=exchange.refused,
-            trained=_way(exchange.trained),
-            evaluated=_way(exchange.evaluated),
-        )
-        write_json(self.folder / "done.json", done)
 
     def _require_latest(self, attempt: str) -> None:
         if self.spec["attempt"] != attempt:
@@ -186,12 +185,11 @@ class Job:
         Raises:
             ValueError: what is there is not what the job left.
         """
-        epochs = self.done["epochs"] if self.done is not None else []
         for number, training in enumerate(trainings):
-            if epochs[number : number + 1] == [None]:
+            if (epochs := self.result["epochs"][number]) is None:
                 continue
             saved = self.checkpoint(number).load()
-            if saved is None or saved[0] not in epochs[number : number + 1]:
+            if saved is None or saved[0] != epochs:
                 raise ValueError(f"the result in {str(self.folder)!r} is damaged: run it again")
             training.load({name: part for name, part in saved[1].items() if name not in OWN})
 
@@ -227,9 +225,6 @@ class Job:
         return TypeAdapter(kind).validate_json(path.read_bytes()) if path.exists() else None
 
 
-Prepared = tuple[Exchange, list[Training]]
-
-
 def pretrain_start(
     model: DomainModel, of_user: Tensor, of_item: Tensor, members: Tensor
 ) -> dict[str, Tensor]:
@@ -244,13 +239,12 @@ def pretrain_start(
 
 
 def pretrainings(
-    text: str, start: Mapping[str, Tensor], link: Link, rules: Rules, devices: Sequence[int]
-) -> Prepared:
+    configs: Configs, start: Mapping[str, Tensor], exchange: Exchange, devices: Sequence[int]
+) -> list[Training]:
     """Algorithm 1 over a link."""
-    config = pretrain_config(text)
+    config = configs.pretrain
     model = domain_of(start, config.relu_last, config.meta_reads_raw)
     server = pretrain_server(config, model, start["of_user"], start["of_item"])
-    exchange = Exchange(link, rules, len(model.common_items), config.scale)
     payload = Payload(layout_of(config), torch.Generator())
     rounds = RemoteRounds(server, exchange, payload, start["of_user"])
     members = _within(start["members"], devices)
@@ -258,7 +252,7 @@ def pretrainings(
     if not len(users):
         raise ValueError("no device within reach has ratings to train on")
     live, validate = live_tensors(model), partial(rounds.validate, members)
-    return exchange, [Training(rounds, users, config, live, validate)]
+    return [Training(rounds, users, config, live, validate)]
 
 
 def mapping_start(work: MappingTraining, train: Tensor, validation: Tensor) -> dict[str, Tensor]:
@@ -268,12 +262,10 @@ def mapping_start(work: MappingTraining, train: Tensor, validation: Tensor) -> d
 
 
 def mapping_trainings(
-    text: str, start: Mapping[str, Tensor], link: Link, rules: Rules, devices: Sequence[int]
-) -> Prepared:
+    configs: Configs, start: Mapping[str, Tensor], exchange: Exchange, devices: Sequence[int]
+) -> list[Training]:
     """Algorithm 2 over a link, once a learning rate."""
-    configs = mapping_configs(text)
     config, target = configs.mapping, received(start, nobody(0, configs.pretrain))
-    exchange = Exchange(link, rules, len(target.common_items), config.scale)
     users, validators = (_within(start[role], devices) for role in ("train", "validation"))
     _require(users, LEAST, "train")
     _require(validators, 1, "validate")
@@ -290,7 +282,7 @@ def mapping_trainings(
                 rounds, users, config, live, partial(rounds.validate, validators), whole_cohorts
             )
         )
-    return exchange, trainings
+    return trainings
 
 
 def views_start(source: SourceView, target: TargetView, train: Tensor) -> dict[str, Tensor]:
@@ -299,7 +291,7 @@ def views_start(source: SourceView, target: TargetView, train: Tensor) -> dict[s
 
 
 def theta_start(
-    text: str, start: Mapping[str, Tensor], exchange: Exchange, users: Tensor
+    configs: Configs, start: Mapping[str, Tensor], exchange: Exchange, users: Tensor
 ) -> Parameters:
     """Theta's start, from sums of the devices of ``users``.
 
@@ -309,7 +301,7 @@ def theta_start(
     _require(users, LEAST, "train")
     views = {n: part for n, part in start.items() if n.startswith(("source.", "target."))}
     sums = RemoteStart(exchange, views, users.tolist())
-    return transfer_lines(*views_of(views), sums, mapping_configs(text).mapping)
+    return transfer_lines(*views_of(views), sums, configs.mapping)
 
 
 def leave_vectors(exchange: Exchange, profiles: Tensor, devices: Sequence[int]) -> int:
@@ -336,8 +328,3 @@ def _require(users: Tensor, least: int, role: str) -> None:
 
 def _within(users: Tensor, devices: Sequence[int]) -> Tensor:
     return users[torch.isin(users, torch.tensor(devices))].sort().values
-
-
-def _way(traffic: Tensor) -> dict[str, int]:
-    down, up = traffic.tolist()
-    return {"down": down, "up": up}

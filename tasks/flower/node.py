@@ -7,7 +7,7 @@ pydantic alone.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -20,7 +20,7 @@ from typing_extensions import TypedDict  # pydantic takes no other before Python
 
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import Layout, PretrainConfig
-from metaem_core.data.ratings import Ratings, RatingScale, held_chance
+from metaem_core.data.ratings import Ratings, held_chance
 from metaem_core.data.user_profile import PROFILE_SIZE
 from metaem_core.federated.bytes import nobody, received_contract
 from metaem_core.federated.encoding import (
@@ -61,9 +61,26 @@ class Request(TypedDict):
 
     kind: Kind
     domain: str
-    config: str  # JSON of a PretrainConfig, or of MappingConfigs
+    config: str  # JSON of Configs
     source: str  # of a mapping and its start: the domain whose vectors devices keep
     tag: str  # of the vectors that devices keep
+
+
+@dataclass(frozen=True)
+class Configs:
+    """How both domains are pretrained, and how the mapping between them is trained."""
+
+    pretrain: PretrainConfig
+    mapping: MappingConfig = field(default_factory=MappingConfig)
+
+    def encoded(self) -> str:
+        """As a request has them."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of(cls, request: Request) -> "Configs":
+        """Raises ValueError for anything else."""
+        return TypeAdapter(cls).validate_json(request["config"])
 
 
 class DeviceFolder:
@@ -93,28 +110,23 @@ class DeviceFolder:
             if own.any():
                 replace_atomically(self._file(device), partial(save_file, parts))
 
-    def train(self, device: int, message: bytes, config: PretrainConfig) -> bytes:
-        """Algorithm 1, lines 6 to 9, on one device.
+    def answer(self, device: int, message: bytes, config: PretrainConfig, evaluates: bool) -> bytes:
+        """Algorithm 1, lines 6 to 9, on one device, or its errors on the ratings it holds out.
 
         Raises:
             BadMessage: not a message of this domain's rounds.
         """
-        own, payload = self._read(device, config), Payload(layout_of(config), torch.Generator())
-        form = received_contract(layout_of(config), self.items, config)
-        rows, values = own.items[~own.held], own.values[~own.held]
-        return step_answer(message, form, rows, values, payload, config.relu_last)
-
-    def evaluate(self, device: int, message: bytes, config: PretrainConfig) -> bytes:
-        """Its errors on the ratings that it keeps out of training; raises as :meth:`train`."""
-        own, payload = self._read(device, config), Payload(layout_of(config), torch.Generator())
-        form = received_contract(layout_of(config), self.items, config)
-        return errors_answer(message, form, own, payload, config.relu_last, config.scale)
-
-    def _read(self, device: int, config: PretrainConfig) -> StoredRatings:
-        parts = load_file(self._file(device))
-        items = parts["items"].numpy()
-        held = held_chance(items * 0 + device, items, config.seed) < config.holdout
-        return StoredRatings(parts["items"], parts["values"], torch.from_numpy(held))
+        layout = layout_of(config)
+        payload = Payload(layout, torch.Generator())
+        form = received_contract(layout, self.items, config)
+        items, values = self.own(device)
+        numbers = items.numpy()
+        held = held_chance(numbers * 0 + device, numbers, config.seed) < config.holdout
+        own = StoredRatings(items, values, torch.from_numpy(held))
+        if evaluates:
+            return errors_answer(message, form, own, payload, config.relu_last, config.scale)
+        rows, trained = items[~own.held], values[~own.held]
+        return step_answer(message, form, rows, trained, payload, config.relu_last)
 
     def _file(self, device: int) -> Path:
         return self.folder / f"{device}.safetensors"
@@ -166,13 +178,20 @@ class Node:
             BadMessage: not a message of this domain's rounds.
             OSError: the device lacks what the request needs.
         """
-        domain = self.domain(request["domain"])
         if request["kind"] in ("start", "mapping"):
             return self._secure(request, device, PhaseMessage.decoded(message))
-        config = pretrain_config(request["config"])
+        domain, config = self.domain(request["domain"]), Configs.of(request).pretrain
         if request["kind"] == "keep":
             return domain.keep(device, message, request["tag"], config)
-        return domain.train(device, message, config)
+        return domain.answer(device, message, config, evaluates=False)
+
+    def evaluate(self, request: Request, device: int, message: bytes) -> bytes:
+        """A device's errors; raises as :meth:`train`."""
+        domain, configs = self.domain(request["domain"]), Configs.of(request)
+        if request["kind"] == "mapping":
+            theta = decode(message, contract_of(theta_example(domain.items, configs)))
+            return self._mapper(request, device).errors(theta, configs.mapping.scale)
+        return domain.answer(device, message, configs.pretrain, evaluates=True)
 
     def _secure(self, request: Request, device: int, phase: PhaseMessage) -> bytes:
         """One phase of a secure round; the device's secrets lie on its disk from one to the next.
@@ -183,8 +202,7 @@ class Node:
         """
         if phase.phase == 5:
             return b""  # nothing of a device is trained here
-        user, form = self._user(request, device, phase)
-        shapes = tuple(torch.Size(shape) for shape in user_shapes(request, phase))
+        user, form, shapes = self._part(request, device, phase.sum)
         coding, near = Coding(shapes, phase.size, phase.limit), degree_of(phase.size)
         terms = digest(repr((sorted(request.items()), phase.terms)).encode())
         bound = digest(terms + phase.place.to_bytes(8, "big"))
@@ -211,58 +229,35 @@ class Node:
                 rows = _rows({**left, "bound": [bound]})
                 replace_atomically(store, partial(save_file, rows))
 
-    def _user(
-        self, request: Request, device: int, phase: PhaseMessage
-    ) -> tuple[SecureUser, Contract]:
-        """Who answers, and the form of what everyone is sent."""
+    def _part(
+        self, request: Request, device: int, number: int
+    ) -> tuple[SecureUser, Contract, tuple[torch.Size, ...]]:
+        """Who answers in sum ``number``, the form of what they are sent, and the sum's shapes."""
+        domain, configs = self.domain(request["domain"]), Configs.of(request)
         if request["kind"] == "mapping":
-            user, form, _ = self._mapping_user(request, device)
-            return user, form
-        pretrain = mapping_configs(request["config"]).pretrain
-        domain = self.domain(request["domain"])
-        own = StartUser(self._profile(request, device), *domain.own(device), phase.sum == TASTE)
-        return own, contract_of(example_start(domain.items, pretrain))
+            form = contract_of(theta_example(domain.items, configs))
+            shapes = tuple(part.shape for part in network_of(configs))
+            return self._mapper(request, device), form, shapes
+        pretrain, taste = configs.pretrain, number == TASTE
+        directions = directions_of(nobody(0, pretrain))
+        user = StartUser(self._profile(request, device), *domain.own(device), taste)
+        views = example_views(domain.items, kept_size(pretrain), pretrain.user_size, directions)
+        width = directions**2 if taste else PROFILE_PRODUCTS
+        return user, contract_of(views), products_shapes(width)
 
-    def evaluate(self, request: Request, device: int, message: bytes) -> bytes:
-        """A device's errors; raises as :meth:`train`."""
-        if request["kind"] == "mapping":
-            user, form, scale = self._mapping_user(request, device)
-            return user.errors(decode(message, form), scale)
-        config = pretrain_config(request["config"])
-        return self.domain(request["domain"]).evaluate(device, message, config)
-
-    def _mapping_user(
-        self, request: Request, device: int
-    ) -> tuple[MappingDevice, Contract, RatingScale]:
-        configs = mapping_configs(request["config"])
-        pretrain, mapping = configs.pretrain, configs.mapping
+    def _mapper(self, request: Request, device: int) -> MappingDevice:
         domain = self.domain(request["domain"])
-        profile = self._profile(request, device)
-        form = contract_of(example(domain.items, pretrain, mapping))
-        target = nobody(domain.items, pretrain)
-        return MappingDevice(profile, target, *domain.own(device)), form, mapping.scale
+        target = nobody(domain.items, Configs.of(request).pretrain)
+        return MappingDevice(self._profile(request, device), target, *domain.own(device))
 
     def _profile(self, request: Request, device: int) -> Tensor:
         """The vector that the source left on this user's device."""
-        return self.domain(request["source"]).profile(self._other(request, device), request["tag"])
-
-    def _other(self, request: Request, device: int) -> int:
-        """The number in the source of the user who has this one in the target."""
         users = TypeAdapter(list[dict[str, int]]).validate_json((self.folder / LINKS).read_bytes())
         for user in users:
             if user[request["domain"]] == device:
-                return user[request["source"]]
+                source = self.domain(request["source"])
+                return source.profile(user[request["source"]], request["tag"])
         raise FileNotFoundError(f"no user here has device {device}")
-
-
-def user_shapes(request: Request, phase: PhaseMessage) -> Sequence[Sequence[int]]:
-    """Of what is added up in a secure round."""
-    configs = mapping_configs(request["config"])
-    if request["kind"] == "mapping":
-        return [part.shape for part in network_of(configs.pretrain, configs.mapping)]
-    return products_shapes(
-        directions_of(nobody(0, configs.pretrain)) ** 2 if phase.sum == TASTE else PROFILE_PRODUCTS
-    )
 
 
 def _rows(state: Mapping[str, Sequence[bytes]]) -> dict[str, Tensor]:
@@ -278,40 +273,17 @@ def kept_size(config: PretrainConfig) -> int:
     return config.user_size + (PROFILE_SIZE if config.centred else 0)
 
 
-def example(items: int, pretrain: PretrainConfig, mapping: MappingConfig) -> Message:
+def theta_example(items: int, configs: Configs) -> Message:
     """A message of a mapping's rounds; the only form of one that devices read."""
-    size, target = kept_size(pretrain), nobody(items, pretrain)
-    start = identity(size, mapped_size(target), torch.float32)
-    return theta_message(start, network_of(pretrain, mapping), target)
+    target = nobody(items, configs.pretrain)
+    start = identity(kept_size(configs.pretrain), mapped_size(target), torch.float32)
+    return theta_message(start, network_of(configs), target)
 
 
-def network_of(pretrain: PretrainConfig, mapping: MappingConfig) -> Parameters:
+def network_of(configs: Configs) -> Parameters:
     """A network of theta's shapes."""
-    return fresh_network(mapping, kept_size(pretrain), nobody(0, pretrain), torch.float32)
-
-
-def example_start(items: int, config: PretrainConfig) -> Message:
-    """The only form in which devices are request for the start of a mapping."""
-    directions = directions_of(nobody(0, config))
-    return example_views(items, kept_size(config), config.user_size, directions)
-
-
-@dataclass(frozen=True)
-class MappingConfigs:
-    """How a mapping is trained, and how both of its domains were."""
-
-    pretrain: PretrainConfig
-    mapping: MappingConfig
-
-
-def pretrain_config(text: str) -> PretrainConfig:
-    """From the JSON of a request; raises ValueError for anything else."""
-    return TypeAdapter(PretrainConfig).validate_json(text)
-
-
-def mapping_configs(text: str) -> MappingConfigs:
-    """From the JSON of a request; raises ValueError for anything else."""
-    return TypeAdapter(MappingConfigs).validate_json(text)
+    target = nobody(0, configs.pretrain)
+    return fresh_network(configs.mapping, kept_size(configs.pretrain), target, torch.float32)
 
 
 def layout_of(config: PretrainConfig) -> Layout:

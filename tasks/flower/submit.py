@@ -21,7 +21,7 @@ from tasks.store.atomic import write_json
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tasks.flower.job import Done, Job
+    from tasks.flower.job import Job
     from tasks.flower.node import Request
     from tasks.models.train import Cost
 
@@ -104,11 +104,11 @@ def cost_of_job(job: "Job", cohort_size: int) -> "Cost":
 
     result = job.result
     epochs, trained = sum(each or 0 for each in result["epochs"]), result["trained"]
-    epoch = Traffic(trained["down"] // max(epochs, 1), trained["up"] // max(epochs, 1))
-    return Cost(result["devices"], cohort_size, epochs, epoch, Traffic(**result["evaluated"]))
+    epoch = Traffic(*(way // max(epochs, 1) for way in trained))
+    return Cost(result["devices"], cohort_size, epochs, epoch, result["evaluated"])
 
 
-def run_job(job: "Job", connection: Connection) -> "Done":
+def run_job(job: "Job", connection: Connection) -> None:
     """Submit the job and wait for its end.
 
     Raises:
@@ -117,7 +117,7 @@ def run_job(job: "Job", connection: Connection) -> "Done":
     answer = _flwr(connection, "run", str(APP), "--run-config", f'job="{job.folder}"')
     run_id, looked = str(answer["run-id"]), time.monotonic()
     try:
-        while (done := job.done) is None:
+        while job.done is None:
             if (why := job.failure) is not None:
                 raise FederationFailed(why)
             if time.monotonic() > looked + ALIVE:
@@ -126,7 +126,6 @@ def run_job(job: "Job", connection: Connection) -> "Done":
             if (epoch := job.progress) is not None:
                 advance(epoch["epoch"], epoch["of"], note=f"validation RMSE {epoch['rmse']:.4f}")
             time.sleep(POLL)
-        return done
     finally:
         if job.done is None and job.failure is None:
             with suppress(FederationFailed):

@@ -1,8 +1,7 @@
 """Mapping over a link: devices keep their vectors, and the target's server never has one."""
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ from metaem_core.methods.metaem.mapping_start import directions_of, source_view,
 from metaem_core.methods.metaem.pretraining import Pretraining
 from metaem_core.models.metaem import DomainModel
 from tasks.flower.job import Job, mapping_start, vectors_tag, views_start
-from tasks.flower.node import Node, Request
+from tasks.flower.node import Configs, Node, Request
 from tests.support.worlds import random_ratings
 from tests.tasks.test_remote import Devices, Spoil, about
 
@@ -60,12 +59,12 @@ class World:
         config: MappingConfig = CONFIG,
         pretrain: PretrainConfig = PRETRAIN,
     ) -> Request:
-        plain = json.dumps({"pretrain": asdict(pretrain), "mapping": asdict(config)})
+        plain = Configs(pretrain, config).encoded()
         tag = vectors_tag(self.vectors)
         return Request(kind=kind, domain="music", config=plain, source="movie", tag=tag)
 
     def request_to_keep(self, pretrain: PretrainConfig = PRETRAIN) -> Request:
-        config, tag = json.dumps(asdict(pretrain)), vectors_tag(self.vectors)
+        config, tag = Configs(pretrain).encoded(), vectors_tag(self.vectors)
         return Request(kind="keep", domain="movie", config=config, source="", tag=tag)
 
 

@@ -74,7 +74,8 @@ def test_three_rounds_on_three_nodes_are_the_simulation(
         [],
     )
     same(trained(work, config), simulated(config), 1e-6)
-    messages = [work.done["trained"][way] + work.done["evaluated"][way] for way in ("down", "up")]
+    ways = zip(work.done["trained"], work.done["evaluated"], strict=True)
+    messages = [trained + evaluated for trained, evaluated in ways]
     passed = wire.down - before[0], wire.up - before[1]
     envelopes = 6 * NODES  # a question who is there, three rounds, two validations
     for counted, seen in zip(messages, passed, strict=True):

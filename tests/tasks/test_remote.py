@@ -5,7 +5,6 @@ import secrets
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from metaem_core.federated.remote.exchange import Answer
 from metaem_core.federated.secure.aggregation import OutOfTurn
 from metaem_core.methods.metaem.pretraining import Pretraining
 from tasks.flower.job import Job, Spec, Superseded, pretrain_start
-from tasks.flower.node import Node, Request
+from tasks.flower.node import Configs, Node, Request
 from tests.support.damage import DAMAGES
 from tests.support.worlds import random_ratings
 
@@ -30,7 +29,7 @@ ALL = list(range(40))
 
 
 def request_of(config: PretrainConfig) -> Request:
-    plain = json.dumps(asdict(config))
+    plain = Configs(config).encoded()
     return Request(kind="pretrain", domain="music", config=plain, source="", tag="")
 
 
@@ -107,7 +106,7 @@ def test_training_over_a_link_is_the_simulation(tmp_path: Path) -> None:
     assert work.done is not None
     assert (work.done["devices"], work.done["refused"]) == (len(simulated().training.users), [])
     epochs, counted = CONFIG.epochs, simulated().traffic()
-    assert work.done["trained"] == {"down": epochs * counted.down, "up": epochs * counted.up}
+    assert work.done["trained"] == (epochs * counted.down, epochs * counted.up)
     same(trained(work), simulated())
 
 
@@ -130,7 +129,7 @@ def test_an_interrupted_job_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
     assert saved[0] == 1
     again.work(devices, ALL)
     assert again.done is not None
-    assert again.done["trained"]["down"] == CONFIG.epochs * simulated().traffic().down
+    assert again.done["trained"].down == CONFIG.epochs * simulated().traffic().down
     same(trained(again), simulated())
 
 
