@@ -1,6 +1,5 @@
 """Named deviations from the defaults; the defaults are the ``calibrated`` profile."""
 
-from dataclasses import replace
 from typing import TypeVar
 
 StageConfig = TypeVar("StageConfig")
@@ -46,9 +45,4 @@ def compared(config: StageConfig, own: str, profile: str, stage: str) -> StageCo
     Otherwise those of the profile and nothing else: what is shown as published or as printed must
     not depend on what was set for the run.
     """
-    return config if profile == own else profiled(type(config)(), profile, stage)
-
-
-def profiled(config: StageConfig, profile: str, stage: str) -> StageConfig:
-    """The stage's settings with what the profile sets apart."""
-    return replace(config, **PROFILES[profile].get(stage, {}))  # type: ignore[type-var]
+    return config if profile == own else type(config)(**PROFILES[profile].get(stage, {}))

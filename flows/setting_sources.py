@@ -15,6 +15,7 @@ from flows.profiles import PROFILES
 CONFIG_FILE = Path("metaem.toml")
 PREFIX = "METAEM_"
 OUTSIDE = {"METAEM_ALERT_URL", "METAEM_DEBUG", "METAEM_REAL_DATA"}  # read elsewhere
+UNKNOWN = object()
 
 Fields = Mapping[str, FieldInfo]
 
@@ -62,17 +63,8 @@ def refuse_unknown_variables(fields: Fields) -> None:
 
 
 def _is_setting(variable: str, fields: Fields) -> bool:
-    name, *path = variable[len(PREFIX) :].lower().split("__")
-    if name not in fields:
-        return False
-    place: object = fields[name].default
-    for part in path:
-        if isinstance(place, Mapping):
-            return True  # its keys are free
-        if not is_dataclass(place) or not hasattr(place, part):
-            return False
-        place = getattr(place, part)
-    return True
+    path = variable[len(PREFIX) :].lower().split("__")
+    return _default(path, fields) is not UNKNOWN
 
 
 def assign(options: dict[str, object], assignment: str, fields: Fields) -> None:
@@ -92,11 +84,13 @@ def assign(options: dict[str, object], assignment: str, fields: Fields) -> None:
 
 
 def _default(path: list[str], fields: Fields) -> object:
-    """The default of a nested setting; None if there is no such setting."""
+    """The default of a nested setting; UNKNOWN if there is no such setting."""
     name, *rest = path
-    place: object = fields[name].default if name in fields else None
+    place: object = fields[name].default if name in fields else UNKNOWN
     for part in rest:
-        place = getattr(place, part, None)
+        if isinstance(place, Mapping):
+            return None  # its keys are free
+        place = getattr(place, part, UNKNOWN) if is_dataclass(place) else UNKNOWN
     return place
 
 

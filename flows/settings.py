@@ -184,15 +184,10 @@ class Settings(BaseSettings):
     @property
     def chosen_source(self) -> Source:
         """Where ratings come from, at the mirror if one is given."""
-        amazon: dict[str, Amazon2014 | Amazon2018 | Amazon2023] = {
-            "amazon-2014": self.amazon_2014,
-            "amazon-2018": self.amazon_2018,
-            "amazon-2023": self.amazon_2023,
-        }
-        if self.source in amazon:
-            chosen = amazon[self.source]
-            return replace(chosen, mirrors=(self.mirror,)) if self.mirror else chosen
-        return self.files if self.source == "files" else self.synthetic
+        chosen: Source = getattr(self, self.source.replace("-", "_"))
+        if self.mirror and isinstance(chosen, Amazon2014 | Amazon2018 | Amazon2023):
+            return replace(chosen, mirrors=(self.mirror,))
+        return chosen
 
     def open_store(self) -> Store:
         """The store, with the place it shares with other machines tried out."""

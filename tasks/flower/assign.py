@@ -45,7 +45,9 @@ def assign(
     partition = Partition(digest=digest, domains=of, nodes=nodes)
     if (folder / PARTITION).exists() and _read(store.root) == partition:
         return len(shared)
-    _clear(folder)
+    (folder / PARTITION).unlink(missing_ok=True)
+    for node_folder in filter(Path.is_dir, folder.glob("node-*")):
+        shutil.rmtree(node_folder)
     numbers = {
         name: {user: number for number, user in enumerate(domain.user_ids.to_list())}
         for name, domain in domains.items()
@@ -57,13 +59,6 @@ def assign(
         node.link([{name: own[user] for name, own in numbers.items()} for user in users])
     write_json(folder / PARTITION, asdict(partition))
     return len(shared)
-
-
-def _clear(folder: Path) -> None:
-    (folder / PARTITION).unlink(missing_ok=True)
-    for node in folder.glob("node-*"):
-        if node.is_dir():
-            shutil.rmtree(node)
 
 
 def partition_digest(root: Path) -> str:

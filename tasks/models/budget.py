@@ -50,10 +50,6 @@ def budget(config: PrivateConfig, released: "Sequence[Release]") -> Budget:
     )
 
 
-def write_budget(draft: Draft, spent: Budget) -> None:
-    draft.write_json(BUDGET, spent)
-
-
 def read_budget(store: Store, dp_transfer: ArtifactRef) -> Budget:
     """What the run behind the artifact spent."""
     return cast(Budget, store.read_json(dp_transfer, BUDGET))
@@ -61,12 +57,8 @@ def read_budget(store: Store, dp_transfer: ArtifactRef) -> Budget:
 
 def write_releases(draft: Draft, released: "Sequence[Release]") -> None:
     """Every noisy sum that left the devices."""
-    frame = pl.DataFrame(
-        [tuple(each) for each in released],
-        schema={"release": pl.String, "clip": pl.Float64, "deviation": pl.Float64},
-        orient="row",
-    )
-    draft.write_frame(RELEASES, frame, NoisyReleases)
+    frame = pl.DataFrame([*released], schema=NoisyReleases.column_names(), orient="row")
+    draft.write_frame(RELEASES, NoisyReleases.cast(frame), NoisyReleases)
 
 
 def read_releases(store: Store, ref: ArtifactRef) -> "list[Release]":

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from data_contracts.training import SPANS, LearningCurve, TrainingTraffic
+from data_contracts.training import LearningCurve, TrainingTraffic
 from metaem_core.federated.encoding import Traffic
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.training import Training
@@ -60,17 +60,8 @@ def train_best(store: Store, trainings: list[Training], rates: tuple[float, ...]
 
 def write_curve(draft: Draft, curve: list[EpochStats]) -> None:
     """The learning curve; an epoch that nothing validates has no such errors."""
-    frame = pl.DataFrame(
-        curve,
-        schema={
-            "epoch": pl.UInt32,
-            "loss": pl.Float64,
-            "validation_mae": pl.Float64,
-            "validation_rmse": pl.Float64,
-            "ratings": pl.UInt64,
-        },
-        orient="row",
-    )
+    rows = pl.DataFrame(curve, schema=LearningCurve.column_names(), orient="row")
+    frame = LearningCurve.cast(rows)
     validated = pl.col("validation_mae", "validation_rmse").fill_nan(None)
     draft.write_frame("curve.parquet", frame.with_columns(validated), LearningCurve)
 
@@ -104,15 +95,9 @@ def write_cost(draft: Draft, cost: Cost) -> None:
     shares = {"device": 1 / cost.devices, "round": 1 / rounds, "epoch": 1, "run": cost.epochs}
     costs = {span: [round(way * share) for way in cost.epoch] for span, share in shares.items()}
     costs["run"] = [way + more for way, more in zip(costs["run"], cost.beside, strict=True)]
-    frame = pl.DataFrame(
-        {
-            "span": pl.Series([*costs], dtype=pl.Enum(SPANS)),
-            "down": [down for down, _ in costs.values()],
-            "up": [up for _, up in costs.values()],
-        },
-        schema_overrides={"down": pl.UInt64, "up": pl.UInt64},
-    )
-    draft.write_frame("traffic.parquet", frame, TrainingTraffic)
+    rows = [(span, *ways) for span, ways in costs.items()]
+    frame = pl.DataFrame(rows, schema=TrainingTraffic.column_names(), orient="row")
+    draft.write_frame("traffic.parquet", TrainingTraffic.cast(frame), TrainingTraffic)
 
 
 def forget(store: Store) -> None:

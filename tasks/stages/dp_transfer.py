@@ -1,7 +1,7 @@
 """Stage 2 of bias transfer with DP: the line between biases, and the privacy budget spent."""
 
 from metaem_core.config.dp import PrivateConfig
-from tasks.models.budget import budget, read_releases, write_budget, write_releases
+from tasks.models.budget import BUDGET, budget, read_releases, write_releases
 from tasks.models.data import read_pair
 from tasks.models.method_id import bias_transfer_dp, write_method
 from tasks.store.artifacts import ArtifactRef, Store
@@ -44,5 +44,5 @@ def dp_transfer(
         write_method(draft, bias_transfer_dp(config.epsilon))
         write_curve(draft, [])
         write_releases(draft, released.log)
-        write_budget(draft, spent)
+        draft.write_json(BUDGET, spent)
     return draft.ref

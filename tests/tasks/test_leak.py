@@ -7,7 +7,7 @@ from typing import get_args
 import polars as pl
 import pytest
 
-from flows.profiles import profiled
+from flows.profiles import compared
 from metaem_core.config.dp import PrivateConfig
 from metaem_core.config.factor import FactorConfig
 from metaem_core.config.mapping import MappingConfig
@@ -36,8 +36,8 @@ METHODS = get_args(Method)
 PROFILES: dict[Profile, tuple[FactorConfig, TransferConfig]] = {
     "calibrated": (FactorConfig(epochs=2), TransferConfig(epochs=2)),
     "paper": (
-        profiled(FactorConfig(), "paper", "factors"),
-        profiled(TransferConfig(), "paper", "transfer"),
+        compared(FactorConfig(), "calibrated", "paper", "factors"),
+        compared(TransferConfig(), "calibrated", "paper", "transfer"),
     ),
 }
 PRETRAIN = PretrainConfig(epochs=3, hidden_size=32)
