@@ -22,7 +22,15 @@ class Placements:
 
 
 def place(scores: Reals, relevant: Marks) -> Placements:
-    """Rank the catalogue for each user, who has a relevant item; both are (U, items)."""
+    """Rank the catalogue for each user, who has a relevant item; both are (U, items).
+
+    Raises:
+        ValueError: shapes differ, or a user has no relevant item.
+    """
+    if scores.shape != relevant.shape:
+        raise ValueError(f"scores {scores.shape} and relevant {relevant.shape} differ in shape")
+    if len(rows := np.flatnonzero(~relevant.any(axis=1))):
+        raise ValueError(f"{len(rows)} users have no relevant item, first row {rows[0]}")
     require_finite(scores)
     users, items = np.nonzero(relevant)
     above, tied = np.empty_like(users), np.empty_like(users)

@@ -105,3 +105,7 @@ def test_what_cannot_be_scored_is_refused() -> None:
         rmse(floats(1, 2), floats(1))
     with pytest.raises(ValueError, match="no ratings"):
         mae(floats(), floats())
+    with pytest.raises(ValueError, match=r"scores \(1, 2\) and relevant \(2, 2\) differ"):
+        place(np.zeros((1, 2)), np.ones((2, 2), dtype=bool))
+    with pytest.raises(ValueError, match="1 users have no relevant item, first row 1"):
+        place(np.zeros((2, 2)), np.array([[True, False], [False, False]]))
