@@ -7,6 +7,7 @@
 # make audit      compare what is installed with the advisories on PyPI (needs its JSON service)
 # make stack      a night on docker/compose.yaml's services without containers; needs PostgreSQL
 # make bench      training, the whole job and reading, timed; kept in benchmarks/history.jsonl
+# make mutants    small faults put into the core, and how many the tests notice
 # make faults     the faults of docs/reliability.md in real runs, one after the other
 
 PYTHON ?= python3
@@ -15,7 +16,7 @@ READY := .venv/.ready
 
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: run check test test-all docs-check flower audit stack bench faults clean
+.PHONY: run check test test-all docs-check flower audit stack bench mutants faults clean
 
 run: $(READY)
 	$(BIN)/metaem run
@@ -46,6 +47,10 @@ audit: $(READY) .venv-audit/bin/pip-audit
 .venv-audit/bin/pip-audit:
 	$(PYTHON) -m venv .venv-audit
 	.venv-audit/bin/python -m pip install --quiet pip-audit==2.10.1
+
+mutants: $(READY)
+	$(BIN)/python -m pip install --quiet cosmic-ray==8.7.0 coverage==7.17.5
+	$(BIN)/python -m benchmarks.mutants
 
 faults: $(READY)
 	$(BIN)/python -m tests.faults
