@@ -19,6 +19,8 @@ from metaem_core.evaluation.metrics import rmse
 from metaem_core.methods.baselines.trivial import TRIVIAL
 from metaem_core.methods.metaem.cold_start import cold_predictor
 from metaem_core.models.mapping import map_users
+from metaem_core.models.metaem import DomainModel
+from metaem_core.models.mlp import Parameters
 from metaem_core.privacy.attacks.membership import Canaries, inferred
 from metaem_core.privacy.dp.bias_transfer import SHARES as STAGES
 from metaem_core.privacy.dp.bias_transfer import (
@@ -237,13 +239,28 @@ def test_a_mean_out_of_noise_stays_on_the_scale() -> None:
     assert np.array_equal(dp_item_levels(noise, 3), [2.0, 2.0, 2.0])
 
 
-def predicted(pair: DomainPair, queries: Queries, epsilon: float, seed: int) -> float:
+def mapped(
+    pair: DomainPair, epsilon: float, seed: int
+) -> tuple[torch.Tensor, DomainModel, Parameters]:
+    """Source vectors, the target and f_theta of a run."""
     config = PrivateConfig(epsilon, DELTA, seed=seed)
     source = dp_bias_domain(pair.source, config, releases(config, "source", pair.source))
     target = dp_bias_domain(pair.target, config, releases(config, "target", pair.target))
     profiles = source.source_vectors(torch.arange(pair.source.n_users))
     budget = releases(config, "mapping", pair.source, pair.target)
-    theta = dp_bias_mapping(profiles, target, pair, config, budget)
+    return profiles, target, dp_bias_mapping(profiles, target, pair, config, budget)
+
+
+def test_a_mirrored_source_turns_the_line_round() -> None:
+    pair, _ = planted(SyntheticConfig(), 0.5)
+    mirrored = replace(pair, source=replace(pair.source, values=6 - pair.source.values))
+    slope, turned = (float(mapped(each, math.inf, 0)[2][2][1, 1]) for each in (pair, mirrored))
+    assert slope > 0.2
+    assert abs(slope + turned) < 0.1 * slope
+
+
+def predicted(pair: DomainPair, queries: Queries, epsilon: float, seed: int) -> float:
+    profiles, target, theta = mapped(pair, epsilon, seed)
     predict = cold_predictor(lambda users: map_users(theta, profiles[users]), target)
     return rmse(np.clip(predict(queries.users, queries.items), 1, 5), queries.values)
 
