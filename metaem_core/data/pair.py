@@ -20,6 +20,13 @@ class DomainPair:
     train_source: Ints  # (T,) source indices of the training overlap
     train_target: Ints  # (T,) the same users' target indices
 
+    def __post_init__(self) -> None:
+        if len(self.train_source) != len(self.train_target):
+            raise ValueError(
+                f"the training overlap has {len(self.train_source)} source indices but "
+                f"{len(self.train_target)} target indices; give one of each per user"
+            )
+
     def overlap_ratings(self) -> tuple[Ratings, Ints]:
         """The training overlap's target ratings and the source index (R,) of each one's user."""
         source_of = np.full(self.target.n_users, -1)
@@ -35,3 +42,10 @@ class Queries:
     users: Ints  # (Q,) source indices
     items: Ints  # (Q,) target indices
     values: Floats  # (Q,)
+
+    def __post_init__(self) -> None:
+        if not len(self.users) == len(self.items) == len(self.values):
+            raise ValueError(
+                f"users, items and values differ in length: "
+                f"{len(self.users)}, {len(self.items)}, {len(self.values)}"
+            )

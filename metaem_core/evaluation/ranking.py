@@ -46,7 +46,7 @@ def place(scores: Reals, relevant: Marks) -> Placements:
 def ndcg_at_k(places: Placements, k: int) -> Doubles:
     """DCG over the best possible DCG with gain 1 per relevant item, discount 1/log2(1 + rank)."""
     reach = int((places.above + places.tied).max())
-    within = np.cumsum(np.where(np.arange(reach) < k, _discount(reach), 0.0))
+    within = np.cumsum(np.where(np.arange(reach) < _positive(k), _discount(reach), 0.0))
     summed = np.concatenate([[0.0], within])
     gain = (summed[places.above + places.tied] - summed[places.above]) / places.tied
     n_relevant = np.bincount(places.users, minlength=places.n_users)
@@ -59,7 +59,7 @@ def ndcg_at_k(places: Placements, k: int) -> Doubles:
 def hit_rate_at_k(places: Placements, k: int) -> Doubles:
     """Probability that a relevant item is among the first k, over the orders of ties."""
     missed, end = np.ones(places.n_users), places.above + places.tied
-    missed[places.users[end <= k]] = 0.0
+    missed[places.users[end <= _positive(k)]] = 0.0
     cut = (places.above < k) & (end > k)  # one tie a user at most
     users, outside, tied = places.users[cut], end[cut] - k, places.tied[cut]
     nth = np.arange(len(users)) - np.searchsorted(users, users)  # 0, 1, ... within the user
@@ -88,6 +88,12 @@ def heldout_ndcg(users: Ints, predicted: Reals, actual: Reals) -> Doubles:
     reached = np.bincount(position, weights=actual * _shared_discount(position, predicted))
     best = np.bincount(position, weights=actual * _shared_discount(position, actual))
     return np.divide(reached, best, out=np.ones_like(best), where=best > 0)
+
+
+def _positive(k: int) -> int:
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k!r}")
+    return k
 
 
 def _discount(length: int) -> Doubles:

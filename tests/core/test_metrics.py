@@ -109,3 +109,5 @@ def test_what_cannot_be_scored_is_refused() -> None:
         place(np.zeros((1, 2)), np.ones((2, 2), dtype=bool))
     with pytest.raises(ValueError, match="1 users have no relevant item, first row 1"):
         place(np.zeros((2, 2)), np.array([[True, False], [False, False]]))
+    with pytest.raises(ValueError, match="k must be at least 1, got 0"):
+        hit_rate_at_k(place(np.zeros((1, 2)), np.array([[True, False]])), 0)
