@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -10,11 +11,11 @@ from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.ratings import Ratings
 from metaem_core.federated.personal_towers import PersonalTowers
 from metaem_core.federated.rounds import Backend
-from metaem_core.federated.simulation import CohortSimulation
+from metaem_core.federated.simulation import CohortSimulation, DeviceStore
 from metaem_core.methods.metaem.pretraining import Pretraining
 from metaem_core.models.metaem import DomainModel
 from tests.support.networks import sequential
-from tests.support.worlds import random_ratings
+from tests.support.worlds import from_table, random_ratings
 
 RATINGS = random_ratings(n_users=40, n_items=60, mean_count=9, seed=3)
 COHORT = torch.tensor([1, 2, 3, 5, 8, 13, 21, 34, 39])
@@ -109,3 +110,12 @@ def test_personal_towers_stay_on_their_devices() -> None:
         moved = (table.table != start).flatten(1).any(1)
         assert set(moved.nonzero().flatten().tolist()) <= set(COHORT.tolist())
     assert (towers.optimizers[0].table != server_copy[0]).any()
+
+
+def test_a_device_holds_its_users_ratings_and_no_other() -> None:
+    table = np.array([[5, 0, 3], [0, 0, 0], [0, 2, 0], [1, 4, 0]])
+    store = DeviceStore(from_table(table), torch.float32)
+    for user, row in enumerate(table):
+        items, values = store.of_device(user)
+        assert items.tolist() == row.nonzero()[0].tolist()
+        assert values.tolist() == row[row > 0].tolist()
