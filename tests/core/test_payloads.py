@@ -10,16 +10,16 @@ from flows.cli.main import app
 from metaem_core.config.pretrain import Mode, PretrainConfig
 from metaem_core.federated.bytes import WAYS, DomainShape, exchanged, traffic
 from metaem_core.federated.encoding import BadMessage, contract_of, decode, digest, encode
-from metaem_core.federated.layouts import (
-    Payload,
-)
+from metaem_core.federated.layouts import Payload
+from metaem_core.federated.messages import tensors_of
 from metaem_core.federated.quantization import LEVELS, from_int8, to_int8
+from metaem_core.federated.server import MappingServer
 from metaem_core.federated.simulation import CohortSimulation
 from metaem_core.methods.metaem.pretraining import Pretraining
-from tasks.models.metaem import read_model
 from tasks.tracking.runs import described
 from tests.conftest import FinishedRun
 from tests.core.test_federated import RATINGS, pretraining, round_gradients, worst_error
+from tests.core.test_mapping import stage as mapping_stage
 from tests.support.device_loops import MessageLoop
 from tests.support.worlds import planted_ratings
 
@@ -115,28 +115,31 @@ def test_a_run_tells_its_bytes(finished_run: FinishedRun) -> None:
     assert points["source_model/bytes_down_run"] == down["run"]
 
 
+@pytest.mark.parametrize("loss", ["task", "distance"])
+def test_a_mappings_bytes_are_those_of_its_devices(loss: str) -> None:
+    """What its server hands one of them in a round, and the frozen model once."""
+    work, _, model = mapping_stage(loss)
+    server = work.training.rounds.server
+    assert isinstance(server, MappingServer)
+    download = server.download(torch.tensor([1]), torch.arange(len(model.common_items)))
+    sent = {name: tensors_of(download, name)[0].float() for name in sorted(server.trained)}
+    epoch, once = work.traffic()
+    assert epoch.down == len(work.training.users) * len(encode(sent))
+    assert epoch.up > epoch.down
+    frozen = model.common_items, model.item_offsets, model.item_features, *model.item_tower
+    size = sum(tensor.nbytes for tensor in frozen) if loss == "task" else 0
+    assert size <= once.down < size + 1000
+
+
 def test_a_mapping_tells_its_bytes(finished_run: FinishedRun) -> None:
-    """A vector and V^p a round, the frozen model once, every learning rate that was tried."""
+    """Those of every learning rate that was tried, and once the frozen model."""
     store, made = finished_run.store, dict(finished_run.outcome.artifacts)
-    ref = made["mapping movie-music beta 0.3 seed 1"]
-    traffic = store.read_frame(ref, "traffic.parquet")
+    traffic = store.read_frame(made["mapping movie-music beta 0.3 seed 1"], "traffic.parquet")
     down = dict(zip(traffic["span"].to_list(), traffic["down"].to_list(), strict=True))
-    numbers = 32 + 3 + 32 * 8
-    assert 4 * numbers < down["device"] < 4 * numbers + 300
-    model = read_model(store, made["pretrain movie-music beta 0.3 seed 1"])
-    frozen = sum(
-        tensor.numel()
-        for tensor in (
-            model.common_items,
-            model.item_offsets,
-            model.item_features,
-            *model.item_tower,
-        )
-    )
-    devices = down["epoch"] // down["device"]
     rates, epochs = len(finished_run.settings.mapping.learning_rates), 2
-    once = (down["run"] - rates * epochs * down["epoch"]) / devices
-    assert 4 * frozen < once < 4 * frozen + 1000
+    devices = down["epoch"] // down["device"]
+    once, rest = divmod(down["run"] - rates * epochs * down["epoch"], devices)
+    assert (once > 0, rest) == (True, 0)
 
 
 def test_a_layout_carries_the_bytes_of_what_it_says() -> None:
