@@ -251,12 +251,17 @@ def mapped(
     return profiles, target, dp_bias_mapping(profiles, target, pair, config, budget)
 
 
-def test_a_mirrored_source_turns_the_line_round() -> None:
+def test_without_noise_the_line_is_recovered() -> None:
+    """Target ratings are their item's level, 0.2 and -0.4 times the user's source bias."""
     pair, _ = planted(SyntheticConfig(), 0.5)
-    mirrored = replace(pair, source=replace(pair.source, values=6 - pair.source.values))
-    slope, turned = (float(mapped(each, math.inf, 0)[2][2][1, 1]) for each in (pair, mirrored))
-    assert slope > 0.2
-    assert abs(slope + turned) < 0.1 * slope
+    profiles, target, _ = mapped(pair, math.inf, 0)
+    overlap, users = pair.overlap_ratings()
+    bias, level = profiles[users, 1].numpy(), target.item_offsets.numpy()[overlap.items]
+    exact = replace(pair, target=replace(overlap, values=level + 0.2 - 0.4 * bias))
+    config = PrivateConfig(math.inf, DELTA)
+    theta = dp_bias_mapping(profiles, target, exact, config, releases(config, "mapping"))
+    assert float(theta[2][1, 1]) == pytest.approx(-0.4, abs=0.01)
+    assert float(theta[3][1]) == pytest.approx(0.2, abs=0.01)
 
 
 def predicted(pair: DomainPair, queries: Queries, epsilon: float, seed: int) -> float:
