@@ -62,6 +62,21 @@ def test_an_open_upload_reveals_every_rating(payload: Payload, centred: bool) ->
     assert found.auc == 1
 
 
+def test_what_leaks_by_hand() -> None:
+    """Of two devices: one shows an unrated item beside two rated ones, one its only item."""
+    first = Reading(
+        torch.tensor([3.0, 0, 1, 2, 0, 0]), torch.tensor([0, 2, 3]), torch.tensor([5.2, 4.4, 1])
+    )
+    second = Reading(torch.tensor([0.0, 4, 0, 0, 0, 0]), torch.tensor([1]), torch.tensor([2.1]))
+    truths = [
+        (torch.tensor([0, 2]), torch.tensor([5.0, 3])),
+        (torch.tensor([1]), torch.tensor([2.0])),
+    ]
+    assert Leak.of([first, second], truths, RatingScale()) == pytest.approx(
+        Leak(item_sets=1 / 2, ratings=2 / 3, auc=15 / 16, auc_among_shown=1 / 2, certain=2 / 3)
+    )
+
+
 def test_popularity_is_a_guess_that_others_are_held_against() -> None:
     ratings = random_ratings(n_users=300, n_items=80, mean_count=9, seed=5)
     counts = np.bincount(ratings.items, minlength=ratings.n_items)
