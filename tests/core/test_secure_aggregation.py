@@ -35,7 +35,7 @@ class Shared:
     """A cohort whose devices, but for ``unshared``, have shared their secrets."""
 
     def __init__(self, unshared: frozenset[int] = frozenset()) -> None:
-        self.cohort = [SecureDevice(i, THRESHOLD) for i in range(DEVICES)]
+        self.cohort = [SecureDevice(i, THRESHOLD, b"agreed") for i in range(DEVICES)]
         self.keys = {device.index: device.advertise() for device in self.cohort}
         self.sealed = {
             i: self.cohort[i].share(self.keys_near(i)) for i in self.keys if i not in unshared
@@ -51,6 +51,9 @@ class Shared:
 
     def revealed(self, devices: Iterable[int], vectors: Mapping[int, Words]) -> dict[int, Revealed]:
         return {i: self.cohort[i].reveal(vectors.keys() & self.near[i]) for i in devices}
+
+    def restart(self) -> None:
+        self.cohort = [SecureDevice.restored(d.index, THRESHOLD, d.state()) for d in self.cohort]
 
     def opened(self, vectors: Mapping[int, Words], revealed: Mapping[int, Revealed]) -> Words:
         return opened(vectors, self.near, self.keys, revealed, THRESHOLD)
@@ -116,6 +119,19 @@ def test_a_device_guards_itself() -> None:
         shared.opened({0: sent}, {})
     with pytest.raises(ValueError, match="exceed half"):
         SecureDevice(0, DEGREE // 2).share(shared.keys_near(0))
+
+
+def test_a_round_goes_on_from_what_its_devices_keep() -> None:
+    """One of them leaves, so that both kinds of shares are needed."""
+    shared, values = Shared(), np.arange(9, dtype=np.uint32)
+    shared.restart()
+    sent = {i: shared.masked(i, values) for i in range(1, DEVICES)}
+    shared.restart()
+    revealed = shared.revealed(sent, sent)
+    assert np.array_equal(shared.opened(sent, revealed), 11 * values)
+    shared.restart()
+    with pytest.raises(OutOfTurn):
+        shared.revealed(sent, sent)
 
 
 def test_a_late_vector_stays_masked_after_its_pairwise_masks_are_known() -> None:
