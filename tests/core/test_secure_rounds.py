@@ -14,7 +14,7 @@ from torch import Tensor
 
 from metaem_core.federated.bytes import exchanged
 from metaem_core.federated.encoding import SUM, BadMessage, contract_of, digest, encode
-from metaem_core.federated.remote.mapping import MappingDevice, SumMappingServer
+from metaem_core.federated.remote.mapping import MappingDevice, SumMappingServer, theta_message
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.secure import coding
 from metaem_core.federated.secure.aggregation import OutOfTurn
@@ -262,3 +262,17 @@ def test_secure_mapping_is_open_mapping(monkeypatch: pytest.MonkeyPatch) -> None
     for ours, theirs, was in zip(network, public.network, before, strict=True):
         assert moved_alike(ours, theirs, was)
     assert not hasattr(loop.server, "sources")
+
+
+def test_an_open_gradient_of_theta_reveals_the_source_vector() -> None:
+    """Row by row that of the first layer is what that of its constants is, times the input."""
+    work, _, model = stage("task")
+    server, backend = work.training.rounds.server, work.training.rounds.backend
+    assert isinstance(server, MappingServer)
+    source = server.sources[[20]]
+    device = MappingDevice(source, model, *backend.devices.of_device(20))
+    sent = theta_message(server.start, server.network, model)
+    (weight, constants, *_), _ = device.contribution(sent)
+    unit = constants.abs().argmax()
+    centre, scale, *_ = server.start
+    torch.testing.assert_close(weight[unit] / constants[unit] / scale + centre, source[0])
