@@ -1,7 +1,7 @@
 """The calibrated reading begins at bias transfer and keeps a share of what it learns beyond."""
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -16,9 +16,16 @@ from metaem_core.data.user_profile import PROFILE_SIZE, ItemScale, ProfileStatis
 from metaem_core.methods.baselines.trivial import bias_transfer_fitted
 from metaem_core.methods.metaem.cold_start import cold_predictor
 from metaem_core.methods.metaem.mapping import MappingTraining
-from metaem_core.methods.metaem.mapping_start import OverlapSums, SourceView, TargetView
+from metaem_core.methods.metaem.mapping_start import (
+    OverlapSums,
+    Products,
+    SourceView,
+    TargetView,
+    transfer_lines,
+)
 from metaem_core.methods.metaem.pretraining import Pretraining
 from metaem_core.training.epochs import Divergence
+from tests.support.networks import sequential
 from tests.support.worlds import from_table
 
 CONFIG = PretrainConfig(epochs=1, hidden_size=16)
@@ -104,21 +111,25 @@ def test_an_item_bias_without_a_rating_is_the_bias_of_a_domain_without_it() -> N
         assert abs(without[rating] - refitted.item[item]) < 0.02 + 0.2 * moved
 
 
+TARGET = TargetView(
+    mean=3.0,
+    bias=np.zeros(1, np.float32),
+    counts=np.array([3]),
+    damping=2.0,
+    user_damping=1.0,
+    scale=ItemScale(bias=1.0, mean=0.0, deviation=1.0),
+    directions=torch.ones(1, 1),
+    items=torch.ones(1, 1),
+)
+
+
 @pytest.mark.parametrize("value", [1.0, 5.0])
 def test_item_features_never_hold_the_rating_they_explain(value: float) -> None:
     """Three users rate an item; the first one's regressors are those of the other two ratings."""
-    mean, damping, user_bias = 3.0, 2.0, 0.5
+    mean, damping, user_bias = TARGET.mean, TARGET.damping, 0.5
     residuals = np.array([value - mean - user_bias, 0.25, 1.25])
-    target = TargetView(
-        mean,
-        bias=np.array([residuals.sum() / (3 + damping)], np.float32),
-        counts=np.array([3]),
-        damping=damping,
-        user_damping=1.0,
-        scale=ItemScale(bias=1.0, mean=0.0, deviation=1.0),
-        directions=torch.ones(1, 1),
-        items=torch.ones(1, 1),
-    )
+    bias = np.array([residuals.sum() / (3 + damping)], np.float32)
+    target = TARGET._replace(bias=bias)
     width = 1 + PROFILE_SIZE
     source = SourceView(torch.zeros(width), torch.ones(width), torch.ones(1, 1))
     own = np.array([user_bias], np.float32), np.array([0]), np.array([value], np.float32)
@@ -127,6 +138,34 @@ def test_item_features_never_hold_the_rating_they_explain(value: float) -> None:
     constant = PROFILE_SIZE + 1  # columns of a feature: a constant, then the profile, here zero
     np.testing.assert_allclose(x[0, ::constant], features, rtol=1e-6)
     np.testing.assert_allclose(y[0], value - mean - features[1], rtol=1e-6)
+
+
+@dataclass(frozen=True)
+class PlantedSums:
+    """Of ratings whose residuals are these ``weights`` times a random design, exactly."""
+
+    weights: np.ndarray  # of three item features times a constant and the profile (36,)
+
+    def profile_products(self) -> Products:
+        x = np.random.default_rng(3).normal(size=(50, len(self.weights)))
+        return Products(x.T @ x, x.T @ (x @ self.weights))
+
+    def taste_products(self, weights: np.ndarray) -> Products:
+        return Products(np.eye(1), np.zeros(1))
+
+
+def test_a_constant_and_the_bias_are_transferred_in_full() -> None:
+    """However strong the ridges are by which everything else is held down."""
+    weights = np.zeros(3 * (PROFILE_SIZE + 1))
+    weights[:2] = 0.7, 1.5
+    width = 1 + PROFILE_SIZE
+    source = SourceView(torch.zeros(width), torch.ones(width), torch.ones(1, 1))
+    config = MappingConfig(trait_damping=1e9)
+    _, _, weight, constant, _ = transfer_lines(source, TARGET, PlantedSums(weights), config)
+    torch.testing.assert_close(constant, torch.tensor([0, 0.7, 0, 0]))
+    wanted = torch.zeros(4, width)
+    wanted[1, 1] = 1.5
+    torch.testing.assert_close(weight, wanted)
 
 
 def test_a_profile_that_matters_in_both_domains_is_transferred() -> None:
@@ -171,6 +210,18 @@ def test_what_is_validated_is_what_is_delivered() -> None:
     delivered = float(np.sqrt(np.square(clipped - cold.values).mean()))
     assert work.training.best_rmse == pytest.approx(delivered, abs=1e-5)
     assert delivered <= min(epoch.validation_rmse for epoch in curve) + 1e-5
+
+
+def test_the_correction_is_nothing_at_first_and_each_users_own_once_it_trains() -> None:
+    work, *_ = mapping(MappingConfig(epochs=2))
+    vectors = torch.randn(9, 43, generator=torch.Generator().manual_seed(0))
+
+    def correction() -> torch.Tensor:
+        return sequential(work.network)(vectors).detach()
+
+    assert not correction().any()
+    list(work.training.epochs(lambda _: None))
+    assert bool((correction().std(0) > 1e-3).all())
 
 
 def test_training_that_only_harms_is_undone() -> None:
