@@ -75,7 +75,7 @@ class Clocks:
 
 def profiled(scale: str, store: Path) -> None:
     """One run in this process; prints what the parent reads."""
-    from flows import cold_start
+    from flows import experiment
     from flows.settings import read_settings
     from metaem_core.federated.rounds import SimulatedRounds
     from metaem_core.methods.metaem.mapping import MappingTraining
@@ -90,7 +90,7 @@ def profiled(scale: str, store: Path) -> None:
     clocks.around("hand-over", Draft, "write_frame", "write_tensors", "write_json", "publish")
     clocks.around("hand-over", StagePolicy, "compute_key", "origin")
     clocks.around("hand-over", Checkpoint, "save", "load")
-    clocks.around("MLflow", cold_start, "track")
+    clocks.around("MLflow", experiment, "track")
     clocks.around("rounds", SimulatedRounds, "round")
     for stage in (Pretraining, MappingTraining):
         clocks.around("validations", stage, "_validate")
@@ -99,7 +99,7 @@ def profiled(scale: str, store: Path) -> None:
         [f"synthetic.config.scale={scale}"],
     )
     begin = time.perf_counter()
-    cold_start.run(settings)
+    experiment.run(settings)
     wall = time.perf_counter() - begin
     manifests = [json.loads(path.read_text()) for path in store.glob("*/*/manifest.json")]
     stages = sum(manifest["seconds"] for manifest in manifests)

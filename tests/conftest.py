@@ -22,7 +22,7 @@ from tasks.store.artifacts import Store
 from tasks.store.manifests import Provenance
 
 if TYPE_CHECKING:
-    from flows.cold_start import Outcome
+    from flows.experiment import Outcome
     from flows.settings import Settings
 
 SMALL = [
@@ -77,7 +77,7 @@ class FinishedRun:
 @pytest.fixture(scope="session")
 def finished_run(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     """The embedded default, shrunk, at two cold fractions."""
-    from flows.cold_start import run
+    from flows.experiment import run
     from flows.settings import read_settings
 
     folder = tmp_path_factory.mktemp("finished") / "store"

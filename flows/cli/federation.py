@@ -36,7 +36,7 @@ def up(
 ) -> None:
     """Give users of both domains a device each, start a SuperLink and its nodes; until Ctrl-C."""
     from flows.cli.display import progress
-    from flows.cold_start import run
+    from flows.experiment import run
     from flows.federation.loopback import Loopback, leave_on_signals, serve
     from tasks.flower.assign import FEDERATION, assign
 

@@ -4,7 +4,7 @@ import typer
 
 from flows.cli.display import progress, say, stdout
 from flows.cli.tables import score_tables
-from flows.cold_start import run
+from flows.experiment import run
 from flows.notes import notes
 from flows.settings import Settings
 from flows.steps import Outcome

@@ -21,7 +21,7 @@ def privacy_audit(settings: "Settings", devices: Devices = 200) -> None:
     settings = settings.model_copy(update=first)
     from flows.cli.display import progress, stdout
     from flows.cli.tables import audit_table
-    from flows.cold_start import run
+    from flows.experiment import run
     from tasks.models.audit import audit
 
     domain, seed = settings.domains[0], settings.seeds[0]

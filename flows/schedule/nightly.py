@@ -2,7 +2,7 @@
 
 from prefect import flow, get_run_logger
 
-from flows import cold_start
+from flows import experiment
 from flows.schedule.attempt import attempt
 from flows.schedule.parameters import Assignment, Betas, Domains, Folder, Seeds, scheduled_settings
 from flows.settings import Settings, SourceName
@@ -45,7 +45,7 @@ def nightly(
 
 
 def _cold_start(settings: Settings) -> dict[str, Outcome]:
-    return {settings.task: cold_start.run(settings)}
+    return {settings.task: experiment.run(settings)}
 
 
 def _promote(settings: Settings, report: ArtifactRef) -> None:

@@ -9,7 +9,7 @@ import sklearn.manifold
 import torch
 
 import flows.cli.display
-import flows.cold_start
+import flows.experiment
 import tasks.tracking.mlflow
 from tests.faults import inputs, killing, servers, sharing, skew
 from tests.faults.command import Product
@@ -20,7 +20,7 @@ PRELOADED = (
     mlflow,
     sklearn.manifold,
     torch,
-    flows.cold_start,
+    flows.experiment,
     flows.cli.display,
     tasks.tracking.mlflow,
 )

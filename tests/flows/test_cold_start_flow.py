@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from flows.cli.report import newest_report
-from flows.cold_start import run
+from flows.experiment import run
 from flows.profiles import PROFILES
 from flows.settings import read_settings
 from metaem_core.methods.baselines.trivial import TRIVIAL

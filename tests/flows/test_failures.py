@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli.main import app
-from flows.cold_start import run
+from flows.experiment import run
 from flows.runtime.runs import Failure
 from flows.settings import read_settings
 from metaem_core.config.mapping import MappingConfig

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data_contracts.training import NoisyReleases
-from flows.cold_start import run
+from flows.experiment import run
 from flows.settings import BadSettings, read_settings
 from metaem_core.config.dp import PrivateConfig
 from metaem_core.privacy.dp.gaussian import mu_of

@@ -151,7 +151,7 @@ def test_what_the_run_decides_cannot_be_set_on_a_stage(assignment: str) -> None:
 
 
 def test_what_prefect_keeps_of_the_settings_holds_no_password() -> None:
-    from flows.cold_start import cold_start
+    from flows.experiment import cold_start
 
     secret = {
         "mirror": "https://me:swordfish@host/data",

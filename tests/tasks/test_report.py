@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from flows.cli.main import app
 from flows.cli.report import newest_report
-from flows.cold_start import run
+from flows.experiment import run
 from flows.methods import scored
 from flows.settings import read_settings
 from tasks.stages.report import ReportRequest, report
