@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from tasks.models.experiment import CURVE, Experiment, experiment_of
+from tasks.models.evaluated_cell import CURVE, EvaluatedCell, evaluated_cell
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.lookup import ancestors
 from tasks.store.manifests import MANIFEST
@@ -11,7 +11,7 @@ from tasks.store.manifests import MANIFEST
 class SelectedModel(NamedTuple):
     """A cell's MetaEM and the validation error it was selected by."""
 
-    cell: Experiment
+    cell: EvaluatedCell
     validation_rmse: float
     parts: dict[str, ArtifactRef]  # by their names as inputs of an evaluation
 
@@ -30,7 +30,7 @@ def select_model(
     """
     for each in [report] if report is not None else _reports(store):
         evaluations = store.manifest(each).provenance.inputs["evaluations"]
-        cells = [(experiment_of(store, ref), ref) for ref in evaluations]
+        cells = [(evaluated_cell(store, ref), ref) for ref in evaluations]
         wanted = task or cells[0][0]["task"]
         matches = [(cell, ref) for cell, ref in cells if cell["task"] == wanted]
         if matches:
@@ -48,7 +48,7 @@ def _reports(store: Store) -> list[ArtifactRef]:
     return sorted(reports, key=lambda ref: -(store.folder(ref) / MANIFEST).stat().st_mtime)
 
 
-def _model(store: Store, cell: Experiment, evaluation: ArtifactRef) -> SelectedModel:
+def _model(store: Store, cell: EvaluatedCell, evaluation: ArtifactRef) -> SelectedModel:
     parts = ancestors(store, evaluation)
     errors = store.read_frame(parts["mapping"], CURVE)["validation_rmse"]
     return SelectedModel(cell, float(errors.drop_nulls().min()), parts)  # type: ignore[arg-type]

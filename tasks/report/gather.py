@@ -6,7 +6,7 @@ import dataframely as dy
 import polars as pl
 
 from data_contracts.pictures import Closeness, Points
-from tasks.models.experiment import experiment_of
+from tasks.models.evaluated_cell import evaluated_cell
 from tasks.models.method_id import MethodId, read_methods
 from tasks.report.comparison import by_group, compare, fairness, paired_tests, summarise
 from tasks.report.findings import REFERENCES
@@ -73,17 +73,17 @@ def _by_cell(store: Store, evaluations: Sequence[ArtifactRef]) -> list[list[Arti
     """The seeds of each task and cold fraction."""
     cells: dict[tuple[str, float], list[ArtifactRef]] = {}
     for ref in evaluations:
-        experiment = experiment_of(store, ref)
-        cells.setdefault((experiment["task"], experiment["beta"]), []).append(ref)
+        cell = evaluated_cell(store, ref)
+        cells.setdefault((cell["task"], cell["beta"]), []).append(ref)
     return [*cells.values()]
 
 
 def _labelled(store: Store, ref: ArtifactRef, name: str) -> pl.DataFrame:
-    experiment = experiment_of(store, ref)
+    cell = evaluated_cell(store, ref)
     return store.read_frame(ref, name).with_columns(
-        task=pl.lit(experiment["task"]),
-        beta=pl.lit(experiment["beta"], pl.Float64),
-        seed=pl.lit(experiment["seed"], pl.Int64),
+        task=pl.lit(cell["task"]),
+        beta=pl.lit(cell["beta"], pl.Float64),
+        seed=pl.lit(cell["seed"], pl.Int64),
     )
 
 
@@ -97,7 +97,7 @@ def _of_pictures(
     as_published = [each.name for each in ids.values() if each.profile == "paper"]
     nothing = schema.create_empty().with_columns(task=pl.lit("", pl.String))
     frames = [
-        store.read_frame(ref, name).with_columns(task=pl.lit(experiment_of(store, ref)["task"]))
+        store.read_frame(ref, name).with_columns(task=pl.lit(evaluated_cell(store, ref)["task"]))
         for ref in pictures
     ]
     return pl.concat([nothing, *frames]).sort(

@@ -10,7 +10,7 @@ from importlib.metadata import version
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from tasks.models.experiment import Experiment
+from tasks.models.evaluated_cell import EvaluatedCell
 from tasks.report import panels, tables
 from tasks.report.figures import data_uri
 from tasks.report.findings import findings, in_sentence, metaem_tallies
@@ -39,13 +39,11 @@ def write_report(results: Results) -> str:
     return template.render(results=results, findings=findings(results))
 
 
-def write_note(
-    experiment: Experiment, scores: pl.DataFrame, inputs: Mapping[str, ArtifactRef]
-) -> str:
-    """One experiment's scores and inputs, as Markdown."""
+def write_note(cell: EvaluatedCell, scores: pl.DataFrame, inputs: Mapping[str, ArtifactRef]) -> str:
+    """One cell's scores and inputs, as Markdown."""
     wide = scores.pivot(on="metric", index="method", values="value", maintain_order=True)
     template = _environment().get_template("experiment.md")
-    return template.render(**experiment, scores=wide, inputs=inputs)
+    return template.render(**cell, scores=wide, inputs=inputs)
 
 
 def _environment() -> Environment:

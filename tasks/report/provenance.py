@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
-from tasks.models.experiment import experiment_of
+from tasks.models.evaluated_cell import evaluated_cell
 from tasks.models.method_id import METHOD, read_method
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.lookup import ancestors
@@ -62,9 +62,9 @@ def origin(store: Store, evaluations: Sequence[ArtifactRef]) -> Origin:
     """The origin of one or more evaluations, with the settings and versions of the first one."""
     cells, domains, data, generated = [], {}, {}, False
     for ref in evaluations:
-        experiment, inputs = experiment_of(store, ref), store.manifest(ref).provenance.inputs
-        (split,), task = inputs["split"], experiment["task"]
-        cells.append(Cell(task, experiment["beta"], experiment["seed"], ref, split))
+        cell, inputs = evaluated_cell(store, ref), store.manifest(ref).provenance.inputs
+        (split,), task = inputs["split"], cell["task"]
+        cells.append(Cell(task, cell["beta"], cell["seed"], ref, split))
         for domain, side in zip(task.split("-"), ("source", "target"), strict=True):
             (domains[domain],) = inputs[side]
             (raw,) = store.manifest(domains[domain]).provenance.inputs["raw"]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.models.experiment import experiment_of
+from tasks.models.evaluated_cell import evaluated_cell
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.atomic import exclusive, replace_atomically
 from tasks.tracking.runs import RunContent, described, described_methods, described_report
@@ -41,7 +41,7 @@ def track(
     Returns:
         Whether all of them are logged now.
     """
-    markers = _Markers(store, tracking, experiment_of(store, evaluations[0])["task"])
+    markers = _Markers(store, tracking, evaluated_cell(store, evaluations[0])["task"])
     if all(markers.is_logged(ref) for ref in (*evaluations, report)):
         return True  # without the seconds that importing mlflow takes
     quieten()

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from tasks.models.budget import read_budget
-from tasks.models.experiment import CURVE, TRAFFIC, experiment_of
+from tasks.models.evaluated_cell import CURVE, TRAFFIC, evaluated_cell
 from tasks.models.method_id import read_method
 from tasks.report.page import write_note
 from tasks.store.artifacts import ArtifactRef, Store
@@ -41,7 +41,7 @@ class RunContent:
 
 def described(store: Store, evaluation: ArtifactRef) -> RunContent:
     """The run of one (task, beta, seed)."""
-    about = experiment_of(store, evaluation)
+    about = evaluated_cell(store, evaluation)
     origin = ancestors(store, evaluation)
     scores = store.read_frame(evaluation, "scores.parquet")
     points = [Point(f"{metric}/{method}", value) for method, metric, value in scores.iter_rows()]

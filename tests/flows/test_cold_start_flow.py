@@ -14,7 +14,7 @@ from flows.experiment import run
 from flows.profiles import PROFILES
 from flows.settings import read_settings
 from metaem_core.methods.baselines.trivial import TRIVIAL
-from tasks.models.experiment import experiment_of
+from tasks.models.evaluated_cell import evaluated_cell
 from tasks.progress import Finished, Step, listening
 from tasks.store.artifacts import ArtifactRef
 from tasks.store.lookup import ancestors
@@ -51,7 +51,7 @@ STAGES = {
 
 def test_every_method_is_scored_for_every_cell(finished_run: FinishedRun) -> None:
     store, outcome = finished_run.store, finished_run.outcome
-    assert [experiment_of(store, ref)["beta"] for ref in outcome.evaluations] == [0.3, 0.6]
+    assert [evaluated_cell(store, ref)["beta"] for ref in outcome.evaluations] == [0.3, 0.6]
     for ref in outcome.evaluations:
         scores = store.read_frame(ref, "scores.parquet")
         assert {*scores["method"]} == {*TRIVIAL, "metaem"}

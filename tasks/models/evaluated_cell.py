@@ -1,4 +1,4 @@
-"""One experiment: a task at one cold fraction and one seed, and the names of its files."""
+"""One evaluated cell: a task at one cold fraction and one seed, and the names of its files."""
 
 from typing import TypedDict, cast
 
@@ -8,7 +8,7 @@ CURVE = "curve.parquet"  # in the artifact of every stage that trains
 TRAFFIC = "traffic.parquet"  # in that of a pretraining
 
 
-class Experiment(TypedDict):
+class EvaluatedCell(TypedDict):
     """``experiment.json`` of an evaluation."""
 
     task: str
@@ -16,6 +16,6 @@ class Experiment(TypedDict):
     seed: int
 
 
-def experiment_of(store: Store, evaluation: ArtifactRef) -> Experiment:
+def evaluated_cell(store: Store, evaluation: ArtifactRef) -> EvaluatedCell:
     """Which task, cold fraction and seed were evaluated."""
-    return cast(Experiment, store.read_json(evaluation, "experiment.json"))
+    return cast(EvaluatedCell, store.read_json(evaluation, "experiment.json"))
