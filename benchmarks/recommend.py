@@ -5,7 +5,7 @@
 A model of the default's shapes with random numbers, a catalogue of Table 2's Music, histories of 5
 to 60 ratings of 50,000 source items. A user's time is from their ratings as a frame to their ten
 items as a frame, everything loaded: fold-in, mapping, rating every item, leaving out what they
-know. The rival is the matrix products of MLP_item for the whole catalogue alone, as one call each.
+know. The baseline is only the matrix products of MLP_item for the whole catalogue, one call each.
 """
 
 import argparse

@@ -3,13 +3,13 @@
     python -m benchmarks.training [--threads 1 2] [--cohorts 256 1024] [--blocks 10]
 
 One round is a download, a cohort step, an upload and the optimisers' step at the size of Table 2's
-Movie domain; the first cohort is the paper's, the second the default. The rival multiplies matrices
-of exactly the shapes that a round's forward and backward pass need (Eqs. 2, 4, 5 and 6) and does
-nothing else. Blocks of rounds of both alternate, so a machine that slows down slows both; within a
-block each finds the caches as it left them. The figures are medians over blocks.
+Movie domain; the first cohort is the paper's, the second the default. The baseline multiplies
+matrices of exactly the shapes that a round's forward and backward pass need (Eqs. 2, 4, 5 and 6)
+and does nothing else. Blocks of rounds of both alternate, so a machine that slows down slows both;
+within a block each finds the caches as it left them. The figures are medians over blocks.
 
 The last lines are of two trainings side by side on one thread each, as ``metaem run`` trains a
-source and a target on two cores; their rival multiplies side by side too.
+source and a target on two cores; the baseline multiplies side by side too.
 """
 
 import argparse

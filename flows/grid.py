@@ -51,7 +51,7 @@ class Grid:
     splits: dict[Cell, Run] = field(default_factory=dict)
     models: dict[Cell, list[Run]] = field(default_factory=dict)  # source, target
     mappings: dict[Cell, Run] = field(default_factory=dict)
-    rivals: dict[Cell, dict[str, Run]] = field(default_factory=dict)  # by name in tables
+    other_methods: dict[Cell, dict[str, Run]] = field(default_factory=dict)  # by name in tables
     evaluations: dict[Cell, Run] = field(default_factory=dict)
     picture: Run | None = None
     report: Run | None = None
@@ -122,7 +122,7 @@ class Grid:
     def baseline(self) -> None:
         """The other methods of Table 3, and MetaEM as printed, where the settings ask for them."""
         for cell in self.splits:
-            self.rivals[cell] = dict(chain(self._baselines(cell), self._other_metaems(cell)))
+            self.other_methods[cell] = dict(chain(self._baselines(cell), self._other_metaems(cell)))
 
     def dp_biases(self) -> None:
         for cell in self.splits:
@@ -135,7 +135,7 @@ class Grid:
             for config in self._dp_configs(cell):
                 name, parts = bias_transfer_dp(config.epsilon).name, self._biases(config, cell)
                 run = self._of_cell(dp_transfer, config, cell, *parts, method=name)
-                self.rivals[cell][name] = run
+                self.other_methods[cell][name] = run
 
     def evaluate(self) -> None:
         for cell in self.splits:
@@ -224,7 +224,7 @@ class Grid:
     def _trained(self, cell: Cell) -> tuple[Input, ...]:
         """What there is to evaluate, once the other methods ended."""
         models = *self.models[cell], self.mappings[cell]
-        return *self.pair, self.splits[cell], *models, finished(self.rivals[cell].values())
+        return *self.pair, self.splits[cell], *models, finished(self.other_methods[cell].values())
 
 
 def cell_name(beta: float, seed: int) -> str:

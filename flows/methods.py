@@ -18,7 +18,7 @@ from tasks.stages.baseline import BaselineRequest
 
 def scored(settings: Settings) -> list[MethodId]:
     """Every method of the run's tables."""
-    others = [MethodId(*each) for each in rivals(settings)]
+    others = [MethodId(*each) for each in baseline_variants(settings)]
     ours = [settings.pretrain, *(stage_1 for stage_1, _ in other_metaems(settings))]
     private = map(bias_transfer_dp, settings.epsilons)
     return [*map(MethodId, TRIVIAL), *others, *map(metaem_id, ours), *private]
@@ -27,14 +27,14 @@ def scored(settings: Settings) -> list[MethodId]:
 def baselines(settings: Settings, seed: int) -> Iterator[BaselineRequest]:
     """The centralised methods, each with the settings of its profile."""
     own = settings.profile
-    for method, base, profile in rivals(settings):
+    for method, base, profile in baseline_variants(settings):
         factors = replace(compared(settings.factors, own, profile, "factors"), base=base)
         config = compared(settings.transfer, own, profile, "transfer")
         config = replace(config, method=method, scale=settings.scale, seed=seed)
         yield BaselineRequest(MethodId(method, base, profile), config, factors)
 
 
-def rivals(settings: Settings) -> Iterator[tuple[Method, Base, ProfileName]]:
+def baseline_variants(settings: Settings) -> Iterator[tuple[Method, Base, ProfileName]]:
     """The centralised methods: each on every base model, in every profile that is compared."""
     # where the run itself is as printed, its settings hold no calibrated values
     profiles = ("paper",) if settings.profile == "paper" else settings.compared

@@ -63,7 +63,7 @@ def _missing(grid: Grid) -> Iterator[str]:
     """What a report has to do without, and why: a line each."""
     task = grid.settings.task
     for cell, evaluation in grid.evaluations.items():
-        lost = {"all methods": evaluation} if evaluation.failure else grid.rivals[cell]
+        lost = {"all methods": evaluation} if evaluation.failure else grid.other_methods[cell]
         for name, run in lost.items():
             if run.failure is not None:
                 yield f"{name}, {task} {cell_name(*cell)}: {run.failure}"

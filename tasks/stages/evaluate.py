@@ -44,17 +44,17 @@ def evaluate(
     source_model: ArtifactRef,
     target_model: ArtifactRef,
     mapping: ArtifactRef,
-    rivals: list[ArtifactRef],
+    other_methods: list[ArtifactRef],
 ) -> ArtifactRef:
     """Predict the cold users' target ratings with every method and score the predictions."""
     # torch is imported only by runs that predict
     from metaem_core.methods.baselines.trivial import TRIVIAL
-    from tasks.models.predictors import metaem, rival_methods
+    from tasks.models.predictors import metaem, read_other_methods
 
     data = read_pair(store, source, target, split)
     source_domain, target_domain, roles = data
     pair, queries = data.pair, data.held_out(roles.cold)
-    others = rival_methods(store, rivals, source_domain)
+    others = read_other_methods(store, other_methods, source_domain)
     trained = [metaem(store, source_model, target_model, mapping), *others]
     methods = [*map(MethodId, TRIVIAL), *(each.method for each in trained)]
     predictors = {name: fit(pair) for name, fit in TRIVIAL.items()} | _named(trained)
@@ -70,7 +70,7 @@ def evaluate(
         groups = _group_errors(clipped, queries, pair)
         draft.write_frame("groups.parquet", GroupErrors.cast(groups), GroupErrors)
         models = {"source": source_model, "target": target_model, "mapping": mapping}
-        models |= {each.method.name: ref for each, ref in zip(others, rivals, strict=True)}
+        models |= {each.method.name: ref for each, ref in zip(others, other_methods, strict=True)}
         draft.write_frame("curves.parquet", _curves(store, models), ExperimentCurves)
         drawn = store.read_json(split, "split.json")
         assert isinstance(drawn, dict)

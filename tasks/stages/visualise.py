@@ -51,7 +51,7 @@ def visualise(
     source_model: ArtifactRef,
     target_model: ArtifactRef,
     mapping: ArtifactRef,
-    rivals: list[ArtifactRef],
+    other_methods: list[ArtifactRef],
 ) -> ArtifactRef:
     """Draw the same training and cold users for MetaEM and PTUPCDR."""
     # torch is imported only by runs that need it
@@ -64,7 +64,10 @@ def visualise(
         for users, ids in (("train", roles.train), ("cold", roles.cold))
     }
     parts = source_model, target_model, mapping
-    views = {read_method(store, mapping): metaem_views(store, *parts), **_rivals(store, rivals)}
+    views = {
+        read_method(store, mapping): metaem_views(store, *parts),
+        **_other_views(store, other_methods),
+    }
     points, closeness = [], []
     for done, (method, view) in enumerate(views.items()):
         advance(done, len(views), unit="method", note=method.name)
@@ -79,11 +82,11 @@ def visualise(
     return draft.ref
 
 
-def _rivals(store: Store, rivals: list[ArtifactRef]) -> "dict[MethodId, Views]":
+def _other_views(store: Store, other_methods: list[ArtifactRef]) -> "dict[MethodId, Views]":
     from tasks.models.embeddings import factor_views, metaem_views
     from tasks.models.predictors import models_of
 
-    methods = {read_method(store, ref): ref for ref in rivals}
+    methods = {read_method(store, ref): ref for ref in other_methods}
     return {
         method: metaem_views(store, *models_of(store, ref), ref)
         if ref.stage == "mapping"

@@ -85,8 +85,8 @@ def run(store: Store, source: Source) -> Run:
             trained = BaselineRequest(ours, replace(how, method=method), factors)
             learnt[f"{method}-{profile}"] = baseline.fn(store, trained, *parts, movie, music, split)
     config = EvaluateConfig("movie-music", ranking_users=2)
-    rivals = [line, *(ref for ref in learnt.values() if ref.stage == "baseline")]
-    evaluation = evaluate.fn(store, config, movie, music, split, *models, mapped, rivals)
+    other_methods = [line, *(ref for ref in learnt.values() if ref.stage == "baseline")]
+    evaluation = evaluate.fn(store, config, movie, music, split, *models, mapped, other_methods)
     digests = {name: ref.digest for name, ref in learnt.items()}
     return Run(store, split, music, digests, evaluation)
 

@@ -74,8 +74,8 @@ def test_every_score_of_the_summary_is_on_the_page(
 def test_every_method_was_made_in_its_own_profile(reported: tuple[Store, ArtifactRef]) -> None:
     store, ref = reported
     (evaluation,) = store.manifest(ref).provenance.inputs["evaluations"]
-    rivals = store.manifest(evaluation).provenance.inputs["rivals"]
-    origins = [store.manifest(rival).provenance for rival in rivals if rival.stage == "baseline"]
+    others = store.manifest(evaluation).provenance.inputs["other_methods"]
+    origins = [store.manifest(ref).provenance for ref in others if ref.stage == "baseline"]
     assert len(origins) == 16  # two methods, four base models, both profiles
     for each in origins:
         (target,) = each.inputs["target_model"]
