@@ -15,7 +15,7 @@ HISTORY = {"user_id": pl.String, "item_id": pl.String, "rating": pl.Float32}
 
 
 class Histories(NamedTuple):
-    """Users to recommend to."""
+    """The source ratings of users to recommend to, and what they have seen of the target."""
 
     ratings: pl.DataFrame  # user_id, item_id, rating; of source items
     seen: pl.DataFrame  # user_id, item_id; target items not to recommend

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.transfer import TransferConfig
-from metaem_core.data.histories import Histories, liked
+from metaem_core.data.items_by_user import ItemsByUser, liked
 from metaem_core.methods.transfer_problem import ColdModel, OnEpoch, Problem, last_layer, layer
 from metaem_core.models.mlp import Parameters, mlp
 
@@ -25,7 +25,7 @@ def ptupcdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> Cold
     start = torch.Generator().manual_seed(config.seed)
     attention = *layer(k, k, start), *layer(k, 1, start, bias=False)
     decoder = *layer(k, HIDDEN, start), *last_layer(problem, HIDDEN, k * k, start)
-    history = Histories.build(liked(problem.pair.source, config.scale))
+    history = ItemsByUser.build(liked(problem.pair.source, config.scale))
     items = source.item_vectors()
     users, rated, values = problem.overlap_ratings()
 

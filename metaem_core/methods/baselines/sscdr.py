@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.transfer import TransferConfig
-from metaem_core.data.histories import Histories, liked
+from metaem_core.data.items_by_user import ItemsByUser, liked
 from metaem_core.methods.transfer_problem import ColdModel, OnEpoch, Problem, last_layer
 
 MARGIN, UNSUPERVISED = 1.0, 1.0  # m and lambda
@@ -22,7 +22,7 @@ def sscdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdMo
     source, target, ratings = problem.source, problem.target, problem.pair.source
     mine, theirs = problem.overlap
     sought, items = target.user_vectors(theirs), source.item_vectors()
-    rated, positive = Histories.build(ratings), Histories.build(liked(ratings, config.scale))
+    rated, positive = ItemsByUser.build(ratings), ItemsByUser.build(liked(ratings, config.scale))
 
     def transfer(users: Tensor) -> Tensor:
         return source.user_vectors(users) @ weight.T + constant

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.factor import Base, FactorConfig
-from metaem_core.data.histories import Histories
+from metaem_core.data.items_by_user import ItemsByUser
 from metaem_core.federated.device import PrivateRatings
 from metaem_core.federated.fcf import FcfServer, ItemDownload, fcf_step, solve_users
 from metaem_core.models.mlp import Parameters
@@ -27,7 +27,7 @@ class FcfSteps:
         self.users, self.items = torch.zeros(n_users, config.size), self._server.adam.table
         self.values = torch.zeros(len(users))
         self._order, count = users.argsort(stable=True), torch.bincount(users, minlength=n_users)
-        self._rated = Histories(items[self._order], count.cumsum(0) - count, count, n_items)
+        self._rated = ItemsByUser(items[self._order], count.cumsum(0) - count, count, n_items)
         self._devices, self._cohort_size = count.nonzero().flatten(), config.batch_size
         self.n = len(self._devices)
 

@@ -1,4 +1,4 @@
-"""Users' histories: ratings grouped by user, draws of positive and negative items."""
+"""The items of each user as tensors; draws of positive and negative items."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +16,7 @@ def liked(ratings: Ratings, scale: RatingScale) -> Ratings:
 
 
 @dataclass(frozen=True)
-class Histories:
+class ItemsByUser:
     """The items (R,) of each user (m,) are ``items[start : start + count]``, ascending."""
 
     items: Tensor
@@ -25,7 +25,7 @@ class Histories:
     n_items: int
 
     @classmethod
-    def build(cls, ratings: Ratings) -> "Histories":
+    def build(cls, ratings: Ratings) -> "ItemsByUser":
         """Of ratings sorted by (user, item)."""
         count = torch.from_numpy(np.bincount(ratings.users, minlength=ratings.n_users))
         return cls(torch.from_numpy(ratings.items), count.cumsum(0) - count, count, ratings.n_items)
