@@ -37,7 +37,7 @@ from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.ratings import Ratings
 from metaem_core.federated.bytes import received_contract
 from metaem_core.federated.encoding import decode, encode
-from metaem_core.federated.layouts import Payload
+from metaem_core.federated.layouts import LayoutCodec
 from metaem_core.federated.messages import Download, Upload, combine
 from metaem_core.federated.remote.device import step_answer
 from metaem_core.federated.rounds import Backend, SimulatedRounds
@@ -46,7 +46,7 @@ from metaem_core.methods.metaem.pretraining import Pretraining
 from tests.support.device_loops import MessageLoop
 
 CONFIG = PretrainConfig()
-PRODUCT = Payload("product", torch.Generator())
+PRODUCT = LayoutCodec("product", torch.Generator())
 A_DEVICE = 14  # ratings
 
 

@@ -5,7 +5,7 @@
 
 The embedded world's music. Every line trains one domain to its best epoch on the ratings that are
 left, as ``metaem run`` would, and prints the RMSE of those held out to stop by. ``--rows`` does so
-for what payload ``rows`` is made of, and in real domains too where they are at hand: a line a
+for what layout ``rows`` is made of, and in real domains too where they are at hand: a line a
 domain, the mean over seeds and how far each way is from plain pretraining, with its deviation.
 """
 

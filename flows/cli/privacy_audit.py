@@ -16,7 +16,7 @@ Devices = Annotated[int, typer.Option(min=3, help="How many devices to attack.")
 
 @command("task", *STAGES)
 def privacy_audit(settings: "Settings", devices: Devices = 200) -> None:
-    """Attack the uploads of a pretrained source domain's devices, in every mode."""
+    """Attack the uploads of a pretrained source domain's devices, in every layout."""
     first = {"betas": settings.betas[:1], "seeds": settings.seeds[:1]}
     settings = settings.model_copy(update=first)
     from flows.cli.display import progress, stdout
@@ -43,7 +43,7 @@ def _memberships(settings: "Settings", domain: "ArtifactRef") -> Iterator[str]:
 
     seed = settings.seeds[0]
     published: dict[str, PrivateConfig | None] = {
-        "Item biases, which every mode publishes, name": None
+        "Item biases, which every layout publishes, name": None
     }
     for epsilon in settings.epsilons:
         what = f"Those of the domain as a private target at epsilon {epsilon:g} name"

@@ -81,7 +81,7 @@ def _artifact_row(store: Store, ref: ArtifactRef) -> tuple[str, ...]:
 
 
 def traffic_table(domain: str, size: "DomainSize", config: "PretrainConfig") -> Table:
-    """A row per payload: a device's bytes, the ratio to FCF, and all devices' bytes."""
+    """A row per layout and FCF table: a device's bytes, their ratio to FCF's, all devices'."""
     from metaem_core.federated.bytes import WAYS, DomainShape, traffic  # torch costs seconds
 
     mean = round(size.ratings / size.users)
@@ -102,17 +102,17 @@ def traffic_table(domain: str, size: "DomainSize", config: "PretrainConfig") -> 
 
 
 def audit_table(domain: str, devices: int, audits: "Sequence[Audit]") -> Table:
-    """A row per mode: how much of each upload the attack reconstructs."""
+    """A row per layout: how much of each upload the attack reconstructs."""
     title = f"{domain}: one upload of each of {devices} devices, as its server reads it"
     table = Table(title=title, title_justify="left")
-    table.add_column("mode", no_wrap=True)
+    table.add_column("the server sees", no_wrap=True)
     for column in ("item sets", "ratings", "AUC"):
         table.add_column(column, justify="right")
     table.add_column("the server learns")
     for audit in audits:
         leak = audit.leak
         shares = f"{leak.item_sets:.1%}", f"{leak.ratings:.1%}", f"{leak.auc:.3f}"
-        table.add_row(audit.mode, *shares, audit.in_words(audits[-1].leak))
+        table.add_row(audit.evidence, *shares, audit.in_words(audits[-1].leak))
     return table
 
 

@@ -6,8 +6,8 @@ from typing import Literal
 from metaem_core.config.checks import require_positive
 from metaem_core.data.ratings import RatingScale
 
-Layout = Literal["literal", "product", "rows"]  # the server reads each upload
-Mode = Layout | Literal["secure"]  # the server reads sums alone
+OpenLayout = Literal["literal", "product", "rows"]  # the server reads each upload
+Layout = OpenLayout | Literal["secure"]  # the server reads sums alone
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class PretrainConfig:
     clusters: int = 0  # of users, each with its share of a cohort (FedFast); 0: plain cohorts
     discount: float = 0.5  # of the step that a cluster's delegates pass on to its others
     pseudo_items: float = 0.0  # unrated items a device trains on, against its ratings (FedRec)
-    payload: Mode = "product"  # how a round travels; rows: in eight bits; secure: sums
+    payload: Layout = "product"  # of messages; rows: in eight bits; secure: sums
     scale: RatingScale = field(default_factory=RatingScale)
     seed: int = 0
 
@@ -56,7 +56,7 @@ class PretrainConfig:
         if self.payload == "secure" and (self.clusters or self.tables != "newton"):
             raise ValueError("payload secure keeps users on devices: tables newton, clusters 0")
         if self.pseudo_items and (self.payload == "secure" or self.item_tower == "personal"):
-            raise ValueError("pseudo_items go with item_tower shared and open payloads")
+            raise ValueError("pseudo_items go with item_tower shared and an open payload")
         if self.discount > 1:
             raise ValueError(f"discount must not exceed 1, got {self.discount!r}")
         if not 0 < self.holdout < 1:

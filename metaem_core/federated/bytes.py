@@ -5,11 +5,11 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import torch
 
-from metaem_core.config.pretrain import Layout, Mode, PretrainConfig
+from metaem_core.config.pretrain import Layout, OpenLayout, PretrainConfig
 from metaem_core.data.ratings import Ints
 from metaem_core.data.user_profile import ITEM_FEATURES
 from metaem_core.federated.encoding import ID_BYTES, SUM, Contract, Traffic, contract_of, encode
-from metaem_core.federated.layouts import Payload
+from metaem_core.federated.layouts import LayoutCodec
 from metaem_core.federated.messages import Download, Upload, tensors_of
 from metaem_core.federated.secure.aggregation import Revealed
 from metaem_core.federated.secure.coding import Closing, Coding
@@ -29,6 +29,7 @@ from metaem_core.federated.secure.pretraining import broadcast, shapes_of
 from metaem_core.models.metaem import DomainModel, flat
 from metaem_core.models.mlp import init_mlp
 
+# a layout, or FCF's item table: 32 or 8 numbers an item, whole or the requested rows
 Way = Literal[
     "fcf-32", "fcf-8", "literal", "product", "secure", "fcf-32 rows", "fcf-8 rows", "rows"
 ]
@@ -66,16 +67,16 @@ def epoch_traffic(config: PretrainConfig, n_items: int, counts: Ints) -> Traffic
     return Traffic(*(each * devices[:, None]).sum(0).tolist())
 
 
-def exchanged(mode: Mode, rows: int, config: PretrainConfig) -> Traffic:
+def exchanged(layout: Layout, rows: int, config: PretrainConfig) -> Traffic:
     """Bytes of one device's round in which ``rows`` items are sent."""
-    if mode == "secure":
+    if layout == "secure":
         return secure_traffic(nobody(rows, config), config.cohort_size)
-    payload = Payload(mode, torch.Generator())
-    sent = payload.pack(_download(rows, config))
-    received = payload.unpack(sent, config.relu_last)
+    codec = LayoutCodec(layout, torch.Generator())
+    sent = codec.pack(_download(rows, config))
+    received = codec.unpack(sent, config.relu_last)
     gradients = {name: tensors_of(received, name) for name in received.trained}
-    answer = payload.answer(Upload(gradients, 0.0, 0))
-    request = ID_BYTES * rows if mode == "rows" else 0
+    answer = codec.answer(Upload(gradients, 0.0, 0))
+    request = ID_BYTES * rows if layout == "rows" else 0
     return Traffic(len(encode(sent)), len(encode(answer)) + request)
 
 
@@ -135,9 +136,9 @@ def nobody(rows: int, config: PretrainConfig) -> DomainModel:
     )
 
 
-def received_contract(layout: Layout, items: int, config: PretrainConfig) -> Contract:
+def received_contract(layout: OpenLayout, items: int, config: PretrainConfig) -> Contract:
     """The only form of message that a device of a domain with ``items`` items reads."""
-    return contract_of(Payload(layout, torch.Generator()).pack(_download(items, config)))
+    return contract_of(LayoutCodec(layout, torch.Generator()).pack(_download(items, config)))
 
 
 def _download(rows: int, config: PretrainConfig) -> Download:

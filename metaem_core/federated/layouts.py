@@ -1,8 +1,8 @@
-"""How one device's download and upload travel: three layouts of the same round.
+"""How one device's download and upload travel in the three open layouts.
 
-A layout turns what the server knows, a :class:`Download` of one device, into a message, the
-message into the download that ``device_step`` reads, its upload into a message, and that message
-into the gradients that the server wants. The device's code is the same under all of them.
+The server packs a :class:`Download` of one device into a message. The device unpacks it for
+``device_step`` and packs the upload into an answer, from which the server reads the gradients.
+The device's step is the same in every layout.
 """
 
 from dataclasses import replace
@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from metaem_core.config.pretrain import Layout
+from metaem_core.config.pretrain import OpenLayout
 from metaem_core.federated.encoding import Contract, Message, contract_of
 from metaem_core.federated.messages import Download, Upload
 from metaem_core.federated.quantization import from_int8, to_int8
@@ -20,8 +20,8 @@ from metaem_core.models.mlp import Parameters
 TOWER, UNIT = "item_tower", ".unit"
 
 
-class Payload:
-    """One layout. ``download`` is always that of one device (S = 1).
+class LayoutCodec:
+    """Packs and reads one layout's messages. ``download`` is that of one device (S = 1).
 
     - ``literal``, as the paper's algorithm reads: V^c whole and V^p down, their gradients up.
     - ``product``: ``V_ui = V^c V^p`` (Eq. 2) down and its gradient up: the same gradient in
@@ -30,7 +30,7 @@ class Payload:
       Gradients of rows travel as eight-bit numbers too; those of MLP_item and of the user in full.
     """
 
-    def __init__(self, layout: Layout, draw: torch.Generator) -> None:
+    def __init__(self, layout: OpenLayout, draw: torch.Generator) -> None:
         """``draw`` decides between rounding up and down."""
         self.names_items = layout == "rows"  # whether a device asks for the rows that it needs
         self._table = "common_items" if layout == "literal" else "items"

@@ -19,7 +19,7 @@ from typing_extensions import TypedDict  # pydantic takes no other before Python
 
 from metaem_core.federated.bytes import nobody
 from metaem_core.federated.encoding import Traffic, contract_of, decode, encode
-from metaem_core.federated.layouts import Payload
+from metaem_core.federated.layouts import LayoutCodec
 from metaem_core.federated.messages import Upload
 from metaem_core.federated.remote.exchange import OWN, Exchange, Link, Rules
 from metaem_core.federated.remote.mapping import RemoteMapping, SumMappingServer
@@ -245,8 +245,8 @@ def pretrainings(
     config = configs.pretrain
     model = domain_of(start, config.relu_last, config.meta_reads_raw)
     server = pretrain_server(config, model, start["of_user"], start["of_item"])
-    payload = Payload(layout_of(config), torch.Generator())
-    rounds = RemoteRounds(server, exchange, payload, start["of_user"])
+    codec = LayoutCodec(layout_of(config), torch.Generator())
+    rounds = RemoteRounds(server, exchange, codec, start["of_user"])
     members = _within(start["members"], devices)
     users = members[start["of_user"][members] > 0]
     if not len(users):

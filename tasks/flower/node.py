@@ -19,7 +19,7 @@ from torch import Tensor
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
 from metaem_core.config.mapping import MappingConfig
-from metaem_core.config.pretrain import Layout, PretrainConfig
+from metaem_core.config.pretrain import OpenLayout, PretrainConfig
 from metaem_core.data.ratings import Ratings, held_chance
 from metaem_core.data.user_profile import PROFILE_SIZE
 from metaem_core.federated.bytes import nobody, received_contract
@@ -32,7 +32,7 @@ from metaem_core.federated.encoding import (
     digest,
     encode,
 )
-from metaem_core.federated.layouts import Payload
+from metaem_core.federated.layouts import LayoutCodec
 from metaem_core.federated.remote.device import StoredRatings, errors_answer, step_answer
 from metaem_core.federated.remote.mapping import MappingDevice, theta_message
 from metaem_core.federated.remote.secure_rounds import PhaseMessage
@@ -117,16 +117,16 @@ class DeviceFolder:
             BadMessage: not a message of this domain's rounds.
         """
         layout = layout_of(config)
-        payload = Payload(layout, torch.Generator())
+        codec = LayoutCodec(layout, torch.Generator())
         form = received_contract(layout, self.items, config)
         items, values = self.own(device)
         numbers = items.numpy()
         held = held_chance(numbers * 0 + device, numbers, config.seed) < config.holdout
         own = StoredRatings(items, values, torch.from_numpy(held))
         if evaluates:
-            return errors_answer(message, form, own, payload, config.relu_last, config.scale)
+            return errors_answer(message, form, own, codec, config.relu_last, config.scale)
         rows, trained = items[~own.held], values[~own.held]
-        return step_answer(message, form, rows, trained, payload, config.relu_last)
+        return step_answer(message, form, rows, trained, codec, config.relu_last)
 
     def _file(self, device: int) -> Path:
         return self.folder / f"{device}.safetensors"
@@ -286,7 +286,7 @@ def network_of(configs: Configs) -> Parameters:
     return fresh_network(configs.mapping, kept_size(configs.pretrain), target, torch.float32)
 
 
-def layout_of(config: PretrainConfig) -> Layout:
+def layout_of(config: PretrainConfig) -> OpenLayout:
     if config.payload == "secure" or config.payload == "rows":
         raise ValueError(f"payload {config.payload} does not run on real devices: use product")
     return config.payload

@@ -27,7 +27,7 @@ def audit(
     cohort: int,
     seed: int,
 ) -> list[Audit]:
-    """Attack one upload of each of ``devices`` devices of a pretrained domain, mode by mode."""
+    """Attack one upload of each of ``devices`` devices of a pretrained domain, layout by layout."""
     ratings, trained = read_domain(store, domain).ratings, read_model(store, model)
     return list(Attacks(trained, ratings, scale, devices, seed).audits(cohort))
 
@@ -37,8 +37,8 @@ def membership(
 ) -> Membership:
     """What a domain's item biases tell of who is among the users.
 
-    Every mode publishes them; with ``private`` those are attacked that this domain would publish if
-    it were the target of a private run.
+    Every layout publishes them. With ``private`` the attack is on those that this domain would
+    publish as the target of a private run.
     """
     ratings = read_domain(store, domain).ratings
     size = round(len(ratings) / len(np.unique(ratings.users)))

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from flows.cli.main import app
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import RatingScale
-from metaem_core.federated.layouts import Payload
+from metaem_core.federated.layouts import LayoutCodec
 from metaem_core.privacy.attacks.membership import Canaries, inferred
 from metaem_core.privacy.attacks.reconstruction import (
     Leak,
@@ -47,16 +47,16 @@ def leak(read: Callable[..., Reading], **options: object) -> Leak:
 
 
 @pytest.mark.parametrize(
-    "payload",
+    "codec",
     [
-        Payload("literal", torch.Generator()),
-        Payload("product", torch.Generator()),
-        Payload("rows", torch.Generator().manual_seed(1)),
+        LayoutCodec("literal", torch.Generator()),
+        LayoutCodec("product", torch.Generator()),
+        LayoutCodec("rows", torch.Generator().manual_seed(1)),
     ],
 )
 @pytest.mark.parametrize("centred", [True, False])
-def test_an_open_upload_reveals_every_rating(payload: Payload, centred: bool) -> None:
-    found = leak(lambda *told: read_message(*told, payload, RatingScale()), centred=centred)
+def test_an_open_upload_reveals_every_rating(codec: LayoutCodec, centred: bool) -> None:
+    found = leak(lambda *told: read_message(*told, codec, RatingScale()), centred=centred)
     assert found.item_sets == 1
     assert found.ratings > 0.99
     assert found.auc == 1
@@ -97,7 +97,7 @@ def test_auc_is_the_chance_of_the_right_order(scores: list[int], count: int) -> 
 
 
 @pytest.mark.night
-def test_the_audit_holds_every_mode_against_popularity(finished_run: FinishedRun) -> None:
+def test_the_audit_holds_every_layout_against_popularity(finished_run: FinishedRun) -> None:
     """Through the command, on a trained domain."""
     options = [part for each in SMALL for part in ("--set", each)]
     command = ["privacy-audit", "--store", str(finished_run.store.root), "--devices", "40"]
@@ -106,12 +106,12 @@ def test_the_audit_holds_every_mode_against_popularity(finished_run: FinishedRun
     lines: dict[str, str] = {}
     for line in done.output.splitlines():  # a narrow terminal folds cells
         if line.startswith("│"):
-            mode, *cells = (cell.strip() for cell in line.strip("│").split("│"))
-            name = mode or [*lines][-1]
+            evidence, *cells = (cell.strip() for cell in line.strip("│").split("│"))
+            name = evidence or [*lines][-1]
             lines[name] = " ".join(filter(None, [lines.get(name), *cells]))
-    for mode in ("literal", "product", "rows"):
-        assert "items and all ratings" in lines[mode]
-        assert "1.000" in lines[mode]
+    for layout in ("literal", "product", "rows"):
+        assert "items and all ratings" in lines[layout]
+        assert "1.000" in lines[layout]
     auc_among_shown = r"all ratings, \d\d% surely; others among virtual ones \(AUC 0\.[5-9]"
     assert re.search(auc_among_shown, lines["rows, 1 more for each"])
     assert "no more than popularity tells" in lines["secure"]

@@ -8,7 +8,7 @@ from torch import Tensor
 from metaem_core.data.ratings import RatingScale
 from metaem_core.federated.device import PrivateRatings, device_step
 from metaem_core.federated.encoding import Contract, decode, encode
-from metaem_core.federated.layouts import Payload
+from metaem_core.federated.layouts import LayoutCodec
 from metaem_core.federated.private import Private
 from metaem_core.models.forward import predict
 
@@ -29,12 +29,12 @@ def errors_answer(
     message: bytes,
     contract: Contract,
     own: StoredRatings,
-    payload: Payload,
+    codec: LayoutCodec,
     relu_last: bool,
     scale: RatingScale,
 ) -> bytes:
     """Device: sums of its absolute and squared errors on the ratings it keeps out of training."""
-    received = payload.unpack(decode(message, contract), relu_last)
+    received = codec.unpack(decode(message, contract), relu_last)
     items, values = own.items[own.held], own.values[own.held]
     return summed_errors(predict(received, torch.zeros_like(items), items), values, scale)
 
@@ -51,7 +51,7 @@ def step_answer(
     contract: Contract,
     rows: Tensor,
     values: Tensor,
-    payload: Payload,
+    codec: LayoutCodec,
     relu_last: bool,
 ) -> bytes:
     """The device's side of a round, bytes in and bytes out: Algorithm 1, lines 6 to 9.
@@ -61,6 +61,6 @@ def step_answer(
         rows: the message's row of each of its ratings (R,).
         values: its ratings (R,).
     """
-    received = payload.unpack(decode(message, contract), relu_last)
+    received = codec.unpack(decode(message, contract), relu_last)
     upload = device_step(received, PrivateRatings(torch.zeros_like(rows), rows, values))
-    return encode(payload.answer(upload))
+    return encode(codec.answer(upload))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.federated.encoding import decode, encode
-from metaem_core.federated.layouts import Payload
+from metaem_core.federated.layouts import LayoutCodec
 from metaem_core.federated.messages import Download, Upload, combine
 from metaem_core.federated.remote.exchange import Exchange
 from metaem_core.federated.rounds import RoundStats
@@ -19,13 +19,13 @@ class RemoteRounds:
     """Rounds of stage 1: every device is sent its own message, and steps follow who answered."""
 
     def __init__(
-        self, server: PretrainServer, exchange: Exchange, payload: Payload, of_user: Tensor
+        self, server: PretrainServer, exchange: Exchange, codec: LayoutCodec, of_user: Tensor
     ) -> None:
         """``of_user`` (m,): how many ratings each device trains on."""
-        if payload.names_items:
+        if codec.names_items:
             raise ValueError("over a link a device is sent all items: use product or literal")
         self.server, self.exchange = server, exchange
-        self._payload, self._of_user = payload, of_user
+        self._codec, self._of_user = codec, of_user
         self._everything = torch.arange(len(server.model.common_items))
 
     def round(self, cohort: Tensor) -> RoundStats:
@@ -36,10 +36,10 @@ class RemoteRounds:
         """
         download = self.server.download(cohort, self._everything)
         sent = self._sent(download, cohort)
-        contracts = {d: self._payload.answer_contract(one) for d, one in sent.items()}
+        contracts = {d: self._codec.answer_contract(one) for d, one in sent.items()}
 
         def read(device: int, answer: bytes) -> Upload:
-            return self._payload.gradients(decode(answer, contracts[device]), sent[device])
+            return self._codec.gradients(decode(answer, contracts[device]), sent[device])
 
         counts = dict(zip(sent, self._of_user[cohort].tolist(), strict=True))
         uploads = self.exchange.gathered(self._packed(sent), counts, read)
@@ -62,7 +62,7 @@ class RemoteRounds:
         return {d: download.of_device(place) for place, d in enumerate(devices.tolist())}
 
     def _packed(self, sent: Mapping[int, Download]) -> dict[int, bytes]:
-        return {device: encode(self._payload.pack(one)) for device, one in sent.items()}
+        return {device: encode(self._codec.pack(one)) for device, one in sent.items()}
 
     def state(self) -> dict[str, Tensor]:
         return {**self.server.state(), **self.exchange.state()}

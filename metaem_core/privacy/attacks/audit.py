@@ -1,4 +1,4 @@
-"""Every mode's uploads attacked, beside what popularity alone tells."""
+"""Every layout's uploads attacked, beside what popularity alone tells."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.config.pretrain import Layout
+from metaem_core.config.pretrain import OpenLayout
 from metaem_core.data.ratings import Ratings, RatingScale
 from metaem_core.federated.bytes import VIRTUAL_RATINGS
-from metaem_core.federated.layouts import Payload
+from metaem_core.federated.layouts import LayoutCodec
 from metaem_core.federated.messages import Download
 from metaem_core.federated.secure.pretraining import PretrainDevice, SecureServer
 from metaem_core.federated.secure.server import secure_round
@@ -34,14 +34,14 @@ NOISE = 0.02  # of an AUC over a few hundred devices
 
 
 class Audit(NamedTuple):
-    """What a curious server learns of devices in one mode."""
+    """What a curious server learns of devices from one kind of evidence."""
 
-    mode: str
+    evidence: str  # a layout's uploads, a sum of them, or popularity alone
     leak: Leak
 
     def in_words(self, prior: Leak) -> str:
         """Against ``prior``, what popularity alone tells."""
-        if self.mode == PRIOR:
+        if self.evidence == PRIOR:
             return "the guess without an upload"
         if self.leak.ratings > 0.99 and self.leak.item_sets < 0.5:
             known, apart = f"{self.leak.certain:.0%}", f"{self.leak.auc_among_shown:.2f}"
@@ -60,7 +60,7 @@ class Attacks:
         self, model: DomainModel, ratings: Ratings, scale: RatingScale, devices: int, seed: int
     ) -> None:
         """``devices`` of those with ratings are drawn; all of them, where there are fewer."""
-        self.model, self.ratings, self.scale, self.seed = model, ratings, scale, seed
+        self.evidencel, self.ratings, self.scale, self.seed = model, ratings, scale, seed
         self._draw = np.random.default_rng(seed)
         self._raters = np.unique(ratings.users)
         size = min(devices, len(self._raters))
@@ -78,12 +78,12 @@ class Attacks:
             ]
 
     def audits(self, cohort: int) -> Iterator[Audit]:
-        """Mode by mode, last the guess that needs no upload.
+        """Layout by layout, last the guess that needs no upload.
 
         In secure rounds there are two things to look at: the upload, and the sum over the device's
         ``cohort``.
         """
-        for layout in get_args(Layout):
+        for layout in get_args(OpenLayout):
             yield self._judged(layout, self.opened(layout, self._truths))
         yield self._judged(f"rows, {VIRTUAL_RATINGS} more for each", self.among_virtual_ratings())
         yield self._judged("secure", self.masked())
@@ -93,11 +93,11 @@ class Attacks:
         guesses = [popularity_prior(self._counts, self.scale, size) for size in sizes]
         yield self._judged(PRIOR, guesses)
 
-    def opened(self, layout: Layout, answers: list[tuple[Tensor, Tensor]]) -> list[Reading]:
+    def opened(self, layout: OpenLayout, answers: list[tuple[Tensor, Tensor]]) -> list[Reading]:
         """What devices with these items and ratings tell in a layout."""
-        payload = Payload(layout, self._rounding)
+        codec = LayoutCodec(layout, self._rounding)
         both = zip(self._sent, answers, strict=True)
-        return [read_message(sent, *answer, payload, self.scale) for sent, answer in both]
+        return [read_message(sent, *answer, codec, self.scale) for sent, answer in both]
 
     def among_virtual_ratings(self) -> list[Reading]:
         """``rows`` where each device shows items that it did not rate too."""
@@ -107,7 +107,7 @@ class Attacks:
 
     def masked(self) -> list[Reading]:
         """What each sends up in a secure round of them all; the model is not changed."""
-        model = deepcopy(self.model)
+        model = deepcopy(self.evidencel)
         users, items = (
             RowNewton(table, 1.0, 1.0, torch.ones(len(table)), torch.ones(len(table)))
             for table in (model.user_embeddings, model.common_items)
@@ -133,5 +133,5 @@ class Attacks:
             readings.append(popularity_prior(counts, self.scale, len(items)))
         return readings
 
-    def _judged(self, mode: str, readings: list[Reading]) -> Audit:
-        return Audit(mode, Leak.of(readings, self._truths, self.scale))
+    def _judged(self, evidence: str, readings: list[Reading]) -> Audit:
+        return Audit(evidence, Leak.of(readings, self._truths, self.scale))

@@ -1,4 +1,4 @@
-"""What a curious server reads out of one device's upload, in each way to send it.
+"""What a curious server reads out of one device's upload, in each layout.
 
 The server knows everything but the ratings: its own model, what it sent the device, and the
 device's code. It looks for the items with a gradient, runs that code on a guess, one star above
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from metaem_core.data.ratings import RatingScale
 from metaem_core.federated.device import PrivateRatings, device_step
-from metaem_core.federated.layouts import Payload, restricted
+from metaem_core.federated.layouts import LayoutCodec, restricted
 from metaem_core.federated.messages import Download
 from metaem_core.federated.secure.coding import from_words
 from metaem_core.federated.secure.primitives import Words
@@ -81,19 +81,19 @@ def read_upload(received: Download, gradient: Tensor) -> Reading:
 
 
 def read_message(
-    download: Download, items: Tensor, values: Tensor, payload: Payload, scale: RatingScale
+    download: Download, items: Tensor, values: Tensor, codec: LayoutCodec, scale: RatingScale
 ) -> Reading:
     """What the server reads when a device with these ratings answers in a layout.
 
     Where it names items, some may be virtual, and their ratings are those next to what the biases
     expect: an item with any other rating is a real one.
     """
-    named = payload.names_items
+    named = codec.names_items
     sent = restricted(download, items) if named else download
-    received = payload.unpack(payload.pack(sent), download.relu_last)
+    received = codec.unpack(codec.pack(sent), download.relu_last)
     rows = torch.arange(len(items)) if named else items
     upload = device_step(received, PrivateRatings(torch.zeros_like(items), rows, values))
-    reading = read_upload(received, payload.item_gradient(payload.answer(upload)))
+    reading = read_upload(received, codec.item_gradient(codec.answer(upload)))
     if not named:
         return reading
     shown = items[reading.items]

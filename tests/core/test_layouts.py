@@ -7,10 +7,10 @@ from hypothesis import given
 from typer.testing import CliRunner
 
 from flows.cli.main import app
-from metaem_core.config.pretrain import Mode, PretrainConfig
+from metaem_core.config.pretrain import OpenLayout, PretrainConfig
 from metaem_core.federated.bytes import WAYS, DomainShape, exchanged, traffic
 from metaem_core.federated.encoding import BadMessage, contract_of, decode, digest, encode
-from metaem_core.federated.layouts import Payload
+from metaem_core.federated.layouts import LayoutCodec
 from metaem_core.federated.messages import tensors_of
 from metaem_core.federated.quantization import LEVELS, from_int8, to_int8
 from metaem_core.federated.server import MappingServer
@@ -25,15 +25,15 @@ from tests.support.worlds import planted_ratings
 
 
 @pytest.mark.parametrize(
-    "payload", [Payload("literal", torch.Generator()), Payload("product", torch.Generator())]
+    "codec", [LayoutCodec("literal", torch.Generator()), LayoutCodec("product", torch.Generator())]
 )
 @pytest.mark.parametrize("base", ["dnn", "mf"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_exact_layouts_give_the_gradient_of_the_simulation(
-    payload: Payload, base: str, dtype: torch.dtype
+    codec: LayoutCodec, base: str, dtype: torch.dtype
 ) -> None:
     stage = pretraining(dtype, base=base)
-    by_bytes = round_gradients(stage, MessageLoop(RATINGS, dtype, payload))
+    by_bytes = round_gradients(stage, MessageLoop(RATINGS, dtype, codec))
     at_once = round_gradients(stage, CohortSimulation(RATINGS, dtype))
     assert worst_error(by_bytes, at_once) < {torch.float64: 1e-12, torch.float32: 2e-6}[dtype]
 
@@ -41,8 +41,8 @@ def test_exact_layouts_give_the_gradient_of_the_simulation(
 def test_rounded_rows_give_nearly_the_gradient() -> None:
     stage = pretraining(torch.float64)
     exact = round_gradients(stage, CohortSimulation(RATINGS, torch.float64))
-    payload = Payload("rows", torch.Generator().manual_seed(5))
-    rounded = round_gradients(stage, MessageLoop(RATINGS, torch.float64, payload))
+    codec = LayoutCodec("rows", torch.Generator().manual_seed(5))
+    rounded = round_gradients(stage, MessageLoop(RATINGS, torch.float64, codec))
     assert 1e-4 < worst_error(rounded, exact) < 0.1
 
 
@@ -50,7 +50,9 @@ def test_the_simulation_rounds_as_the_messages_do() -> None:
     """Both ways the mean gradient is the same, and its spread; one tower of one layer."""
     stage = pretraining(torch.float64, base="mf")
     exact = round_gradients(stage, CohortSimulation(RATINGS, torch.float64))
-    loop = MessageLoop(RATINGS, torch.float64, Payload("rows", torch.Generator().manual_seed(1)))
+    loop = MessageLoop(
+        RATINGS, torch.float64, LayoutCodec("rows", torch.Generator().manual_seed(1))
+    )
     backends = {
         "messages": [loop] * 60,
         "at once": [CohortSimulation(RATINGS, torch.float64, seed) for seed in range(60)],
@@ -74,8 +76,8 @@ def test_the_simulation_rounds_as_the_messages_do() -> None:
 
 def test_training_in_rows_ends_where_exact_training_does() -> None:
     world, ends = planted_ratings(growth=0.3), []
-    for payload in ("product", "rows"):
-        stage = Pretraining(PretrainConfig(payload=payload, epochs=6), world)
+    for layout in ("product", "rows"):
+        stage = Pretraining(PretrainConfig(payload=layout, epochs=6), world)
         for _ in stage.training.epochs(lambda stats: None):
             pass
         ends.append(stage.training.best_rmse)
@@ -86,14 +88,14 @@ def test_training_in_rows_ends_where_exact_training_does() -> None:
 
 def test_an_epochs_bytes_are_those_of_its_devices() -> None:
     """Against the rounds themselves, device by device."""
-    for payload in ("literal", "product", "rows"):
-        stage = pretraining(torch.float32, payload=payload)
+    for layout in ("literal", "product", "rows"):
+        stage = pretraining(torch.float32, payload=layout)
         everyone = stage.training.users
-        layout = Payload(payload, torch.Generator())
+        codec = LayoutCodec(layout, torch.Generator())
         seen = (
             stage.training.rounds.backend.devices
         )  # what is left of the ratings after the holdout
-        loop = MessageLoop(RATINGS, torch.float32, layout)
+        loop = MessageLoop(RATINGS, torch.float32, codec)
         loop.devices = seen
         rows = loop.rows(everyone)
         loop.gather(stage.training.rounds.server.download(everyone, rows), everyone, rows)
@@ -152,20 +154,20 @@ def test_a_layout_carries_the_bytes_of_what_it_says() -> None:
     both = 1 + stage.config.user_size + 3 + tower  # squared error, user and MLP_item
     constants = n * 4
     expected = {
-        Payload("literal", torch.Generator()): (
+        LayoutCodec("literal", torch.Generator()): (
             n * k + k * k_p + constants + both,
             n * k + k * k_p + both,
         ),
-        Payload("product", torch.Generator()): (n * k_p + constants + both, n * k_p + both),
+        LayoutCodec("product", torch.Generator()): (n * k_p + constants + both, n * k_p + both),
     }
-    for payload, (down, up) in expected.items():
-        loop = MessageLoop(RATINGS, torch.float64, payload)
+    for codec, (down, up) in expected.items():
+        loop = MessageLoop(RATINGS, torch.float64, codec)
         download = stage.training.rounds.server.download(device, loop.rows(device))
         loop.gather(download, device, loop.rows(device))
         (traffic,) = loop.traffic
         assert 8 * down - 8 < traffic.down < 8 * down + 2000
         assert 8 * up < traffic.up < 8 * up + 2000
-    loop = MessageLoop(RATINGS, torch.float64, Payload("rows", torch.Generator()))
+    loop = MessageLoop(RATINGS, torch.float64, LayoutCodec("rows", torch.Generator()))
     download = stage.training.rounds.server.download(device, loop.rows(device))
     loop.gather(download, device, loop.rows(device))
     (traffic,) = loop.traffic
@@ -173,7 +175,7 @@ def test_a_layout_carries_the_bytes_of_what_it_says() -> None:
     assert traffic.up < count * (k_p + 8 + 4) + 8 * (tower + k + 3 + 1) + 2000
 
 
-@pytest.mark.parametrize("way", ["literal", "product", "rows"])
+@pytest.mark.parametrize("layout", ["literal", "product", "rows"])
 @pytest.mark.parametrize(
     "options",
     [
@@ -182,17 +184,19 @@ def test_a_layout_carries_the_bytes_of_what_it_says() -> None:
         {"user_size": 5, "common_size": 3, "private_size": 7},
     ],
 )
-def test_costs_are_those_of_rounds_that_were_run(way: Mode, options: dict[str, object]) -> None:
+def test_costs_are_those_of_rounds_that_were_run(
+    layout: OpenLayout, options: dict[str, object]
+) -> None:
     stage = pretraining(torch.float32, **options)
     device = torch.tensor([8])
-    loop = MessageLoop(RATINGS, torch.float32, Payload(way, torch.Generator()))
+    loop = MessageLoop(RATINGS, torch.float32, LayoutCodec(layout, torch.Generator()))
     rows = loop.rows(device)
     loop.gather(stage.training.rounds.server.download(device, rows), device, rows)
     count = int((RATINGS.users == 8).sum())
-    asked = count if way == "rows" else RATINGS.n_items
-    assert loop.traffic == [exchanged(way, asked, stage.config)]
-    assert way == "rows" or loop.traffic == [
-        traffic(way, DomainShape(RATINGS.n_items, count), stage.config)
+    asked = count if layout == "rows" else RATINGS.n_items
+    assert loop.traffic == [exchanged(layout, asked, stage.config)]
+    assert layout == "rows" or loop.traffic == [
+        traffic(layout, DomainShape(RATINGS.n_items, count), stage.config)
     ]
 
 
