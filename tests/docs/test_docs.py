@@ -120,6 +120,13 @@ def test_every_page_is_in_the_index() -> None:
     assert {f"docs/{name}" for name in linked} | {"docs/README.md"} == {*DOCS}
 
 
+def test_the_readme_has_a_row_for_every_stage() -> None:
+    files = {path.stem for path in (ROOT / "tasks/stages").glob("*.py")} - {"__init__"}
+    _, _, table = page("README.md").partition("| stage |")
+    rows = table.partition("\n\n")[0].splitlines()[2:]
+    assert sorted(row.split("|")[1].strip() for row in rows) == sorted(files)
+
+
 def commands_of(name: str) -> Iterator[list[str]]:
     """The words of every ``metaem`` command that a page shows, in blocks and between backticks."""
     scripts = [block.text for block in blocks(page(name)) if block.kind == "bash"]
