@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,9 +60,13 @@ class Product:
 
         def work() -> None:
             before()
-            metaem(arguments(store, *more))
+            self.work(store, *more)
 
         return run(work, self.folder / "log")
+
+    def work(self, store: Path, *more: str) -> None:
+        """What a run does in its process."""
+        metaem(arguments(store, *more))
 
     def start(self, store: Path, name: str = "a") -> Child:
         """The command, not waited for."""
@@ -125,15 +129,17 @@ class Product:
         wrong: str = "",
         *,
         whole: bool = False,
+        done: Collection[str] | None = None,
     ) -> Injection:
         """The state of the store after ``first``, and after the command once more.
 
         Args:
             whole: whether ``first`` had everything to compute.
+            done: what must not be computed again, if not what ``first`` says it computed.
         """
         faults = [wrong] if wrong else []
         faults += [f"locks held: {names}" for names in [held(store)] if names]
-        partial, done = broken(store), computed(first.output)
+        partial, done = broken(store), computed(first.output) if done is None else done
         again = self.run(store)
         if again.code != 0:
             faults.append(f"the next run ended with {again.code}: {again.output[-500:]}")

@@ -5,18 +5,14 @@ import json
 import resource
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
-from tests.faults import layer
 from tests.faults.command import STAGES, Product, computed
 from tests.faults.disk import HITS, KILLS, Disk
+from tests.faults.processes import Ended
 from tests.faults.suite import Suite, refusal
 from tests.faults.tally import Injection
-
-
-def layers(suite: Suite) -> Iterator[Injection]:
-    """F01, F05, F06: single operations of the file layer."""
-    yield from layer.sweep(suite.product.folder / "layer", suite.times)
 
 
 def killed_stages(suite: Suite) -> Iterator[Injection]:
@@ -46,26 +42,35 @@ def at_operations(
 ) -> Iterator[Injection]:
     product = suite.product
     for stage in STAGES:
-        seen = operations(product, stage)
+        seen, done = operations(product, product.without(stage))
+        assert {label.split()[0] for label in done} == {stage}, done
         for fault in faults:
-            total = sum(seen.get(kind, 0) for kind in HITS[fault][0])
+            total = could_hit(fault, seen)
             for _ in suite.some(usual) if total else ():
-                number = suite.draw.randint(1, total)
-                store = product.without(stage)
-                disk = Disk(store, fault, number)
-                first = product.run(store, before=disk.arm)
-                wrong = "" if fault in KILLS else refusal(first)
-                if fault in KILLS and first.code != -signal.SIGKILL:
-                    wrong = f"it ended with {first.code}: {first.output[-300:]}"
+                number, store = suite.draw.randint(1, total), product.without(stage)
+                first, wrong = struck(product, store, fault, number)
+                wrong = wrong if fault in KILLS else refusal(first)
                 yield product.mend(
                     row, f"{stage}, {fault} at operation {number} of {total}", store, first, wrong
                 )
 
 
-def operations(product: Product, stage: str) -> dict[str, int]:
-    """How many of each kind the command does where ``stage`` is all that is missing."""
-    store, note = product.without(stage), product.folder / "seen.json"
-    disk = Disk(store)
+def struck(product: Product, store: Path, fault: str, number: int) -> tuple[Ended, str]:
+    """A run that meets the fault, and what is wrong if it should have died of it."""
+    first = product.run(store, before=Disk(store, fault, number).arm)
+    if fault in KILLS and first.code != -signal.SIGKILL:
+        return first, f"it ended with {first.code}: {first.output[-300:]}"
+    return first, ""
+
+
+def could_hit(fault: str, seen: Mapping[str, int]) -> int:
+    """How many of these operations, by kind."""
+    return sum(seen.get(kind, 0) for kind in HITS[fault][0])
+
+
+def operations(product: Product, store: Path) -> tuple[dict[str, int], list[str]]:
+    """How many of each kind a run does with this store, and what it computes."""
+    note, disk = product.folder / "seen.json", Disk(store)
 
     def arm() -> None:
         atexit.register(lambda: note.write_text(json.dumps(disk.seen)))
@@ -73,9 +78,8 @@ def operations(product: Product, stage: str) -> dict[str, int]:
 
     ended = product.run(store, before=arm)
     assert ended.code == 0, ended.output
-    assert {label.split()[0] for label in computed(ended.output)} == {stage}, ended.output
     counts: dict[str, int] = json.loads(note.read_text())
-    return counts
+    return counts, computed(ended.output)
 
 
 def no_longer(limit: int) -> None:

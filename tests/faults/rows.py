@@ -11,7 +11,7 @@ import torch
 import flows.cli.display
 import flows.experiment
 import tasks.tracking.mlflow
-from tests.faults import inputs, killing, servers, sharing, skew
+from tests.faults import inputs, killing, layer, servers, sharing, skew
 from tests.faults.command import Product
 from tests.faults.suite import Suite
 from tests.faults.tally import Injection
@@ -26,7 +26,7 @@ PRELOADED = (
 )
 
 ROWS: dict[str, tuple[Callable[[Suite], Iterator[Injection]], ...]] = {
-    "layer": (killing.layers,),
+    "layer": (layer.layers,),
     "F01": (killing.killed_stages, killing.killed_runs),
     "F03": (servers.killed_servers,),
     "F05": (killing.full_disk,),
