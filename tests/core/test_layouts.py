@@ -24,16 +24,18 @@ from tests.support.device_loops import MessageLoop
 from tests.support.worlds import planted_ratings
 
 
-@pytest.mark.parametrize(
-    "codec", [LayoutCodec("literal", torch.Generator()), LayoutCodec("product", torch.Generator())]
-)
+def codec(layout: OpenLayout) -> LayoutCodec:
+    return LayoutCodec(layout, torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("layout", ["literal", "product"])
 @pytest.mark.parametrize("base", ["dnn", "mf"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_exact_layouts_give_the_gradient_of_the_simulation(
-    codec: LayoutCodec, base: str, dtype: torch.dtype
+    layout: OpenLayout, base: str, dtype: torch.dtype
 ) -> None:
     stage = pretraining(dtype, base=base)
-    by_bytes = round_gradients(stage, MessageLoop(RATINGS, dtype, codec))
+    by_bytes = round_gradients(stage, MessageLoop(RATINGS, dtype, codec(layout)))
     at_once = round_gradients(stage, CohortSimulation(RATINGS, dtype))
     assert worst_error(by_bytes, at_once) < {torch.float64: 1e-12, torch.float32: 2e-6}[dtype]
 
@@ -41,8 +43,7 @@ def test_exact_layouts_give_the_gradient_of_the_simulation(
 def test_rounded_rows_give_nearly_the_gradient() -> None:
     stage = pretraining(torch.float64)
     exact = round_gradients(stage, CohortSimulation(RATINGS, torch.float64))
-    codec = LayoutCodec("rows", torch.Generator().manual_seed(5))
-    rounded = round_gradients(stage, MessageLoop(RATINGS, torch.float64, codec))
+    rounded = round_gradients(stage, MessageLoop(RATINGS, torch.float64, codec("rows")))
     assert 1e-4 < worst_error(rounded, exact) < 0.1
 
 
@@ -50,9 +51,7 @@ def test_the_simulation_rounds_as_the_messages_do() -> None:
     """Both ways the mean gradient is the same, and its spread; one tower of one layer."""
     stage = pretraining(torch.float64, base="mf")
     exact = round_gradients(stage, CohortSimulation(RATINGS, torch.float64))
-    loop = MessageLoop(
-        RATINGS, torch.float64, LayoutCodec("rows", torch.Generator().manual_seed(1))
-    )
+    loop = MessageLoop(RATINGS, torch.float64, codec("rows"))
     backends = {
         "messages": [loop] * 60,
         "at once": [CohortSimulation(RATINGS, torch.float64, seed) for seed in range(60)],
@@ -86,35 +85,26 @@ def test_training_in_rows_ends_where_exact_training_does() -> None:
     assert ends[0] < 0.97 * start
 
 
-def test_an_epochs_bytes_are_those_of_its_devices() -> None:
-    """Against the rounds themselves, device by device."""
-    for layout in ("literal", "product", "rows"):
-        stage = pretraining(torch.float32, payload=layout)
-        everyone = stage.training.users
-        codec = LayoutCodec(layout, torch.Generator())
-        seen = (
-            stage.training.rounds.backend.devices
-        )  # what is left of the ratings after the holdout
-        loop = MessageLoop(RATINGS, torch.float32, codec)
-        loop.devices = seen
-        rows = loop.rows(everyone)
-        loop.gather(stage.training.rounds.server.download(everyone, rows), everyone, rows)
-        assert stage.traffic().down == sum(each.down for each in loop.traffic)
-        assert stage.traffic().up == sum(each.up for each in loop.traffic)
+def down(run: FinishedRun, label: str) -> dict[str, int]:
+    """Bytes to devices by span, as an artifact of the run tells them."""
+    traffic = run.store.read_frame(dict(run.outcome.artifacts)[label], "traffic.parquet")
+    return dict(zip(traffic["span"].to_list(), traffic["down"].to_list(), strict=True))
 
 
 def test_a_run_tells_its_bytes(finished_run: FinishedRun) -> None:
-    store = finished_run.store
+    """Of a mapping those of every learning rate that was tried, and once the frozen model."""
+    sent = down(finished_run, "pretrain movie seed 1")
     ref = dict(finished_run.outcome.artifacts)["pretrain movie seed 1"]
-    traffic = store.read_frame(ref, "traffic.parquet")
-    epochs = len(store.read_frame(ref, "curve.parquet"))
-    down = dict(zip(traffic["span"].to_list(), traffic["down"].to_list(), strict=True))
-    assert down["run"] == epochs * down["epoch"]
-    assert 0 < down["device"] < down["round"] <= down["epoch"]
-    points = {
-        p.metric: p.value for p in described(store, finished_run.outcome.evaluations[0]).points
-    }
-    assert points["source_model/bytes_down_run"] == down["run"]
+    assert sent["run"] == len(finished_run.store.read_frame(ref, "curve.parquet")) * sent["epoch"]
+    assert 0 < sent["device"] < sent["round"] <= sent["epoch"]
+    scores = described(finished_run.store, finished_run.outcome.evaluations[0])
+    points = {point.metric: point.value for point in scores.points}
+    assert points["source_model/bytes_down_run"] == sent["run"]
+    sent = down(finished_run, "mapping movie-music beta 0.3 seed 1")
+    rates, epochs = len(finished_run.settings.mapping.learning_rates), 2
+    devices = sent["epoch"] // sent["device"]
+    once, rest = divmod(sent["run"] - rates * epochs * sent["epoch"], devices)
+    assert (once > 0, rest) == (True, 0)
 
 
 @pytest.mark.parametrize("loss", ["task", "distance"])
@@ -133,46 +123,29 @@ def test_a_mappings_bytes_are_those_of_its_devices(loss: str) -> None:
     assert size <= once.down < size + 1000
 
 
-def test_a_mapping_tells_its_bytes(finished_run: FinishedRun) -> None:
-    """Those of every learning rate that was tried, and once the frozen model."""
-    store, made = finished_run.store, dict(finished_run.outcome.artifacts)
-    traffic = store.read_frame(made["mapping movie-music beta 0.3 seed 1"], "traffic.parquet")
-    down = dict(zip(traffic["span"].to_list(), traffic["down"].to_list(), strict=True))
-    rates, epochs = len(finished_run.settings.mapping.learning_rates), 2
-    devices = down["epoch"] // down["device"]
-    once, rest = divmod(down["run"] - rates * epochs * down["epoch"], devices)
-    assert (once > 0, rest) == (True, 0)
-
-
 def test_a_layout_carries_the_bytes_of_what_it_says() -> None:
-    """64-bit numbers; everything but the tensors is under two kilobytes."""
-    stage = pretraining(torch.float64)
+    """64-bit numbers, in rows bytes and a unit a row; all else is under two kilobytes."""
+    stage, device = pretraining(torch.float64), torch.tensor([5])
     n, k, k_p = RATINGS.n_items, stage.config.common_size, stage.config.private_size
-    device = torch.tensor([5])
-    count = int((RATINGS.users == 5).sum())
+    count, constants = int((RATINGS.users == 5).sum()), n * 4
     tower = sum(p.numel() for p in stage._model.item_tower)
     both = 1 + stage.config.user_size + 3 + tower  # squared error, user and MLP_item
-    constants = n * 4
-    expected = {
-        LayoutCodec("literal", torch.Generator()): (
-            n * k + k * k_p + constants + both,
-            n * k + k * k_p + both,
+    units = 8 * (k + 3 + 24 + 24 + k)
+    expected: dict[OpenLayout, tuple[int, int]] = {
+        "literal": (8 * (n * k + k * k_p + constants + both), 8 * (n * k + k * k_p + both)),
+        "product": (8 * (n * k_p + constants + both), 8 * (n * k_p + both)),
+        "rows": (
+            count * (k_p + 8 + 8 * 4) + tower + units,
+            count * (k_p + 8 + 4) + 8 * (tower + k + 3 + 1),
         ),
-        LayoutCodec("product", torch.Generator()): (n * k_p + constants + both, n * k_p + both),
     }
-    for codec, (down, up) in expected.items():
-        loop = MessageLoop(RATINGS, torch.float64, codec)
+    for layout, (down, up) in expected.items():
+        loop = MessageLoop(RATINGS, torch.float64, codec(layout))
         download = stage.training.rounds.server.download(device, loop.rows(device))
         loop.gather(download, device, loop.rows(device))
-        (traffic,) = loop.traffic
-        assert 8 * down - 8 < traffic.down < 8 * down + 2000
-        assert 8 * up < traffic.up < 8 * up + 2000
-    loop = MessageLoop(RATINGS, torch.float64, LayoutCodec("rows", torch.Generator()))
-    download = stage.training.rounds.server.download(device, loop.rows(device))
-    loop.gather(download, device, loop.rows(device))
-    (traffic,) = loop.traffic
-    assert traffic.down < count * (k_p + 8 + 8 * 4) + tower + 8 * (k + 3 + 24 + 24 + k) + 3000
-    assert traffic.up < count * (k_p + 8 + 4) + 8 * (tower + k + 3 + 1) + 2000
+        (cost,) = loop.traffic
+        assert 0 <= cost.down - down + 8 < 2000, layout
+        assert 0 <= cost.up - up < 2000, layout
 
 
 @pytest.mark.parametrize("layout", ["literal", "product", "rows"])
@@ -187,17 +160,19 @@ def test_a_layout_carries_the_bytes_of_what_it_says() -> None:
 def test_costs_are_those_of_rounds_that_were_run(
     layout: OpenLayout, options: dict[str, object]
 ) -> None:
-    stage = pretraining(torch.float32, **options)
-    device = torch.tensor([8])
-    loop = MessageLoop(RATINGS, torch.float32, LayoutCodec(layout, torch.Generator()))
-    rows = loop.rows(device)
-    loop.gather(stage.training.rounds.server.download(device, rows), device, rows)
-    count = int((RATINGS.users == 8).sum())
-    asked = count if layout == "rows" else RATINGS.n_items
-    assert loop.traffic == [exchanged(layout, asked, stage.config)]
-    assert layout == "rows" or loop.traffic == [
-        traffic(layout, DomainShape(RATINGS.n_items, count), stage.config)
-    ]
+    """Of an epoch, and of each device in it."""
+    stage = pretraining(torch.float32, payload=layout, **options)
+    loop, everyone = MessageLoop(RATINGS, torch.float32, codec(layout)), stage.training.users
+    held = loop.devices = stage.training.rounds.backend.devices  # without the holdout
+    everything = loop.rows(everyone)
+    loop.gather(stage.training.rounds.server.download(everyone, everything), everyone, everything)
+    for device, cost in zip(everyone.tolist(), loop.traffic, strict=True):
+        count = len(held.of_device(device)[0])
+        rows = count if layout == "rows" else RATINGS.n_items
+        assert cost == exchanged(layout, rows, stage.config)
+        if layout != "rows":
+            assert cost == traffic(layout, DomainShape(RATINGS.n_items, count), stage.config)
+    assert stage.traffic() == tuple(map(sum, zip(*loop.traffic, strict=True)))
 
 
 def test_the_claims_about_bytes_hold_at_the_papers_sizes() -> None:
