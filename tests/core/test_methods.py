@@ -232,25 +232,18 @@ def test_taste_is_transferred(name: str) -> None:
     assert rmse(rated(cold, queries), queries.values) < 0.6 * biases
 
 
-def planted_factors(source: Tensor, target: Tensor, centred: bool) -> Problem:
-    """TINY with these embeddings in place of trained ones; items are random."""
-    domains = tiny_problem("mf", centred)
-    draw = torch.Generator().manual_seed(2)
-    items = torch.randn(12, source.shape[1], generator=draw)
-    return replace(
-        domains,
-        source=replace(domains.source, users=source, items=items),
-        target=replace(domains.target, users=target, items=items.flip(0)),
-    )
-
-
 def twins(turn: Tensor, centred: bool) -> Problem:
-    """Everybody's target embedding is ``turn`` times their source embedding."""
-    draw = torch.Generator().manual_seed(1)
+    """TINY where everybody's target embedding is ``turn`` times their source embedding."""
+    domains, draw = tiny_problem("mf", centred), torch.Generator().manual_seed(1)
     mine = torch.randn(48, 4, generator=draw)
     theirs = torch.randn(len(TINY.target), 4, generator=draw)
     theirs[torch.from_numpy(TINY.target_of)] = mine @ turn.T
-    return planted_factors(mine, theirs, centred)
+    items = torch.randn(12, 4, generator=draw)
+    return replace(
+        domains,
+        source=replace(domains.source, users=mine, items=items),
+        target=replace(domains.target, users=theirs, items=items.flip(0)),
+    )
 
 
 LONG = TransferConfig(batch_size=8, learning_rate=0.02, l2=0, epochs=150, patience=0)

@@ -12,7 +12,7 @@ from metaem_core.methods.baselines import user_knn as user_knn_module
 from metaem_core.methods.baselines.trivial import TRIVIAL, bias_transfer
 from metaem_core.methods.baselines.user_knn import fit_neighbours, fit_weight
 from metaem_core.synthetic.world import SyntheticConfig, generate
-from tests.support.worlds import from_table
+from tests.support.worlds import from_table, renumbered
 
 
 def small_pair() -> DomainPair:
@@ -35,16 +35,7 @@ def random_pair(generator: np.random.Generator, n_source: int = 12) -> DomainPai
 def planted(config: SyntheticConfig, beta: float) -> tuple[DomainPair, Queries]:
     movie, music = (generate(config, domain) for domain in ("movie", "music"))
     names = [np.unique(domain.users) for domain in (movie, music)]
-    source, target = (
-        Ratings(
-            np.searchsorted(name, domain.users),
-            domain.items,
-            domain.values,
-            len(name),
-            int(domain.items.max()) + 1,
-        )
-        for name, domain in zip(names, (movie, music), strict=True)
-    )
+    source, target = renumbered(movie), renumbered(music)
     overlap = np.intersect1d(names[0], names[1])
     split = split_overlap(map(str, overlap), SplitConfig(beta))
     train, hidden = (np.array(ids, dtype=np.int64) for ids in (split.train, split.cold))

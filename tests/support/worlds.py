@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metaem_core.data.ratings import Ratings
-from metaem_core.synthetic.world import SyntheticConfig, generate
+from metaem_core.synthetic.world import SyntheticConfig, SyntheticDomain, generate
 
 
 def random_ratings(n_users: int, n_items: int, mean_count: float, seed: int) -> Ratings:
@@ -25,11 +25,14 @@ def from_table(values: NDArray[np.integer] | NDArray[np.floating]) -> Ratings:
     return Ratings(users, items, values[users, items].astype(np.float32), *values.shape)
 
 
+def renumbered(domain: SyntheticDomain) -> Ratings:
+    """Of users and items from 0 on, in the order of their ids."""
+    (ids, users), (items_known, items) = (
+        np.unique(side, return_inverse=True) for side in (domain.users, domain.items)
+    )
+    return Ratings(users, items, domain.values, len(ids), len(items_known))
+
+
 def planted_ratings(growth: float) -> Ratings:
     """The embedded world's music: quality, bias and two tastes behind whole stars."""
-    drawn = generate(SyntheticConfig(growth=growth), "music")
-    (_, users), (_, items) = (
-        np.unique(side, return_inverse=True) for side in (drawn.users, drawn.items)
-    )
-    n_users, n_items = int(users.max()) + 1, int(items.max()) + 1
-    return Ratings(users, items, drawn.values, n_users, n_items)
+    return renumbered(generate(SyntheticConfig(growth=growth), "music"))
