@@ -48,11 +48,8 @@ def other_metaems(settings: Settings) -> Iterator[tuple[PretrainConfig, MappingC
         return
     linear: tuple[Literal["mf", "gmf"], ...] = ("mf", "gmf")
     for base in linear:  # Figure 3
-        if (
-            base in settings.bases
-            and {*settings.bases} != {"mf"}
-            and base != settings.pretrain.base
-        ):
+        other = base in settings.bases and base != settings.pretrain.base
+        if other and {*settings.bases} != {"mf"}:
             yield replace(settings.pretrain, base=base), settings.mapping
     if "paper" in settings.compared and settings.profile != "paper":
         yield (

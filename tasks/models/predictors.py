@@ -21,9 +21,7 @@ def metaem(
     return ColdRatings(read_method(store, mapping), predict)
 
 
-def read_other_methods(
-    store: Store, refs: Sequence[ArtifactRef], source: Domain
-) -> list[ColdRatings]:
+def read_others(store: Store, refs: Sequence[ArtifactRef], source: Domain) -> list[ColdRatings]:
     """A method for each baseline artifact, or mapping artifact of another MetaEM or of DP."""
     return [
         read_cold(store, ref, source) if ref.stage == "baseline" else metaem_of(store, ref)

@@ -49,12 +49,12 @@ def evaluate(
     """Predict the cold users' target ratings with every method and score the predictions."""
     # torch is imported only by runs that predict
     from metaem_core.methods.baselines.trivial import TRIVIAL
-    from tasks.models.predictors import metaem, read_other_methods
+    from tasks.models.predictors import metaem, read_others
 
     data = read_pair(store, source, target, split)
     source_domain, target_domain, roles = data
     pair, queries = data.pair, data.held_out(roles.cold)
-    others = read_other_methods(store, other_methods, source_domain)
+    others = read_others(store, other_methods, source_domain)
     trained = [metaem(store, source_model, target_model, mapping), *others]
     methods = [*map(MethodId, TRIVIAL), *(each.method for each in trained)]
     predictors = {name: fit(pair) for name, fit in TRIVIAL.items()} | _named(trained)

@@ -64,10 +64,8 @@ def visualise(
         for users, ids in (("train", roles.train), ("cold", roles.cold))
     }
     parts = source_model, target_model, mapping
-    views = {
-        read_method(store, mapping): metaem_views(store, *parts),
-        **_other_views(store, other_methods),
-    }
+    views = {read_method(store, mapping): metaem_views(store, *parts)}
+    views |= _other_views(store, other_methods)
     points, closeness = [], []
     for done, (method, view) in enumerate(views.items()):
         advance(done, len(views), unit="method", note=method.name)
