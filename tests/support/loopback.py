@@ -32,9 +32,13 @@ class Loopback:
     answers: list[Answer] = field(default_factory=list)
     requests: list[dict[str, str]] = field(default_factory=list)  # their headers, and "path"
 
-    def ranges(self) -> list[str | None]:
-        """The Range header of every request so far."""
-        return [request.get("Range") for request in self.requests]
+    def starts(self) -> list[int | None]:
+        """Where every request so far begins in its file; None: it has no Range."""
+        return [_start(request.get("Range")) for request in self.requests]
+
+
+def _start(wanted: str | None) -> int | None:
+    return None if wanted is None else int(wanted.removeprefix("bytes=").removesuffix("-"))
 
 
 @contextmanager
@@ -69,30 +73,27 @@ def _handler(state: Loopback) -> type[BaseHTTPRequestHandler]:
             answer = state.answers.pop(0) if state.answers else Answer()
             body = answer.body if answer.body is not None else state.files.get(self.path)
             if answer.status or body is None:
-                self.send_response(answer.status or 404)
-                if answer.location:
-                    self.send_header("Location", answer.location)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            self._serve(body, answer)
+                self._refuse(answer.status or 404, answer.location)
+            else:
+                self._serve(body, answer)
+
+        def _refuse(self, status: int, location: str | None = None) -> None:
+            self.send_response(status)
+            if location:
+                self.send_header("Location", location)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
 
         def _serve(self, body: bytes, answer: Answer) -> None:
             etag = f'"{sha256(body).hexdigest()[:16]}"' if answer.etag is None else answer.etag
             start = self._start(etag, answer)
             if start is not None and start >= len(body):
-                self.send_response(416)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            rest = body[start or 0 :]
-            if start is not None:
-                rest = rest[: answer.most]
+                return self._refuse(416)
+            rest = body if start is None else body[start:][: answer.most]
             self.send_response(200 if start is None else 206)
             if start is not None:
-                self.send_header(
-                    "Content-Range", f"bytes {start}-{start + len(rest) - 1}/{len(body)}"
-                )
+                end = start + len(rest) - 1
+                self.send_header("Content-Range", f"bytes {start}-{end}/{len(body)}")
             if etag:
                 self.send_header("ETag", etag)
             if answer.length:
@@ -105,11 +106,8 @@ def _handler(state: Loopback) -> type[BaseHTTPRequestHandler]:
             self.close_connection = answer.stop_after is not None or not answer.length
 
         def _start(self, etag: str, answer: Answer) -> int | None:
-            wanted = self.headers.get("Range")
             same = self.headers.get("If-Range") in (None, etag) or answer.ignore_if_range
-            if wanted is None or answer.ignore_range or not same:
-                return None
-            return int(wanted.removeprefix("bytes=").removesuffix("-"))
+            return None if answer.ignore_range or not same else _start(self.headers.get("Range"))
 
         def log_message(self, format: str, *args: object) -> None:
             pass
