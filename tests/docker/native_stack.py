@@ -8,7 +8,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from flows.federation.certificates import issue_certificates
-from tests.support.waiting import deadline, wait_until
+from tests.support.waiting import ProcessTree, deadline, wait_until
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker" / "compose.yaml"
@@ -49,7 +49,7 @@ class Stack:
 
     folder: Path
     services: dict[str, dict[str, Any]] = field(init=False)
-    processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+    processes: dict[str, ProcessTree] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.services = compose()["services"]
@@ -84,14 +84,15 @@ class Stack:
             self._spawn(name, [self.text(name, word) for word in service["command"]])
 
     def stop(self, name: str) -> None:
-        process, service = self.processes.pop(name), self.services[name]
-        if process.poll() is None:
-            process.send_signal(signal.Signals[service.get("stop_signal", "SIGTERM")])
-        try:
-            process.wait(deadline(60))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        signal_name = self.services[name].get("stop_signal", "SIGTERM")
+        self.processes[name].send_signal(signal.Signals[signal_name])
+        with suppress(subprocess.TimeoutExpired):
+            self.processes[name].wait(deadline(60))
+        self.kill(name)
+
+    def kill(self, name: str) -> None:
+        """kill -9 of the service and of all that it started."""
+        self.processes.pop(name).__exit__()
 
     def text(self, name: str, value: object) -> str:
         """What the file says, for here: variables, host names, addresses, paths."""
@@ -124,26 +125,16 @@ class Stack:
         """What the SuperLink's volume has."""
         return self.folder / "superlink" / "certificates"
 
-    def run(self, name: str, *command: str) -> str:
-        """What a command says in a service's environment."""
-        done = subprocess.run(
-            command,
-            env=self.environment(name),
-            cwd=self._place(name),
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
-        return done.stdout
+    def run(self, name: str, *command: str) -> "subprocess.CompletedProcess[str]":
+        """A command in a service's environment."""
+        environment, place = self.environment(name), self._place(name)
+        return subprocess.run(command, env=environment, cwd=place, capture_output=True, text=True)
 
     def healthy(self, name: str) -> bool:
         """Whether the service's own health check passes."""
         how, *test = self.services[name]["healthcheck"]["test"]
         words = [self.text(name, word) for word in test]
-        command = ["sh", "-c", *words] if how == "CMD-SHELL" else words
-        done = subprocess.run(command, env=self.environment(name), capture_output=True)
-        return done.returncode == 0
+        return self.run(name, *(["sh", "-c"] if how == "CMD-SHELL" else []), *words).returncode == 0
 
     def _wait(self, name: str, condition: str) -> None:
         ends = condition == "service_completed_successfully"
@@ -158,14 +149,10 @@ class Stack:
         wait_until(there, f"{name}: {condition}")
 
     def _spawn(self, name: str, command: list[str]) -> None:
+        environment, place = self.environment(name), self._place(name)
         with (self.folder / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                command,
-                env=self.environment(name),
-                cwd=self._place(name),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+            self.processes[name] = ProcessTree(
+                command, environment, cwd=place, stdout=log, stderr=subprocess.STDOUT
             )
 
     def _place(self, name: str) -> str:
@@ -209,9 +196,3 @@ def postgres() -> Path:
     if not folders:
         raise RuntimeError("PostgreSQL is needed: apt-get install postgresql")
     return folders[-1]
-
-
-def log_tails(stack: Stack) -> Iterator[str]:
-    """The end of every log, to look at after a failure."""
-    for log in sorted(stack.folder.glob("*.log")):
-        yield f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}"

@@ -5,42 +5,46 @@ Needs PostgreSQL's programs (Debian: ``apt-get install postgresql``) and some fi
 
 import json
 import os
-import signal
 import sys
 import tempfile
-import threading
 import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from tests.docker.native_stack import Stack, log_tails
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, DeploymentFilter
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    temporary_settings,
+)
+from prefect.states import Cancelling
+
+from tests.conftest import SMALL
+from tests.docker.native_stack import Stack
+from tests.support.loopback import Quiet, serving
 from tests.support.waiting import wait_until
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from prefect.client.schemas.objects import FlowRun
-
 NIGHTLY = "nightly/movie-music"
-SMALL = ["synthetic.config.growth=0.2", "pretrain.epochs=2", "mapping.epochs=2", "ranking_users=10"]
 QUICK = ["factors.epochs=1", "transfer.epochs=1"]
 LONG = ["synthetic.config.growth=2", "pretrain.epochs=500", "pretrain.patience=500"]
 alerts: list[dict[str, str]] = []  # where METAEM_ALERT_URL leads
 
 
-class Hear(BaseHTTPRequestHandler):
+class Hear(Quiet):
     def do_POST(self) -> None:
         alerts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.send_response(204)
         self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
 
 def status(url: str, data: bytes | None = None, **headers: str) -> int:
@@ -56,51 +60,33 @@ def basic(login: str) -> str:
     return f"Basic {b64encode(login.encode()).decode()}"
 
 
-def start(name: str = NIGHTLY, **parameters: object) -> "FlowRun":
-    from prefect.deployments import run_deployment
-
+def start(name: str = NIGHTLY, **parameters: object) -> FlowRun:
     run = run_deployment(name, parameters=parameters, timeout=0, as_subflow=False)
     return run  # type: ignore[return-value]
 
 
-def read(run: "FlowRun") -> "FlowRun":
-    from prefect.client.orchestration import get_client
-
+def read(run: FlowRun) -> FlowRun:
     with get_client(sync_client=True) as client:
         return client.read_flow_run(run.id)
 
 
-def ends(run: "FlowRun", state: str) -> "FlowRun":
+def ends(run: FlowRun, state: str) -> str:
+    """What the run says in the end, which has to be this state."""
+
     def ended() -> bool:
         now = read(run).state
         return now is not None and now.is_final()
 
     wait_until(ended, f"{run.name} to end")
-    last = read(run)
-    assert last.state is not None
-    assert last.state.name == state, f"{last.name}: {last.state.name}: {last.state.message}"
-    return last
+    last = read(run).state
+    assert last is not None
+    assert last.name == state, f"{run.name}: {last.name}: {last.message}"
+    return str(last.message)
 
 
 def artifacts(key: str) -> list[Any]:
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-
     with get_client(sync_client=True) as client:
-        return client.read_artifacts(
-            artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
-        )
-
-
-def mlflow_client(stack: Stack) -> "MlflowClient":
-    os.environ |= {
-        "MLFLOW_TRACKING_USERNAME": "admin",
-        "MLFLOW_TRACKING_PASSWORD": stack.secrets["MLFLOW_PASSWORD"],
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    from mlflow import MlflowClient
-
-    return MlflowClient(f"http://{stack.addresses['mlflow']}:5000")
+        return client.read_artifacts(artifact_filter=ArtifactFilter(key={"any_": [key]}))  # type: ignore[arg-type]
 
 
 def nobody_gets_in_without_a_password(stack: Stack) -> None:
@@ -121,17 +107,20 @@ def nobody_gets_in_without_a_password(stack: Stack) -> None:
 
 
 def a_run_of_the_schedule_ends_in_both_servers(stack: Stack) -> None:
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import DeploymentFilter
-
-    run = ends(start(betas=[0.3], assignments=SMALL), "Completed")
+    run = start(betas=[0.3], assignments=SMALL)
+    ends(run, "Completed")
     with get_client(sync_client=True) as client:
-        id_ = {"any_": [run.deployment_id]}
-        runs = client.read_flow_runs(deployment_filter=DeploymentFilter(id=id_))
+        runs = client.read_flow_runs(
+            deployment_filter=DeploymentFilter(id={"any_": [run.deployment_id]})  # type: ignore[arg-type]
+        )
     planned = [each.expected_start_time for each in runs if each.auto_scheduled]
     assert {(each.hour, each.minute) for each in planned if each} == {(2, 0)}, planned
     assert [each.data for each in artifacts("nightly-movie-music-mlflow")]
-    mlflow = mlflow_client(stack)
+    os.environ["MLFLOW_TRACKING_USERNAME"] = "admin"
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = stack.secrets["MLFLOW_PASSWORD"]
+    from mlflow import MlflowClient
+
+    mlflow = MlflowClient(f"http://{stack.addresses['mlflow']}:5000")
     known = mlflow.get_experiment_by_name("movie-music")
     assert known is not None
     logged = mlflow.search_runs([known.experiment_id])
@@ -153,7 +142,9 @@ def query(stack: Stack, name: str, statement: str) -> str:
     own = stack.environment(name)
     where = ["-h", stack.addresses[name], "-U", own["POSTGRES_USER"], "-d", own["POSTGRES_DB"]]
     password = f"PGPASSWORD={own['POSTGRES_PASSWORD']}"
-    return stack.run(name, "env", password, "psql", *where, "-tAc", statement).strip()
+    done = stack.run(name, "env", password, "psql", *where, "-tAc", statement)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def training(stack: Stack) -> bool:
@@ -161,9 +152,6 @@ def training(stack: Stack) -> bool:
 
 
 def a_run_is_cancelled_and_frees_its_place(stack: Stack) -> None:
-    from prefect.client.orchestration import get_client
-    from prefect.states import Cancelling
-
     run = start(betas=[0.3], assignments=LONG)
     wait_until(lambda: training(stack), "training")
     second = start(betas=[0.3], assignments=SMALL)
@@ -174,29 +162,14 @@ def a_run_is_cancelled_and_frees_its_place(stack: Stack) -> None:
     ends(second, "Completed")
 
 
-def flow_processes(run: "FlowRun") -> list[int]:
-    pids = []
-    for each in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"PREFECT__FLOW_RUN_ID={run.id}" in (each / "environ").read_text():
-                pids.append(int(each.name))
-        except OSError:
-            continue
-    return pids
-
-
 def a_dead_machine_is_noticed(stack: Stack) -> None:
     """kill -9 of a run and its worker at once; the server alone is left to see it."""
     run = start(betas=[0.3], assignments=LONG)
     wait_until(lambda: read(run).state_name == "Running", "the run")
     time.sleep(5)  # its first heartbeat
-    for pid in (stack.processes["worker"].pid, *flow_processes(run)):
-        os.kill(pid, signal.SIGKILL)
+    stack.kill("worker")
     assert read(run).state_name == "Running"
-    crashed = ends(run, "Crashed")
-    assert crashed.state is not None
-    assert "no heartbeat" in str(crashed.state.message)
-    stack.stop("worker")
+    assert "no heartbeat" in ends(run, "Crashed")
     stack.start("worker")
     wait_until(lambda: bool(alerts), "the alert")
     assert "nightly movie-music: Crashed" in alerts.pop()["text"]
@@ -205,7 +178,7 @@ def a_dead_machine_is_noticed(stack: Stack) -> None:
 def every_server_is_healthy(stack: Stack) -> None:
     for name, service in stack.services.items():
         if "healthcheck" in service:
-            wait_until(lambda name=name: stack.healthy(name), f"{name} to be healthy")  # type: ignore[misc]
+            wait_until(partial(stack.healthy, name), f"{name} to be healthy")
 
 
 CHECKS: list[Callable[[Stack], None]] = [
@@ -220,15 +193,17 @@ CHECKS: list[Callable[[Stack], None]] = [
 
 def main() -> None:
     """Bring the stack up, try everything, and bring it down."""
-    listener = HTTPServer(("127.0.0.1", 0), Hear)
-    threading.Thread(target=listener.serve_forever, daemon=True).start()
-    os.environ["METAEM_ALERT_URL"] = f"http://127.0.0.1:{listener.server_port}"
-    with tempfile.TemporaryDirectory(prefix="metaem-stack-") as root, Stack(Path(root)) as stack:
+    with (
+        serving(Hear) as os.environ["METAEM_ALERT_URL"],
+        tempfile.TemporaryDirectory(prefix="metaem-stack-") as root,
+        Stack(Path(root)) as stack,
+    ):
         stack.folder.chmod(0o711)  # PostgreSQL has a user of its own
         try:
             _try(stack)
         except BaseException:
-            sys.stderr.write("\n".join(log_tails(stack)) + "\n")
+            for log in sorted(stack.folder.glob("*.log")):
+                sys.stderr.write(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}\n")
             raise
 
 
@@ -237,11 +212,15 @@ def _try(stack: Stack) -> None:
     stack.up()
     sys.stdout.write(f"up after {time.monotonic() - begun:.0f} s\n")
     client = stack.environment("setup")
-    os.environ |= {name: client[name] for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING")}
-    os.environ["PREFECT_HOME"] = str(stack.folder / "client")
+    ours = {
+        PREFECT_API_URL: client["PREFECT_API_URL"],
+        PREFECT_API_AUTH_STRING: client["PREFECT_API_AUTH_STRING"],
+        PREFECT_HOME: stack.folder / "client",
+    }
     for check in CHECKS:
         begun = time.monotonic()
-        check(stack)
+        with temporary_settings(ours):
+            check(stack)
         seconds = time.monotonic() - begun
         sys.stdout.write(f"{check.__name__.replace('_', ' ')} ({seconds:.0f} s)\n")
         sys.stdout.flush()

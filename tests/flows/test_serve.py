@@ -41,7 +41,7 @@ from tests.conftest import SMALL
 from tests.faults.clock import can_be_wrong, wrong_clock
 from tests.faults.prefect import prefect_server
 from tests.support.loopback import loopback
-from tests.support.waiting import ProcessTree, deadline, wait_until
+from tests.support.waiting import ProcessTree, deadline, marked, wait_until
 
 pytestmark = pytest.mark.night
 
@@ -138,14 +138,6 @@ def logged(client: SyncPrefectClient, runs: list[UUID], start: str) -> bool:
     return any(log.message.startswith(start) for page in pages for log in page)
 
 
-def alive(run: UUID) -> bool:
-    for each in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):  # it has ended, or is not ours
-            if f"PREFECT__FLOW_RUN_ID={run}".encode() in each.read_bytes():
-                return True
-    return False
-
-
 def artifact(client: SyncPrefectClient, key: str) -> str:
     (newest,) = client.read_artifacts(artifact_filter=ArtifactFilter(key={"any_": [key]}))  # type: ignore[arg-type]
     return str(newest.data)
@@ -210,7 +202,7 @@ def test_a_signal_ends_it_and_its_run_with_it(served: Served, client: SyncPrefec
     assert served.process.wait(deadline()) == 0, served.said
     assert "Traceback" not in served.said.removeprefix(before)
     assert client.read_flow_run(run.id).state_name == "Cancelled"
-    assert not alive(run.id)
+    assert not marked(f"PREFECT__FLOW_RUN_ID={run.id}")
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,15 @@ def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
         server.server_close()
 
 
-def _handler(state: Loopback) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+class Quiet(BaseHTTPRequestHandler):
+    """A handler that says nothing of its requests."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def _handler(state: Loopback) -> type[Quiet]:
+    class Handler(Quiet):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
@@ -108,8 +115,5 @@ def _handler(state: Loopback) -> type[BaseHTTPRequestHandler]:
         def _start(self, etag: str, answer: Answer) -> int | None:
             same = self.headers.get("If-Range") in (None, etag) or answer.ignore_if_range
             return None if answer.ignore_range or not same else _start(self.headers.get("Range"))
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
 
     return Handler

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
 
-from tests.support.loopback import serving
+from tests.support.loopback import Quiet, serving
 
 DROPPED = {"host", "connection", "transfer-encoding", "content-length", "content-encoding"}
 
@@ -55,8 +54,8 @@ def unruly(behind: str) -> Iterator[Unruly]:
             state.over.set()
 
 
-def _handler(state: Unruly) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
+def _handler(state: Unruly) -> type[Quiet]:
+    class Handler(Quiet):
         protocol_version = "HTTP/1.1"
 
         def answer(self) -> None:
@@ -114,8 +113,5 @@ def _handler(state: Unruly) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Retry-After", "3600")
             self.end_headers()
             self.wfile.write(content)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
 
     return Handler

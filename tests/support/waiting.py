@@ -40,6 +40,16 @@ def answers(url: str) -> bool:
     return True
 
 
+def marked(variable: str) -> list[int]:
+    """The processes that have ``NAME=value`` in their environment."""
+    running = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it has ended, or is not ours
+            if variable.encode() in environment.read_bytes().split(b"\0"):
+                running.append(int(environment.parent.name))
+    return running
+
+
 class ProcessTree(subprocess.Popen[Any]):
     """A process whose block ends it and all that it started, whatever their sessions.
 
@@ -53,17 +63,12 @@ class ProcessTree(subprocess.Popen[Any]):
         **options: Any,  # noqa: ANN401
     ) -> None:
         mark = uuid4().hex
-        self.mark = f"TEST_PROCESS_TREE={mark}".encode()
+        self.mark = f"TEST_PROCESS_TREE={mark}"
         super().__init__([*map(str, command)], env={**env, "TEST_PROCESS_TREE": mark}, **options)
 
     def members(self) -> list[int]:
         """Those that run."""
-        running = []
-        for environment in Path("/proc").glob("[0-9]*/environ"):
-            with suppress(OSError):  # it has ended, or is not ours
-                if self.mark in environment.read_bytes().split(b"\0"):
-                    running.append(int(environment.parent.name))
-        return running
+        return marked(self.mark)
 
     def __exit__(self, *error: Any) -> None:  # noqa: ANN401
         while members := self.members():
