@@ -92,7 +92,7 @@ class Stack:
 
     def kill(self, name: str) -> None:
         """kill -9 of the service and of all that it started."""
-        self.processes.pop(name).__exit__()
+        self.processes.pop(name).__exit__(None, None, None)
 
     def text(self, name: str, value: object) -> str:
         """What the file says, for here: variables, host names, addresses, paths."""

@@ -25,7 +25,7 @@ from metaem_core.methods.metaem.pretraining import Pretraining
 from tests.conftest import FinishedRun
 from tests.core.test_secure_rounds import COHORTS, mild, secured
 from tests.tasks import test_remote
-from tests.tasks.test_remote import ALL, CONFIG, RATINGS, Devices, job
+from tests.tasks.test_remote import ALL, CONFIG, RATINGS, Ask, Devices, Spoil, job
 
 CANARIES = np.nextafter(np.float32([1, 2, 3, 4]), np.float32(9)) + np.float32(2e-6)
 
@@ -51,15 +51,11 @@ class Overheard(Devices):
 
     heard: list[bytes]
 
-    def train(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
+    def answers(
+        self, number: int, messages: Mapping[int, bytes], ask: Ask, spoil: Spoil
+    ) -> Iterable[Answer]:
         self.heard += messages.values()
-        for answer in super().train(number, messages):
-            self.heard.append(answer.message)
-            yield answer
-
-    def evaluate(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
-        self.heard += messages.values()
-        for answer in super().evaluate(number, messages):
+        for answer in super().answers(number, messages, ask, spoil):
             self.heard.append(answer.message)
             yield answer
 

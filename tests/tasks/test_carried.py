@@ -14,7 +14,6 @@ from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.pair import DomainPair, Queries
-from metaem_core.data.ratings import Ratings
 from metaem_core.federated.encoding import SUM, BadMessage, encode
 from metaem_core.federated.remote import mapping as remote_module
 from metaem_core.federated.remote.collection import RoundVoid
@@ -24,12 +23,11 @@ from metaem_core.federated.secure import coding
 from metaem_core.federated.secure.aggregation import OutOfTurn
 from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.metaem.mapping_start import directions_of, source_view, target_view
-from metaem_core.methods.metaem.pretraining import Pretraining
 from metaem_core.models.metaem import DomainModel
 from tasks.flower.job import Job, mapping_start, vectors_tag, views_start
 from tasks.flower.node import Configs, Node, Request
 from tests.support.worlds import random_ratings
-from tests.tasks.test_remote import Devices, Spoil, about
+from tests.tasks.test_remote import Devices, Spoil, about, finish, honest, simulated
 
 USERS = 40
 MOVIE = random_ratings(USERS, 50, 9, seed=5)
@@ -68,16 +66,9 @@ class World:
         return Request(kind="keep", domain="movie", config=config, source="", tag=tag)
 
 
-def trained(ratings: Ratings, config: PretrainConfig) -> Pretraining:
-    stage = Pretraining(config, ratings)
-    for _ in stage.training.epochs(lambda stats: None):
-        pass
-    return stage
-
-
 def world(config: MappingConfig = CONFIG, pretrain: PretrainConfig = PRETRAIN) -> World:
     kept = MUSIC.of_users(~np.isin(np.arange(USERS), STOP))
-    source, target = trained(MOVIE, pretrain).model(), trained(kept, pretrain).model()
+    source, target = (simulated(pretrain, ratings).model() for ratings in (MOVIE, kept))
     with torch.no_grad():
         vectors = source.source_vectors(torch.arange(USERS))
     pair = DomainPair(MOVIE, kept, np.array([OTHER[u] for u in TRAIN.tolist()]), TRAIN)
@@ -98,8 +89,7 @@ def transferred(folder: Path, planted: World, pretrain: PretrainConfig = PRETRAI
     job = Job.create(folder / "transfer", about(request, 1.0), {"profiles": planted.vectors})
     devices = node.domain("movie").devices()
     job.work(Devices(folder, request=request), devices)
-    assert job.done is not None
-    assert (job.done["devices"], job.done["refused"]) == (len(devices), [])
+    assert (job.result["devices"], job.result["refused"]) == (len(devices), [])
 
 
 @pytest.fixture
@@ -110,9 +100,7 @@ def linked(tmp_path: Path) -> World:
     return planted
 
 
-def mapped(
-    folder: Path, planted: World, request: Request, spoil: Spoil = lambda answer: [answer]
-) -> Job:
+def mapped(folder: Path, planted: World, request: Request, spoil: Spoil = honest) -> Job:
     job = Job.create(folder / "job", about(request, 0.8), planted.start())
     job.work(Devices(folder, spoil, request), range(USERS))
     return job
@@ -131,16 +119,14 @@ def test_devices_that_keep_their_vectors_train_what_the_simulation_trains(
     """Up to the unit of what is added under masks, of which Adam's steps make the most."""
     for module in (coding, remote_module):
         monkeypatch.setattr(module, "LIMIT", 4096.0)  # this world's gradients are long
-    simulated, remote = world(pretrain=pretrain), world(pretrain=pretrain)
+    local, remote = world(pretrain=pretrain), world(pretrain=pretrain)
     transferred(tmp_path, remote, pretrain)
     job = mapped(tmp_path, remote, remote.request(pretrain=pretrain))
-    assert job.done is not None
-    assert (job.done["devices"], job.done["refused"]) == (len(TRAIN), [])
+    assert (job.result["devices"], job.result["refused"]) == (len(TRAIN), [])
     job.load_into(*(each.training for each in remote.tried))
     fresh = world(pretrain=pretrain).tried[0].network
-    for ours, theirs in zip(remote.tried, simulated.tried, strict=True):
-        for _ in theirs.training.epochs(lambda stats: None):
-            pass
+    for ours, theirs in zip(remote.tried, local.tried, strict=True):
+        finish(theirs.training)
         moved = [
             torch.cat(
                 [(now - then).flatten() for now, then in zip(each.network, fresh, strict=True)]
@@ -158,7 +144,7 @@ def test_devices_that_keep_their_vectors_train_what_the_simulation_trains(
 def started(
     folder: Path,
     linked: World,
-    spoil: Spoil = lambda answer: [answer],
+    spoil: Spoil = honest,
     kind: type[Devices] = Devices,
 ) -> Job:
     """Theta's start, linked over a link."""
@@ -187,8 +173,7 @@ def noted(answers: list[Answer]) -> Spoil:
 def test_devices_sums_give_the_start_of_the_simulation(tmp_path: Path, linked: World) -> None:
     answers: list[Answer] = []
     job = started(tmp_path, linked, noted(answers))
-    assert job.done is not None
-    assert (job.done["devices"], job.done["refused"]) == (len(TRAIN), [])
+    assert (job.result["devices"], job.result["refused"]) == (len(TRAIN), [])
     assert len(answers) == 2 * 5 * len(TRAIN)  # two sums of five phases
     weight = linked.tried[0].start[2]
     assert bool((weight[:, :32] != 0).any())  # taste
@@ -267,7 +252,6 @@ class SingledOut(Damaged):
 def test_a_device_that_is_sent_another_model_is_left_out(tmp_path: Path, linked: World) -> None:
     answers: list[Answer] = []
     job = started(tmp_path, linked, noted(answers), Damaged)
-    assert job.done is not None
     assert {each.device for each in answers if each.round == 3} == {*TRAIN.tolist()} - {5}
     assert all(bool(part.isfinite().all()) for part in job.start())
 
@@ -307,7 +291,6 @@ def test_a_lie_of_one_device_ends_no_job(tmp_path: Path, linked: World, phase: i
         return [answer._replace(message=encode(false))]
 
     job = started(tmp_path, linked, lie)
-    assert job.done is not None
     for ours, theirs in zip(job.start(), linked.tried[0].start, strict=True):
         assert bool(ours.isfinite().all())
         assert ours.shape == theirs.shape
@@ -385,8 +368,7 @@ def test_a_learning_rate_that_diverges_is_left_out(tmp_path: Path) -> None:
     planted = world(config)
     transferred(tmp_path, planted)
     job = mapped(tmp_path, planted, planted.request(config=config))
-    assert job.done is not None
-    assert job.done["epochs"] == [3, None]
+    assert job.result["epochs"] == [3, None]
     job.load_into(*(each.training for each in planted.tried))
     assert planted.tried[0].training.best_rmse < 10
 

@@ -22,6 +22,7 @@ from tests.tasks.test_remote import (
     CONFIG,
     RATINGS,
     about,
+    finish,
     request_of,
     same,
     simulated,
@@ -68,13 +69,12 @@ def test_three_rounds_on_three_nodes_are_the_simulation(
     work = job(federation, tmp_path, epochs=1)  # three cohorts
     run_job(work, federation.connection)
     config = replace(CONFIG, epochs=1)
-    assert work.done is not None
-    assert (work.done["devices"], work.done["refused"]) == (
+    assert (work.result["devices"], work.result["refused"]) == (
         len(simulated(config).training.users),
         [],
     )
     same(trained(work, config), simulated(config), 1e-6)
-    ways = zip(work.done["trained"], work.done["evaluated"], strict=True)
+    ways = zip(work.result["trained"], work.result["evaluated"], strict=True)
     messages = [trained + evaluated for trained, evaluated in ways]
     passed = wire.down - before[0], wire.up - before[1]
     envelopes = 6 * NODES  # a question who is there, three rounds, two validations
@@ -100,12 +100,10 @@ def test_devices_keep_their_vectors_for_the_mapping(
     spec = about(remote.request(config=config), 0.8, NODES, timeout)
     work = Job.create(tmp_path / "job", spec, remote.start())
     run_job(work, federation.connection)
-    assert work.done is not None
-    assert (work.done["devices"], work.done["refused"]) == (len(carried.TRAIN), [])
+    assert (work.result["devices"], work.result["refused"]) == (len(carried.TRAIN), [])
     (ours,), (theirs,) = remote.tried, simulated.tried
     work.load_into(ours.training)
-    for _ in theirs.training.epochs(lambda stats: None):
-        pass
+    finish(theirs.training)
     (mine,), (other,) = ours.training.curve(), theirs.training.curve()
     assert mine.n_ratings == other.n_ratings
     assert mine.loss == pytest.approx(other.loss, rel=1e-5)  # of the round before its step

@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import load
 
 from metaem_core.config.pretrain import PretrainConfig
-from metaem_core.data.ratings import held_chance
+from metaem_core.data.ratings import Ratings, held_chance
 from metaem_core.federated.encoding import SUM, digest, encode
 from metaem_core.federated.remote.collection import RoundVoid
 from metaem_core.federated.remote.exchange import Answer
 from metaem_core.federated.secure.aggregation import OutOfTurn
+from metaem_core.federated.training import Training
 from metaem_core.methods.metaem.pretraining import Pretraining
 from tasks.flower.job import Job, Spec, Superseded, pretrain_start
 from tasks.flower.node import Configs, Node, Request
@@ -37,35 +38,38 @@ REQUEST = request_of(CONFIG)
 
 SILENT = (OSError, ValueError, OutOfTurn)  # why a device does not answer
 Spoil = Callable[[Answer], Iterable[Answer]]
+Ask = Callable[[Request, int, bytes], bytes]
+
+
+def honest(answer: Answer) -> Iterable[Answer]:
+    return [answer]
 
 
 class Devices:
-    """Real devices with files of their own, behind a link that ``spoil`` has its way with."""
+    """Real devices with files of their own, behind a link that ``spoil`` has its way with.
 
-    def __init__(
-        self, folder: Path, spoil: Spoil = lambda answer: [answer], request: Request = REQUEST
-    ) -> None:
-        self.node, self.spoil, self.request = Node(folder / "node"), spoil, request
+    ``lie`` is the same for their errors.
+    """
+
+    def __init__(self, folder: Path, spoil: Spoil = honest, request: Request = REQUEST) -> None:
+        self.node, self.request = Node(folder / "node"), request
+        self.spoil, self.lie = spoil, honest
         self.folder = self.node.domain("music")
         if not self.folder.devices():
             self.folder.assign(RATINGS, ALL)
 
     def train(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
-        for device, data in messages.items():
-            with suppress(*SILENT):
-                yield from self.spoil(
-                    Answer(number, device, self.node.train(self.request, device, data))
-                )
+        return self.answers(number, messages, self.node.train, self.spoil)
 
     def evaluate(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
+        return self.answers(number, messages, self.node.evaluate, self.lie)
+
+    def answers(
+        self, number: int, messages: Mapping[int, bytes], ask: Ask, spoil: Spoil
+    ) -> Iterable[Answer]:
         for device, data in messages.items():
             with suppress(*SILENT):
-                yield from self.lie(
-                    Answer(number, device, self.node.evaluate(self.request, device, data))
-                )
-
-    def lie(self, answer: Answer) -> Iterable[Answer]:
-        return [answer]
+                yield from spoil(Answer(number, device, ask(self.request, device, data)))
 
 
 def job(folder: Path, config: PretrainConfig = CONFIG, quorum: float = 0.8) -> Job:
@@ -86,11 +90,15 @@ def trained(job: Job, config: PretrainConfig = CONFIG) -> Pretraining:
     return stage
 
 
-def simulated(config: PretrainConfig = CONFIG) -> Pretraining:
-    stage = Pretraining(config, RATINGS)
-    for _ in stage.training.epochs(lambda stats: None):
-        pass
+def simulated(config: PretrainConfig = CONFIG, ratings: Ratings = RATINGS) -> Pretraining:
+    stage = Pretraining(config, ratings)
+    finish(stage.training)
     return stage
+
+
+def finish(training: Training) -> None:
+    for _ in training.epochs(lambda stats: None):
+        pass
 
 
 def same(ours: Pretraining, theirs: Pretraining, tolerance: float = 1e-6) -> None:
@@ -103,10 +111,9 @@ def test_training_over_a_link_is_the_simulation(tmp_path: Path) -> None:
     work = job(tmp_path)
     devices = Devices(tmp_path)
     work.work(devices, devices.folder.devices())
-    assert work.done is not None
-    assert (work.done["devices"], work.done["refused"]) == (len(simulated().training.users), [])
+    assert (work.result["devices"], work.result["refused"]) == (len(simulated().training.users), [])
     epochs, counted = CONFIG.epochs, simulated().traffic()
-    assert work.done["trained"] == (epochs * counted.down, epochs * counted.up)
+    assert work.result["trained"] == (epochs * counted.down, epochs * counted.up)
     same(trained(work), simulated())
 
 
@@ -122,14 +129,13 @@ def test_an_interrupted_job_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
     devices.spoil = die
     with pytest.raises(KeyboardInterrupt):
         job(tmp_path).work(devices, ALL)
-    devices.spoil = lambda answer: [answer]
+    devices.spoil = honest
     again = job(tmp_path)  # the same folder
     saved = again.checkpoint().load()
     assert saved is not None
     assert saved[0] == 1
     again.work(devices, ALL)
-    assert again.done is not None
-    assert again.done["trained"].down == CONFIG.epochs * simulated().traffic().down
+    assert again.result["trained"].down == CONFIG.epochs * simulated().traffic().down
     same(trained(again), simulated())
 
 
@@ -187,8 +193,7 @@ UNFIT: dict[str, Callable[[Answer], list[Answer]]] = {
 def test_what_is_not_fit_to_use_is_left_out_and_listed(tmp_path: Path, kind: str) -> None:
     work = job(tmp_path)
     work.work(Devices(tmp_path, lambda answer: [*UNFIT[kind](answer), answer]), ALL)
-    assert work.done is not None
-    assert len(work.done["refused"]) >= 60
+    assert len(work.result["refused"]) >= 60
     same(trained(work), simulated())
 
 
@@ -228,17 +233,12 @@ def test_devices_without_ratings_are_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lie", [[1, -1e9, 1], [0, 0, 1e12], [1, 1, 0.5], [9, 1, 1], [1, 99, 1]])
-def test_errors_that_no_ratings_have_are_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: list[float]
-) -> None:
+def test_errors_that_no_ratings_have_are_left_out(tmp_path: Path, lie: list[float]) -> None:
     false = encode({"errors": torch.tensor(lie, dtype=torch.float64)})
-    monkeypatch.setattr(
-        Devices, "lie", lambda self, answer: [answer._replace(message=false), answer]
-    )
-    work = job(tmp_path)
-    work.work(Devices(tmp_path), ALL)
-    assert work.done is not None
-    assert "errors that its ratings cannot have" in work.done["refused"][0]
+    work, devices = job(tmp_path), Devices(tmp_path)
+    devices.lie = lambda answer: [answer._replace(message=false), answer]
+    work.work(devices, ALL)
+    assert "errors that its ratings cannot have" in work.result["refused"][0]
     same(trained(work), simulated())
 
 
