@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -95,8 +96,6 @@ def test_artifacts_are_listed_shown_and_verified(finished_run: FinishedRun, root
 def test_damage_and_garbage_are_found(
     finished_run: FinishedRun, root: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(root, copy)
     edit(next(copy.glob("split/*/split.parquet")))

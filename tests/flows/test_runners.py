@@ -179,6 +179,7 @@ def cluster(tmp_path: Path, prefect_server: None) -> Iterator[str]:
 def test_machines_of_a_cluster_share_results_by_the_shared_place(
     cluster: str, tmp_path: Path, log: Path
 ) -> None:
+    """And a stage has one thread, though the workers were started with two."""
     shared = Shared((tmp_path / "shared").as_uri())
     store = Store(Path("store"), shared=shared)  # in each worker's own folder
     results = naps.with_options(task_runner=task_runner("dask", 1, cluster))(store, log, 0.3)
@@ -190,16 +191,10 @@ def test_machines_of_a_cluster_share_results_by_the_shared_place(
     again = naps.with_options(task_runner=task_runner("local", 1))(here, log, 0.3)
     assert [ref for ref, _ in again] == [ref for ref, _ in results]
     assert len(begun(log)) == COUNT
-
-
-def test_a_stage_has_one_thread_on_workers_that_were_started_with_two(
-    cluster: str, tmp_path: Path, log: Path
-) -> None:
-    store = Store(tmp_path / "store")
-    run = chain.with_options(task_runner=task_runner("dask", 1, cluster))
-    described = store.read_json(run(store, log), "about.json")
-    assert isinstance(described, dict)
-    assert described["threads"] == 1
+    described = chain.with_options(task_runner=task_runner("dask", 1, cluster))(store, log)
+    about_it = here.read_json(described, "about.json")
+    assert isinstance(about_it, dict)
+    assert about_it["threads"] == 1
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "127.0.0.1:9", "nowhere.invalid:1", "x"])

@@ -1,14 +1,18 @@
 """Where settings come from, which wins, and how a wrong one is reported."""
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flows.checks import check
+from flows.experiment import cold_start
 from flows.methods import other_metaems
 from flows.profiles import PROFILES, compared
 from flows.settings import BadSettings, Settings, read_settings
+from flows.steps import ALIASES, STEPS
 from metaem_core.config.factor import FactorConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.ratings import RatingScale
@@ -18,8 +22,6 @@ from metaem_core.data.ratings import RatingScale
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder without a metaem.toml, and no METAEM_ variable."""
     monkeypatch.chdir(tmp_path)
-    import os
-
     for name in [name for name in os.environ if name.startswith("METAEM_")]:
         monkeypatch.delenv(name)
 
@@ -96,6 +98,9 @@ WRONG = {
     "betas.first=1": "betas",
     "epochs": "key=value",
     "config=missing.toml": "missing.toml",
+    **{f"epsilons={wrong}": "every epsilon must lie between" for wrong in ("0", "1e6", "nan")},
+    "epsilons=one": "epsilons",
+    "delta=0": "setting 'delta'",
 }
 
 
@@ -151,8 +156,6 @@ def test_what_the_run_decides_cannot_be_set_on_a_stage(assignment: str) -> None:
 
 
 def test_what_prefect_keeps_of_the_settings_holds_no_password() -> None:
-    from flows.experiment import cold_start
-
     secret = {
         "mirror": "https://me:swordfish@host/data",
         "shared": "s3://me:swordfish@bucket/there",
@@ -165,9 +168,6 @@ def test_what_prefect_keeps_of_the_settings_holds_no_password() -> None:
 
 
 def test_every_stage_that_the_readme_lists_can_be_run(tmp_path: Path) -> None:
-    from flows.checks import check
-    from flows.steps import ALIASES, STEPS
-
     table = (Path(__file__).parents[2] / "README.md").read_text().partition("| stage |")[2]
     *listed, last = re.findall(r"^\| (\w+) \|", table.partition("\n\n")[0], re.MULTILINE)
     assert listed == [*STEPS]
@@ -177,8 +177,6 @@ def test_every_stage_that_the_readme_lists_can_be_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("profile", ["paper", "calibrated"])
 def test_p_values_can_be_against_what_is_scored_alone(tmp_path: Path, profile: str) -> None:
-    from flows.checks import check
-
     options = {"store": tmp_path, "config": None, "profile": profile, "methods": "emcdr"}
     check(read_settings(options, ["report.reference=metaem-paper"]))
     with pytest.raises(ValueError, match=r"report\.reference='emcdr-dnn'.*bias_transfer,.*emcdr-"):
@@ -186,8 +184,6 @@ def test_p_values_can_be_against_what_is_scored_alone(tmp_path: Path, profile: s
 
 
 def test_as_printed_no_method_is_called_calibrated(tmp_path: Path) -> None:
-    from flows.checks import check
-
     options = {"store": tmp_path, "config": None}
     with pytest.raises(ValueError, match="profile 'paper'"):
         check(read_settings(options, ["methods=emcdr", "factors.centred=false"]))

@@ -28,15 +28,16 @@ def named(result: FilteredRatings) -> list[tuple[str, str, float, int | None]]:
 def read_text(
     text: str | bytes,
     folder: Path,
-    layout: Layout = RATINGS_2014,
+    layout: Layout | None = RATINGS_2014,
     k: int = 0,
     strict: bool = True,
     limits: ReadLimits = ReadLimits(),  # noqa: B008 immutable
     scale: RatingScale = WHOLE_STARS,
 ) -> FilteredRatings:
-    path = folder / "ratings"
+    """Without a layout, as a file that has a header."""
+    path = folder / ("ratings" if layout else "ratings.csv")
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return read_ratings(path, layout, scale, k, strict, limits)
+    return read_ratings(path, layout or Files().layout(path), scale, k, strict, limits)
 
 
 def test_ids_become_sorted_dense_indices(tmp_path: Path) -> None:
@@ -144,10 +145,8 @@ def test_a_refusal_names_file_count_and_the_first_lines(tmp_path: Path) -> None:
 
 
 def test_lines_are_counted_from_the_header_on(tmp_path: Path) -> None:
-    path = tmp_path / "ratings.csv"
-    path.write_text("user_id,item_id,rating,timestamp\na,x,5,1\nb,x,0,1\n")
     with pytest.raises(BadRatings) as refusal:
-        read_ratings(path, Files().layout(path), WHOLE_STARS)
+        read_text("user_id,item_id,rating,timestamp\na,x,5,1\nb,x,0,1\n", tmp_path, None)
     assert refusal.value.examples == [(3, "off_scale", "b,x,0,1")]
 
 
@@ -265,22 +264,16 @@ HEADERS = {
 def test_a_wrong_header_is_named_and_quoted_apart(
     tmp_path: Path, header: str, message: str
 ) -> None:
-    path = tmp_path / "ratings.csv"
-    path.write_text(f"{header}\na,x,5,1\n")
     with pytest.raises(BadHeader, match=message) as refusal:
-        read_ratings(path, Files().layout(path), WHOLE_STARS)
+        read_text(f"{header}\na,x,5,1\n", tmp_path, None)
     assert "'x'" not in str(refusal.value)
     expected = [] if header[:1] in ("", '"') else header.split(",")
     assert refusal.value.details() == [f"its columns: {expected}"]
 
 
 def test_lines_with_too_many_fields_are_malformed_from_the_first_on(tmp_path: Path) -> None:
-    path = tmp_path / "ratings.csv"
-    path.write_text("user_id,item_id,rating\na,x,5,1\nb,x,5,1\nb,x,4\n")
-    assert (
-        read_ratings(path, Files().layout(path), WHOLE_STARS, 1, strict=False).counts["malformed"]
-        == 2
-    )
+    text = "user_id,item_id,rating\na,x,5,1\nb,x,5,1\nb,x,4\n"
+    assert read_text(text, tmp_path, None, 1, strict=False).counts["malformed"] == 2
 
 
 @pytest.mark.parametrize("rating", [None, [5], b"\xff"])

@@ -148,14 +148,6 @@ def test_a_run_left_by_a_killed_process_is_replaced(
     assert replaced.data.metrics == run.data.metrics
 
 
-@pytest.fixture
-def busy_port() -> Iterator[int]:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        yield taken.getsockname()[1]
-
-
 def test_an_unreachable_server_costs_a_warning_and_is_tried_again(
     finished_run: FinishedRun, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -169,9 +161,11 @@ def test_an_unreachable_server_costs_a_warning_and_is_tried_again(
         assert "secret" not in caplog.text
 
 
-def test_a_port_in_use_is_refused(tmp_path: Path, busy_port: int) -> None:
-    with pytest.raises(ValueError, match=f"port {busy_port} is in use"):
-        serve(Tracking(f"sqlite:///{tmp_path}/m.db"), busy_port)
+def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ValueError, match=f"port {port} is in use"):
+            serve(Tracking(f"sqlite:///{tmp_path}/m.db"), port)
 
 
 def test_a_server_of_its_own_is_not_served_again() -> None:
