@@ -75,9 +75,10 @@ class Stack:
         for other, how in service.get("depends_on", {}).items():
             self._wait(other, how["condition"])
         (self.folder / name).mkdir(exist_ok=True)
-        if name == "superlink" and not self.certificates.exists():
-            self.certificates.mkdir()
-            issue_certificates(self.certificates)
+        certificates = self.folder / name / "certificates"
+        if name == "superlink" and not certificates.exists():
+            certificates.mkdir()
+            issue_certificates(certificates)
         if "postgres" in service["image"]:
             self._spawn(name, self._database(name))
         else:
@@ -119,11 +120,6 @@ class Stack:
             if given is not None:
                 own[variable] = self._copied(name, given)
         return own
-
-    @property
-    def certificates(self) -> Path:
-        """What the SuperLink's volume has."""
-        return self.folder / "superlink" / "certificates"
 
     def run(self, name: str, *command: str) -> "subprocess.CompletedProcess[str]":
         """A command in a service's environment."""

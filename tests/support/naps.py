@@ -46,7 +46,6 @@ def about(store: Store, config: About, before: ArtifactRef) -> ArtifactRef:
     import torch
 
     process = {
-        "folder": str(Path.cwd()),
         "process": os.getpid(),
         "server": PREFECT_API_URL.value(),
         "threads": torch.get_num_threads(),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,20 +39,26 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loopback, CountingProxy]]:
-    folder = tmp_path_factory.mktemp("federation")
+@contextmanager
+def federation_in(folder: Path) -> Iterator[Loopback]:
+    """With the ratings on the nodes' disks; nothing has been started."""
     for node in range(NODES):
         DeviceFolder(folder / f"node-{node}" / "music").assign(RATINGS, ALL[node::NODES])
     loopback = Loopback(folder, FLOWER)
     try:
         loopback.claim()
+        yield loopback
+    finally:
+        loopback.stop()
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loopback, CountingProxy]]:
+    with federation_in(tmp_path_factory.mktemp("federation")) as loopback:
         loopback.start_link(NODES, timeout=deadline(90))
         with counting_proxy(loopback.address) as proxy:
             loopback.start_nodes(proxy.address)
             yield loopback, proxy
-    finally:
-        loopback.stop()
 
 
 def job(federation: Loopback, folder: Path, epochs: int, quorum: float = 0.8) -> Job:
@@ -123,11 +130,7 @@ def test_an_unregistered_key_is_refused(watched: tuple[Loopback, CountingProxy])
 
 def test_a_node_killed_in_a_round_is_done_without(tmp_path: Path) -> None:
     """kill -9 once training has begun: the devices that are left are enough."""
-    for node in range(NODES):
-        DeviceFolder(tmp_path / f"node-{node}" / "music").assign(RATINGS, ALL[node::NODES])
-    federation = Loopback(tmp_path, FLOWER)
-    try:
-        federation.claim()
+    with federation_in(tmp_path) as federation:
         federation.start(NODES, timeout=deadline(90))
         work = job(federation, tmp_path, quorum=0.2, epochs=2)
         with ThreadPoolExecutor() as pool:
@@ -137,8 +140,6 @@ def test_a_node_killed_in_a_round_is_done_without(tmp_path: Path) -> None:
             lost.kill()
             lost.wait()
             running.result(timeout=deadline(1200))
-    finally:
-        federation.stop()
     ours = trained(work)
     assert int(ours.training.epoch) == 2
     assert all(tensor.isfinite().all() for tensor in ours.training.state().values())

@@ -64,12 +64,17 @@ class Devices:
     def evaluate(self, number: int, messages: Mapping[int, bytes]) -> Iterable[Answer]:
         return self.answers(number, messages, self.node.evaluate, self.lie)
 
+    def sent(self, device: int, data: bytes) -> bytes:
+        return data
+
     def answers(
         self, number: int, messages: Mapping[int, bytes], ask: Ask, spoil: Spoil
     ) -> Iterable[Answer]:
         for device, data in messages.items():
             with suppress(*SILENT):
-                yield from spoil(Answer(number, device, ask(self.request, device, data)))
+                yield from spoil(
+                    Answer(number, device, ask(self.request, device, self.sent(device, data)))
+                )
 
 
 def job(folder: Path, config: PretrainConfig = CONFIG, quorum: float = 0.8) -> Job:

@@ -64,24 +64,6 @@ def s3() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.night)])
-def url(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[str]:
-    computed.clear()
-    if request.param == "file":
-        yield (tmp_path / "shared").as_uri()
-        return
-    endpoint: str = request.getfixturevalue("s3")
-    for name, value in {**KEYS, **PLACE, "AWS_ENDPOINT_URL": endpoint}.items():
-        monkeypatch.setenv(name, value)
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
-    bucket = f"bucket-{tmp_path.name.replace('_', '-').lower().strip('-')}"[:60].rstrip("-")
-    fsspec.filesystem("s3").mkdir(bucket)
-    yield f"s3://{bucket}/results"
-    fsspec.get_filesystem_class("s3").clear_instance_cache()
-
-
 @dataclass(frozen=True)
 class Remote:
     """The shared place as someone else's hands find it."""
@@ -102,15 +84,28 @@ class Remote:
             files.pipe_file(f"{root}/{path}", content)
 
 
-@pytest.fixture
-def remote(url: str) -> Remote:
-    return Remote(url)
+@pytest.fixture(params=["file", pytest.param("s3", marks=pytest.mark.night)])
+def remote(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Remote]:
+    computed.clear()
+    if request.param == "file":
+        yield Remote((tmp_path / "shared").as_uri())
+        return
+    endpoint: str = request.getfixturevalue("s3")
+    for name, value in {**KEYS, **PLACE, "AWS_ENDPOINT_URL": endpoint}.items():
+        monkeypatch.setenv(name, value)
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    bucket = f"bucket-{tmp_path.name.replace('_', '-').lower().strip('-')}"[:60].rstrip("-")
+    fsspec.filesystem("s3").mkdir(bucket)
+    yield Remote(f"s3://{bucket}/results")
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
 @pytest.fixture
-def machine(url: str, tmp_path: Path) -> Callable[[str], Store]:
+def machine(remote: Remote, tmp_path: Path) -> Callable[[str], Store]:
     """A store of the name, sharing the place."""
-    return lambda name: Store(tmp_path / name, shared=Shared(url))
+    return lambda name: Store(tmp_path / name, shared=Shared(remote.url))
 
 
 Machine = Callable[[str], Store]
