@@ -193,21 +193,18 @@ def main() -> None:
 
 
 def _try(stack: Stack) -> None:
-    begun = time.monotonic()
-    stack.up()
-    sys.stdout.write(f"up after {time.monotonic() - begun:.0f} s\n")
     client = stack.environment("setup")
     ours = {
         PREFECT_API_URL: client["PREFECT_API_URL"],
         PREFECT_API_AUTH_STRING: client["PREFECT_API_AUTH_STRING"],
         PREFECT_HOME: stack.folder / "client",
     }
-    for check in CHECKS:
+    for step in (Stack.up, *CHECKS):
         begun = time.monotonic()
         with temporary_settings(ours):
-            check(stack)
+            step(stack)
         seconds = time.monotonic() - begun
-        sys.stdout.write(f"{check.__name__.replace('_', ' ')} ({seconds:.0f} s)\n")
+        sys.stdout.write(f"{step.__name__.replace('_', ' ')} ({seconds:.0f} s)\n")
         sys.stdout.flush()
 
 

@@ -68,16 +68,8 @@ def test_the_source_is_read_and_its_setting_documented(
     for domain in ("films", "songs"):
         (tmp_path / f"{domain}.tsv").write_text("\n".join(["user\titem\tstars", *lines, ""]))
     options = ["--source", "folder", "--set", f"folder.path={tmp_path}", "--task", "films-songs"]
-    command = [
-        sys.executable,
-        "-m",
-        "flows.cli.main",
-        "stats",
-        *options,
-        "--store",
-        str(tmp_path / "s"),
-    ]
-    said = done(*command, folder=copy)
+    stats = [sys.executable, "-m", "flows.cli.main", "stats", *options]
+    said = done(*stats, "--store", str(tmp_path / "s"), folder=copy)
     assert re.search(r"songs +│ +6 │ +7 │ +42 │ +6 ", said), said
     done(sys.executable, "-m", "pytest", "tests/docs/test_docs.py", "-k", "setting", folder=copy)
 

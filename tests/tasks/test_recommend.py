@@ -21,6 +21,7 @@ from tasks.recommend.top_n import recommend
 from tasks.stages.recommender import recommender_of
 from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
 from tests.conftest import FinishedRun
+from tests.support.damage import edit
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -218,14 +219,9 @@ def test_a_damaged_or_foreign_recommender_is_refused(
 ) -> None:
     """As it is read from MLflow, where nothing makes it again."""
     copy = Store(tmp_path / "store")
-    copy.folder(packed).mkdir(parents=True)
-    for path in finished_run.store.folder(packed).iterdir():
-        (copy.folder(packed) / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(finished_run.store.folder(packed), copy.folder(packed))
     open_recommender(copy, packed)
-    tensors = copy.file(packed, "recommender.safetensors")
-    damaged = bytearray(tensors.read_bytes())
-    damaged[-1] ^= 1
-    tensors.write_bytes(damaged)
+    edit(copy.file(packed, "recommender.safetensors"))
     with pytest.raises(CorruptArtifact):
         open_recommender(copy, packed)
     header = json.loads(finished_run.store.file(packed, HEADER).read_text())

@@ -59,10 +59,12 @@ def test_profiles_are_never_mixed(page: str) -> None:
         assert "of other data" in part
 
 
-def test_every_score_of_the_summary_is_on_the_page(
+def test_pictures_are_files_and_every_score_of_the_summary_is_on_the_page(
     reported: tuple[Store, ArtifactRef], page: str
 ) -> None:
     store, ref = reported
+    names = {name for name in store.manifest(ref).files if name.endswith(".png")}
+    assert names == {f"{n}.png" for n in ("scores", "curves", "groups", "vectors", "bases")}
     summary = store.read_frame(ref, "summary.parquet")
     shown = summary.filter(pl.col("metric").is_in(["mae", "rmse", "hr_at_10", "mrr"]))
     calibrated = shown.filter(~pl.col("method").str.ends_with("-paper"))
@@ -187,9 +189,3 @@ def test_without_a_report_it_is_said_how_to_make_one(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["report", "--store", str(tmp_path)])
     assert result.exit_code == 2
     assert "`metaem run` makes one" in result.output
-
-
-def test_pictures_are_files_too(reported: tuple[Store, ArtifactRef], tmp_path: Path) -> None:
-    store, ref = reported
-    names = {name for name in store.manifest(ref).files if name.endswith(".png")}
-    assert names == {f"{n}.png" for n in ("scores", "curves", "groups", "vectors", "bases")}
