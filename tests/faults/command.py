@@ -141,8 +141,7 @@ class Product:
         faults += [f"locks held: {names}" for names in [held(store)] if names]
         partial, done = broken(store), computed(first.output) if done is None else done
         again = self.run(store)
-        if again.code != 0:
-            faults.append(f"the next run ended with {again.code}: {again.output[-500:]}")
+        faults += [f"the next run: {again.failure}"] if again.failure else []
         if contents(store) != self.expected or broken(store):
             faults.append("other artifacts than undisturbed")
         twice = [label for label in computed(again.output) if label in done]

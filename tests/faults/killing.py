@@ -59,7 +59,7 @@ def struck(product: Product, store: Path, fault: str, number: int) -> tuple[Ende
     """A run that meets the fault, and what is wrong if it should have died of it."""
     first = product.run(store, before=Disk(store, fault, number).arm)
     if fault in KILLS and first.code != -signal.SIGKILL:
-        return first, f"it ended with {first.code}: {first.output[-300:]}"
+        return first, first.failure or "it ended as if nothing were wrong"
     return first, ""
 
 

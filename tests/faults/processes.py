@@ -22,6 +22,11 @@ class Ended:
     seconds: float
     output: str  # on stdout and stderr
 
+    @property
+    def failure(self) -> str:
+        """In words, and the end of what it printed; empty if it succeeded."""
+        return f"it ended with {self.code}: {self.output[-1500:]}" if self.code else ""
+
 
 @dataclass
 class Child:

@@ -31,7 +31,7 @@ def together(suite: Suite) -> Iterator[Injection]:
 def agreed(
     product: Product, store: Path, fault: str, ends: list[Ended], row: str = "F15"
 ) -> Injection:
-    wrong = [f"one ended with {end.code}: {end.output[-500:]}" for end in ends if end.code > 0]
+    wrong = [end.failure for end in ends if end.code > 0]
     times = Counter(label for end in ends for label in computed(end.output))
     wrong += [f"locks held: {names}" for names in [held(store)] if names]
     if contents(store) != product.expected or broken(store):
@@ -67,5 +67,4 @@ def logged_once(product: Product, store: Path) -> str:
                 ]
                 assert len({*steps}) == len(steps), f"{metric} is there twice"
 
-    ended = run(work, product.folder / "log-mlflow")
-    return "" if ended.code == 0 else f"in MLflow: {ended.output[-300:]}"
+    return run(work, product.folder / "log-mlflow").failure

@@ -27,5 +27,5 @@ def refusal(ended: Ended) -> str:
     named = ("metaem: ", "missing: ", "│ Invalid value for ")  # the last by the option parser
     lines = [line for line in ended.output.splitlines() if line.startswith(named)]
     if ended.code not in (1, 2) or "Traceback" in ended.output or not lines:
-        return f"it ended with {ended.code} and printed: {ended.output[-1500:]}"
+        return ended.failure
     return ""
