@@ -148,12 +148,6 @@ def test_what_was_tested_keeps_its_sign_beside_that_of_the_means() -> None:
     assert row["p_value"] < 0.05
 
 
-def test_a_single_seed_has_no_deviation_to_show() -> None:
-    errors = per_user("base", 1, {"a": 1.0, "b": 2.0})
-    summary = summarise(rmse_scores(("base", 1, 1.0)), paired_tests(errors, ["base"]), "base")
-    assert summary["sd"].to_list() == [None]
-
-
 def test_the_summary_averages_seeds_and_pairs_users_within_them() -> None:
     def errors(method: str, seed: int, mse: list[float]) -> pl.DataFrame:
         own = per_user(method, seed, dict(zip("abc", mse, strict=True)))
@@ -178,6 +172,8 @@ def test_the_summary_averages_seeds_and_pairs_users_within_them() -> None:
     assert by_method["better"]["p_value"] == pytest.approx(1 - 10 / 102**0.5)
     assert by_method["better"]["mean"] == pytest.approx(0.65)
     assert by_method["better"]["sd"] == pytest.approx(0.1 / 2**0.5)
+    single = summarise(scores.filter(pl.col("seed") == 1), tests, "base")
+    assert {*single["sd"]} == {None}
     rmse = compare(summary, tests).filter(pl.col("metric") == "rmse")
     differences = {(r["reference"], r["method"]): r for r in rmse.iter_rows(named=True)}
     assert differences["base", "better"]["difference"] == pytest.approx(-0.5)

@@ -1,7 +1,6 @@
 """The attacks read everything from open uploads."""
 
 import re
-from collections.abc import Callable
 
 import hypothesis.strategies as st
 import numpy as np
@@ -11,9 +10,9 @@ from hypothesis import given
 from typer.testing import CliRunner
 
 from flows.cli.main import app
+from metaem_core.config.pretrain import OpenLayout
 from metaem_core.data.bias import fitted_biases
 from metaem_core.data.ratings import RatingScale
-from metaem_core.federated.layouts import LayoutCodec
 from metaem_core.privacy.attacks.membership import Canaries, inferred
 from metaem_core.privacy.attacks.reconstruction import (
     Leak,
@@ -24,6 +23,7 @@ from metaem_core.privacy.attacks.reconstruction import (
 )
 from tests.conftest import SMALL, FinishedRun
 from tests.core.test_federated import RATINGS, pretraining
+from tests.core.test_layouts import codec
 from tests.support.worlds import planted_ratings, random_ratings
 
 DEVICES = [i for i in range(RATINGS.n_users) if (RATINGS.users == i).any()]
@@ -37,29 +37,21 @@ def devices() -> list[tuple[torch.Tensor, torch.Tensor]]:
     ]
 
 
-def leak(read: Callable[..., Reading], **options: object) -> Leak:
-    stage = pretraining(torch.float32, init_std=0.5, **options)
-    everything = torch.arange(RATINGS.n_items)
+@pytest.mark.parametrize("layout", ["literal", "product", "rows"])
+@pytest.mark.parametrize("centred", [True, False])
+def test_an_open_upload_reveals_every_rating(layout: OpenLayout, centred: bool) -> None:
+    stage = pretraining(torch.float32, init_std=0.5, centred=centred)
+    everything, packing = torch.arange(RATINGS.n_items), codec(layout)
     downloads = stage.training.rounds.server.download(torch.tensor(DEVICES), everything)
     truths = devices()
-    readings = [read(downloads.of_device(place), *truth) for place, truth in enumerate(truths)]
-    return Leak.of(readings, truths, RatingScale())
-
-
-@pytest.mark.parametrize(
-    "codec",
-    [
-        LayoutCodec("literal", torch.Generator()),
-        LayoutCodec("product", torch.Generator()),
-        LayoutCodec("rows", torch.Generator().manual_seed(1)),
-    ],
-)
-@pytest.mark.parametrize("centred", [True, False])
-def test_an_open_upload_reveals_every_rating(codec: LayoutCodec, centred: bool) -> None:
-    found = leak(lambda *told: read_message(*told, codec, RatingScale()), centred=centred)
-    assert found.item_sets == 1
-    assert found.ratings > 0.99
-    assert found.auc == 1
+    readings = [
+        read_message(downloads.of_device(place), *truth, packing, RatingScale())
+        for place, truth in enumerate(truths)
+    ]
+    leak = Leak.of(readings, truths, RatingScale())
+    assert leak.item_sets == 1
+    assert leak.ratings > 0.99
+    assert leak.auc == 1
 
 
 def test_what_leaks_by_hand() -> None:
@@ -83,9 +75,9 @@ def test_popularity_is_a_guess_that_others_are_held_against() -> None:
     own = [torch.from_numpy(ratings.items[ratings.users == i]) for i in range(50)]
     truths = [(items, torch.full((len(items),), 5.0)) for items in own if len(items)]
     guesses = [popularity_prior(counts, RatingScale(), len(items)) for items, _ in truths]
-    found = Leak.of(guesses, truths, RatingScale())
-    assert 0.4 < found.auc < 0.9
-    assert found.item_sets < 0.1
+    leak = Leak.of(guesses, truths, RatingScale())
+    assert 0.4 < leak.auc < 0.9
+    assert leak.item_sets < 0.1
 
 
 @given(st.lists(st.integers(0, 5), min_size=4, max_size=30), st.integers(1, 3))

@@ -1,7 +1,7 @@
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from metaem_core.data.splitting import SplitConfig, UserSplit, digest, split_overlap
@@ -9,7 +9,6 @@ from metaem_core.data.splitting import SplitConfig, UserSplit, digest, split_ove
 ids = st.lists(st.text(min_size=1, max_size=8), min_size=10, max_size=60, unique=True)
 
 
-@settings(deadline=None)
 @given(ids, st.sampled_from([0.2, 0.5, 0.8]), st.integers(0, 2**40))
 def test_every_user_has_exactly_one_role(users: list[str], beta: float, seed: int) -> None:
     split = split_overlap(users, SplitConfig(beta, seed=seed))
@@ -20,7 +19,6 @@ def test_every_user_has_exactly_one_role(users: list[str], beta: float, seed: in
     assert len(split.validation) == max(1, round(0.1 * (len(users) - len(split.cold))))
 
 
-@settings(deadline=None)
 @given(ids, st.randoms())
 def test_row_order_and_repeats_do_not_matter(users: list[str], random: Random) -> None:
     shuffled = users + users[:3]
@@ -28,7 +26,6 @@ def test_row_order_and_repeats_do_not_matter(users: list[str], random: Random) -
     assert split_overlap(shuffled, SplitConfig()) == split_overlap(users, SplitConfig())
 
 
-@settings(deadline=None)
 @given(ids, st.integers(0, 99))
 def test_cold_users_are_nested_across_betas(users: list[str], seed: int) -> None:
     few, some, most = (
