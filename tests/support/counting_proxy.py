@@ -11,39 +11,34 @@ class CountingProxy:
 
     def __init__(self, host: str, port: int) -> None:
         self.target, self.up, self.down = (host, port), 0, 0
-        self._lock, self._open = threading.Lock(), True
+        self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._sockets: list[socket.socket] = [self._listener]
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        self._open = False
         for each in self._sockets:
             with suppress(OSError):
                 each.close()
 
     def _accept(self) -> None:
-        while self._open:
-            try:
+        with suppress(OSError):  # closed, or the server is gone
+            while True:
                 client, _ = self._listener.accept()
-                self._sockets.append(client)  # first: the server may be gone
+                self._sockets.append(client)
                 server = socket.create_connection(self.target)
                 self._sockets.append(server)
-            except OSError:
-                return
-            for source, sink, name in ((client, server, "up"), (server, client, "down")):
-                threading.Thread(target=self._pass, args=(source, sink, name), daemon=True).start()
+                for ends in ((client, server, "up"), (server, client, "down")):
+                    threading.Thread(target=self._pass, args=ends, daemon=True).start()
 
     def _pass(self, source: socket.socket, sink: socket.socket, name: str) -> None:
-        try:
+        with suppress(OSError):
             while data := source.recv(1 << 16):
                 with self._lock:
                     setattr(self, name, getattr(self, name) + len(data))
                 sink.sendall(data)
             sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
 
 
 @contextmanager
