@@ -30,7 +30,7 @@ class FilterConfig:
 
 @stage("filter")
 def filter_ratings(store: Store, config: FilterConfig, raw: ArtifactRef) -> ArtifactRef:
-    """Read, validate and peel the raw file."""
+    """Read and validate the raw file, remove duplicates and apply the k-core."""
     fetched = _RAW_FILE.validate_json(store.file(raw, LAYOUT).read_bytes())
     path = store.file(raw, fetched.file)
     filtered = read_ratings(path, fetched.layout, config.scale, config.k, config.strict)

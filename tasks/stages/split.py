@@ -12,7 +12,7 @@ from tasks.store.stage import stage
 def split_users(
     store: Store, config: SplitConfig, source: ArtifactRef, target: ArtifactRef
 ) -> ArtifactRef:
-    """Deal the users of both domains into roles."""
+    """Assign the users of both domains to roles."""
     source_users = store.read_frame(source, "users.parquet")
     target_users = store.read_frame(target, "users.parquet")
     overlap = source_users.join(target_users, on="user_id", how="semi")["user_id"].to_list()
