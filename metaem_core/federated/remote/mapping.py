@@ -2,7 +2,8 @@
 
 Neither company tells the other anything of a user. The source's app leaves ``u^s`` on the device;
 the target's app reads it there and answers with masked gradients of theta (Eq. 14). Without masks
-they would reveal ``u^s``: the first layer's gradient is a product of it with another vector.
+they would reveal ``u^s`` once theta's last layer has moved from its zeros: the first layer's
+gradient is a product of it with another vector.
 """
 
 from dataclasses import replace
