@@ -44,3 +44,24 @@ def mapped_users(size: int) -> type[dy.Schema]:
         vector = dy.Array(dy.Float32(), size)
 
     return MappedUsers
+
+
+def choice_items(size: int) -> type[dy.Schema]:
+    """Items' vector of choice, a row of V, and how many users chose them."""
+
+    class ChoiceItems(dy.Schema):
+        item_id = dy.String(unique=True)
+        vector = dy.Array(dy.Float32(), size)
+        users = dy.UInt32()
+
+    return ChoiceItems
+
+
+def choice_tables(size: int) -> type[dy.Schema]:
+    """What a target item's score multiplies a user's features with, one size after the other."""
+
+    class ChoiceTables(dy.Schema):
+        item_id = dy.String(unique=True)
+        table = dy.Array(dy.Float32(), size)
+
+    return ChoiceTables

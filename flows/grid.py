@@ -18,6 +18,8 @@ from tasks.flower.backend import Flower
 from tasks.models.backend import Backend, Simulation
 from tasks.models.method_id import bias_transfer_dp, metaem_id
 from tasks.stages.baseline import baseline
+from tasks.stages.choice_mapping import ChoiceMappingRequest, choice_mapping
+from tasks.stages.choice_pretrain import choice_pretrain
 from tasks.stages.download import DownloadRequest, download
 from tasks.stages.dp_biases import dp_biases
 from tasks.stages.dp_transfer import dp_transfer
@@ -51,6 +53,8 @@ class Grid:
     splits: dict[Cell, Run] = field(default_factory=dict)
     models: dict[Cell, list[Run]] = field(default_factory=dict)  # source, target
     mappings: dict[Cell, Run] = field(default_factory=dict)
+    choice_models: dict[Cell, list[Run]] = field(default_factory=dict)  # source, target
+    choice_mappings: dict[Cell, Run] = field(default_factory=dict)
     other_methods: dict[Cell, dict[str, Run]] = field(default_factory=dict)  # by name in tables
     evaluations: dict[Cell, Run] = field(default_factory=dict)
     picture: Run | None = None
@@ -112,6 +116,18 @@ class Grid:
         for cell in self.splits:
             configs = self.settings.pretrain, self.settings.mapping
             self.mappings[cell] = self._mapped(*configs, cell, self.models[cell])
+
+    def choice_pretrain(self) -> None:
+        for cell in self.splits:
+            config = replace(self.settings.choice, seed=cell[1])
+            self.choice_models[cell] = self._of_domains(choice_pretrain, config, cell)
+
+    def choice_mapping(self) -> None:
+        for cell in self.splits:
+            config = replace(self.settings.choice_mapping, seed=cell[1])
+            request = ChoiceMappingRequest(config, self.settings.choice.threshold)
+            run = self._of_cell(choice_mapping, request, cell, *self.choice_models[cell])
+            self.choice_mappings[cell] = run
 
     def factorise(self) -> None:
         """The base models of the centralised methods."""

@@ -35,6 +35,7 @@ from flows.setting_sources import (
     refuse_unknown_variables,
 )
 from flows.setting_sources import BadSettings as BadSettings  # who reads settings catches it
+from metaem_core.config.choice import ChoiceConfig, ChoiceMappingConfig
 from metaem_core.config.factor import Base, FactorConfig
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
@@ -53,6 +54,7 @@ LEAST_EPSILON, MOST_EPSILON = 1e-3, 1e3
 
 ProfileName = Literal["calibrated", "paper"]
 SourceName = Literal["synthetic", "amazon-2014", "amazon-2018", "amazon-2023", "files"]
+ChoiceStage = TypeVar("ChoiceStage", ChoiceConfig, ChoiceMappingConfig)
 StageConfig = TypeVar("StageConfig", PretrainConfig, MappingConfig, FactorConfig, TransferConfig)
 
 
@@ -101,6 +103,8 @@ class Settings(BaseSettings):
     compared: Annotated[tuple[ProfileName, ...], NoDecode] = ("paper", "calibrated")
     factors: FactorConfig = FactorConfig()
     transfer: TransferConfig = TransferConfig()
+    choice: ChoiceConfig = ChoiceConfig()
+    choice_mapping: ChoiceMappingConfig = ChoiceMappingConfig()
     ranking_users: int = Field(default=100, ge=1)
     ranking_length: int = Field(default=10, ge=1)
     report: ReportConfig = ReportConfig()
@@ -160,6 +164,13 @@ class Settings(BaseSettings):
     def _leave_to_the_run(cls, stage: StageConfig) -> StageConfig:
         if stage.seed != 0 or stage.scale != RatingScale():
             raise ValueError("the run sets a stage's seed and scale: use `seeds` and `scale`")
+        return stage
+
+    @field_validator("choice", "choice_mapping")
+    @classmethod
+    def _leave_seeds_to_the_run(cls, stage: ChoiceStage) -> ChoiceStage:
+        if stage.seed != 0:
+            raise ValueError("the run sets a stage's seed: use `seeds`")
         return stage
 
     @field_serializer("mirror", "shared", "tracking_uri")

@@ -87,6 +87,8 @@ STEPS: dict[str, Callable[[Grid], None]] = {
     "split": Grid.split,
     "pretrain": Grid.pretrain,
     "mapping": Grid.mapping,
+    "choice_pretrain": Grid.choice_pretrain,
+    "choice_mapping": Grid.choice_mapping,
     "factorise": Grid.factorise,
     "baseline": Grid.baseline,
     "dp_biases": Grid.dp_biases,

@@ -9,6 +9,7 @@ from metaem_core.data.ratings import Ints
 from metaem_core.evaluation.metrics import Doubles, Reals, require_finite, row_errors
 
 Marks = NDArray[np.bool_]
+FEW = 32  # relevant items of a user that are counted one by one, rather than by sorting the row
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,32 @@ def place(scores: Reals, relevant: Marks) -> Placements:
         raise ValueError(f"scores {scores.shape} and relevant {relevant.shape} differ in shape")
     if len(rows := np.flatnonzero(~relevant.any(axis=1))):
         raise ValueError(f"{len(rows)} users have no relevant item, first row {rows[0]}")
+    return place_at(scores, *np.nonzero(relevant))
+
+
+def place_at(scores: Reals, users: Ints, items: Ints) -> Placements:
+    """Rank the catalogue for each row of ``scores`` (U, items).
+
+    Args:
+        users: the row of each relevant item (N,), ascending, every row at least once.
+        items: the relevant items (N,).
+
+    Raises:
+        ValueError: a score is not finite.
+    """
     require_finite(scores)
-    users, items = np.nonzero(relevant)
     above, tied = np.empty_like(users), np.empty_like(users)
     bounds = np.searchsorted(users, np.arange(len(scores) + 1))
     for row, low, high in zip(scores, bounds[:-1], bounds[1:], strict=True):
-        ordered, mine = np.sort(row), row[items[low:high]]
-        end = np.searchsorted(ordered, mine, side="right")
-        above[low:high] = len(row) - end
-        tied[low:high] = end - np.searchsorted(ordered, mine, side="left")
+        mine = row[items[low:high]]
+        if high - low < FEW:
+            above[low:high] = [np.count_nonzero(row > each) for each in mine]
+            tied[low:high] = [np.count_nonzero(row == each) for each in mine]
+        else:
+            ordered = np.sort(row)
+            end = np.searchsorted(ordered, mine, side="right")
+            above[low:high] = len(row) - end
+            tied[low:high] = end - np.searchsorted(ordered, mine, side="left")
     return Placements(users, above, tied, len(scores))
 
 

@@ -8,7 +8,15 @@ import torch
 from metaem_core.config.pretrain import Layout, OpenLayout, PretrainConfig
 from metaem_core.data.ratings import Ints
 from metaem_core.data.user_profile import ITEM_FEATURES
-from metaem_core.federated.encoding import ID_BYTES, SUM, Contract, Traffic, contract_of, encode
+from metaem_core.federated.encoding import (
+    ID_BYTES,
+    SUM,
+    Contract,
+    Message,
+    Traffic,
+    contract_of,
+    encode,
+)
 from metaem_core.federated.layouts import LayoutCodec
 from metaem_core.federated.messages import Download, Upload, tensors_of
 from metaem_core.federated.secure.aggregation import Revealed
@@ -81,13 +89,24 @@ def exchanged(layout: Layout, rows: int, config: PretrainConfig) -> Traffic:
 
 
 def secure_traffic(model: DomainModel, devices: int) -> Traffic:
-    """Bytes of one device's round when a cohort of ``devices`` is complete, from its messages."""
+    """Bytes of one device's round when a cohort of ``devices`` is complete."""
+    return masked_traffic(broadcast(model), shapes_of(model), devices)
+
+
+def masked_traffic(message: Message, shapes: tuple[torch.Size, ...], devices: int) -> Traffic:
+    """Bytes of one device's masked round, from its messages.
+
+    Args:
+        message: what every device is sent.
+        shapes: of the sums.
+        devices: that take part.
+    """
     near = range(degree_of(devices))
     keys = by_place_message(dict.fromkeys(near, bytes(KEYS)), KEYS)
     sealed = by_place_message(dict.fromkeys(near, bytes(SEALED)), SEALED)
-    sent, closing = encode(broadcast(model)), closing_message(Closing(0, 0.0))
+    sent, closing = encode(message), closing_message(Closing(0, 0.0))
     down = (keys, bytes(SUM), sealed, sent, places_message(near), closing)
-    words = words_message(np.zeros(Coding(shapes_of(model), devices).words, np.uint32))
+    words = words_message(np.zeros(Coding(shapes, devices).words, np.uint32))
     revealed = revealed_message(Revealed(dict.fromkeys(near, bytes(SHARE)), {}))
     up = (keys_message(bytes(KEYS)), sealed, words, revealed)
     return Traffic(sum(map(len, down)), sum(map(len, up)))

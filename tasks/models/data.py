@@ -1,7 +1,7 @@
 """Artifacts of the filter and split stages as what the core works with."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -10,6 +10,11 @@ from numpy.typing import NDArray
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ints, Ratings
 from tasks.store.artifacts import ArtifactRef, Store
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from metaem_core.data.choices import Choices
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,18 @@ class SplitPair(NamedTuple):
         source_of[self.target.users(ids)] = self.source.users(ids)
         ratings = self.target.ratings.of_users(source_of >= 0)
         return Queries(source_of[ratings.users], ratings.items, ratings.values)
+
+    def held_out_choices(
+        self, ids: pl.Series, threshold: float | None = None
+    ) -> "tuple[Tensor, Choices]":
+        """These users' source indices (B,), ascending by id, and their choices in the target."""
+        import torch
+
+        from metaem_core.data.choices import Choices
+
+        chosen = Choices.of(self.target.ratings, threshold)
+        mine, theirs = self.source.users(ids), self.target.users(ids)
+        return torch.from_numpy(mine), chosen.of_users(torch.from_numpy(theirs))
 
 
 def read_pair(

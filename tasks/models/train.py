@@ -2,12 +2,16 @@
 
 import math
 import shutil
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import polars as pl
+from torch import Tensor
 
 from data_contracts.training import LearningCurve, TrainingTraffic
+from metaem_core.config.choice import ChoiceConfig
+from metaem_core.config.mapping import MappingConfig
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.federated.encoding import Traffic
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.training import Training
@@ -19,7 +23,31 @@ from tasks.store.checkpoints import Checkpoint
 NOTHING = Traffic(0, 0)
 
 
-def train(store: Store, training: Training, part: str = "training") -> None:
+class Epochs(Protocol):
+    """A training with a checkpoint an epoch: of stars or of choices."""
+
+    users: Tensor
+    epoch: Tensor
+
+    @property
+    def config(self) -> PretrainConfig | MappingConfig | ChoiceConfig:
+        """How long it lasts, and how many devices a round has."""
+        ...
+
+    def epochs(self, on_round: Callable[[RoundStats], None]) -> Iterator[EpochStats]:
+        """Train on from the current epoch."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Live tensors by name."""
+        ...
+
+    def load(self, saved: dict[str, Tensor]) -> None:
+        """Continue where a saved state stopped."""
+        ...
+
+
+def train(store: Store, training: Epochs, part: str = "training") -> None:
     """Train to the end, from the last checkpoint of this part of the work if there is one."""
     checkpoint = Checkpoint(store.scratch / part.replace(" ", "-"))
     if (saved := checkpoint.load()) is not None:
@@ -38,7 +66,13 @@ def train(store: Store, training: Training, part: str = "training") -> None:
     for stats in training.epochs(on_round):
         checkpoint.save(stats.epoch, training.state())
         done = 0
-        advance(stats.epoch, total, note=f"{part}, validation RMSE {stats.validation_rmse:.4f}")
+        validated = not math.isnan(stats.validation_rmse)
+        news = (
+            f"validation RMSE {stats.validation_rmse:.4f}"
+            if validated
+            else f"loss {stats.loss:.4f}"
+        )
+        advance(stats.epoch, total, note=f"{part}, {news}")
     advance(total, total, note=f"{part}, {int(training.epoch)} epochs")
 
 
@@ -76,7 +110,7 @@ class Cost(NamedTuple):
     beside: Traffic  # what no epoch holds
 
 
-def cost_of(trainings: Sequence[Training], epoch: Traffic, once: Traffic = NOTHING) -> Cost:
+def cost_of(trainings: Sequence[Epochs], epoch: Traffic, once: Traffic = NOTHING) -> Cost:
     """The cost of simulated trainings of the same devices.
 
     Args:

@@ -1,0 +1,95 @@
+"""Which items users chose: implicit feedback, made of ratings or as it was recorded."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metaem_core.data.pair import DomainPair
+from metaem_core.data.ratings import Ints, Ratings
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The items of each user: user i chose ``items[start[i] : start[i + 1]]``, ascending."""
+
+    items: Tensor  # (R,)
+    start: Tensor  # (n_users + 1,)
+    n_items: int
+
+    @classmethod
+    def of(cls, ratings: Ratings, threshold: float | None = None) -> "Choices":
+        """Every rating, or those of at least ``threshold``."""
+        if threshold is not None:
+            ratings = ratings.where(ratings.values >= threshold)
+        return cls.of_pairs(ratings.users, ratings.items, ratings.n_users, ratings.n_items)
+
+    @classmethod
+    def of_pairs(cls, users: Ints, items: Ints, n_users: int, n_items: int) -> "Choices":
+        """Of pairs (R,) sorted by (user, item)."""
+        counts = np.bincount(users, minlength=n_users)
+        start = np.concatenate([[0], np.cumsum(counts)])
+        return cls(torch.from_numpy(items), torch.from_numpy(start), n_items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def n_users(self) -> int:
+        return len(self.start) - 1
+
+    @property
+    def counts(self) -> Tensor:
+        """How many items each user chose (n_users,)."""
+        return self.start.diff()
+
+    @property
+    def owner(self) -> Tensor:
+        """The user of each choice (R,), ascending."""
+        return torch.arange(self.n_users).repeat_interleave(self.counts)
+
+    def popularity(self) -> Tensor:
+        """How many users chose each item (n_items,)."""
+        return torch.bincount(self.items, minlength=self.n_items)
+
+    def of_users(self, users: Tensor) -> "Choices":
+        """The choices of ``users`` (B,), who become users 0 to B - 1."""
+        counts = self.counts[users]
+        start = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+        shift = (self.start[users] - start[:-1]).repeat_interleave(counts)
+        return Choices(self.items[torch.arange(len(shift)) + shift], start, self.n_items)
+
+    def by_count(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Users (B,) with the same number n > 0 of choices, and their items (B, n).
+
+        Args:
+            at_once: choices in a block, at least one user's.
+        """
+        counts = self.counts
+        order = counts.argsort(stable=True)
+        sizes, users = torch.unique_consecutive(counts[order], return_counts=True)
+        for n, group in zip(sizes.tolist(), torch.split(order, users.tolist()), strict=True):
+            for block in torch.split(group, max(1, at_once // n)) if n else ():
+                yield block, self.items[self.start[block].unsqueeze(1) + torch.arange(n)]
+
+
+@dataclass(frozen=True)
+class ChoicePair:
+    """A source and a target domain, and the training users known in both."""
+
+    source: Choices  # every user
+    target: Choices  # without any choice of a validation or cold-start user
+    train_source: Tensor  # (T,) source indices of the training overlap
+    train_target: Tensor  # (T,) the same users' target indices
+
+    @classmethod
+    def of(cls, pair: DomainPair, threshold: float | None = None) -> "ChoicePair":
+        """What the users of ``pair`` chose."""
+        return cls(
+            Choices.of(pair.source, threshold),
+            Choices.of(pair.target, threshold),
+            torch.from_numpy(pair.train_source),
+            torch.from_numpy(pair.train_target),
+        )

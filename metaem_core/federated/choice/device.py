@@ -1,0 +1,84 @@
+"""The device half of a round of choices: solve the own vector, answer with sums.
+
+This is FCF's exchange (Ammad-ud-din et al. 2019): no user vector leaves a device. What leaves it
+adds up over devices, so the server may read the sums alone.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding_bag
+
+from metaem_core.data.choices import Choices
+from metaem_core.federated.private import Private
+from metaem_core.federated.secure.coding import Closing, Totals, bounded
+from metaem_core.models.choice import ItemFactors
+
+
+@dataclass(frozen=True)
+class ChoiceUpload:
+    """What a cohort answers, summed over its devices."""
+
+    items: Tensor  # (1 - u.v_j) u and a one, on the rows that were chosen (n, k + 1)
+    moments: Tensor  # [1, u] [1, u]' (k + 1, k + 1)
+    curvature: Tensor  # n_i u u' (k, k)
+    loss: float  # what the users' part of the whole-data loss comes to
+    n_choices: int
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that is summed but the totals."""
+        return [self.items, self.moments, self.curvature]
+
+
+def choice_step(download: ItemFactors, chosen: Choices) -> ChoiceUpload:
+    """One round of devices that each have a choice; ``chosen`` names rows of the download."""
+    users = download.fold_in(chosen)
+    counts, owner = chosen.counts, chosen.owner
+    own = users[owner]  # (R, k)
+    error = 1 - (own * download.vectors[chosen.items]).sum(1)
+    pulled = torch.cat([own * error.unsqueeze(1), error.new_ones(len(error), 1)], 1)
+    extended = torch.cat([users.new_ones(len(users), 1), users], 1)
+    weighted = users * counts.unsqueeze(1)
+    return ChoiceUpload(
+        _by_row(pulled, chosen.items, len(download.vectors)),
+        extended.T @ extended,
+        weighted.T @ users,
+        _loss(download, users, counts, error),
+        len(chosen),
+    )
+
+
+def _by_row(values: Tensor, rows: Tensor, n_rows: int) -> Tensor:
+    """Sums (n, k) of ``values`` (R, k) by row."""
+    order = rows.argsort(stable=True)
+    counts = torch.bincount(rows, minlength=n_rows)
+    return embedding_bag(order, values, counts.cumsum(0) - counts, mode="sum")
+
+
+def _loss(download: ItemFactors, users: Tensor, counts: Tensor, error: Tensor) -> float:
+    unchosen = ((users @ download.gram) * users).sum()
+    ridge = (users.square().sum(1) * (counts + download.unobserved * download.n_items)).sum()
+    whole = error.square().sum() + download.unobserved * unchosen + download.l2 * ridge
+    return float(whole)
+
+
+class ChoiceDevice(Private):
+    """A device in masked rounds, whose sums alone the server reads."""
+
+    def __init__(self, items: Tensor, unobserved: float, l2: float) -> None:
+        """``items`` (R,) that its user chose, ascending."""
+        self._items, self._unobserved, self._l2 = items, unobserved, l2
+
+    def contribution(self, message: dict[str, Tensor]) -> tuple[list[Tensor], Totals]:
+        """Its part of the sums over all items, and of the totals."""
+        vectors = message["vectors"]
+        download = ItemFactors(vectors, message["gram"], self._unobserved, self._l2, len(vectors))
+        start = torch.tensor([0, len(self._items)])
+        upload = choice_step(download, Choices(self._items, start, len(vectors)))
+        shared, _ = bounded(upload.tensors)
+        return shared, Totals(upload.loss, upload.n_choices, 0.0)
+
+    def close(self, closing: Closing) -> None:
+        """Nothing on the device is kept: its vector follows from the next download."""

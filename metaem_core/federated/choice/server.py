@@ -1,0 +1,104 @@
+"""The server half of rounds of choices: V, stepped once an epoch by sums over all devices.
+
+An exact step would solve ``sum_(i chose j) u_i u_i'`` for each item, k^2 numbers an item. Here that
+matrix is ``n_j C`` with one ``C = sum n_i u_i u_i' / sum n_i`` for all items: a quasi-Newton step
+for which a device sends k numbers an item. Twice ``C`` damps it. One eigendecomposition solves all
+items, because their matrices ``n_j (2 C + l2) + a (U'U + l2 m)`` differ in ``n_j`` alone.
+"""
+
+import torch
+from torch import Tensor
+
+from metaem_core.config.choice import ChoiceConfig
+from metaem_core.federated.choice.device import ChoiceUpload
+from metaem_core.federated.encoding import Message
+from metaem_core.federated.rounds import RoundStats
+from metaem_core.federated.secure.coding import Closing, Totals
+from metaem_core.models.choice import ItemFactors, generalised_eigen
+
+DAMPED = 2.0  # times C
+
+
+class ChoiceServer:
+    """V of one domain, and the sums of the epoch so far."""
+
+    def __init__(self, config: ChoiceConfig, vectors: Tensor) -> None:
+        """Steps ``vectors`` (n, k) in place."""
+        self._config, self.vectors = config, vectors
+        n, k = vectors.shape
+        self._items = torch.zeros(n, k + 1, dtype=torch.float64)
+        self._moments = torch.zeros(k + 1, k + 1, dtype=torch.float64)
+        self._curvature = torch.zeros(k, k, dtype=torch.float64)
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin an epoch with V as it is."""
+        self._gram = self.vectors.T @ self.vectors
+        self.begin()
+
+    @property
+    def shapes(self) -> tuple[torch.Size, ...]:
+        """Of the sums."""
+        return self._items.shape, self._moments.shape, self._curvature.shape
+
+    def download(self, rows: Tensor) -> ItemFactors:
+        """Distinct ``rows`` (r,) of V."""
+        config = self._config
+        vectors = self.vectors.index_select(0, rows)
+        return ItemFactors(vectors, self._gram, config.unobserved, config.l2, len(self.vectors))
+
+    def broadcast(self) -> Message:
+        """What every device of a masked round is sent."""
+        return {"vectors": self.vectors, "gram": self._gram}
+
+    def collect(self, upload: ChoiceUpload, rows: Tensor) -> None:
+        """Add a cohort's sums, whose items are ``rows``."""
+        self._items.index_add_(0, rows, upload.items.double())
+        self._moments += upload.moments
+        self._curvature += upload.curvature
+
+    def apply(self, gradients: list[Tensor], totals: Totals) -> tuple[RoundStats, Closing]:
+        """Add a masked cohort's sums."""
+        items, moments, curvature = gradients
+        self._items += items
+        self._moments += moments
+        self._curvature += curvature
+        return RoundStats(totals.squared_error, round(totals.n_ratings)), Closing(0, 0.0)
+
+    def step(self) -> None:
+        """Move V by the epoch's sums, and begin the next epoch's."""
+        if float(self._moments[0, 0]) == 0:
+            raise ValueError("no device has a choice to learn from; check the filter and the split")
+        n_users, gram = float(self._moments[0, 0]), self._moments[1:, 1:]
+        a, l2, counts = self._config.unobserved, self._config.l2, self._items[:, -1:]
+        vectors = self.vectors.double()
+        pull = self._items[:, :-1] - a * vectors @ gram - l2 * (counts + a * n_users) * vectors
+        one = torch.eye(len(gram), dtype=torch.float64)
+        shared = DAMPED * self._curvature / counts.sum() + l2 * one
+        values, basis = generalised_eigen(shared, a * (gram + l2 * n_users * one))
+        self.vectors += ((pull @ basis) / (counts * values + 1) @ basis.T).to(self.vectors.dtype)
+        self.restart()
+
+    def begin(self) -> None:
+        """Forget the sums."""
+        for sums in (self._items, self._moments, self._curvature):
+            sums.zero_()
+
+    @property
+    def popularity(self) -> Tensor:
+        """How many users chose each item (n,), of the epoch so far."""
+        return self._items[:, -1]
+
+    @property
+    def moments(self) -> Tensor:
+        """Sum over users of [1, u] [1, u]' (k + 1, k + 1), of the epoch so far."""
+        return self._moments
+
+    @property
+    def curvature(self) -> Tensor:
+        """Sum over users of n_i u u' (k, k), of the epoch so far."""
+        return self._curvature
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint between epochs must hold."""
+        return {"vectors": self.vectors}

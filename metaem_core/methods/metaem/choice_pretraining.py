@@ -1,0 +1,41 @@
+"""MetaEM's half of choice, stage 1: federated pretraining of one domain (Algorithm 1)."""
+
+import torch
+
+from metaem_core.config.choice import ChoiceConfig
+from metaem_core.data.choices import Choices
+from metaem_core.federated.choice.bytes import choice_epoch_traffic
+from metaem_core.federated.choice.server import ChoiceServer
+from metaem_core.federated.choice.training import ChoiceTraining
+from metaem_core.federated.encoding import Traffic
+from metaem_core.models.choice import ChoiceDomain, ItemFactors
+from metaem_core.training.seeds import derived_generator
+
+
+class ChoicePretraining:
+    """Stage 1 for one domain; ``training`` does the work, :meth:`model` is the result."""
+
+    def __init__(
+        self, config: ChoiceConfig, choices: Choices, dtype: torch.dtype = torch.float32
+    ) -> None:
+        if len(choices) == 0:
+            raise ValueError("a domain without choices teaches nothing; check choice.threshold")
+        self.config, self._choices = config, choices
+        draw = derived_generator(config.seed, choices.n_users, choices.n_items)
+        shape = choices.n_items, config.size
+        start = torch.randn(shape, generator=draw, dtype=dtype) * (0.1 / config.size**0.5)
+        self._server = ChoiceServer(config, start)
+        self.training = ChoiceTraining(config, self._server, choices)
+
+    def traffic(self) -> Traffic:
+        """Bytes of one epoch, in which each device answers once."""
+        counts = self._choices.counts
+        return choice_epoch_traffic(self.config, self._choices.n_items, counts[counts > 0].numpy())
+
+    def model(self) -> ChoiceDomain:
+        """The domain as it is now: every device answers once more, for the moments."""
+        self.training.collect()
+        server, config = self._server, self.config
+        items = ItemFactors.of(server.vectors, config.unobserved, config.l2)
+        sums = server.popularity, server.moments, server.curvature
+        return ChoiceDomain(items, *(each.clone() for each in sums))

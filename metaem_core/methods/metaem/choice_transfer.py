@@ -1,0 +1,111 @@
+"""Stage 2 of choice from end to end: sums over the overlap, selection, and the final model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metaem_core.config.choice import ChoiceMappingConfig
+from metaem_core.data.choices import ChoicePair, Choices
+from metaem_core.methods.metaem.choice_mapping import (
+    OverlapSums,
+    Residual,
+    Start,
+    fit_residual,
+    fit_start,
+    overlap_sums,
+    scorer,
+)
+from metaem_core.methods.metaem.choice_selection import ScoredUsers, list_quality
+from metaem_core.models.choice import ChoiceDomain
+from metaem_core.models.choice_mapping import ChoiceModel, SourceFeatures
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One setting of the mapping, and the mean NDCG of the users who select."""
+
+    damping: float
+    residual_damping: float | None  # None: the distance-oriented mapping alone
+    ndcg: float
+
+
+class ChoiceTransfer:
+    """The mapping between two pretrained domains, by sums over the training overlap."""
+
+    def __init__(
+        self,
+        config: ChoiceMappingConfig,
+        source: ChoiceDomain,
+        target: ChoiceDomain,
+        pair: ChoicePair,
+        validation_source: Tensor,
+        validation: Choices,
+    ) -> None:
+        """``validation_source`` (B,): source indices of the users whose choices validate."""
+        self.config, self.candidates = config, list[Candidate]()
+        size = max(config.sizes)
+        self._features = SourceFeatures.of(source, size)
+        turn_user, turn_item = (turn[:, :size] for turn in target.directions())
+        self._items = target.items.vectors.double() @ turn_item
+        both = pair.source.counts[pair.train_source] > 0
+        both &= pair.target.counts[pair.train_target] > 0
+        if not bool(both.any()):
+            raise ValueError("no training user chose in both domains; check choice.threshold")
+        overlap = pair.target.of_users(pair.train_target[both])
+        x = self._features(pair.source.of_users(pair.train_source[both]))
+        u = target.items.fold_in(overlap)
+        turned = u.double() @ turn_user
+        self._sums = overlap_sums(x.double(), turned, overlap)
+        some = _some(len(x), config)
+        sample = overlap.of_users(some)
+        own_items = target.without(u[some][sample.owner], sample.items).double() @ turn_item
+        trained = ScoredUsers(x[some], sample, turned[some].float(), own_items.float(), True)
+        self._judges = [trained, *self._validating(pair, validation_source, validation)]
+
+    def _validating(self, pair: ChoicePair, source: Tensor, chosen: Choices) -> list[ScoredUsers]:
+        both = ((pair.source.counts[source] > 0) & (chosen.counts > 0)).nonzero().flatten()
+        some = both[_some(len(both), self.config)]
+        if len(some) == 0:
+            return []
+        x, sample = self._features(pair.source.of_users(source[some])), chosen.of_users(some)
+        none = torch.zeros(len(some), self._items.shape[1])
+        return [ScoredUsers(x, sample, none, self._items[sample.items].float(), False)]
+
+    def fit(self, on_candidate: Callable[[Candidate], None] = lambda _: None) -> ChoiceModel:
+        """Select the damping of the start, then that of the residual, or none."""
+        config, tried = self.config, self.candidates
+        for damping in config.damping:
+            on_candidate(self._judge(damping, None))
+        best = max(tried, key=lambda each: each.ndcg).damping
+        for residual_damping in config.residual_damping:
+            on_candidate(self._judge(best, residual_damping))
+        selected = max(tried, key=lambda each: each.ndcg)
+        fitted = self._fitted(selected.damping, selected.residual_damping)
+        return ChoiceModel(self._features, scorer(*fitted))
+
+    def _judge(self, damping: float, residual_damping: float | None) -> Candidate:
+        starts, residuals = self._fitted(damping, residual_damping)
+        length = self.config.length
+        quality = [list_quality(starts, residuals, users, length) for users in self._judges]
+        candidate = Candidate(damping, residual_damping, float(np.concatenate(quality).mean()))
+        self.candidates.append(candidate)
+        return candidate
+
+    def _fitted(
+        self, damping: float, residual_damping: float | None
+    ) -> tuple[list[Start], list[Residual]]:
+        sums: OverlapSums = self._sums
+        starts = [fit_start(sums, self._items, size, damping) for size in self.config.sizes]
+        if residual_damping is None:
+            return starts, []
+        return starts, [fit_residual(sums, start, residual_damping) for start in starts]
+
+
+def _some(count: int, config: ChoiceMappingConfig) -> Tensor:
+    """Positions of at most ``selection_users`` of so many users, ascending."""
+    draw = np.random.default_rng(config.seed)
+    size = min(count, config.selection_users)
+    return torch.from_numpy(np.sort(draw.choice(count, size, replace=False)))

@@ -1,0 +1,138 @@
+"""The model of choice in one domain: who would choose what, as ``u_i . v_j``.
+
+Both sides minimise the whole-data loss of implicit feedback (Hu et al. 2008; Rendle et al. 2021):
+
+    sum_(i chose j) (1 - u_i.v_j)^2 + a sum_(all i, j) (u_i.v_j)^2
+        + l2 sum_i (n_i + a n) |u_i|^2 + l2 sum_j (n_j + a m) |v_j|^2
+
+with ``a`` the weight of what was not chosen, ``n`` items, ``m`` users, ``n_i`` and ``n_j`` their
+choices. The second term needs the items' Gram matrix alone, so a user's own vector follows from
+the items that they chose and k x k numbers.
+"""
+
+from dataclasses import dataclass
+
+import scipy.linalg
+import torch
+from torch import Tensor
+
+from metaem_core.data.choices import Choices
+
+AT_ONCE = 1 << 16  # choices whose item vectors are in memory
+MOST_LEVERAGE = 0.95  # of one user on an item, or of one user on a mapping
+
+
+@dataclass(frozen=True)
+class ItemFactors:
+    """Item vectors, and what else decides a user's vector."""
+
+    vectors: Tensor  # V (n, k), or some of its rows
+    gram: Tensor  # V'V of all items (k, k)
+    unobserved: float  # a
+    l2: float
+    n_items: int  # n
+
+    @classmethod
+    def of(cls, vectors: Tensor, unobserved: float, l2: float) -> "ItemFactors":
+        """All items of a domain."""
+        return cls(vectors, vectors.T @ vectors, unobserved, l2, len(vectors))
+
+    def fold_in(self, choices: Choices) -> Tensor:
+        """The vector of each user (B, k) that minimises the loss, the items fixed; 0 of no choice.
+
+        With ``D = a V'V + l2 (n_i + a n)``, which is diagonal in the eigenvectors of V'V, it is
+        ``(V_i'V_i + D)^-1 V_i'1``. A user of fewer than k choices solves n_i equations instead:
+        ``D^-1 V_i' (1 + V_i D^-1 V_i')^-1 1``.
+        """
+        values, basis = torch.linalg.eigh(self.gram.double())
+        basis = basis.to(self.vectors.dtype)
+        vectors = self.vectors @ basis
+        users = torch.zeros(choices.n_users, len(values), dtype=vectors.dtype)
+        for owners, items in choices.by_count(AT_ONCE):
+            count = items.shape[1]
+            damping = self.l2 * (count + self.unobserved * self.n_items)
+            ridge = (self.unobserved * values + damping).to(vectors.dtype)
+            solve = _by_choices if count < len(values) else _by_directions
+            users[owners] = solve(vectors[items], ridge) @ basis.T
+        return users
+
+
+def _by_choices(chosen: Tensor, ridge: Tensor) -> Tensor:
+    """(B, n, k) -> (B, k), through n equations."""
+    damped = chosen * ridge.rsqrt()
+    kernel = torch.bmm(damped, damped.transpose(1, 2))
+    kernel.diagonal(dim1=1, dim2=2).add_(1)
+    ones = kernel.new_ones(*chosen.shape[:2], 1)
+    weights = torch.cholesky_solve(ones, torch.linalg.cholesky(kernel))
+    return torch.bmm(chosen.transpose(1, 2), weights).squeeze(2) / ridge
+
+
+def _by_directions(chosen: Tensor, ridge: Tensor) -> Tensor:
+    """(B, n, k) -> (B, k), through k equations."""
+    square = torch.bmm(chosen.transpose(1, 2), chosen)
+    square.diagonal(dim1=1, dim2=2).add_(ridge)
+    right = chosen.sum(1).unsqueeze(2)
+    return torch.cholesky_solve(right, torch.linalg.cholesky(square)).squeeze(2)
+
+
+@dataclass(frozen=True)
+class ChoiceDomain:
+    """What pretraining publishes of a domain: nothing of any one user."""
+
+    items: ItemFactors
+    popularity: Tensor  # how many users chose each item (n,)
+    moments: Tensor  # sum over users of [1, u] [1, u]' (k + 1, k + 1), in float64
+    curvature: Tensor  # sum over users of n_i u u' (k, k), in float64
+
+    @property
+    def n_users(self) -> int:
+        """Users with a choice."""
+        return round(float(self.moments[0, 0]))
+
+    def without(self, users: Tensor, items: Tensor) -> Tensor:
+        """v_j as it would be had the user not chosen it (R, k), to first order.
+
+        One Newton step, with the curvature of the server's own; the user's vector stays.
+
+        Args:
+            users: the vector of the user of each choice (R, k).
+            items: the item of each choice (R,).
+        """
+        of, a, l2 = self.items, self.items.unobserved, self.items.l2
+        one = torch.eye(len(of.gram), dtype=torch.float64)
+        shared = self.curvature / self.popularity.sum() + l2 * one
+        everyone = a * (self.moments[1:, 1:] + l2 * self.n_users * one)
+        values, basis = generalised_eigen(shared, everyone)
+        own, vectors = users.double(), of.vectors[items].double()
+        shrunk = (own @ basis) / (self.popularity[items].unsqueeze(1) * values + 1) @ basis.T
+        leverage = (own * shrunk).sum(1).clamp(0, MOST_LEVERAGE)
+        error = 1 - (own * vectors).sum(1)
+        return (vectors - shrunk * (error / (1 - leverage)).unsqueeze(1)).to(of.vectors.dtype)
+
+    def directions(self) -> tuple[Tensor, Tensor]:
+        """Turns ``T_u`` and ``T_v`` (k, k): ``u T_u . v T_v = u . v``, the strongest first.
+
+        The first d columns give the best product of rank d, and both sides have the same Gram
+        matrix, which is diagonal: the singular value decomposition of ``U V'``, from Gram matrices.
+        """
+        gram = self.items.vectors.double().T @ self.items.vectors.double()
+        root_u, inverse_u = _root(self.moments[1:, 1:])
+        root_v, inverse_v = _root(gram)
+        left, values, right = torch.linalg.svd(root_u @ root_v)
+        scale = values.sqrt()
+        return inverse_u @ left * scale, inverse_v @ right.T * scale
+
+
+def generalised_eigen(matrix: Tensor, metric: Tensor) -> tuple[Tensor, Tensor]:
+    """``P' metric P = 1`` and ``P' matrix P = diag(values)``; symmetric, in float64."""
+    values, basis = scipy.linalg.eigh(matrix.numpy(), metric.numpy())
+    return torch.from_numpy(values), torch.from_numpy(basis)
+
+
+def _root(gram: Tensor) -> tuple[Tensor, Tensor]:
+    """The symmetric root of a Gram matrix and its (pseudo-)inverse (k, k)."""
+    values, basis = torch.linalg.eigh(gram)
+    large = values > 1e-12 * values.max()
+    root = values.clamp_min(0).sqrt()
+    inverse = torch.where(large, 1 / root.clamp_min(1e-300), torch.zeros_like(root))
+    return basis * root @ basis.T, basis * inverse @ basis.T

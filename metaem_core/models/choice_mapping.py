@@ -1,0 +1,72 @@
+"""Scores of a target's items for users of the source: ridge mappings of several sizes, averaged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metaem_core.data.choices import Choices
+from metaem_core.models.choice import ChoiceDomain, ItemFactors
+
+
+@dataclass(frozen=True)
+class SourceFeatures:
+    """What the mapping reads of a user: a one, and the directions of their source vector."""
+
+    items: ItemFactors  # of the source
+    turn: Tensor  # (k, d): source vector -> directions of unit deviation, the strongest first
+
+    @classmethod
+    def of(cls, source: ChoiceDomain, size: int) -> "SourceFeatures":
+        """The ``size`` strongest directions."""
+        turn = source.directions()[0][:, :size]
+        mean = source.moments[0, 1:] / source.n_users @ turn
+        square = (turn * (source.moments[1:, 1:] @ turn)).sum(0) / source.n_users
+        deviation = (square - mean.square()).clamp_min(1e-12).sqrt()
+        return cls(source.items, (turn / deviation).to(source.items.vectors.dtype))
+
+    def __call__(self, choices: Choices) -> Tensor:
+        """Features (B, 1 + d) of users by their choices in the source."""
+        users = self.items.fold_in(choices) @ self.turn
+        return torch.cat([users.new_ones(len(users), 1), users], 1)
+
+
+@dataclass(frozen=True)
+class ChoiceScorer:
+    """The mean over mappings of standardised scores, each ``f . table_j`` with f (1 + size,)."""
+
+    tables: tuple[Tensor, ...]  # (n, 1 + size) each, of mean 0 over items
+
+    @classmethod
+    def of(cls, tables: Sequence[Tensor]) -> "ChoiceScorer":
+        """Centred: an equal number for all items ranks nothing."""
+        return cls(tuple(table - table.mean(0) for table in tables))
+
+    def weights(self, features: Tensor) -> Tensor:
+        """What each user (B,) multiplies the tables with, side by side (B, sum of 1 + size)."""
+        parts = []
+        for table, covariance in zip(self.tables, self._covariances(), strict=True):
+            own = features[:, : table.shape[1]]
+            variance = ((own @ covariance) * own).sum(1, keepdim=True)
+            parts.append(own / variance.clamp_min(1e-12).sqrt())
+        return torch.cat(parts, 1) / len(parts)
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Of all items (B, n): on average over items 0, with deviation 1 for each mapping."""
+        return self.weights(features) @ torch.cat(self.tables, 1).T
+
+    def _covariances(self) -> list[Tensor]:
+        return [table.T @ table / len(table) for table in self.tables]
+
+
+@dataclass(frozen=True)
+class ChoiceModel:
+    """Scores of all target items for users of the source."""
+
+    features: SourceFeatures
+    scorer: ChoiceScorer
+
+    def scores(self, choices: Choices) -> Tensor:
+        """(B, n) from choices in the source."""
+        return self.scorer.scores(self.features(choices))
