@@ -30,7 +30,6 @@ def choice_mapping(
     """Fit the mapping on the training overlap; validation users help to select its damping."""
     # torch is imported only by runs that train
     import polars as pl
-    import torch
 
     from data_contracts.training import ChoiceCandidates
     from metaem_core.data.choices import ChoicePair
@@ -50,8 +49,9 @@ def choice_mapping(
 
     model = work.fit(on_candidate)
     rows = [astuple(candidate) for candidate in work.candidates]
-    frame = pl.DataFrame(rows, ChoiceCandidates.to_polars_schema(), orient="row")
+    frame = pl.DataFrame(rows, schema=ChoiceCandidates.column_names(), orient="row")
     with store.draft() as draft:
         write_choice_model(draft, model, data.target.item_ids)
-        draft.write_frame("candidates.parquet", frame, ChoiceCandidates)
+        candidates = ChoiceCandidates.cast(frame)
+        draft.write_frame("candidates.parquet", candidates, ChoiceCandidates)
     return draft.ref
