@@ -64,3 +64,27 @@ class ExperimentCurves(dy.Schema):
     validation_mae = dy.Float64(min=0, nullable=True)
     validation_rmse = dy.Float64(min=0, nullable=True)
     ratings = dy.UInt64()
+
+
+RELEVANT = ("chosen", "liked")  # every held-out item; those that the user rated highly
+
+
+class ListScores(dy.Schema):
+    """One row a method, measure and what is relevant ("": a measure that does not depend on it)."""
+
+    method = dy.String(primary_key=True, min_length=1)
+    relevant = dy.String(primary_key=True, check=lambda name: name.is_in(["", *RELEVANT]))
+    metric = dy.String(primary_key=True, regex=r"^[A-Za-z][A-Za-z0-9_]*$")
+    value = dy.Float64(min=0)
+
+
+class UserLists(dy.Schema):
+    """One row a method, cold user and what is relevant; users without a relevant item have none."""
+
+    method = dy.String(primary_key=True, min_length=1)
+    user_id = dy.String(primary_key=True, min_length=1)
+    relevant = dy.String(primary_key=True, check=lambda name: name.is_in(RELEVANT))
+    ndcg = dy.Float64(min=0, max=1)
+    hr = dy.Float64(min=0, max=1)
+    recall = dy.Float64(min=0, max=1)
+    mrr = dy.Float64(min=0, max=1)

@@ -12,6 +12,7 @@ from metaem_core.config.factor import FactorConfig
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.splitting import SplitConfig
+from metaem_core.evaluation.lists import RankConfig
 from metaem_core.evaluation.scores import EvaluateConfig
 from tasks.flower.assign import partition_digest
 from tasks.flower.backend import Flower
@@ -28,6 +29,7 @@ from tasks.stages.factorise import factorise
 from tasks.stages.filter import FilterConfig, filter_ratings
 from tasks.stages.mapping import MappingRequest, mapping
 from tasks.stages.pretrain import PretrainRequest, pretrain
+from tasks.stages.rank import rank
 from tasks.stages.split import split_users
 from tasks.stages.statistics import StatisticsConfig, statistics
 from tasks.stages.visualise import VisualiseConfig, visualise
@@ -57,6 +59,7 @@ class Grid:
     choice_mappings: dict[Cell, Run] = field(default_factory=dict)
     other_methods: dict[Cell, dict[str, Run]] = field(default_factory=dict)  # by name in tables
     evaluations: dict[Cell, Run] = field(default_factory=dict)
+    rankings: dict[Cell, Run] = field(default_factory=dict)
     picture: Run | None = None
     report: Run | None = None
 
@@ -156,10 +159,20 @@ class Grid:
     def evaluate(self) -> None:
         for cell in self.splits:
             settings = self.settings
-            ranking = settings.ranking_users, settings.ranking_length
-            config = EvaluateConfig(settings.task, settings.scale, *ranking, seed=cell[1])
+            config = EvaluateConfig(settings.task, settings.scale)
             run = self.submit(evaluate, self._label(cell), config, *self._trained(cell))
             self.evaluations[cell] = run
+
+    def rank(self) -> None:
+        """Lists of all cold users by every method."""
+        settings = self.settings
+        threshold, length = settings.choice.threshold, settings.ranking_length
+        config = RankConfig(settings.task, settings.scale, threshold, length)
+        for cell in self.splits:
+            config = replace(config, users=settings.ranking_users, seed=cell[1])
+            ours, others = self.choice_mappings[cell], finished(self.other_methods[cell].values())
+            inputs = *self.pair, self.splits[cell], ours, self.mappings[cell], others
+            self.rankings[cell] = self.submit(rank, self._label(cell), config, *inputs)
 
     def visualise(self) -> None:
         """Figure 2: the lowest beta and the first seed."""

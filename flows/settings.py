@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     transfer: TransferConfig = TransferConfig()
     choice: ChoiceConfig = ChoiceConfig()
     choice_mapping: ChoiceMappingConfig = ChoiceMappingConfig()
-    ranking_users: int = Field(default=100, ge=1)
+    ranking_users: int | None = Field(default=None, ge=1)  # at most; None: all cold users
     ranking_length: int = Field(default=10, ge=1)
     report: ReportConfig = ReportConfig()
 

@@ -94,6 +94,7 @@ STEPS: dict[str, Callable[[Grid], None]] = {
     "dp_biases": Grid.dp_biases,
     "dp_transfer": Grid.dp_transfer,
     "evaluate": Grid.evaluate,
+    "rank": Grid.rank,
     "visualise": Grid.visualise,
     "report": _report,
 }

@@ -1,6 +1,6 @@
 """Which items users chose: implicit feedback, made of ratings or as it was recorded."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,9 @@ from torch import Tensor
 
 from metaem_core.data.pair import DomainPair
 from metaem_core.data.ratings import Ints, Ratings
+
+# source user indices (B,) -> scores of all target items (B, n)
+Scores = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,13 @@ def hit_rate_at_k(places: Placements, k: int) -> Doubles:
     return 1.0 - missed
 
 
+def recall_at_k(places: Placements, k: int) -> Doubles:
+    """Share of a user's relevant items among the first k, over the orders of ties."""
+    within = np.clip((_positive(k) - places.above) / places.tied, 0, 1)
+    found = np.bincount(places.users, weights=within, minlength=places.n_users)
+    return np.asarray(found / np.bincount(places.users, minlength=places.n_users), np.float64)
+
+
 def mrr(places: Placements) -> Doubles:
     """Mean of 1 / rank of the first relevant item, over the orders of ties."""
     first = np.full(places.n_users, np.iinfo(np.int64).max)

@@ -21,6 +21,13 @@ LABELS = {
     "bias_transfer_fitted": "fitted bias transfer",
     "user_knn": "user kNN",
     "metaem": "MetaEM",
+    "metaem_choice": "MetaEM",
+    "popularity": "popularity",
+    "choice_user_knn": "user kNN",
+    "choice_item_knn": "item kNN",
+    "ease": "EASE^R",
+    "ials": "iALS",
+    "emcdr_ials": "EMCDR on iALS",
 }
 
 

@@ -20,13 +20,10 @@ from metaem_core.evaluation.metrics import GROUPS, group_errors, group_of, user_
 from metaem_core.evaluation.scores import (
     EvaluateConfig,
     clip,
-    ranking_scores,
-    ranking_users,
     rating_scores,
 )
 from tasks.models.data import Domain, read_pair
 from tasks.models.method_id import MethodId, write_methods
-from tasks.progress import advance
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
 
@@ -62,7 +59,7 @@ def evaluate(
     with store.draft() as draft:
         predictions = _predictions(predicted, queries, source_domain, target_domain)
         draft.write_frame("predictions.parquet", predictions, Predictions)
-        scores = _scores(config, predictors, predicted, queries, pair.target.n_items)
+        scores = _scores(config, predicted, queries)
         draft.write_frame("scores.parquet", scores, Scores)
         clipped = {name: clip(values, config.scale) for name, values in predicted.items()}
         errors = _user_errors(clipped, queries, source_domain)
@@ -102,19 +99,13 @@ def _predictions(
 
 
 def _scores(
-    config: EvaluateConfig,
-    predictors: Mapping[str, Predict],
-    predicted: Mapping[str, Floats],
-    queries: Queries,
-    n_items: int,
+    config: EvaluateConfig, predicted: Mapping[str, Floats], queries: Queries
 ) -> pl.DataFrame:
-    users = ranking_users(queries, config)
-    rows: list[tuple[str, str, float]] = []
-    for done, (name, predict) in enumerate(predictors.items()):
-        advance(done, len(predictors), unit="method", note=name)
-        scores = rating_scores(predicted[name], queries, config.scale)
-        scores |= ranking_scores(predict, queries, users, n_items, config.ranking_length)
-        rows.extend((name, metric, value) for metric, value in scores.items())
+    rows = [
+        (name, metric, value)
+        for name, values in predicted.items()
+        for metric, value in rating_scores(values, queries, config.scale).items()
+    ]
     schema = {"method": pl.String, "metric": pl.String, "value": pl.Float64}
     return pl.DataFrame(rows, schema=schema, orient="row")
 

@@ -1,0 +1,55 @@
+"""Methods that order a target's items for users without a target row: by choice, or by stars."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metaem_core.data.choices import ChoicePair, Scores
+from metaem_core.data.pair import Predict
+from metaem_core.methods.baselines.trivial import TRIVIAL
+from tasks.models.choice import read_choice_model
+from tasks.models.data import SplitPair
+from tasks.models.method_id import MethodId
+from tasks.models.predictors import metaem_of, read_others
+from tasks.store.artifacts import ArtifactRef, Store
+
+METAEM_CHOICE = MethodId("metaem_choice", profile="calibrated")
+Ranker = tuple[MethodId, Callable[[], Scores]]  # the scores are fitted when they are wanted
+
+
+def choice_rankers(store: Store, pair: ChoicePair, choice_mapping: ArtifactRef) -> list[Ranker]:
+    """MetaEM by choice, and the baselines of lists."""
+
+    def ours() -> Scores:
+        model = read_choice_model(store, choice_mapping)
+        return lambda users: model.scores(pair.source.of_users(users))
+
+    return [(METAEM_CHOICE, ours)]
+
+
+def star_rankers(
+    store: Store, data: SplitPair, star_mapping: ArtifactRef, others: Sequence[ArtifactRef]
+) -> list[Ranker]:
+    """MetaEM, the trivial predictors and other methods, by the stars that they predict."""
+    n_items, pair = data.target.ratings.n_items, data.pair
+    trained = [metaem_of(store, star_mapping), *read_others(store, others, data.source)]
+    trivial = [(MethodId(name), partial(fit, pair)) for name, fit in TRIVIAL.items()]
+    predictors = [*trivial, *((each.method, partial(_same, each.predict)) for each in trained)]
+    return [(method, partial(_by_stars, predictor, n_items)) for method, predictor in predictors]
+
+
+def _same(predict: Predict) -> Predict:
+    return predict
+
+
+def _by_stars(fit: Callable[[], Predict], n_items: int) -> Scores:
+    predict = fit()
+
+    def scores(users: Tensor) -> Tensor:
+        owner, items = np.repeat(users.numpy(), n_items), np.tile(np.arange(n_items), len(users))
+        return torch.from_numpy(predict(owner, items)).view(len(users), n_items)
+
+    return scores

@@ -1,0 +1,115 @@
+"""Every method's lists of target items for the cold users, and what they are worth."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from data_contracts.evaluation import ListScores, UserLists
+from metaem_core.evaluation.lists import Lists, RankConfig, diversity
+from metaem_core.evaluation.lists import rank as rank_catalogue
+from tasks.models.data import SplitPair, read_pair
+from tasks.models.method_id import write_methods
+from tasks.progress import advance
+from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.stage import stage
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from metaem_core.data.choices import Choices
+
+
+@stage("rank")
+def rank(
+    store: Store,
+    config: RankConfig,
+    source: ArtifactRef,
+    target: ArtifactRef,
+    split: ArtifactRef,
+    choice_mapping: ArtifactRef,
+    star_mapping: ArtifactRef | None,
+    other_methods: list[ArtifactRef],
+) -> ArtifactRef:
+    """Rank the whole catalogue for the cold users by every method.
+
+    Args:
+        star_mapping: MetaEM's, where both domains have stars.
+        other_methods: that predict stars.
+    """
+    # torch is imported only by runs that predict
+    from metaem_core.data.choices import ChoicePair
+    from tasks.models.rankers import choice_rankers, star_rankers
+
+    data = read_pair(store, source, target, split)
+    pair = ChoicePair.of(data.pair, config.threshold)
+    users, relevant, ids = _cold(data, config)
+    methods = choice_rankers(store, pair, choice_mapping)
+    if star_mapping is not None:
+        methods += star_rankers(store, data, star_mapping, other_methods)
+    ranked: dict[str, Lists] = {}
+    for done, (method, fit) in enumerate(methods):
+        advance(done, len(methods), unit="method", note=method.label)
+        ranked[method.name] = rank_catalogue(fit(), users, relevant, config)
+    known = int((pair.target.counts > 0).sum())
+    frame = pl.DataFrame(
+        [*_scores(ranked, config, pair.target.popularity(), known)],
+        schema=ListScores.column_names(),
+        orient="row",
+    )
+    with store.draft() as draft:
+        draft.write_frame("list_scores.parquet", ListScores.cast(frame), ListScores)
+        draft.write_frame("user_lists.parquet", _by_user(ranked, ids), UserLists)
+        drawn = store.read_json(split, "split.json")
+        assert isinstance(drawn, dict)
+        cell = {"task": config.task, "beta": drawn["beta"], "seed": drawn["seed"]}
+        draft.write_json("experiment.json", cell)
+        write_methods(draft, [method for method, _ in methods])
+    return draft.ref
+
+
+def _cold(data: SplitPair, config: RankConfig) -> "tuple[Tensor, Mapping[str, Choices], pl.Series]":
+    """Source indices of cold users with a choice in both domains, what they chose, their ids."""
+    import torch
+
+    from metaem_core.data.choices import Choices
+    from metaem_core.data.items_by_user import liked
+
+    ids = data.roles.cold
+    users, chosen = data.held_out_choices(ids, config.threshold)
+    known = Choices.of(data.source.ratings, config.threshold).counts[users] > 0
+    place = (known & (chosen.counts > 0)).nonzero().flatten()
+    if config.users is not None and config.users < len(place):
+        draw = np.random.default_rng(config.seed)
+        drawn = draw.choice(len(place), config.users, replace=False)
+        place = place[torch.from_numpy(np.sort(drawn))]
+    if len(place) == 0:
+        raise ValueError("no cold user chose in both domains; check choice.threshold and betas")
+    theirs = torch.from_numpy(data.target.users(ids))[place]
+    high = Choices.of(liked(data.target.ratings, config.scale)).of_users(theirs)
+    relevant = {"chosen": chosen.of_users(place), "liked": high}
+    return users[place], relevant, ids.gather(place.numpy())
+
+
+def _scores(
+    ranked: Mapping[str, Lists], config: RankConfig, popularity: "Tensor", n_users: int
+) -> Iterator[tuple[str, str, str, float]]:
+    for name, lists in ranked.items():
+        for relevant, measures in lists.measures.items():
+            for measure, values in measures.items():
+                if not np.isnan(values).all():
+                    yield name, relevant, config.metrics[measure], float(np.nanmean(values))
+        for measure, value in diversity(lists.top, popularity, n_users).items():
+            yield name, "", measure, value
+
+
+def _by_user(ranked: Mapping[str, Lists], ids: pl.Series) -> pl.DataFrame:
+    frames = [
+        pl.DataFrame({"user_id": ids, **measures}).select(
+            pl.lit(name).alias("method"), "user_id", pl.lit(relevant).alias("relevant"), *measures
+        )
+        for name, lists in ranked.items()
+        for relevant, measures in lists.measures.items()
+    ]
+    return pl.concat(frames).filter(pl.col("ndcg").is_not_nan())
