@@ -97,7 +97,8 @@ def fit_residual(sums: OverlapSums, start: Start, damping: float) -> Residual:
 
 def scorer(starts: list[Start], residuals: list[Residual]) -> ChoiceScorer:
     """Of all sizes; without ``residuals`` the distance-oriented mappings alone."""
-    tables = [start.items @ (start.gain * start.weights.T) for start in starts]
+    tables = [start.items @ start.weights.T for start in starts]
     if residuals:
-        tables = [t + residual.table for t, residual in zip(tables, residuals, strict=True)]
+        pairs = zip(tables, starts, residuals, strict=True)
+        tables = [start.gain * table + residual.table for table, start, residual in pairs]
     return ChoiceScorer.of([table.float() for table in tables])

@@ -1,0 +1,179 @@
+"""The model of choice: rounds against dense algebra, masks against open sums, selection by refits."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from metaem_core.config.choice import ChoiceConfig
+from metaem_core.data.choices import Choices
+from metaem_core.federated.choice.device import ChoiceDevice, choice_step
+from metaem_core.federated.choice.server import ChoiceServer
+from metaem_core.federated.secure.server import secure_round
+from metaem_core.federated.secure.simulation import in_process
+from metaem_core.methods.metaem.choice_pretraining import ChoicePretraining
+from metaem_core.models.choice import ChoiceDomain, ItemFactors
+
+EXACT = {torch.float32: 1e-6, torch.float64: 1e-12}
+
+
+def world(users: int, items: int, share: float, seed: int = 0) -> Tensor:
+    """Who chose what (users, items), as zeros and ones; the first user chose nothing."""
+    draw = torch.Generator().manual_seed(seed)
+    chosen = (torch.rand(users, items, generator=draw) < share).double()
+    chosen[0] = 0
+    return chosen
+
+
+def choices(matrix: Tensor) -> Choices:
+    users, items = matrix.nonzero().T.numpy()
+    return Choices.of_pairs(users, items, *matrix.shape)
+
+
+def dense_vectors(matrix: Tensor, vectors: Tensor, a: float, l2: float) -> Tensor:
+    """The users that minimise the loss, one dense solve each."""
+    users = []
+    for row in matrix:
+        own = vectors[row > 0]
+        ridge = l2 * (len(own) + a * len(vectors)) * torch.eye(vectors.shape[1]).double()
+        square = own.T @ own + a * vectors.T @ vectors + ridge
+        users.append(torch.linalg.solve(square, own.sum(0)))
+    return torch.stack(users)
+
+
+def whole_loss(matrix: Tensor, users: Tensor, items: Tensor, a: float, l2: float) -> Tensor:
+    """As the module's docstring of models/choice.py has it, over all pairs; users with a choice."""
+    score = users @ items.T
+    n, m = len(items), int((matrix.sum(1) > 0).sum())
+    fit = (matrix * (1 - score).square()).sum() + a * score.square().sum()
+    ridge = ((matrix.sum(1) + a * n) * users.square().sum(1)).sum()
+    return fit + l2 * (ridge + ((matrix.sum(0) + a * m) * items.square().sum(1)).sum())
+
+
+@pytest.mark.parametrize("dtype", EXACT)
+def test_a_vector_solves_the_dense_equations(dtype: torch.dtype) -> None:
+    matrix = world(60, 40, 0.2)  # some users have fewer than k = 6 choices, some more
+    vectors = torch.randn(40, 6, generator=torch.Generator().manual_seed(1)).to(dtype)
+    folded = ItemFactors.of(vectors, 0.3, 0.05).fold_in(choices(matrix))
+    expected = dense_vectors(matrix, vectors.double(), 0.3, 0.05)
+    assert (folded.double() - expected).abs().max() < 10 * EXACT[dtype]
+
+
+@pytest.mark.parametrize("dtype", EXACT)
+def test_a_cohort_answers_as_its_devices_one_by_one(dtype: torch.dtype) -> None:
+    matrix = world(30, 25, 0.3)[1:]
+    vectors = torch.randn(25, 5, generator=torch.Generator().manual_seed(1)).to(dtype)
+    download = ItemFactors.of(vectors, 0.2, 0.1)
+    batched = choice_step(download, choices(matrix))
+    users = dense_vectors(matrix, vectors.double(), 0.2, 0.1)
+    pulled = torch.zeros(25, 6).double()
+    moments, curvature = torch.zeros(6, 6).double(), torch.zeros(5, 5).double()
+    for row, user in zip(matrix, users, strict=True):
+        for item in row.nonzero().flatten():
+            error = 1 - user @ vectors[item].double()
+            pulled[item] += torch.cat([error * user, torch.ones(1).double()])
+        one = torch.cat([torch.ones(1).double(), user])
+        moments += torch.outer(one, one)
+        curvature += row.sum() * torch.outer(user, user)
+    for got, want in zip(batched.tensors, (pulled, moments, curvature), strict=True):
+        assert (got.double() - want).abs().max() < EXACT[dtype] * want.abs().max().clamp_min(1)
+
+
+def test_masked_sums_are_the_open_ones() -> None:
+    matrix = world(9, 12, 0.4)[1:]
+    config = ChoiceConfig(size=4)
+    servers = [ChoiceServer(config, torch.full((12, 4), 0.3) + torch.eye(12, 4)) for _ in "ab"]
+    everything = torch.arange(12)
+    opened = choice_step(servers[0].download(everything), choices(matrix))
+    servers[0].collect(opened, everything)
+    devices = [
+        ChoiceDevice(row.nonzero().flatten(), config.unobserved, config.l2) for row in matrix
+    ]
+    done = secure_round(servers[1], in_process(servers[1], devices), len(devices))
+    assert done.stats.n_ratings == int(matrix.sum())
+    assert done.stats.squared_error == pytest.approx(opened.loss, abs=1e-3)
+    for server in servers:
+        server.step()
+    torch.testing.assert_close(servers[1].vectors, servers[0].vectors, atol=1e-4, rtol=0)
+
+
+def test_epochs_end_where_the_whole_loss_is_least() -> None:
+    matrix = world(40, 30, 0.25)
+    config = ChoiceConfig(size=3, epochs=400, cohort_size=16)
+    work = ChoicePretraining(config, choices(matrix), torch.float64)
+    losses = [stats.loss for stats in work.training.epochs(lambda _: None)]
+    assert losses[-1] < losses[0]
+    model = work.model()
+    users = model.items.fold_in(choices(matrix)).requires_grad_()
+    items = model.items.vectors.clone().requires_grad_()
+    loss = whole_loss(matrix, users, items, config.unobserved, config.l2)
+    slopes = torch.autograd.grad(loss, [users, items])
+    assert max(float(slope.abs().max()) for slope in slopes) < 1e-6
+
+
+def test_cohorts_do_not_change_an_epoch_and_a_resumed_training_goes_on() -> None:
+    chosen = choices(world(40, 30, 0.25))
+    one, other = (
+        ChoicePretraining(ChoiceConfig(size=3, epochs=4, cohort_size=size), chosen, torch.float64)
+        for size in (7, 100)
+    )
+    list(one.training.epochs(lambda _: None))
+    epochs = other.training.epochs(lambda _: None)
+    next(epochs), next(epochs)
+    resumed = ChoicePretraining(other.config, chosen, torch.float64)
+    resumed.training.load({name: t.clone() for name, t in other.training.state().items()})
+    list(resumed.training.epochs(lambda _: None))
+    assert (resumed.model().items.vectors - one.model().items.vectors).abs().max() < 1e-12
+
+
+def trained(matrix: Tensor, size: int = 4) -> tuple[ChoiceDomain, Tensor]:
+    """A domain and its users' vectors."""
+    work = ChoicePretraining(ChoiceConfig(size=size, epochs=20), choices(matrix), torch.float64)
+    list(work.training.epochs(lambda _: None))
+    model = work.model()
+    return model, model.items.fold_in(choices(matrix))
+
+
+def test_directions_are_those_of_the_dense_product() -> None:
+    model, users = trained(world(50, 30, 0.25))
+    turn_user, turn_item = model.directions()
+    left, right = users @ turn_user, model.items.vectors @ turn_item
+    dense = users @ model.items.vectors.T
+    u, values, v = torch.linalg.svd(dense)
+    for rank in (1, 2, 4):
+        best = u[:, :rank] * values[:rank] @ v[:rank]
+        assert (left[:, :rank] @ right[:, :rank].T - best).abs().max() < 1e-10
+    torch.testing.assert_close(left.T @ left, right.T @ right, atol=1e-10, rtol=0)
+
+
+def test_an_item_without_a_user_solves_the_equations_without_them() -> None:
+    matrix = world(50, 30, 0.25)
+    model, users = trained(matrix)
+    chosen = choices(matrix)
+    left = model.without(users[chosen.owner], chosen.items)
+    m, a, l2 = int((matrix.sum(1) > 0).sum()), model.items.unobserved, model.items.l2
+    one = torch.eye(4).double()
+    counts = matrix.sum(1)
+    shared = (users.T * counts) @ users / counts.sum() + l2 * one
+    for place in (0, 7, len(chosen) - 1):
+        user, item = users[chosen.owner[place]], int(chosen.items[place])
+        square = matrix[:, item].sum() * shared + a * (users.T @ users + l2 * m * one)
+        vector = model.items.vectors[item]
+        alone = torch.linalg.solve(square - torch.outer(user, user), square @ vector - user)
+        assert (left[place] - alone).abs().max() < 1e-10
+
+
+def test_a_domain_without_choices_is_refused() -> None:
+    with pytest.raises(ValueError, match="choice.threshold"):
+        ChoicePretraining(ChoiceConfig(), choices(torch.zeros(3, 4)))
+
+
+def test_a_choice_is_a_rating_of_at_least_the_threshold() -> None:
+    from metaem_core.data.ratings import Ratings
+
+    ratings = Ratings(
+        np.array([0, 0, 1]), np.array([0, 2, 1]), np.array([2, 4, 5], np.float32), 2, 3
+    )
+    assert Choices.of(ratings).items.tolist() == [0, 2, 1]
+    assert Choices.of(ratings, 4).items.tolist() == [2, 1]
+    assert Choices.of(ratings, 5).counts.tolist() == [0, 1]
