@@ -39,3 +39,87 @@ class ChoiceMappingConfig:
         for name in ("sizes", "damping", "residual_damping"):
             if not (values := getattr(self, name)) or min(values) <= 0:
                 raise ValueError(f"{name} needs positive values, got {values!r}")
+
+
+@dataclass(frozen=True)
+class UserKnnConfig:
+    """User kNN across domains."""
+
+    neighbours: int = 1000  # most similar users of the training overlap
+    damping: float = 0.0  # added to the cosine's denominator
+    prior: float = 0.1  # weight of popularity: so many neighbours of similarity 1
+
+    def __post_init__(self) -> None:
+        require_positive(self, zero=("damping", "prior"))
+
+
+@dataclass(frozen=True)
+class ItemKnnConfig:
+    """Item kNN on the joint matrix."""
+
+    neighbours: int = 1000  # most similar target items of a source item
+    damping: float = 0.0  # added to the cosine's denominator
+    prior: float = 0.1  # weight of popularity: so many neighbours of similarity 1
+
+    def __post_init__(self) -> None:
+        require_positive(self, zero=("damping", "prior"))
+
+
+@dataclass(frozen=True)
+class EaseConfig:
+    """EASE^R on the joint matrix."""
+
+    l2: float = 100.0  # lambda
+    most_items: int = 16_000  # of both domains: their Gram matrix takes 1 GiB
+
+    def __post_init__(self) -> None:
+        require_positive(self, zero=())
+
+
+@dataclass(frozen=True)
+class IalsConfig:
+    """Alternating least squares on implicit feedback."""
+
+    size: int = 16  # k
+    epochs: int = 12  # sweeps over users and items
+    unobserved: float = 0.2  # alpha_0
+    l2: float = 0.01  # lambda, scaled by how often a user or an item appears
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_positive(self, zero=("seed",))
+
+
+@dataclass(frozen=True)
+class EmcdrIalsConfig:
+    """Alternating least squares in each domain, and a ridge between the vectors."""
+
+    factors: IalsConfig = IalsConfig()
+    damping: float = 10.0  # of a feature, in per cent of the overlap's users
+
+    def __post_init__(self) -> None:
+        require_positive(self, zero=())
+
+
+@dataclass(frozen=True)
+class ChoiceBlendConfig:
+    """What the blend adds to EMCDR on iALS: two ridges to the overlap's choices."""
+
+    low_rank_damping: float = 1000.0
+    kernel_damping: float = 10.0
+    most_users: int = 16_000  # of the training overlap: their kernel takes 1 GiB
+
+    def __post_init__(self) -> None:
+        require_positive(self, zero=())
+
+
+@dataclass(frozen=True)
+class ChoiceBaselinesConfig:
+    """The baselines that lists are compared with; benchmarks/choice_tuning.py chose the values."""
+
+    user_knn: UserKnnConfig = UserKnnConfig()
+    item_knn: ItemKnnConfig = ItemKnnConfig()
+    ease: EaseConfig = EaseConfig()
+    ials: IalsConfig = IalsConfig()
+    emcdr_ials: EmcdrIalsConfig = EmcdrIalsConfig()
+    blend: ChoiceBlendConfig = ChoiceBlendConfig()

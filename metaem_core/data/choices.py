@@ -64,6 +64,12 @@ class Choices:
         shift = (self.start[users] - start[:-1]).repeat_interleave(counts)
         return Choices(self.items[torch.arange(len(shift)) + shift], start, self.n_items)
 
+    def transposed(self) -> "Choices":
+        """The users of each item, ascending, as if they were the items of a user."""
+        order = self.items.argsort(stable=True)
+        start = torch.cat([self.start.new_zeros(1), self.popularity().cumsum(0)])
+        return Choices(self.owner[order], start, self.n_users)
+
     def by_count(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Users (B,) with the same number n > 0 of choices, and their items (B, n).
 
