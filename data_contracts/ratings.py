@@ -22,7 +22,10 @@ def ascend(ids: pl.Expr) -> pl.Expr:
 
 
 class Ratings(dy.Schema):
-    """One row a rating; ``user`` and ``item`` are row numbers of the two id tables."""
+    """One row a rating; ``user`` and ``item`` are row numbers of the two id tables.
+
+    A choice is rated 1.
+    """
 
     user = dy.UInt32()
     item = dy.UInt32()
@@ -95,7 +98,7 @@ class DomainStatistics(dy.Schema):
     ratings = dy.UInt64(min=1)
     overlap = dy.UInt32()
     density = dy.Float64(min_exclusive=0, max=1)
-    mean_rating = dy.Float64()
+    mean_rating = dy.Float64(nullable=True)  # null: a domain of choices
 
     @dy.rule()
     def overlap_users_are_users(cls) -> pl.Expr:

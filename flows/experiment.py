@@ -7,7 +7,7 @@ from flows.checks import check
 from flows.grid import Grid
 from flows.runtime.interrupt import leave_no_server, stoppable
 from flows.settings import Settings
-from flows.steps import STEPS, Outcome
+from flows.steps import STEPS, Outcome, take
 from tasks.store.artifacts import ArtifactRef
 from tasks.store.stage import ArtifactSerializer
 from tasks.tracking.mlflow import track
@@ -28,8 +28,8 @@ def cold_start(
     store = settings.open_store()
     grid = Grid(settings, store, refresh)
     with stoppable():  # Prefect's own handlers would wait for running stages
-        for name, step in STEPS.items():
-            step(grid)
+        for name in STEPS:
+            take(name, grid)
             if name == until:
                 break
         outcome = Outcome.of(grid)

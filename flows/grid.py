@@ -62,6 +62,7 @@ class Grid:
     rankings: dict[Cell, Run] = field(default_factory=dict)
     picture: Run | None = None
     report: Run | None = None
+    left_out: bool = False  # whether a step was, because a domain has no stars
 
     @property
     def cells(self) -> list[Cell]:
@@ -97,12 +98,13 @@ class Grid:
 
     def filter(self) -> None:
         settings = self.settings
-        config = FilterConfig(settings.k, settings.strict, settings.scale)
         for domain, raw in self.raw.items():
+            scale = settings.scale if settings.feedback_of(domain) == "stars" else None
+            config = FilterConfig(settings.k, settings.strict, scale)
             self.domains[domain] = self.submit(filter_ratings, domain, config, raw)
 
     def describe(self) -> None:
-        config = StatisticsConfig(*self.settings.domains)
+        config = StatisticsConfig(*self.settings.domains, self.settings.without_stars)
         self.statistics = self.submit(statistics, self.settings.task, config, *self.pair)
 
     def split(self) -> None:
@@ -122,13 +124,15 @@ class Grid:
 
     def choice_pretrain(self) -> None:
         for cell in self.splits:
-            config = replace(self.settings.choice, seed=cell[1])
-            self.choice_models[cell] = self._of_domains(choice_pretrain, config, cell)
+            thresholds = self.settings.thresholds
+            choice = replace(self.settings.choice, seed=cell[1])
+            configs = [replace(choice, threshold=least) for least in thresholds]
+            self.choice_models[cell] = self._of_domains(choice_pretrain, configs, cell)
 
     def choice_mapping(self) -> None:
         for cell in self.splits:
             config = replace(self.settings.choice_mapping, seed=cell[1])
-            request = ChoiceMappingRequest(config, self.settings.choice.threshold)
+            request = ChoiceMappingRequest(config, self.settings.thresholds)
             run = self._of_cell(choice_mapping, request, cell, *self.choice_models[cell])
             self.choice_mappings[cell] = run
 
@@ -166,12 +170,13 @@ class Grid:
     def rank(self) -> None:
         """Lists of all cold users by every method."""
         settings = self.settings
-        threshold, length = settings.choice.threshold, settings.ranking_length
-        config = RankConfig(settings.task, settings.scale, threshold, length)
+        thresholds, length = settings.thresholds, settings.ranking_length
+        config = RankConfig(settings.task, settings.scale, thresholds, length)
         for cell in self.splits:
             config = replace(config, users=settings.ranking_users, seed=cell[1])
-            ours, others = self.choice_mappings[cell], finished(self.other_methods[cell].values())
-            inputs = *self.pair, self.splits[cell], ours, self.mappings[cell], others
+            others = finished(self.other_methods.get(cell, {}).values())
+            models = self.choice_mappings[cell], self.mappings.get(cell)
+            inputs = *self.pair, self.splits[cell], *models, others
             self.rankings[cell] = self.submit(rank, self._label(cell), config, *inputs)
 
     def visualise(self) -> None:
@@ -186,12 +191,16 @@ class Grid:
     def _of_domains(
         self, stage: Stage[P], config: object, cell: Cell, method: str = ""
     ) -> list[Run]:
-        """A stage's runs on the source, which the cells of a seed share, and a cell's target."""
+        """A stage's runs on the source, which the cells of a seed share, and a cell's target.
+
+        ``config`` is one for both, or a list of two.
+        """
+        configs = config if isinstance(config, list) else [config] * 2
         source, target = self.pair
         label = f"{method} {self.settings.domains[0]} seed {cell[1]}".strip()
         return [
-            self.submit(stage, label, config, source, None),
-            self.submit(stage, self._label(cell, method), config, target, self.splits[cell]),
+            self.submit(stage, label, configs[0], source, None),
+            self.submit(stage, self._label(cell, method), configs[1], target, self.splits[cell]),
         ]
 
     def _of_cell(

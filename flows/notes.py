@@ -11,7 +11,9 @@ FEW = {"training": 100, "cold": 50}  # users below which scores are noise
 
 
 def notes(store: Store, outcome: Outcome) -> Iterator[str]:
-    """A line per domain that lost ratings, per split, and per split that is too small."""
+    """A line on what was left out, per domain that lost ratings, per split, per small split."""
+    if outcome.left_out:
+        yield outcome.left_out
     for domain, ref in outcome.domains.items():
         counts = store.read_frame(ref, "counts.parquet").row(0, named=True)
         yield from _dropped(domain, counts)

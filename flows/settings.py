@@ -52,10 +52,12 @@ from tasks.store.remote import Shared, without_login
 
 LEAST_EPSILON, MOST_EPSILON = 1e-3, 1e3
 
+Feedback = Literal["stars", "choices"]
+EVERY = "*"  # what a word means that is given for no domain in particular
 ProfileName = Literal["calibrated", "paper"]
 SourceName = Literal["synthetic", "amazon-2014", "amazon-2018", "amazon-2023", "files"]
-ChoiceStage = TypeVar("ChoiceStage", ChoiceConfig, ChoiceMappingConfig)
 StageConfig = TypeVar("StageConfig", PretrainConfig, MappingConfig, FactorConfig, TransferConfig)
+ChoiceStage = TypeVar("ChoiceStage", ChoiceConfig, ChoiceMappingConfig)
 
 
 def _of_two_domains(task: str) -> str:
@@ -87,6 +89,7 @@ class Settings(BaseSettings):
     workers: int = Field(default=2, ge=1)  # stages run at once
     backend: Literal["simulation", "flower"] = "simulation"  # where the devices of both stages are
 
+    feedback: Annotated[Mapping[str, Feedback], NoDecode] = {EVERY: "stars"}  # by domain
     k: int = Field(default=5, ge=1)
     strict: bool = True
     scale: RatingScale = RatingScale()
@@ -123,6 +126,11 @@ class Settings(BaseSettings):
             return value
         others = [name for name in value if name not in ("metaem", "all")]
         return [*(get_args(Method) if "all" in value else ()), *others]
+
+    @field_validator("feedback", mode="before")
+    @classmethod
+    def _of_every_domain(cls, value: object) -> object:
+        return {EVERY: value} if isinstance(value, str) else value
 
     @field_validator("betas", "seeds", "epsilons", "methods", "bases", "compared", mode="before")
     @classmethod
@@ -190,6 +198,22 @@ class Settings(BaseSettings):
     def domains(self) -> tuple[str, str]:
         """Source and target domain."""
         source, _, target = self.task.partition("-")
+        return source, target
+
+    def feedback_of(self, domain: str) -> Feedback:
+        """What the file of ``domain`` holds."""
+        return self.feedback.get(domain, self.feedback.get(EVERY, "stars"))
+
+    @property
+    def without_stars(self) -> tuple[str, ...]:
+        """The domains of the task that hold choices."""
+        return tuple(name for name in self.domains if self.feedback_of(name) == "choices")
+
+    @property
+    def thresholds(self) -> tuple[float | None, float | None]:
+        """The fewest stars of a choice in the source and in the target."""
+        unrated, least = self.without_stars, self.choice.threshold
+        source, target = (None if name in unrated else least for name in self.domains)
         return source, target
 
     @property

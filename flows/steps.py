@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from flows.grid import Cell, Grid, cell_name
 from flows.runtime.runs import Run, finished
+from flows.settings import Settings
 from tasks.report.provenance import origin_digest
 from tasks.stages.report import ReportRequest, report
 from tasks.store.artifacts import ArtifactRef
@@ -24,6 +25,7 @@ class Outcome:
     evaluations: tuple[ArtifactRef, ...]
     report: ArtifactRef | None
     missing: tuple[str, ...]  # what the report has to do without, and why
+    left_out: str | None  # what was not wanted of these data, and why
 
     @classmethod
     def of(cls, grid: Grid) -> "Outcome":
@@ -38,6 +40,7 @@ class Outcome:
             evaluations=tuple(_results(grid.evaluations).values()),
             report=grid.report.result() if grid.report else None,
             missing=tuple(_missing(grid)),
+            left_out=left_out(grid.settings) if grid.left_out else None,
         )
 
 
@@ -98,4 +101,24 @@ STEPS: dict[str, Callable[[Grid], None]] = {
     "visualise": Grid.visualise,
     "report": _report,
 }
+OF_STARS = {
+    *("pretrain", "mapping", "factorise", "baseline"),
+    *("dp_biases", "dp_transfer", "evaluate", "visualise"),
+}
 ALIASES = {"transfer": "baseline"}  # what a step was called before
+
+
+def take(name: str, grid: Grid) -> None:
+    """Submit a step's runs; those that need stars only where both domains have them."""
+    if name in OF_STARS and grid.settings.without_stars:
+        grid.left_out = True
+    else:
+        STEPS[name](grid)
+
+
+def left_out(settings: Settings) -> str:
+    """Why nothing is predicted in stars."""
+    names = settings.without_stars
+    return (
+        f"stars: left out, {' and '.join(names)} {'holds' if len(names) == 1 else 'hold'} choices"
+    )

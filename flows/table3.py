@@ -11,7 +11,7 @@ from flows.runtime.interrupt import leave_no_server, stoppable
 from flows.runtime.runners import task_runner
 from flows.runtime.runs import Run
 from flows.settings import Settings
-from flows.steps import STEPS, Outcome, report_on
+from flows.steps import STEPS, Outcome, report_on, take
 from metaem_core.config.transfer import Method
 from tasks.store.stage import ArtifactSerializer
 from tasks.tracking.mlflow import track
@@ -31,10 +31,10 @@ def table3(settings: Settings, tasks: tuple[str, ...]) -> dict[str, Outcome]:
     submitted: dict[str, Run] = {}
     grids = [Grid(settings.of_task(task), store, frozenset(), submitted) for task in tasks]
     with stoppable():  # Prefect's own handlers would wait for running stages
-        for name, step in STEPS.items():
+        for name in STEPS:
             if name != "report":
                 for grid in grids:
-                    step(grid)
+                    take(name, grid)
         report = report_on(grids, "table3")
         outcomes = {grid.settings.task: Outcome.of(grid) for grid in grids}
     where = Tracking.chosen(settings.tracking_uri, store)

@@ -39,7 +39,15 @@ def statistics_table(task: str, frame: pl.DataFrame) -> Table:
         task,
         ["domain", "users", "items", "ratings", "overlap users", "density", "mean rating"],
         (
-            (domain, f"{u:,}", f"{i:,}", f"{r:,}", f"{overlap:,}", f"{density:.3%}", f"{mean:.3f}")
+            (
+                domain,
+                f"{u:,}",
+                f"{i:,}",
+                f"{r:,}",
+                f"{overlap:,}",
+                f"{density:.3%}",
+                "" if mean is None else f"{mean:.3f}",
+            )
             for domain, u, i, r, overlap, density, mean in frame.iter_rows()
         ),
     )

@@ -12,6 +12,7 @@ from metaem_core.data.ratings import Ints, Ratings
 
 # source user indices (B,) -> scores of all target items (B, n)
 Scores = Callable[[Tensor], Tensor]
+Thresholds = tuple[float | None, float | None]  # the fewest stars of a choice: source, target
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,11 @@ class ChoicePair:
     train_target: Tensor  # (T,) the same users' target indices
 
     @classmethod
-    def of(cls, pair: DomainPair, threshold: float | None = None) -> "ChoicePair":
+    def of(cls, pair: DomainPair, thresholds: Thresholds = (None, None)) -> "ChoicePair":
         """What the users of ``pair`` chose."""
         return cls(
-            Choices.of(pair.source, threshold),
-            Choices.of(pair.target, threshold),
+            Choices.of(pair.source, thresholds[0]),
+            Choices.of(pair.target, thresholds[1]),
             torch.from_numpy(pair.train_source),
             torch.from_numpy(pair.train_target),
         )

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.data.choices import Choices, Scores
+from metaem_core.data.choices import Choices, Scores, Thresholds
 from metaem_core.data.ratings import Ints, RatingScale
 from metaem_core.evaluation.metrics import Doubles
 from metaem_core.evaluation.ranking import (
@@ -29,7 +29,7 @@ class RankConfig:
 
     task: str  # such as movie-music; names the experiment
     scale: RatingScale = field(default_factory=RatingScale)  # above its middle an item is liked
-    threshold: float | None = None  # the fewest stars of a choice
+    thresholds: Thresholds = (None, None)  # the fewest stars of a choice: source, target
     length: int = 10  # of a list: k of NDCG and HR
     recall_length: int = 20
     users: int | None = None  # at most so many cold users, drawn by seed; None: all

@@ -1,6 +1,6 @@
 """The report's tables as plain data, which the templates turn into HTML."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -143,10 +143,11 @@ def data(results: Results) -> Table:
     return Table(caption, columns, rows)
 
 
-def _counts(ours: dict[str, float], paper: Sequence[str]) -> list[Cell]:
+def _counts(ours: Mapping[str, float | None], paper: Sequence[str]) -> list[Cell]:
     names = ("users", "items", "ratings", "overlap")
+    mean = ours["mean_rating"]
     counts = [Cell(f"{ours[n]:,}", paper=p) for n, p in zip(names, paper, strict=True)]
-    return [*counts, Cell(f"{ours['density']:.4%}"), Cell(f"{ours['mean_rating']:.3f}")]
+    return [*counts, Cell(f"{ours['density']:.4%}"), Cell("" if mean is None else f"{mean:.3f}")]
 
 
 def ranking(results: Results, task: str) -> Table:

@@ -55,16 +55,19 @@ Location = Remote | Local | Generated
 
 @dataclass(frozen=True)
 class Columns:
-    """The names under which a file keeps the facts of a rating; it may have no timestamp."""
+    """The names under which a file keeps the facts of a rating.
+
+    It may have no timestamp, and a file of choices no rating.
+    """
 
     user: str = "user_id"
     item: str = "item_id"
-    rating: str = "rating"
+    rating: str | None = "rating"
     timestamp: str | None = "timestamp"
 
     def names(self) -> list[str]:
         """The names in the order user, item, rating, timestamp."""
-        return [self.user, self.item, self.rating, *filter(None, [self.timestamp])]
+        return [self.user, self.item, *filter(None, [self.rating, self.timestamp])]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from tasks.sources.lines import Block, DamagedFile, ReadLimits, line_blocks
 
 FIELDS = ("user_id", "item_id", "rating", "timestamp")
 PARQUET_ROWS = 1 << 19
+UNRATED = "; if the file holds choices without ratings, --set feedback=choices"
 
 
 class BadHeader(ValueError):
@@ -140,10 +141,10 @@ def _parquet_rows(path: Path, columns: Columns) -> Iterator[RawBlock]:
 def _require(path: Path, columns: Columns, names: Sequence[str]) -> None:
     needed = {"user": columns.user, "item": columns.item, "rating": columns.rating}
     for field, name in needed.items():
-        if name not in names:
+        if name is not None and name not in names:
             raise BadHeader(
                 f"{path.name}: no column {name!r}: say which column holds the {field}, "
-                f"--set files.columns.{field}=NAME",
+                f"--set files.columns.{field}=NAME{UNRATED if field == 'rating' else ''}",
                 names,
             )
     if len({*names}) < len(names):
@@ -151,10 +152,12 @@ def _require(path: Path, columns: Columns, names: Sequence[str]) -> None:
 
 
 def _named(frame: pl.DataFrame, columns: Columns) -> pl.DataFrame:
-    known = columns.timestamp is not None and columns.timestamp in frame.columns
-    timestamp = pl.col(str(columns.timestamp)) if known else pl.lit(None, pl.String)
+    rating, timestamp = (
+        pl.col(name) if name is not None and name in frame.columns else pl.lit(None, pl.String)
+        for name in (columns.rating, columns.timestamp)
+    )
     return frame.select(
-        user_id=columns.user, item_id=columns.item, rating=columns.rating, timestamp=timestamp
+        user_id=columns.user, item_id=columns.item, rating=rating, timestamp=timestamp
     )
 
 

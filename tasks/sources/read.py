@@ -3,7 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from metaem_core.data.filtering import latest, peel
 from metaem_core.data.ratings import RatingScale
-from tasks.sources.base import Layout
-from tasks.sources.columns import FIELDS, RawBlock, raw_blocks
+from tasks.sources.base import Columns, Layout
+from tasks.sources.columns import FIELDS, UNRATED, BadHeader, RawBlock, raw_blocks
 from tasks.sources.lines import ReadLimits
 
 EXAMPLES = 5
@@ -30,11 +30,13 @@ class BadRatings(ValueError):
     def __init__(self, path: Path, counts: dict[str, int], examples: list[Bad]) -> None:
         self.path, self.counts, self.examples = path, counts, examples
         lines = ", ".join(str(line) for line, _, _ in examples)
+        remedy = "declare their scale (--set scale.low=0.5 --set scale.step=0.5)"
+        if {*counts} == {"blank_rating"}:
+            remedy = "read them as choices (--set feedback=choices)"
         super().__init__(
             f"{path.name}: {sum(counts.values())} lines are no valid ratings "
             f"({', '.join(f'{why} {count}' for why, count in counts.items())}), first in line "
-            f"{lines}: correct them, declare their scale (--set scale.low=0.5 --set "
-            f"scale.step=0.5), or drop and count them (--set strict=false)"
+            f"{lines}: correct them, {remedy}, or drop and count them (--set strict=false)"
         )
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -59,7 +61,7 @@ class FilteredRatings:
 def read_ratings(
     path: Path,
     layout: Layout,
-    scale: RatingScale,
+    scale: RatingScale | None,
     k: int = 5,
     strict: bool = True,
     limits: ReadLimits = ReadLimits(),  # noqa: B008 immutable
@@ -68,8 +70,10 @@ def read_ratings(
 
     Of a pair's ratings the latest counts, and of equally late ones the highest. ``strict`` refuses
     a file with invalid lines, otherwise they are dropped and counted. The result does not depend
-    on the order of the lines.
+    on the order of the lines. Without a ``scale`` every line is a choice, whatever it is rated,
+    and counts as 1.
     """
+    layout = _with_ratings(path, layout) if scale else _of_choices(layout)
     tally = _Tally()
     # numbers in no particular order; the columns keep this numbering alive
     ids = {name: pl.Categorical(pl.Categories.random()) for name in ("user_id", "item_id")}
@@ -82,6 +86,18 @@ def read_ratings(
     if tally.lines == sum(tally.dropped.values()):
         raise ValueError(f"{path.name}: no rating among its {tally.lines} lines")
     return _filtered(path, pl.concat(blocks), k, tally)
+
+
+def _with_ratings(path: Path, layout: Layout) -> Layout:
+    if layout.columns.rating is None:
+        raise BadHeader(f"{path.name}: files.columns.rating names no column{UNRATED}")
+    return layout
+
+
+def _of_choices(layout: Layout) -> Layout:
+    """A column of ratings that was named on purpose has to exist, the usual one need not."""
+    usual = layout.columns.rating == Columns().rating
+    return replace(layout, columns=replace(layout.columns, rating=None)) if usual else layout
 
 
 def _ahead(blocks: Iterator[RawBlock]) -> Iterator[RawBlock]:
@@ -101,7 +117,7 @@ class _Tally:
     dropped: Counter[str] = field(default_factory=Counter)
     examples: list[Bad] = field(default_factory=list)
 
-    def valid(self, block: RawBlock, scale: RatingScale) -> pl.DataFrame:
+    def valid(self, block: RawBlock, scale: RatingScale | None) -> pl.DataFrame:
         """The block's good rows, as numbers."""
         frame, faults = block.frame, _faults(scale)
         self.lines += frame.height
@@ -117,27 +133,34 @@ class _Tally:
         return frame.select(
             "user_id",
             "item_id",
-            pl.col("rating").cast(pl.Float32),
+            pl.col("rating").cast(pl.Float32) if scale else pl.lit(1, pl.Float32).alias("rating"),
             pl.col("timestamp").cast(pl.Int64, strict=False),  # blank: unknown
         )
 
 
-def _faults(scale: RatingScale) -> dict[str, pl.Expr]:
-    """Why a row is no rating; the first that holds is its reason."""
-    number = pl.col("rating").cast(pl.Float64, strict=False)
-    steps = (number - scale.low) / scale.step
-    on_scale = number.is_between(scale.low, scale.high) & ((steps - steps.round()).abs() < 1e-6)
+def _faults(scale: RatingScale | None) -> dict[str, pl.Expr]:
+    """Why a row is no rating, or no choice; the first that holds is its reason."""
+    read = FIELDS if scale else [name for name in FIELDS if name != "rating"]
     faults = {
-        "malformed": pl.all_horizontal(pl.col(*FIELDS).is_null()),
+        "malformed": pl.all_horizontal(pl.col(*read).is_null()),
         "blank_id": _blank("user_id") | _blank("item_id"),
-        "blank_rating": _blank("rating"),
-        "not_a_number": number.is_null(),
-        "not_finite": ~number.is_finite(),
-        "off_scale": ~on_scale,
+        **(_rating_faults(scale) if scale else {}),
         "bad_timestamp": ~_blank("timestamp")
         & pl.col("timestamp").cast(pl.Int64, strict=False).is_null(),
     }
     return {why: fault.fill_null(False) for why, fault in faults.items()}
+
+
+def _rating_faults(scale: RatingScale) -> dict[str, pl.Expr]:
+    number = pl.col("rating").cast(pl.Float64, strict=False)
+    steps = (number - scale.low) / scale.step
+    on_scale = number.is_between(scale.low, scale.high) & ((steps - steps.round()).abs() < 1e-6)
+    return {
+        "blank_rating": _blank("rating"),
+        "not_a_number": number.is_null(),
+        "not_finite": ~number.is_finite(),
+        "off_scale": ~on_scale,
+    }
 
 
 def _blank(name: str) -> pl.Expr:

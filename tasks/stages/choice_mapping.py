@@ -11,10 +11,10 @@ from tasks.store.stage import stage
 
 @dataclass(frozen=True)
 class ChoiceMappingRequest:
-    """How the mapping is fitted, and which ratings are choices."""
+    """How the mapping is fitted, and which ratings of source and target are choices."""
 
     config: ChoiceMappingConfig = field(default_factory=ChoiceMappingConfig)
-    threshold: float | None = None
+    thresholds: tuple[float | None, float | None] = (None, None)
 
 
 @stage("choice_mapping")
@@ -38,8 +38,8 @@ def choice_mapping(
 
     data = read_pair(store, source, target, split)
     domains = read_choice_domain(store, source_model), read_choice_domain(store, target_model)
-    pair = ChoicePair.of(data.pair, request.threshold)
-    validation = data.held_out_choices(data.roles.validation, request.threshold)
+    pair = ChoicePair.of(data.pair, request.thresholds)
+    validation = data.held_out_choices(data.roles.validation, request.thresholds[1])
     work = ChoiceTransfer(request.config, *domains, pair, *validation)
     total = len(request.config.damping) + len(request.config.residual_damping)
 

@@ -21,7 +21,7 @@ class FilterConfig:
 
     k: int = 5  # every user and item keeps at least so many ratings
     strict: bool = True  # refuse a file with invalid lines; otherwise drop and count them
-    scale: RatingScale = field(default_factory=RatingScale)
+    scale: RatingScale | None = field(default_factory=RatingScale)  # None: lines are choices
 
     def __post_init__(self) -> None:
         if self.k < 1:

@@ -43,7 +43,7 @@ def rank(
     from tasks.models.rankers import choice_rankers, star_rankers
 
     data = read_pair(store, source, target, split)
-    pair = ChoicePair.of(data.pair, config.threshold)
+    pair = ChoicePair.of(data.pair, config.thresholds)
     users, relevant, ids = _cold(data, config)
     methods = choice_rankers(store, pair, choice_mapping)
     if star_mapping is not None:
@@ -77,8 +77,9 @@ def _cold(data: SplitPair, config: RankConfig) -> "tuple[Tensor, Mapping[str, Ch
     from metaem_core.data.items_by_user import liked
 
     ids = data.roles.cold
-    users, chosen = data.held_out_choices(ids, config.threshold)
-    known = Choices.of(data.source.ratings, config.threshold).counts[users] > 0
+    of_source, of_target = config.thresholds
+    users, chosen = data.held_out_choices(ids, of_target)
+    known = Choices.of(data.source.ratings, of_source).counts[users] > 0
     place = (known & (chosen.counts > 0)).nonzero().flatten()
     if config.users is not None and config.users < len(place):
         draw = np.random.default_rng(config.seed)

@@ -14,10 +14,11 @@ from tasks.store.stage import stage
 
 @dataclass(frozen=True)
 class StatisticsConfig:
-    """What the two domains are called."""
+    """What the two domains are called, and which have no stars."""
 
     source: str
     target: str
+    without_stars: tuple[str, ...] = ()  # those of the two that hold choices
 
 
 @stage("statistics")
@@ -28,7 +29,10 @@ def statistics(
     source_domain, target_domain = read_domain(store, source), read_domain(store, target)
     overlap = source_domain.user_ids.is_in(target_domain.user_ids.implode()).sum()
     named = {config.source: source_domain.ratings, config.target: target_domain.ratings}
-    frame = pl.DataFrame([figures(name, each, int(overlap)) for name, each in named.items()])
+    rows = [figures(name, each, int(overlap)) for name, each in named.items()]
+    unrated = pl.col("domain").is_in(config.without_stars)
+    mean = pl.when(~unrated).then("mean_rating")
+    frame = pl.DataFrame(rows).with_columns(mean_rating=mean)
     with store.draft() as draft:
         draft.write_frame("statistics.parquet", DomainStatistics.cast(frame), DomainStatistics)
     return draft.ref

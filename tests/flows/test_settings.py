@@ -138,6 +138,53 @@ def test_variables_reach_every_depth(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.files.files == {"movie": "movie.csv"}
 
 
+def test_feedback_is_one_word_or_one_for_each_domain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unrated(*dotted: str) -> tuple[str, ...]:
+        return read_settings({}, dotted).without_stars
+
+    assert unrated() == ()
+    assert unrated("feedback=choices") == ("movie", "music")
+    assert unrated("feedback.music=choices") == ("music",)
+    (tmp_path / "metaem.toml").write_text('feedback = "choices"')
+    assert unrated("task=music-book") == ("music", "book")
+    (tmp_path / "metaem.toml").write_text('[feedback]\nmovie = "choices"')
+    assert unrated() == ("movie",)
+    monkeypatch.setenv("METAEM_FEEDBACK", "choices")
+    assert unrated() == ("movie", "music")
+    monkeypatch.delenv("METAEM_FEEDBACK")
+    monkeypatch.setenv("METAEM_FEEDBACK__MUSIC", "choices")
+    assert "music" in unrated()
+    with pytest.raises(BadSettings, match="feedback"):
+        read_settings({}, ["feedback=likes"])
+
+
+def test_a_threshold_is_of_stars_alone() -> None:
+    settings = read_settings({}, ["feedback.movie=choices", "choice.threshold=4"])
+    assert settings.thresholds == (None, 4.0)
+    assert settings.of_task("music-book").thresholds == (4.0, 4.0)
+
+
+NEEDS_STARS = {
+    "stage pretrain needs stars": ("pretrain", "feedback=choices"),
+    "stage evaluate needs stars .* for music": ("evaluate", "feedback.music=choices"),
+    "setting methods needs stars": ("report", "feedback=choices", "methods=emcdr"),
+    "setting epsilons needs stars": ("report", "feedback=choices", "epsilons=8"),
+    "no synthetic domain 'musik'": ("report", "feedback.musik=choices"),
+}
+
+
+@pytest.mark.parametrize(("message", "asked"), NEEDS_STARS.items())
+def test_what_needs_stars_is_refused_where_there_are_none(
+    tmp_path: Path, message: str, asked: tuple[str, ...]
+) -> None:
+    stage, *dotted = asked
+    settings = read_settings({"store": tmp_path / "store"}, dotted)
+    with pytest.raises(ValueError, match=message):
+        check(settings, stage)
+
+
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("task = ")
     with pytest.raises(BadSettings, match=r"mine\.toml"):

@@ -9,7 +9,7 @@ from polars.testing import assert_frame_equal
 
 from metaem_core.data.ratings import RatingScale
 from tasks.sources.amazon import RATINGS_2014, REVIEWS
-from tasks.sources.base import Layout
+from tasks.sources.base import Columns, Layout
 from tasks.sources.columns import BadHeader
 from tasks.sources.files import Files
 from tasks.sources.lines import DamagedFile, ReadLimits
@@ -295,3 +295,48 @@ def test_a_file_need_not_know_when(tmp_path: Path, kind: str) -> None:
     result = read_ratings(path, Files().layout(path), WHOLE_STARS, k=1)
     assert result.ratings["timestamp"].to_list() == [None, None]
     assert result.ratings["rating"].to_list() == [5.0, 4.0]
+
+
+PLAYS = {"user_id": ["b", "a", "a"], "item_id": ["x", "x", "x"]}
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("rated", [{}, {"rating": ["0", "many", None]}])
+def test_choices_need_no_rating_and_count_whatever_it_is(
+    tmp_path: Path, kind: str, rated: dict[str, list[str | None]]
+) -> None:
+    frame = pl.DataFrame(PLAYS | rated)
+    path = tmp_path / f"plays.{kind}"
+    write = {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}
+    write[kind](path)
+    result = read_ratings(path, Files().layout(path), None, k=1)
+    assert named(result) == [("a", "x", 1.0, None), ("b", "x", 1.0, None)]
+    assert (result.counts["lines"], result.counts["duplicates"]) == (3, 1)
+    with pytest.raises((BadHeader, BadRatings), match=r"no column|blank_rating|not_a_number") as no:
+        read_ratings(path, Files().layout(path), WHOLE_STARS, k=1)
+    assert rated or "--set feedback=choices" in str(no.value)
+
+
+BAD_PLAYS = {",,,": "malformed", ",x,1,1": "blank_id", "a,x,1,noon": "bad_timestamp"}
+
+
+@pytest.mark.parametrize(("line", "reason"), BAD_PLAYS.items())
+def test_a_bad_line_is_no_choice_either(tmp_path: Path, line: str, reason: str) -> None:
+    path = tmp_path / "plays"
+    path.write_text(f"a,x,0,9\n{line}\na,x,4,7\n")
+    with pytest.raises(BadRatings, match=f"{reason} 1"):
+        read_ratings(path, RATINGS_2014, None, k=1)
+    result = read_ratings(path, RATINGS_2014, None, k=1, strict=False)
+    assert named(result) == [("a", "x", 1.0, 9)]
+
+
+def test_a_column_of_ratings_that_is_named_has_to_exist(tmp_path: Path) -> None:
+    path = tmp_path / "plays.csv"
+    pl.DataFrame(PLAYS).write_csv(path)
+    stars = Files(columns=Columns(rating="stars")).layout(path)
+    with pytest.raises(BadHeader, match="no column 'stars'"):
+        read_ratings(path, stars, None, k=1)
+    unnamed = Files(columns=Columns(rating=None)).layout(path)
+    with pytest.raises(BadHeader, match="names no column"):
+        read_ratings(path, unnamed, WHOLE_STARS, k=1)
+    assert read_ratings(path, unnamed, None, k=1).counts["ratings"] == 2

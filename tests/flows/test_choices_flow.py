@@ -1,0 +1,77 @@
+"""Domains of choices through the pipeline: files without ratings, lists without stars."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from flows.experiment import run
+from flows.notes import notes
+from flows.settings import Settings, read_settings
+from tasks.models.choice import read_choice_model
+from tasks.store.artifacts import Store
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Plays of 80 users, each of one of two genres in both domains; films have stars too."""
+    folder, draw = tmp_path_factory.mktemp("plays"), np.random.default_rng(1)
+    for name in ("film", "song"):
+        rows = [(u, i) for u in range(80) for i in range(u % 2, 40, 2) if draw.random() < 0.5]
+        users, items = np.array(rows).T
+        ids = {"user_id": [f"u{user}" for user in users], "item_id": [f"{name}{i}" for i in items]}
+        pl.DataFrame(ids).write_csv(folder / f"{name}.csv")
+        stars = pl.Series("rating", draw.integers(1, 6, len(rows)))
+        pl.DataFrame(ids).with_columns(stars).write_csv(folder / f"rated_{name}.csv")
+    return folder
+
+
+def chosen(files: Path, *dotted: str) -> Settings:
+    options = {"store": files / "store", "config": None, "source": "files", "task": "film-song"}
+    return read_settings(options | {"betas": "0.4"}, ["files.files.song=song.csv", *dotted])
+
+
+CASES = {
+    "both": ("film.csv", "feedback=choices"),
+    "mixed": ("rated_film.csv", "feedback.song=choices", "choice.threshold=2"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_lists_come_of_choices_alone(
+    files: Path, prefect_server: None, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    monkeypatch.chdir(files)
+    film, *dotted = CASES[case]
+    settings = chosen(files, f"files.files.film={film}", *dotted)
+    outcome = run(settings, until="choice_mapping")
+    store, artifacts = Store(settings.store), dict(outcome.artifacts)
+    assert {ref.stage for ref in artifacts.values()} == {
+        *("download", "filter", "statistics", "split"),
+        *("choice_pretrain", "choice_mapping"),
+    }
+    films, songs = (
+        store.read_frame(outcome.domains[name], "ratings.parquet")["rating"]
+        for name in settings.domains
+    )
+    assert songs.unique().to_list() == [1.0]
+    assert films.n_unique() == (1 if case == "both" else 5)
+    assert outcome.statistics is not None
+    means = store.read_frame(outcome.statistics, "statistics.parquet")["mean_rating"]
+    assert means.is_null().to_list() == [case == "both", True]
+    holds = "film and song hold" if case == "both" else "song holds"
+    assert f"stars: left out, {holds} choices" in [*notes(store, outcome)]
+    model = read_choice_model(store, artifacts["choice_mapping film-song beta 0.4 seed 1"])
+    assert model.scorer.tables[0].isfinite().all()
+
+
+def test_rated_files_are_read_as_choices_on_demand(
+    files: Path, prefect_server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files)
+    settings = chosen(files, "files.files.film=rated_film.csv", "feedback=choices")
+    outcome = run(settings, until="statistics")
+    assert outcome.left_out is None, "no step was reached that needs stars"
+    rated = Store(settings.store).read_frame(outcome.domains["film"], "ratings.parquet")
+    assert rated["rating"].unique().to_list() == [1.0]
