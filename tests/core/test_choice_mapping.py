@@ -1,4 +1,4 @@
-"""The mapping of choices: ridges against dense solves, users taken out against refits, a planted world."""
+"""The mapping of choices: ridges against dense solves, users taken out, a planted world."""
 
 import numpy as np
 import pytest
