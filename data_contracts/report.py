@@ -1,7 +1,9 @@
-"""A report's tables: means over seeds, comparisons with references, groups, fairness."""
+"""A report's tables: means over seeds, comparisons with references, groups, fairness, lists."""
 
 import dataframely as dy
 import polars as pl
+
+from data_contracts.evaluation import RELEVANT
 
 
 class Cell(dy.Schema):
@@ -77,3 +79,46 @@ class Fairness(Cell):
     @dy.rule()
     def the_worst_are_no_better_than_all(cls) -> pl.Expr:
         return pl.col("worst_tenth") >= pl.col("user_mae") - 1e-9
+
+
+class ListSummary(Cell):
+    """One row a method, cold fraction, measure and what is relevant, over the seeds.
+
+    Measures that do not depend on what is relevant have "" there. One seed has no deviation.
+    """
+
+    method = dy.String(primary_key=True, min_length=1)
+    relevant = dy.String(primary_key=True, check=lambda name: name.is_in(["", *RELEVANT]))
+    metric = dy.String(primary_key=True, min_length=1)
+    seeds = dy.UInt32(min=1)
+    mean = dy.Float64(min=0)
+    sd = dy.Float64(nullable=True, min=0)
+
+    @dy.rule()
+    def several_seeds_have_a_deviation(cls) -> pl.Expr:
+        return pl.col("sd").is_null() == (pl.col("seeds") == 1)
+
+
+class ListComparisons(Cell):
+    """One row a method, reference, cell and what is relevant: the difference of their NDCG.
+
+    It is the mean over users and seeds, with a 95 % interval; a user is one observation. Without
+    two users there is neither an interval nor a p-value.
+    """
+
+    relevant = dy.String(primary_key=True, check=lambda name: name.is_in(RELEVANT))
+    reference = dy.String(primary_key=True, min_length=1)
+    method = dy.String(primary_key=True, min_length=1)
+    users = dy.UInt32(min=1)
+    difference = dy.Float64()  # above 0: better than the reference
+    low = dy.Float64(nullable=True)
+    high = dy.Float64(nullable=True)
+    p_value = dy.Float64(nullable=True, min=0, max=1)
+
+    @dy.rule()
+    def no_method_is_its_own_reference(cls) -> pl.Expr:
+        return pl.col("method") != pl.col("reference")
+
+    @dy.rule()
+    def the_difference_is_in_its_interval(cls) -> pl.Expr:
+        return pl.col("difference").is_between(pl.col("low") - 1e-9, pl.col("high") + 1e-9)

@@ -35,7 +35,7 @@ def cold_start(
         outcome = Outcome.of(grid)
     if outcome.report is not None:
         where = Tracking.chosen(settings.tracking_uri, store)
-        track(store, where, outcome.evaluations, outcome.report)
+        track(store, where, (*outcome.evaluations, *outcome.rankings), outcome.report)
     return outcome
 
 

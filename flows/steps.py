@@ -23,6 +23,7 @@ class Outcome:
     splits: dict[Cell, ArtifactRef]
     statistics: ArtifactRef | None
     evaluations: tuple[ArtifactRef, ...]
+    rankings: tuple[ArtifactRef, ...]
     report: ArtifactRef | None
     missing: tuple[str, ...]  # what the report has to do without, and why
     left_out: str | None  # what was not wanted of these data, and why
@@ -38,6 +39,7 @@ class Outcome:
             splits=_results(grid.splits),
             statistics=_results({0: grid.statistics}).get(0) if grid.statistics else None,
             evaluations=tuple(_results(grid.evaluations).values()),
+            rankings=tuple(_results(grid.rankings).values()),
             report=grid.report.result() if grid.report else None,
             missing=tuple(_missing(grid)),
             left_out=left_out(grid.settings) if grid.left_out else None,
@@ -45,18 +47,20 @@ class Outcome:
 
 
 def report_on(grids: Sequence[Grid], label: str) -> Run:
-    """One report on every cell of these grids that could be evaluated."""
-    wanted = [run for grid in grids for run in grid.evaluations.values()]
-    evaluations = finished(wanted)
-    if not evaluations:
-        wanted[0].result()  # raises what failed
+    """One report on every cell of these grids that could be evaluated or ranked."""
+    evaluated = [run for grid in grids for run in grid.evaluations.values()]
+    ranked = [run for grid in grids for run in grid.rankings.values()]
+    evaluations, rankings = finished(evaluated), finished(ranked)
+    if not evaluations and not rankings:
+        [*evaluated, *ranked][0].result()  # raises what failed
     statistics = finished(grid.statistics for grid in grids if grid.statistics is not None)
     pictures = finished(grid.picture for grid in grids if grid.picture is not None)
     first = grids[0]
     missing = tuple(line for grid in grids for line in _missing(grid))
-    digest = origin_digest(first.store, [run.result() for run in evaluations])
+    scores = [[run.result() for run in runs] for runs in (evaluations, rankings)]
+    digest = origin_digest(first.store, *scores)
     request = ReportRequest(first.settings.report.reference, missing, digest)
-    run = first.submit(report, label, request, evaluations, statistics, pictures)
+    run = first.submit(report, label, request, evaluations, rankings, statistics, pictures)
     for grid in grids:
         grid.report = run
     return run
@@ -65,14 +69,23 @@ def report_on(grids: Sequence[Grid], label: str) -> Run:
 def _missing(grid: Grid) -> Iterator[str]:
     """What a report has to do without, and why: a line each."""
     task = grid.settings.task
-    for cell, evaluation in grid.evaluations.items():
-        lost = {"all methods": evaluation} if evaluation.failure else grid.other_methods[cell]
-        for name, run in lost.items():
-            if run.failure is not None:
-                yield f"{name}, {task} {cell_name(*cell)}: {run.failure}"
+    for cell in grid.splits:
+        for name, run in _lost(grid, cell).items():
+            yield f"{name}, {task} {cell_name(*cell)}: {run.failure}"
     for name, extra in (("statistics", grid.statistics), ("vectors", grid.picture)):
         if extra is not None and extra.failure is not None:
             yield f"{name}, {task}: {extra.failure}"
+
+
+def _lost(grid: Grid, cell: Cell) -> dict[str, Run]:
+    """A cell's runs that failed and leave a gap in its tables."""
+    stars, lists = grid.evaluations.get(cell), grid.rankings.get(cell)
+    lost = {} if stars is None else {"all methods": stars}
+    if stars is None or stars.failure is None:
+        lost = {**grid.other_methods.get(cell, {})}
+    if lists is not None and (stars is None or lists.failure != stars.failure):
+        lost["lists"] = lists
+    return {name: run for name, run in lost.items() if run.failure is not None}
 
 
 def _report(grid: Grid) -> None:

@@ -39,7 +39,8 @@ def table3(settings: Settings, tasks: tuple[str, ...]) -> dict[str, Outcome]:
         outcomes = {grid.settings.task: Outcome.of(grid) for grid in grids}
     where = Tracking.chosen(settings.tracking_uri, store)
     for outcome in outcomes.values():
-        if outcome.evaluations and not track(store, where, outcome.evaluations, report.result()):
+        scores = (*outcome.evaluations, *outcome.rankings)
+        if scores and not track(store, where, scores, report.result()):
             break  # it would be waited for once a task
     return outcomes
 

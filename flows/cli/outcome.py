@@ -31,7 +31,8 @@ def show_results(settings: Settings, *outcomes: Outcome) -> None:
     report = outcomes[0].report
     assert report is not None, "a full run ends in a report"
     store = settings.open_store()
-    for table in score_tables(store.read_frame(report, "summary.parquet")):
+    names = "summary.parquet", "list_summary.parquet"
+    for table in score_tables(*(store.read_frame(report, name) for name in names)):
         stdout().print(table)
     option = f" --store {settings.store}" if str(settings.store) != ".metaem" else ""
     say(f"report and figures: {store.folder(report)}")

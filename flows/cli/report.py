@@ -52,9 +52,10 @@ def _recomputed(store: "Store", manifest: "Manifest") -> "ArtifactRef":
     from tasks.stages.report import report as stage
 
     inputs = {name: [*refs] for name, refs in manifest.provenance.inputs.items()}
-    for ref in inputs["evaluations"]:
+    for ref in inputs.get("evaluations", []):
         if METHODS not in store.manifest(ref).files:
             raise ValueError(f"{ref} was evaluated by an older version: repeat `metaem run`")
     request = ReportRequest(**manifest.provenance.config)  # type: ignore[arg-type]  # our own
-    parts = {name: inputs.get(name, []) for name in ("evaluations", "statistics", "pictures")}
+    names = ("evaluations", "rankings", "statistics", "pictures")
+    parts = {name: inputs.get(name, []) for name in names}
     return stage.fn(store, request, **parts)

@@ -9,6 +9,7 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
+from tasks.models.method_id import LISTED_BY
 from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
 from tasks.store.manifests import MANIFEST
 
@@ -18,19 +19,33 @@ if TYPE_CHECKING:
     from metaem_core.synthetic.size import DomainSize
 
 
-def score_tables(summary: pl.DataFrame) -> Iterator[Table]:
-    """A table per cold fraction: mean and standard deviation over seeds."""
-    for (task, beta), scores in summary.group_by("task", "beta", maintain_order=True):
+def score_tables(summary: pl.DataFrame, list_summary: pl.DataFrame) -> Iterator[Table]:
+    """A table per cold fraction: errors and lists, mean and standard deviation over seeds."""
+    columns = ["task", "beta", "method", "metric", "seeds", "mean", "sd"]
+    stars = summary.filter(pl.col("metric").is_in(["mae", "rmse"])).select(columns)
+    both = pl.concat([stars, _listed(list_summary).select(columns)])
+    for (task, beta), scores in both.group_by("task", "beta", maintain_order=True):
         seeds = scores["seeds"].item(0)
         table = Table(title=f"{task}, beta {beta:g}, {seeds} seed(s)", title_justify="left")
-        metrics = [name for name in scores["metric"].unique(maintain_order=True) if _fits(name)]
+        metrics = scores["metric"].unique(maintain_order=True).to_list()
         table.add_column("method", no_wrap=True)
         for metric in metrics:
             table.add_column(metric, justify="right")
         for (method,), rows in scores.group_by("method", maintain_order=True):
             values = {row["metric"]: row for row in rows.iter_rows(named=True)}
-            table.add_row(str(method), *(_score(values[name]) for name in metrics))
+            table.add_row(str(method), *(_score(values.get(name)) for name in metrics))
         yield table
+
+
+def _listed(summary: pl.DataFrame) -> pl.DataFrame:
+    """NDCG and hit rate of lists; a method with a model of choice is there by that one."""
+    by_choice = {choice: stars for stars, choice in LISTED_BY.items()}
+    by_stars = [stars for choice, stars in by_choice.items() if choice in summary["method"]]
+    return summary.filter(
+        (pl.col("relevant") == "chosen")
+        & pl.col("metric").str.contains("^(ndcg|hr)_at_")
+        & ~pl.col("method").is_in(by_stars)
+    ).with_columns(pl.col("method").replace(by_choice))
 
 
 def statistics_table(task: str, frame: pl.DataFrame) -> Table:
@@ -134,10 +149,8 @@ def plain_table(title: str, columns: list[str], rows: Iterable[tuple[str, ...]])
     return table
 
 
-def _fits(metric: str) -> bool:
-    return not metric.endswith("_raw") and not metric.startswith("heldout")
-
-
-def _score(row: dict[str, float | None]) -> str:
+def _score(row: dict[str, float | None] | None) -> str:
+    if row is None:
+        return ""
     spread = "" if row["sd"] is None else f" ± {row['sd']:.4f}"
     return f"{row['mean']:.4f}{spread}"

@@ -1,5 +1,6 @@
 """One evaluated cell: a task at one cold fraction and one seed, and the names of its files."""
 
+from collections.abc import Iterable
 from typing import TypedDict, cast
 
 from tasks.store.artifacts import ArtifactRef, Store
@@ -9,13 +10,24 @@ TRAFFIC = "traffic.parquet"  # in that of a pretraining
 
 
 class EvaluatedCell(TypedDict):
-    """``experiment.json`` of an evaluation."""
+    """``experiment.json`` of an evaluation and of a ranking."""
 
     task: str
     beta: float
     seed: int
 
 
-def evaluated_cell(store: Store, evaluation: ArtifactRef) -> EvaluatedCell:
-    """Which task, cold fraction and seed were evaluated."""
-    return cast(EvaluatedCell, store.read_json(evaluation, "experiment.json"))
+def evaluated_cell(store: Store, ref: ArtifactRef) -> EvaluatedCell:
+    """Which task, cold fraction and seed were evaluated or ranked."""
+    return cast(EvaluatedCell, store.read_json(ref, "experiment.json"))
+
+
+def artifacts_by_cell(
+    store: Store, refs: Iterable[ArtifactRef]
+) -> dict[tuple[str, float, int], list[ArtifactRef]]:
+    """A cell's evaluation and ranking, as far as they are there, by task, beta and seed."""
+    cells: dict[tuple[str, float, int], list[ArtifactRef]] = {}
+    for ref in refs:
+        cell = evaluated_cell(store, ref)
+        cells.setdefault((cell["task"], cell["beta"], cell["seed"]), []).append(ref)
+    return cells

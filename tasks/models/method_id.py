@@ -21,6 +21,8 @@ LABELS = {
     "bias_transfer_fitted": "fitted bias transfer",
     "user_knn": "user kNN",
     "metaem": "MetaEM",
+}
+BY_CHOICE = {  # labels of methods that order items without predicting stars
     "metaem_choice": "MetaEM",
     "popularity": "popularity",
     "choice_user_knn": "user kNN",
@@ -29,6 +31,8 @@ LABELS = {
     "ials": "iALS",
     "emcdr_ials": "EMCDR on iALS",
 }
+METAEM = ("metaem", "metaem_choice")  # by stars, and by choice
+LISTED_BY = {"metaem": "metaem_choice", "user_knn": "choice_user_knn"}  # the halves of one method
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class MethodId:
     @property
     def title(self) -> str:
         """The method alone, as readers know it."""
-        return LABELS.get(self.method, self.method.replace("_", " ").upper())
+        return (LABELS | BY_CHOICE).get(self.method, self.method.replace("_", " ").upper())
 
     @property
     def label(self) -> str:
@@ -66,8 +70,12 @@ class MethodId:
 
     @property
     def is_metaem(self) -> bool:
-        """With its own towers; on other base models it is one of the others."""
-        return self.method == "metaem" and not self.base
+        """By choice, or with its own towers; on other base models it is one of the others."""
+        return self.method in METAEM and not self.base
+
+    @property
+    def is_by_choice(self) -> bool:
+        return self.method in BY_CHOICE
 
     @property
     def _unusual_base(self) -> str:

@@ -1,6 +1,7 @@
 """Means over seeds, paired tests over users, and errors by group, for one or more cells."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -8,7 +9,27 @@ from numpy.typing import NDArray
 
 LOSSES = {"mae": "mae", "rmse": "mse"}  # a user's mean loss behind each metric
 CELL = ("task", "beta")
+CONFIDENCE = 0.95  # of intervals
+LEVEL = 0.05  # of significance
 SMALL_GROUP = 20  # users: with fewer, a group's mean is chance
+
+
+@dataclass(frozen=True)
+class Tally:
+    """In how many cells a method is better than a reference, and how significantly."""
+
+    cells: int
+    better: int
+    significantly_better: int
+    significantly_worse: int
+
+    def __str__(self) -> str:
+        parts = []
+        if self.better or self.significantly_better:
+            parts.append(f"{self.significantly_better} significantly")
+        if self.significantly_worse:
+            parts.append(f"{self.significantly_worse} significantly worse")
+        return f"{self.better} of {self.cells} cells" + (f" ({', '.join(parts)})" if parts else "")
 
 
 def summarise(scores: pl.DataFrame, tests: pl.DataFrame, reference: str) -> pl.DataFrame:
@@ -49,18 +70,22 @@ def paired_tests(errors: pl.DataFrame, references: Sequence[str]) -> pl.DataFram
         (task, metric, reference, method, beta, paired, p)
         for (task, beta), cell in errors.group_by(*CELL, maintain_order=True)
         for metric, loss in LOSSES.items()
-        for reference, method, paired, p in _tested(_by_user(cell, loss), references)
+        for reference, method, paired, p in _tested(_losses(cell, loss), references)
     ]
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _by_user(cell: pl.DataFrame, loss: str) -> pl.DataFrame:
-    """A row a user, a column a method: the loss over all the user's ratings of all seeds."""
-    summed = cell.with_columns(loss=pl.col(loss) * pl.col("ratings"))
-    seeds = summed.pivot("method", index=["user_id", "seed"], values="loss")
+def _losses(cell: pl.DataFrame, loss: str) -> pl.DataFrame:
+    """The loss over all the user's ratings of all seeds."""
+    return totals(cell.with_columns(value=pl.col(loss) * pl.col("ratings")))
+
+
+def totals(cell: pl.DataFrame) -> pl.DataFrame:
+    """A row a user, a column a method that has every seed: the sum of ``value`` over the seeds."""
+    seeds = cell.pivot("method", index=["user_id", "seed"], values="value")
     everywhere = [name for name in seeds.columns[2:] if seeds[name].null_count() == 0]
-    totals = seeds.group_by("user_id", maintain_order=True).agg(pl.col(everywhere).sum())
-    return totals.sort("user_id").drop("user_id")
+    users = seeds.group_by("user_id", maintain_order=True).agg(pl.col(everywhere).sum())
+    return users.sort("user_id").drop("user_id")
 
 
 def _tested(
@@ -90,6 +115,21 @@ def paired_p_value(differences: NDArray[np.float64]) -> float | None:
     with np.errstate(divide="ignore"):  # equal differences: t is infinite, p is 0
         t = differences.mean() / differences.std(ddof=1) * np.sqrt(len(differences))
     return float(2 * stdtr(freedom, -abs(t)))  # ttest_1samp warns where differences are equal
+
+
+def paired_interval(
+    differences: NDArray[np.float64],
+) -> tuple[float, float] | tuple[None, None]:
+    """The 95 % interval of the mean of one difference a user; None for a single user."""
+    from scipy.special import stdtrit  # costs a second
+
+    freedom = len(differences) - 1
+    if freedom < 1:
+        return None, None
+    mean = float(differences.mean())
+    error = float(differences.std(ddof=1)) / len(differences) ** 0.5
+    half = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
+    return mean - half, mean + half
 
 
 def by_group(groups: pl.DataFrame) -> pl.DataFrame:

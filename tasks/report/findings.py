@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from tasks.models.method_id import MethodId
+from tasks.models.method_id import METAEM, MethodId
+from tasks.report.comparison import LEVEL, Tally
+from tasks.report.lists import OURS, POPULARITY, named
 from tasks.report.paper_tables import BETAS, METHODS, TABLE_3
 from tasks.report.results import Results
 
 REFERENCES = ("global_mean", "bias_transfer", "bias_transfer_fitted")
-LEVEL = 0.05
 SMALLEST_GAP = 0.0005  # relative; a smaller one counts as none
 
 
@@ -20,24 +21,6 @@ class Finding:
 
     about: str
     text: str
-
-
-@dataclass(frozen=True)
-class Tally:
-    """In how many cells a method's RMSE is lower than a reference's, and how significantly."""
-
-    cells: int
-    better: int
-    significantly_better: int
-    significantly_worse: int
-
-    def __str__(self) -> str:
-        parts = []
-        if self.better or self.significantly_better:
-            parts.append(f"{self.significantly_better} significantly")
-        if self.significantly_worse:
-            parts.append(f"{self.significantly_worse} significantly worse")
-        return f"{self.better} of {self.cells} cells" + (f" ({', '.join(parts)})" if parts else "")
 
 
 def tally(results: Results, method: str, reference: str) -> Tally:
@@ -59,18 +42,17 @@ def metaem_tallies(results: Results) -> list[tuple[MethodId, Tally]]:
 
 
 def findings(results: Results) -> list[Finding]:
-    """The most important first."""
-    parts = (
-        _metaem,
+    """The most important first; those on stars only where there are some."""
+    of_stars = (
         _lowest_rmse,
         _calibrated,
         _differential_privacy,
         _published,
         _printed,
-        _ranking,
         _fairness,
         _vectors,
     )
+    parts = (_metaem, _lists, *of_stars) if results.cells else (_lists,)
     return [finding for part in parts for finding in part(results)]
 
 
@@ -173,18 +155,25 @@ def _printed(results: Results) -> Iterator[Finding]:
     )
 
 
-def _ranking(results: Results) -> Iterator[Finding]:
-    methods = _comparable(results)
-    for metric in results.summary["metric"].unique(maintain_order=True):
-        if metric.startswith("hr_at_"):
-            best = max(methods, key=lambda each: results.mean(each.name, metric))
-            others = [each for each in methods if each.is_metaem and each != best]
-            means = [
-                f"{in_sentence(each)} has {results.mean(each.name, metric):.3f}"
-                for each in (best, *others)
-            ]
-            name = f"Highest HR@{metric.removeprefix('hr_at_')} over the catalogue"
-            yield Finding(name, f"{'; '.join(means)}.")
+def _lists(results: Results) -> Iterator[Finding]:
+    """MetaEM's lists beside those of popularity and of the best baseline."""
+    lists = results.lists
+    everywhere = {each.name: each.method for each in lists.methods(lists.cells)}
+    if OURS not in everywhere:
+        return
+    ndcg, hr = lists.measures[:2]
+    baselines = [name for name, method in everywhere.items() if method not in METAEM]
+    best = max(baselines, key=lambda name: lists.mean(name, ndcg), default="")
+    names = {name: lists.label(name) for name in (POPULARITY, best) if name in everywhere}
+    names |= {best: f"{names[best]}, the best baseline"} if best else {}
+    text = [
+        f"{named(metric)} {lists.mean(OURS, metric):.4f}"
+        + "".join(f" against {lists.mean(n, metric):.4f} of {label}" for n, label in names.items())
+        for metric in (ndcg, hr)
+    ]
+    tallies = [f"{name} in {count}" for name, count in lists.tallies.items()]
+    higher = f" {named(ndcg)} is higher than that of {_listed(tallies)}." if tallies else ""
+    yield Finding("MetaEM's lists", f"{'; '.join(text)}.{higher}")
 
 
 def _fairness(results: Results) -> Iterator[Finding]:

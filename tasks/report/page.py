@@ -1,19 +1,21 @@
 """The report as one self-contained HTML page and as Markdown.
 
-Fixed words are in ``templates/``, captions in ``tables.py``, and the verdict's sentences, which
-follow from the numbers, in ``findings.py``.
+Fixed words are in ``templates/``, captions in ``tables.py`` and ``list_tables.py``, and the
+verdict's sentences, which follow from the numbers, in ``findings.py``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from tasks.models.evaluated_cell import EvaluatedCell
-from tasks.report import panels, tables
+from tasks.report import list_tables, panels, tables
+from tasks.report.comparison import Tally
 from tasks.report.figures import data_uri
 from tasks.report.findings import findings, in_sentence, metaem_tallies
+from tasks.report.lists import named
 from tasks.report.panels import titled
 from tasks.report.results import Results
 from tasks.store.artifacts import ArtifactRef
@@ -25,9 +27,10 @@ def write_page(results: Results) -> str:
     return template.render(
         results=results,
         findings=findings(results),
-        tiles=[(in_sentence(each), count) for each, count in metaem_tallies(results)],
+        tiles=[*_tiles(results)],
         base_panels=[each for p in results.profiles for each in panels.base_panels(results, p)],
         tables=tables,
+        list_tables=list_tables,
         panels=panels,
         version=version("metaem"),
     )
@@ -36,7 +39,16 @@ def write_page(results: Results) -> str:
 def write_report(results: Results) -> str:
     """The findings and a table for each task and cold fraction, as Markdown."""
     template = _environment().get_template("report.md")
-    return template.render(results=results, findings=findings(results))
+    return template.render(results=results, findings=findings(results), list_tables=list_tables)
+
+
+def _tiles(results: Results) -> Iterator[tuple[Tally, str, tuple[str, str]]]:
+    """In how many cells MetaEM is better: a count, at what, and the words for both directions."""
+    for method, count in metaem_tallies(results):
+        yield count, f"a lower RMSE than {in_sentence(method)}", ("lower", "higher")
+    for name, count in results.lists.tallies.items():
+        ndcg = named(results.lists.measures[0])
+        yield count, f"a higher {ndcg} than {name}", ("higher", "lower")
 
 
 def write_note(cell: EvaluatedCell, scores: pl.DataFrame, inputs: Mapping[str, ArtifactRef]) -> str:

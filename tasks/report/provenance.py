@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
-from tasks.models.evaluated_cell import evaluated_cell
+from tasks.models.evaluated_cell import artifacts_by_cell
 from tasks.models.method_id import METHOD, read_method
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.lookup import ancestors
@@ -18,9 +18,12 @@ STAGES = (
     "mapping",
     "dp_biases",
     "dp_transfer",
+    "choice_pretrain",
+    "choice_mapping",
     "factorise",
     "baseline",
     "evaluate",
+    "rank",
 )
 # settings of the whole run, or shown elsewhere
 OMITTED = {"seed", "code", "method", "base", "factors", "cold_fraction", "task"}
@@ -37,13 +40,14 @@ class Used:
 
 @dataclass(frozen=True)
 class Cell:
-    """One evaluated cell and the addresses of what was evaluated."""
+    """One cell and the addresses of what was evaluated and ranked."""
 
     task: str
     beta: float
     seed: int
-    evaluation: ArtifactRef
     split: ArtifactRef
+    evaluation: ArtifactRef | None
+    ranking: ArtifactRef | None
 
 
 @dataclass(frozen=True)
@@ -58,27 +62,31 @@ class Origin:
     versions: Mapping[str, str]
 
 
-def origin(store: Store, evaluations: Sequence[ArtifactRef]) -> Origin:
-    """The origin of one or more evaluations, with the settings and versions of the first one."""
+def origin(
+    store: Store, evaluations: Sequence[ArtifactRef], rankings: Sequence[ArtifactRef]
+) -> Origin:
+    """The origin of all cells, with the settings and versions of the first one."""
     cells, domains, data, generated = [], {}, {}, False
-    for ref in evaluations:
-        cell, inputs = evaluated_cell(store, ref), store.manifest(ref).provenance.inputs
-        (split,), task = inputs["split"], cell["task"]
-        cells.append(Cell(task, cell["beta"], cell["seed"], ref, split))
+    found = artifacts_by_cell(store, [*evaluations, *rankings])
+    for (task, beta, seed), refs in found.items():
+        inputs = store.manifest(refs[0]).provenance.inputs
+        (split,), stages = inputs["split"], {ref.stage: ref for ref in refs}
+        cells.append(Cell(task, beta, seed, split, stages.get("evaluate"), stages.get("rank")))
         for domain, side in zip(task.split("-"), ("source", "target"), strict=True):
             (domains[domain],) = inputs[side]
             (raw,) = store.manifest(domains[domain]).provenance.inputs["raw"]
             config = store.manifest(raw).provenance.config
             data[domain], generated = _place(config), generated or "code" in config
-    first = evaluations[0]
-    return Origin(
-        data, generated, cells, domains, _used(store, first), store.manifest(first).versions
-    )
+    first = next(iter(found.values()))
+    versions = store.manifest(first[0]).versions
+    return Origin(data, generated, cells, domains, _used(store, first), versions)
 
 
-def origin_digest(store: Store, evaluations: Sequence[ArtifactRef]) -> str:
+def origin_digest(
+    store: Store, evaluations: Sequence[ArtifactRef], rankings: Sequence[ArtifactRef]
+) -> str:
     """sha256 of :func:`origin`."""
-    plain = asdict(origin(store, evaluations))
+    plain = asdict(origin(store, evaluations, rankings))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
@@ -93,8 +101,8 @@ def _place(download: Mapping[str, object]) -> str:
     return f"{name}, a local file (sha256 {str(download.get('content', ''))[:12]})"
 
 
-def _used(store: Store, evaluation: ArtifactRef) -> list[Used]:
-    refs = [evaluation, *ancestors(store, evaluation).values()]
+def _used(store: Store, cell: Sequence[ArtifactRef]) -> list[Used]:
+    refs = [*cell, *ancestors(store, *cell).values()]
     used = [
         Used(stage, _profile(store, ref), dict(_flat("", store.manifest(ref).provenance.config)))
         for stage in STAGES

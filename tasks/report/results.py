@@ -7,6 +7,7 @@ from functools import cached_property
 import polars as pl
 
 from tasks.models.method_id import MethodId, Profile
+from tasks.report.lists import ListResults
 from tasks.report.paper_tables import TABLE_2, DomainCounts
 from tasks.report.provenance import Origin
 
@@ -22,15 +23,16 @@ class Score:
 
 @dataclass(frozen=True)
 class Results:
-    """Tables of all cells, and their provenance."""
+    """Tables of all cells, and their provenance; without stars, only ``lists`` has cells."""
 
     reference: str
-    ids: Mapping[str, MethodId]  # by name, of all that is in the tables
+    ids: Mapping[str, MethodId]  # by name, of all that is in the tables of stars
     summary: pl.DataFrame  # Summary
     comparisons: pl.DataFrame  # Comparisons
     groups: pl.DataFrame  # GroupScores
     fairness: pl.DataFrame  # Fairness
     curves: pl.DataFrame  # ExperimentCurves of all cells
+    lists: ListResults
     statistics: Mapping[str, pl.DataFrame]  # DomainStatistics by task
     points: pl.DataFrame  # Points, with the task
     closeness: pl.DataFrame  # Closeness, with the task
@@ -59,9 +61,14 @@ class Results:
         return [(task, beta) for task in self.tasks for beta in self.betas(task)]
 
     @property
+    def all_tasks(self) -> list[str]:
+        """With stars or with lists."""
+        return [*dict.fromkeys([*self.tasks, *self.lists.tasks])]
+
+    @property
     def seeds(self) -> int:
         """The seeds of the cell with the fewest."""
-        return min(int(seeds) for seeds in self.summary["seeds"])
+        return min(int(n) for each in (self, self.lists) for n in each.summary["seeds"])
 
     @cached_property
     def methods(self) -> list[MethodId]:
@@ -116,11 +123,16 @@ class Results:
     @property
     def papers_data(self) -> bool:
         """Whether the counts of both domains are exactly those of the paper's Table 2."""
-        return not self.origin.generated and all(
-            task in TABLE_2
-            and task in self.statistics
-            and self.statistics[task].select(DomainCounts._fields).rows() == [*TABLE_2[task][:2]]
-            for task in self.tasks
+        return (
+            bool(self.tasks)
+            and not self.origin.generated
+            and all(
+                task in TABLE_2
+                and task in self.statistics
+                and self.statistics[task].select(DomainCounts._fields).rows()
+                == [*TABLE_2[task][:2]]
+                for task in self.tasks
+            )
         )
 
 

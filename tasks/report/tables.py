@@ -150,25 +150,6 @@ def _counts(ours: Mapping[str, float | None], paper: Sequence[str]) -> list[Cell
     return [*counts, Cell(f"{ours['density']:.4%}"), Cell("" if mean is None else f"{mean:.3f}")]
 
 
-def ranking(results: Results, task: str) -> Table:
-    """How well the catalogue is ranked for cold users."""
-    betas, methods = results.betas(task), results.comparable
-    known = results.summary["metric"].unique(maintain_order=True)
-    metrics = [name for name in known if name.startswith(("ndcg_at", "hr_at", "mrr"))]
-    shown = [
-        [f"{results.scores[task, beta, each.name, m].mean:.4f}" for beta in betas for m in metrics]
-        for each in methods
-    ]
-    best = [max(column) for column in zip(*shown, strict=True)]
-    rows = []
-    for each, texts in zip(methods, shown, strict=True):
-        marked = zip(texts, best, strict=True)
-        rows.append(_of_method(each, [Cell(t, "best" if t == top else "") for t, top in marked]))
-    names = [name.replace("_at_", "@").upper() for name in metrics]
-    caption = f"{titled(task)}; higher is better"
-    return Table(caption, ["method", *(names * len(betas))], rows, betas)
-
-
 def fairness(results: Results, task: str, beta: float) -> Table:
     """Mean error by user in each group of activity, the gap between them, the worst tenth."""
     cell = (pl.col("task") == task) & (pl.col("beta") == beta)

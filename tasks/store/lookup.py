@@ -21,13 +21,13 @@ def select_one(store: Store, prefix: str) -> ArtifactRef:
     return matches[0]
 
 
-def ancestors(store: Store, ref: ArtifactRef) -> dict[str, ArtifactRef]:
-    """What an artifact was computed from, directly or not, by the name it had as an input.
+def ancestors(store: Store, *refs: ArtifactRef) -> dict[str, ArtifactRef]:
+    """What artifacts were computed from, directly or not, by the name it had as an input.
 
     One of several inputs of a name is numbered.
     """
     inputs_by_name: dict[str, ArtifactRef] = {}
-    waiting = [("", ref)]
+    waiting = [("", ref) for ref in refs]
     while waiting:
         parent, current = waiting.pop(0)
         for several, inputs in store.manifest(current).provenance.inputs.items():

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks.models.evaluated_cell import evaluated_cell
+from tasks.models.evaluated_cell import artifacts_by_cell, evaluated_cell
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.atomic import exclusive, replace_atomically
 from tasks.tracking.runs import RunContent, described, described_methods, described_report
@@ -31,24 +31,28 @@ MAX_DIGEST = 36  # characters MLflow keeps of a dataset's digest
 
 
 def track(
-    store: Store, tracking: Tracking, evaluations: Sequence[ArtifactRef], report: ArtifactRef
+    store: Store, tracking: Tracking, scores: Sequence[ArtifactRef], report: ArtifactRef
 ) -> bool:
     """Log a run for the report, a child run for each cell and a run for each method, once.
 
     A server that cannot be reached or takes longer than ``TIMEOUT`` for a run costs a warning,
     never the results.
 
+    Args:
+        scores: the evaluations and rankings of all cells.
+
     Returns:
         Whether all of them are logged now.
     """
-    markers = _Markers(store, tracking, evaluated_cell(store, evaluations[0])["task"])
-    if all(markers.is_logged(ref) for ref in (*evaluations, report)):
+    cells = [*artifacts_by_cell(store, scores).values()]
+    markers = _Markers(store, tracking, evaluated_cell(store, scores[0])["task"])
+    if all(markers.is_logged(*refs) for refs in (*cells, [report])):
         return True  # without the seconds that importing mlflow takes
     quieten()
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    steps = _log_all(markers, evaluations, report)
+    steps = _log_all(markers, cells, report)
     try:
         if tracking.is_inside_store:
             deque(steps, maxlen=0)
@@ -75,20 +79,20 @@ class _Markers:
     tracking: Tracking
     task: str
 
-    def of(self, ref: ArtifactRef) -> Path:
+    def of(self, *refs: ArtifactRef) -> Path:
         place = hashlib.sha256(f"{self.tracking.uri} {self.task}".encode()).hexdigest()[:16]
-        return self.store.root / "tracked" / place / ref.digest
+        return self.store.root / "tracked" / place / "-".join(ref.digest for ref in refs)
 
-    def is_logged(self, ref: ArtifactRef) -> bool:
+    def is_logged(self, *refs: ArtifactRef) -> bool:
         database = self.tracking.database
-        return self.of(ref).is_file() and (database is None or database.is_file())
+        return self.of(*refs).is_file() and (database is None or database.is_file())
 
-    def set(self, ref: ArtifactRef) -> None:
-        replace_atomically(self.of(ref), Path.touch)
+    def set(self, *refs: ArtifactRef) -> None:
+        replace_atomically(self.of(*refs), Path.touch)
 
 
 def _log_all(
-    markers: _Markers, evaluations: Sequence[ArtifactRef], report: ArtifactRef
+    markers: _Markers, cells: Sequence[Sequence[ArtifactRef]], report: ArtifactRef
 ) -> Iterator[bool]:
     """Log one run after the other, and yield True after each."""
     store = markers.store
@@ -96,11 +100,11 @@ def _log_all(
     with exclusive(markers.of(report)):  # another process may be logging it
         parent = runs.log(str(report), described_report(store, report))
         yield True
-        for ref in evaluations:
-            with exclusive(markers.of(ref)):
-                child = runs.log(str(ref), described(store, ref))
+        for refs in cells:
+            with exclusive(markers.of(*refs)):
+                child = runs.log(" ".join(map(str, refs)), described(store, *refs))
                 runs.client.set_tag(child, PARENT, parent)  # the newest report with this cell
-                markers.set(ref)
+                markers.set(*refs)
             yield True
         for run in described_methods(store, report):
             runs.log(f"{report} {run.name}", run)

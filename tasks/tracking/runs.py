@@ -13,7 +13,8 @@ from tasks.report.page import write_note
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.lookup import ancestors
 
-COMPARED = ("mae", "rmse", "hr_at_10", "ndcg_at_10", "mrr")  # of a report's methods
+COMPARED = ("mae", "rmse")  # of a report's methods, beside every measure of their lists
+FILES = ("scores.parquet", "curves.parquet", "list_scores.parquet")  # without any user
 CURVE_METRICS = ("loss", "validation_mae", "validation_rmse")
 
 
@@ -39,25 +40,23 @@ class RunContent:
     datasets: Mapping[str, ArtifactRef] = field(default_factory=dict)
 
 
-def described(store: Store, evaluation: ArtifactRef) -> RunContent:
-    """The run of one (task, beta, seed)."""
-    about = evaluated_cell(store, evaluation)
-    origin = ancestors(store, evaluation)
-    scores = store.read_frame(evaluation, "scores.parquet")
+def described(store: Store, *cell: ArtifactRef) -> RunContent:
+    """The run of one (task, beta, seed): its evaluation, its ranking or both."""
+    about = evaluated_cell(store, cell[0])
+    origin = ancestors(store, *cell)
+    scores = pl.concat(_scores(store, ref) for ref in cell)
     points = [Point(f"{metric}/{method}", value) for method, metric, value in scores.iter_rows()]
-    errors = store.read_frame(evaluation, "user_errors.parquet")
-    by_user = errors.group_by("method", maintain_order=True).agg(pl.col("mae").mean())
-    points += [Point(f"mean_user_mae/{method}", mae) for method, mae in by_user.iter_rows()]
+    points += [point for ref in cell for point in _user_errors(store, ref)]
     points += [*_curves(store, origin), *_traffic(store, origin), *_privacy(store, origin)]
     return RunContent(
         name=f"beta {about['beta']:g}, seed {about['seed']}",
         tags={"kind": "cell", **{name: str(value) for name, value in about.items()}},
         note=write_note(about, scores, origin),
-        files=[store.file(evaluation, name) for name in ("scores.parquet", "curves.parquet")],
+        files=[store.file(ref, n) for ref in cell for n in FILES if n in store.manifest(ref).files],
         points=points,
         params=dict(
             param
-            for name, ref in {"evaluate": evaluation, **origin}.items()
+            for name, ref in {**{ref.stage: ref for ref in cell}, **origin}.items()
             for param in _flat(name, store.manifest(ref).provenance.config)
         ),
         datasets={name: ref for name, ref in origin.items() if ref.stage in ("filter", "split")},
@@ -67,14 +66,16 @@ def described(store: Store, evaluation: ArtifactRef) -> RunContent:
 def described_report(store: Store, report: ArtifactRef) -> RunContent:
     """The run that shows all experiments side by side."""
     names = [name for name in store.manifest(report).files if name != "report.md"]
-    summary = store.read_frame(report, "summary.parquet").filter(pl.col("metric").is_in(COMPARED))
-    means = summary.group_by("metric", "method", maintain_order=True).agg(pl.col("mean").mean())
+    means = _means(store, report).group_by("metric", "method", maintain_order=True)
     return RunContent(
         name="report",
         tags={"kind": "report"},
         note=store.file(report, "report.md").read_text(),
         files=[store.file(report, name) for name in ("report.md", *sorted(names))],
-        points=[Point(f"{metric}/{method}", mean) for metric, method, mean in means.rows()],
+        points=[
+            Point(f"{metric}/{method}", mean)
+            for metric, method, mean in means.agg(pl.col("mean").mean()).rows()
+        ],
     )
 
 
@@ -83,8 +84,7 @@ def described_methods(store: Store, report: ArtifactRef) -> Iterator[RunContent]
 
     ``rmse`` is the mean over tasks and cold fractions; ``rmse_by_beta`` has a step a percentage.
     """
-    summary = store.read_frame(report, "summary.parquet").filter(pl.col("metric").is_in(COMPARED))
-    for (method,), own in summary.group_by("method", maintain_order=True):
+    for (method,), own in _means(store, report).group_by("method", maintain_order=True):
         means = own.group_by("metric", maintain_order=True).agg(pl.col("mean").mean())
         by_beta = own.group_by("metric", "beta", maintain_order=True).agg(pl.col("mean").mean())
         points = [Point(metric, mean) for metric, mean in means.iter_rows()]
@@ -98,6 +98,35 @@ def described_methods(store: Store, report: ArtifactRef) -> Iterator[RunContent]
             note=f"{method} in the report {report}",
             points=points,
         )
+
+
+def _scores(store: Store, ref: ArtifactRef) -> pl.DataFrame:
+    if ref.stage == "rank":
+        scores = _by_relevance(store.read_frame(ref, "list_scores.parquet"))
+    else:
+        scores = store.read_frame(ref, "scores.parquet")
+    return scores.select("method", "metric", "value")
+
+
+def _means(store: Store, report: ArtifactRef) -> pl.DataFrame:
+    stars = store.read_frame(report, "summary.parquet").filter(pl.col("metric").is_in(COMPARED))
+    lists = _by_relevance(store.read_frame(report, "list_summary.parquet"))
+    columns = ["task", "beta", "method", "metric", "mean"]
+    return pl.concat([stars.select(columns), lists.select(columns)])
+
+
+def _by_relevance(measures: pl.DataFrame) -> pl.DataFrame:
+    """Measures of items that the user liked are named so."""
+    liked = pl.when(pl.col("relevant") == "liked").then(pl.lit("liked_")).otherwise(pl.lit(""))
+    return measures.with_columns(metric=liked + pl.col("metric"))
+
+
+def _user_errors(store: Store, ref: ArtifactRef) -> Iterator[Point]:
+    if ref.stage == "evaluate":
+        errors = store.read_frame(ref, "user_errors.parquet")
+        by_user = errors.group_by("method", maintain_order=True).agg(pl.col("mae").mean())
+        for method, mae in by_user.iter_rows():
+            yield Point(f"mean_user_mae/{method}", mae)
 
 
 def _curves(store: Store, origin: Mapping[str, ArtifactRef]) -> Iterator[Point]:
