@@ -30,6 +30,7 @@ BY_CHOICE = {  # labels of methods that order items without predicting stars
     "ease": "EASE^R",
     "ials": "iALS",
     "emcdr_ials": "EMCDR on iALS",
+    "choice_blend": "blend of three",
 }
 METAEM = ("metaem", "metaem_choice")  # by stars, and by choice
 LISTED_BY = {"metaem": "metaem_choice", "user_knn": "choice_user_knn"}  # the halves of one method

@@ -1,13 +1,13 @@
 """Which method is better and by how much: sentences that follow from the numbers."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from tasks.models.method_id import METAEM, MethodId
 from tasks.report.comparison import LEVEL, Tally
-from tasks.report.lists import OURS, POPULARITY, named
+from tasks.report.lists import OURS, POPULARITY, ListResults, named
 from tasks.report.paper_tables import BETAS, METHODS, TABLE_3
 from tasks.report.results import Results
 
@@ -37,8 +37,8 @@ def tally(results: Results, method: str, reference: str) -> Tally:
 
 def metaem_tallies(results: Results) -> list[tuple[MethodId, Tally]]:
     """MetaEM against each reference that it was scored with."""
-    tallies = [(results.ids[name], tally(results, "metaem", name)) for name in REFERENCES]
-    return [(reference, count) for reference, count in tallies if count.cells]
+    tallies = {name: tally(results, "metaem", name) for name in REFERENCES}
+    return [(results.ids[name], count) for name, count in tallies.items() if count.cells]
 
 
 def findings(results: Results) -> list[Finding]:
@@ -164,16 +164,22 @@ def _lists(results: Results) -> Iterator[Finding]:
     ndcg, hr = lists.measures[:2]
     baselines = [name for name, method in everywhere.items() if method not in METAEM]
     best = max(baselines, key=lambda name: lists.mean(name, ndcg), default="")
-    names = {name: lists.label(name) for name in (POPULARITY, best) if name in everywhere}
-    names |= {best: f"{names[best]}, the best baseline"} if best else {}
-    text = [
-        f"{named(metric)} {lists.mean(OURS, metric):.4f}"
-        + "".join(f" against {lists.mean(n, metric):.4f} of {label}" for n, label in names.items())
-        for metric in (ndcg, hr)
-    ]
+    names = {n: f" of {lists.label(n)}" for n in (POPULARITY, best) if n in everywhere}
+    if best:
+        names[best] += ", the best baseline"
+    first, then = (
+        _against(lists, metric, labels)
+        for metric, labels in ((ndcg, names), (hr, dict.fromkeys(names, "")))
+    )
     tallies = [f"{name} in {count}" for name, count in lists.tallies.items()]
     higher = f" {named(ndcg)} is higher than that of {_listed(tallies)}." if tallies else ""
-    yield Finding("MetaEM's lists", f"{'; '.join(text)}.{higher}")
+    yield Finding("MetaEM's lists", f"{first}; {then}.{higher}")
+
+
+def _against(lists: ListResults, metric: str, labels: Mapping[str, str]) -> str:
+    others = [f"{lists.mean(name, metric):.4f}{label}" for name, label in labels.items()]
+    own = f"{named(metric)} {lists.mean(OURS, metric):.4f}"
+    return f"{own} against {_listed(others)}" if others else own
 
 
 def _fairness(results: Results) -> Iterator[Finding]:

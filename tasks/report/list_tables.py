@@ -44,6 +44,14 @@ def _listing(method: MethodId, lists: dict[str, MethodId]) -> str:
     return by_choice if by_choice in lists else method.name
 
 
+def tables_of_lists(lists: ListResults, task: str) -> Iterator[Table]:
+    """How well the catalogue is ordered, how surely, and how much lists differ."""
+    for relevant in lists.relevant(task):
+        yield ranking(lists, task, relevant)
+        yield differences(lists, task, relevant)
+    yield diversity(lists, task)
+
+
 def ranking(lists: ListResults, task: str, relevant: str) -> Table:
     """How well the catalogue is ordered for cold users; the best of a column is marked."""
     betas, names = lists.betas(task), [*map(named, lists.measures)]
@@ -72,7 +80,9 @@ def diversity(lists: ListResults, task: str) -> Table:
                 yield _number(lists.means[task, beta, "", metric].get(method.name))
 
     columns = ["method", *(DIVERSITY_NAMES * len(betas))]
-    return Table(f"{titled(task)}: diversity", columns, _rows(lists, task, cells), betas)
+    return Table(
+        f"{titled(task)}: diversity of the lists", columns, _rows(lists, task, cells), betas
+    )
 
 
 def differences(lists: ListResults, task: str, relevant: str) -> Table:

@@ -11,10 +11,11 @@ import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from tasks.models.evaluated_cell import EvaluatedCell
-from tasks.report import list_tables, panels, tables
+from tasks.report import panels, tables
 from tasks.report.comparison import Tally
 from tasks.report.figures import data_uri
 from tasks.report.findings import findings, in_sentence, metaem_tallies
+from tasks.report.list_tables import both_halves, tables_of_lists
 from tasks.report.lists import named
 from tasks.report.panels import titled
 from tasks.report.results import Results
@@ -30,7 +31,8 @@ def write_page(results: Results) -> str:
         tiles=[*_tiles(results)],
         base_panels=[each for p in results.profiles for each in panels.base_panels(results, p)],
         tables=tables,
-        list_tables=list_tables,
+        both_halves=both_halves,
+        tables_of_lists=tables_of_lists,
         panels=panels,
         version=version("metaem"),
     )
@@ -39,7 +41,9 @@ def write_page(results: Results) -> str:
 def write_report(results: Results) -> str:
     """The findings and a table for each task and cold fraction, as Markdown."""
     template = _environment().get_template("report.md")
-    return template.render(results=results, findings=findings(results), list_tables=list_tables)
+    return template.render(
+        results=results, findings=findings(results), tables_of_lists=tables_of_lists
+    )
 
 
 def _tiles(results: Results) -> Iterator[tuple[Tally, str, tuple[str, str]]]:

@@ -9,14 +9,8 @@ from hypothesis.extra.numpy import arrays
 
 from data_contracts.report import GroupScores
 from metaem_core.data.pair import Queries
-from metaem_core.data.ratings import Floats, Ints, RatingScale
-from metaem_core.evaluation import scores as evaluation
-from metaem_core.evaluation.scores import (
-    EvaluateConfig,
-    ranking_scores,
-    ranking_users,
-    rating_scores,
-)
+from metaem_core.data.ratings import RatingScale
+from metaem_core.evaluation.scores import rating_scores
 from tasks.report.comparison import (
     by_group,
     compare,
@@ -33,13 +27,6 @@ QUERIES = Queries(
 )
 
 
-def favourites(users: Ints, items: Ints) -> Floats:
-    """Ranks exactly the held-out items first."""
-    liked = {*zip(QUERIES.users.tolist(), QUERIES.items.tolist(), strict=True)}
-    pairs = zip(users.tolist(), items.tolist(), strict=True)
-    return np.array([float(pair in liked) for pair in pairs], dtype=np.float32)
-
-
 def test_errors_by_hand() -> None:
     predicted = np.array([7, 1, 3, 0, 4], dtype=np.float32)
     scores = rating_scores(predicted, QUERIES, RatingScale())
@@ -48,28 +35,6 @@ def test_errors_by_hand() -> None:
     assert scores["mae_raw"] == pytest.approx((2 + 2) / 5)
     assert scores["rmse_raw"] == pytest.approx((8 / 5) ** 0.5)
     assert scores["heldout_ndcg"] == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("at_once", [1, 7, 1 << 20])
-def test_a_perfect_ranking_scores_one_and_its_opposite_zero(
-    monkeypatch: pytest.MonkeyPatch, at_once: int
-) -> None:
-    monkeypatch.setattr(evaluation, "PAIRS_AT_ONCE", at_once)
-    users = ranking_users(QUERIES, EvaluateConfig("t"))
-    best = ranking_scores(favourites, QUERIES, users, n_items=9, k=2)
-    assert best == {"ndcg_at_2": 1.0, "hr_at_2": 1.0, "mrr": 1.0}
-    worst = ranking_scores(lambda u, i: -favourites(u, i), QUERIES, users, n_items=9, k=2)
-    assert worst["ndcg_at_2"] == worst["hr_at_2"] == 0.0
-    assert worst["mrr"] == pytest.approx(np.mean([1 / 8, 1 / 9, 1 / 8]))
-
-
-def test_ranking_users_are_a_seeded_sample() -> None:
-    def drawn(seed: int, count: int) -> list[int]:
-        return ranking_users(QUERIES, EvaluateConfig("t", ranking_users=count, seed=seed)).tolist()
-
-    assert drawn(0, 100) == [2, 5, 7]
-    assert drawn(3, 2) == drawn(3, 2)
-    assert {tuple(drawn(seed, 1)) for seed in range(20)} == {(2,), (5,), (7,)}
 
 
 @given(arrays(np.float64, st.integers(2, 30), elements=st.floats(-9, 9, width=16)))

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from metaem_core.data.ratings import Floats
 from metaem_core.evaluation.metrics import mae, rmse, user_errors
-from metaem_core.evaluation.ranking import heldout_ndcg, hit_rate_at_k, mrr, ndcg_at_k, place
+from metaem_core.evaluation.ranking import (
+    heldout_ndcg,
+    hit_rate_at_k,
+    mrr,
+    ndcg_at_k,
+    place,
+    recall_at_k,
+)
 
 
 def floats(*values: float) -> Floats:
@@ -23,11 +30,12 @@ def test_errors_within_each_user_by_hand() -> None:
     assert errors.mse == pytest.approx([0, 2])
 
 
-def of_one_order(relevant: list[bool], k: int) -> tuple[float, float, float]:
-    """NDCG@k, HR@k and reciprocal rank of a ranked list, as their definitions read."""
+def of_one_order(relevant: list[bool], k: int) -> tuple[float, float, float, float]:
+    """NDCG@k, HR@k, Recall@k and reciprocal rank of a ranked list, as their definitions read."""
     gain = sum(1 / log2(rank + 2) for rank, hit in enumerate(relevant) if hit and rank < k)
     ideal = sum(1 / log2(rank + 2) for rank in range(min(k, sum(relevant))))
-    return gain / ideal, float(any(relevant[:k])), 1 / (relevant.index(True) + 1)
+    recall = sum(relevant[:k]) / sum(relevant)
+    return gain / ideal, float(any(relevant[:k])), recall, 1 / (relevant.index(True) + 1)
 
 
 def over_every_order(scores: list[int], relevant: list[bool], k: int) -> list[float]:
@@ -51,7 +59,8 @@ def test_ties_count_as_the_mean_over_all_orders(rows: list[tuple[int, bool]], k:
     scores, relevant = (list(column) for column in zip(*rows, strict=True))
     turned, every = [-score for score in scores], [True] * len(scores)
     places = place(np.array([scores, turned]), np.array([relevant, every]))
-    measures = [ndcg_at_k(places, k), hit_rate_at_k(places, k), mrr(places)]
+    recall = recall_at_k(places, k)
+    measures = [ndcg_at_k(places, k), hit_rate_at_k(places, k), recall, mrr(places)]
     expected = [over_every_order(scores, relevant, k), over_every_order(turned, every, k)]
     np.testing.assert_allclose(measures, np.transpose(expected), atol=1e-12)
 

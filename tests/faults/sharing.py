@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from tasks.models.evaluated_cell import artifacts_by_cell
 from tasks.store.artifacts import Store
 from tests.faults.command import Product, computed
 from tests.faults.processes import Ended, run
@@ -53,12 +54,15 @@ def logged_once(product: Product, store: Path) -> str:
         assert experiment is not None
         runs = client.search_runs([experiment.experiment_id])
         shown = Counter((each.data.tags["artifact"], each.info.status) for each in runs)
-        wanted = []
-        for ref in Store(store).refs():
-            if ref.stage == "report":
-                methods = Store(store).read_frame(ref, "summary.parquet")["method"].unique()
-                wanted += [f"{ref} {method}" for method in methods]
-            wanted += [str(ref)] if ref.stage in ("evaluate", "report") else []
+        wanted = set()
+        for ref in (ref for ref in Store(store).refs() if ref.stage == "report"):
+            for name in ("summary.parquet", "list_summary.parquet"):
+                methods = Store(store).read_frame(ref, name)["method"]
+                wanted |= {f"{ref} {method}" for method in methods}
+            inputs = Store(store).manifest(ref).provenance.inputs
+            scores = (*inputs["evaluations"], *inputs["rankings"])
+            cells = artifacts_by_cell(Store(store), scores).values()
+            wanted |= {str(ref), *(" ".join(map(str, refs)) for refs in cells)}
         assert shown == Counter((what, "FINISHED") for what in wanted), shown
         for each in runs:
             for metric in each.data.metrics:

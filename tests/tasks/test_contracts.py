@@ -16,7 +16,7 @@ from data_contracts.ratings import (
     Users,
     k_core,
 )
-from data_contracts.report import Summary
+from data_contracts.report import ListComparisons, ListSummary, Summary
 from data_contracts.training import LearningCurve
 
 GRID = [(user, item, 3.0, None) for user in range(3) for item in range(4)]
@@ -106,6 +106,10 @@ DOMAIN = {"domain": "a", "users": 2, "items": 1, "ratings": 2, "overlap": 2, "de
 DOMAIN |= {"mean_rating": 3.0}
 CELL = {"task": "t", "beta": 0.2, "method": "m", "metric": "mae", "mean": 1.0, "p_value": None}
 ONE, TWO = CELL | {"seeds": 1, "sd": None}, CELL | {"seeds": 2, "sd": 0.0}
+LIST = {"task": "t", "beta": 0.2, "method": "m", "relevant": "chosen", "metric": "mrr", "mean": 0.5}
+LIST |= {"seeds": 1, "sd": None}
+DIFFERENCE = {"task": "t", "beta": 0.2, "relevant": "chosen", "reference": "r", "method": "m"}
+DIFFERENCE |= {"users": 2, "difference": 0.1, "low": 0.0, "high": 0.2, "p_value": 0.05}
 GROUP = {"method": "m", "grouping": "history", "group": "5-9", "users": 2, "ratings": 2}
 GROUP |= {"absolute": 1.0, "squared": 1.0, "user_mae": 0.5}
 BROKEN: list[tuple[type[dy.Schema], dict[str, object], dict[str, object], str]] = [
@@ -117,6 +121,10 @@ BROKEN: list[tuple[type[dy.Schema], dict[str, object], dict[str, object], str]] 
     (Summary, ONE, {"sd": 0.0}, "several_seeds_have"),
     (Summary, TWO, {"sd": None}, "several_seeds_have"),
     (GroupErrors, GROUP, {"users": 3}, "a_user_has_a_rating"),
+    (ListSummary, LIST, {"sd": 0.0}, "several_seeds_have"),
+    (ListSummary, LIST, {"relevant": "read"}, "'relevant'"),
+    (ListComparisons, DIFFERENCE, {"method": "r"}, "no_method_is_its_own"),
+    (ListComparisons, DIFFERENCE, {"difference": 0.3}, "the_difference_is_in_its_interval"),
 ]
 
 

@@ -9,9 +9,11 @@ import pytest
 
 from data_contracts.evaluation import ExperimentCurves
 from data_contracts.pictures import Closeness, Points
-from data_contracts.report import GroupScores
+from data_contracts.report import GroupScores, ListComparisons, ListSummary
 from tasks.models.method_id import MethodId, bias_transfer_dp
-from tasks.report.findings import Tally, findings, tally
+from tasks.report.comparison import Tally
+from tasks.report.findings import findings, tally
+from tasks.report.lists import ListResults
 from tasks.report.page import write_page, write_report
 from tasks.report.paper_tables import TABLE_2
 from tasks.report.provenance import Origin
@@ -84,6 +86,7 @@ def results(rmse: Mapping[str, tuple[float, ...]] = RMSE) -> Results:
         groups=pl.DataFrame(groups, GroupScores.column_names(), orient="row"),
         fairness=fairness.with_columns(best_group=0.7, worst_group=0.9),
         curves=ExperimentCurves.create_empty().with_columns(**cell),
+        lists=ListResults({}, ListSummary.create_empty(), ListComparisons.create_empty()),
         statistics={},
         points=Points.create_empty().with_columns(nothing),
         closeness=Closeness.create_empty().with_columns(nothing),

@@ -84,7 +84,7 @@ def run(store: Store, source: Source) -> Run:
             ours = MethodId(method, "mf", profile)
             trained = BaselineRequest(ours, replace(how, method=method), factors)
             learnt[f"{method}-{profile}"] = baseline.fn(store, trained, *parts, movie, music, split)
-    config = EvaluateConfig("movie-music", ranking_users=2)
+    config = EvaluateConfig("movie-music")
     other_methods = [line, *(ref for ref in learnt.values() if ref.stage == "baseline")]
     evaluation = evaluate.fn(store, config, movie, music, split, *models, mapped, other_methods)
     digests = {name: ref.digest for name, ref in learnt.items()}

@@ -66,11 +66,15 @@ def test_pictures_are_files_and_every_score_of_the_summary_is_on_the_page(
     names = {name for name in store.manifest(ref).files if name.endswith(".png")}
     assert names == {f"{n}.png" for n in ("scores", "curves", "groups", "vectors", "bases")}
     summary = store.read_frame(ref, "summary.parquet")
-    shown = summary.filter(pl.col("metric").is_in(["mae", "rmse", "hr_at_10", "mrr"]))
+    shown = summary.filter(pl.col("metric").is_in(["mae", "rmse"]))
     calibrated = shown.filter(~pl.col("method").str.ends_with("-paper"))
     plain = calibrated.filter(~pl.col("method").str.contains("-gmf|-dnn|-fcf"))
     assert plain.height > 30
-    assert [v for v in plain["mean"] if f"{v:.4f}" not in page] == []
+    lists = store.read_frame(ref, "list_summary.parquet").filter(
+        pl.col("method").is_in(["metaem_choice", "popularity", "metaem", "emcdr"])
+    )
+    assert {*lists["relevant"]} == {"", "chosen", "liked"}
+    assert [v for v in (*plain["mean"], *lists["mean"]) if f"{v:.4f}" not in page] == []
 
 
 def test_every_method_was_made_in_its_own_profile(reported: tuple[Store, ArtifactRef]) -> None:
@@ -113,7 +117,7 @@ def test_the_same_results_make_the_same_page(reported: tuple[Store, ArtifactRef]
     again = report.fn(
         store,
         ReportRequest("bias_transfer"),
-        *([*inputs[name]] for name in ("evaluations", "statistics", "pictures")),
+        *([*inputs[name]] for name in ("evaluations", "rankings", "statistics", "pictures")),
     )
     assert again == ref
 

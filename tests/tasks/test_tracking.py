@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from flows.federation.loopback import free_port
-from tasks.store.artifacts import Store
+from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.lookup import ancestors
 from tasks.tracking.mlflow import MAX_DIGEST, track
 from tasks.tracking.server import Tracking, serve
@@ -39,8 +39,13 @@ def runs(client: MlflowClient, query: str = "") -> list[Run]:
 
 
 def the_run(client: MlflowClient, finished_run: FinishedRun) -> Run:
-    (run,) = runs(client, f"tags.artifact = '{finished_run.outcome.evaluations[0]}'")
+    cell = " ".join(map(str, first_cell(finished_run)))
+    (run,) = runs(client, f"tags.artifact = '{cell}'")
     return run
+
+
+def first_cell(finished_run: FinishedRun) -> tuple[ArtifactRef, ArtifactRef]:
+    return finished_run.outcome.evaluations[0], finished_run.outcome.rankings[0]
 
 
 def log(done: FinishedRun, where: Tracking, *, unmarked: bool = False) -> None:
@@ -48,25 +53,32 @@ def log(done: FinishedRun, where: Tracking, *, unmarked: bool = False) -> None:
     assert done.outcome.report is not None
     for mark in (done.store.root / "tracked").glob("*/*") if unmarked else ():
         mark.unlink()
-    track(done.store, where, done.outcome.evaluations, done.outcome.report)
+    scores = (*done.outcome.evaluations, *done.outcome.rankings)
+    track(done.store, where, scores, done.outcome.report)
 
 
 def test_a_run_shows_scores_settings_and_inputs(
     finished_run: FinishedRun, client: MlflowClient
 ) -> None:
-    store, ref = finished_run.store, finished_run.outcome.evaluations[0]
+    store, (ref, ranking) = finished_run.store, first_cell(finished_run)
     run = the_run(client, finished_run)
     assert run.info.status == "FINISHED"
     assert {"task": "movie-music", "beta": "0.3", "seed": "1"}.items() <= run.data.tags.items()
     for method, metric, value in store.read_frame(ref, "scores.parquet").iter_rows():
         assert run.data.metrics[f"{metric}/{method}"] == value
+    for method, relevant, metric, value in store.read_frame(
+        ranking, "list_scores.parquet"
+    ).iter_rows():
+        named = f"liked_{metric}" if relevant == "liked" else metric
+        assert run.data.metrics[f"{named}/{method}"] == value
     params = run.data.params
     assert params["split.cold_fraction"] == "0.3"
     assert params["target_model.epochs"] == params["source_model.epochs"] == "2"
     assert params["mapping.epochs"] == "2"
+    assert params["rank.users"] == "10"
     assert params["source.k"] == "5"
     logged = {each.dataset.name: each.dataset.digest for each in run.inputs.dataset_inputs}
-    origin = ancestors(store, ref)
+    origin = ancestors(store, ref, ranking)
     assert logged == {
         name: origin[name].digest[:MAX_DIGEST] for name in ("source", "target", "split")
     }
@@ -209,9 +221,11 @@ def test_what_a_bad_server_did_not_take_is_there_once_when_it_is_good_again(
     for each in logged:  # the next server begins with none
         server_side.delete_run(each.info.run_id)
     assert {each.info.status for each in logged} == {"FINISHED"}
-    methods = store.read_frame(outcome.report, "summary.parquet")["method"].unique()
-    shown = (*outcome.evaluations, outcome.report, *(f"{outcome.report} {m}" for m in methods))
-    expected = sorted(map(str, shown))
+    tables = ("summary.parquet", "list_summary.parquet")
+    methods = {m for name in tables for m in store.read_frame(outcome.report, name)["method"]}
+    cells = zip(outcome.evaluations, outcome.rankings, strict=True)
+    shown = [*(f"{stars} {lists}" for stars, lists in cells), str(outcome.report)]
+    expected = sorted([*shown, *(f"{outcome.report} {m}" for m in methods)])
     assert sorted(each.data.tags["artifact"] for each in logged) == expected
     for each in logged:
         for metric in each.data.metrics:
