@@ -2,8 +2,7 @@
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import coo_matrix, csr_matrix, vstack
 from torch import Tensor
 
 from metaem_core.config.choice import ItemKnnConfig
@@ -35,15 +34,18 @@ def similarities(pair: ChoicePair, config: ItemKnnConfig) -> csr_matrix:
     sizes = [each.popularity().numpy() for each in (pair.source, pair.target)]
     rows = []
     for low in range(0, mine.shape[0], BLOCK):
-        common = (mine[low : low + BLOCK] @ theirs).toarray()  # (BLOCK, target items)
-        norms = np.sqrt(np.outer(sizes[0][low : low + BLOCK], sizes[1])) + config.damping
-        rows.append(_nearest(common / np.maximum(norms, 1e-9), config.neighbours))
+        common = (mine[low : low + BLOCK] @ theirs).tocoo()  # (BLOCK, target items)
+        pairs = sizes[0][low + common.row] * sizes[1][common.col]
+        common.data /= np.sqrt(pairs) + config.damping
+        rows.append(_nearest(common, config.neighbours))
     return vstack(rows, format="csr")
 
 
-def _nearest(similarity: NDArray[np.float64], n: int) -> csr_matrix:
+def _nearest(similarity: coo_matrix, n: int) -> csr_matrix:
     """The n largest of each row."""
-    if n < similarity.shape[1]:
-        far = np.argpartition(-similarity, n - 1, axis=1)[:, n:]
-        np.put_along_axis(similarity, far, 0.0, axis=1)
-    return csr_matrix(similarity.astype(np.float32))
+    order = np.lexsort((-similarity.data, similarity.row))
+    row, column = similarity.row[order], similarity.col[order]
+    place = np.arange(len(row)) - np.searchsorted(row, row)
+    kept = place < n
+    entries = similarity.data[order][kept], (row[kept], column[kept])
+    return csr_matrix(entries, shape=similarity.shape)

@@ -1,6 +1,8 @@
 """User kNN: what the users of the overlap who are most alike in the source chose in the target."""
 
+import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from metaem_core.config.choice import UserKnnConfig
@@ -16,7 +18,7 @@ def user_knn(pair: ChoicePair, config: UserKnnConfig) -> Scores:
     """
     source, counts = ones(pair.source), pair.source.counts.float()
     mates = source[pair.train_source.numpy()]
-    lent = ones(pair.target)[pair.train_target.numpy()].T.tocsr()  # (n, T)
+    lent = ones(pair.target)[pair.train_target.numpy()]  # (T, n)
     size = counts[pair.train_source]
     prior = config.prior * torch.from_numpy(shares(pair.target))
     n_neighbours = min(config.neighbours, len(size))
@@ -24,8 +26,9 @@ def user_knn(pair: ChoicePair, config: UserKnnConfig) -> Scores:
     def scores(users: Tensor) -> Tensor:
         common = torch.from_numpy((source[users.numpy()] @ mates.T).toarray())
         similarity = common / (torch.outer(counts[users], size).sqrt() + config.damping + 1e-9)
-        nearest = similarity.topk(n_neighbours, dim=1)
-        kept = torch.zeros_like(similarity).scatter_(1, nearest.indices, nearest.values)
-        return torch.from_numpy(lent @ kept.T.numpy()).T + prior
+        values, mate = (each.flatten().numpy() for each in similarity.topk(n_neighbours, dim=1))
+        start = np.arange(len(users) + 1) * n_neighbours
+        nearest = csr_matrix((values, mate, start), shape=similarity.shape)
+        return torch.from_numpy((nearest @ lent).toarray()) + prior
 
     return scores
