@@ -48,7 +48,8 @@ def tables_of_lists(lists: ListResults, task: str) -> Iterator[Table]:
     """How well the catalogue is ordered, how surely, and how much lists differ."""
     for relevant in lists.relevant(task):
         yield ranking(lists, task, relevant)
-        yield differences(lists, task, relevant)
+        if lists.comparisons.height:  # some baseline was ranked
+            yield differences(lists, task, relevant)
     yield diversity(lists, task)
 
 

@@ -19,7 +19,7 @@ from flows.settings import Settings, read_settings
 from tests.docs.documents import DOCS, PAGES, ROOT, blocks, page
 
 OPTIONS = page("docs/options.md")
-STAGES = ("pretrain", "mapping", "factors", "transfer")
+STAGES = ("pretrain", "mapping", "factors", "transfer", "choice", "choice_mapping")
 RUN_DECIDES = {f"{stage}.seed" for stage in STAGES} | {"factors.base", "transfer.method"}
 
 

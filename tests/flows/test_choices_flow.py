@@ -1,16 +1,20 @@
 """Domains of choices through the pipeline: files without ratings, lists without stars."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from mlflow import MlflowClient
 
+from flows.cli.report import newest_report
 from flows.experiment import run
 from flows.notes import notes
 from flows.settings import Settings, read_settings
 from tasks.models.choice import read_choice_model
 from tasks.store.artifacts import Store
+from tasks.tracking.server import Tracking
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +79,30 @@ def test_rated_files_are_read_as_choices_on_demand(
     assert outcome.left_out is None, "no step was reached that needs stars"
     rated = Store(settings.store).read_frame(outcome.domains["film"], "ratings.parquet")
     assert rated["rating"].unique().to_list() == [1.0]
+
+
+def test_a_run_on_choices_ranks_reports_and_logs(
+    files: Path, prefect_server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files)
+    settings = chosen(files, "files.files.film=film.csv", "feedback=choices")
+    outcome = run(settings)
+    store, report = Store(settings.store), outcome.report
+    assert (outcome.evaluations, outcome.missing, len(outcome.rankings)) == ((), (), 1)
+    assert report is not None
+    lists = store.read_frame(report, "list_summary.parquet")
+    assert "metaem_choice" in lists["method"]
+    assert store.read_frame(report, "summary.parquet").is_empty()
+    assert newest_report(store) == report
+    page = store.file(report, "report.html").read_text()
+    assert "Film → Song" in page
+    assert "RMSE" not in page
+    client = MlflowClient(Tracking.inside(store).uri)
+    experiment = client.get_experiment_by_name("film-song")
+    assert experiment is not None
+    logged = client.search_runs([experiment.experiment_id])
+    kinds = Counter(each.data.tags["kind"] for each in logged)
+    assert kinds == {"report": 1, "cell": 1, "method": lists["method"].n_unique()}
+    (cell,) = (each for each in logged if each.data.tags["kind"] == "cell")
+    assert cell.data.tags["artifact"] == str(outcome.rankings[0])
+    assert cell.data.metrics["ndcg_at_10/metaem_choice"] > 0
