@@ -25,17 +25,21 @@ class ChoiceConfig:
 
 @dataclass(frozen=True)
 class ChoiceMappingConfig:
-    """The mapping of choices between two domains; of several values, validation selects one."""
+    """The mapping of choices between two domains.
+
+    Of several dampings the first is used unless the users who select prefer another with certainty.
+    """
 
     sizes: tuple[int, ...] = (8, 16, 32)  # leading directions, each with a mapping of its own
-    damping: tuple[float, ...] = (3.0, 10.0, 30.0, 100.0)  # of user vectors, % of the overlap
-    residual_damping: tuple[float, ...] = (300.0, 1000.0, 3000.0, 10000.0)  # of item scores
+    damping: tuple[float, ...] = (10.0, 3.0, 30.0, 100.0)  # of user vectors, % of the overlap
+    residual_damping: tuple[float, ...] = (1000.0, 300.0, 3000.0, 10000.0)  # of item scores, users
+    caution: float = 1.0  # standard errors by which another must be better
     selection_users: int = 1000  # at most so many users select
     length: int = 10  # of the lists whose NDCG selects
     seed: int = 0  # of the draw of these users
 
     def __post_init__(self) -> None:
-        require_positive(self, zero=("seed",))
+        require_positive(self, zero=("seed", "caution"))
         for name in ("sizes", "damping", "residual_damping"):
             if not (values := getattr(self, name)) or min(values) <= 0:
                 raise ValueError(f"{name} needs positive values, got {values!r}")

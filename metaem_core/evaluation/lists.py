@@ -32,6 +32,7 @@ class RankConfig:
     thresholds: Thresholds = (None, None)  # the fewest stars of a choice: source, target
     length: int = 10  # of a list: k of NDCG and HR
     recall_length: int = 20
+    negatives: int = 0  # of the sampled protocol, which is left out with 0
     users: int | None = None  # at most so many cold users, drawn by seed; None: all
     seed: int = 0
 
@@ -98,6 +99,40 @@ def _measures(places: Placements, config: RankConfig) -> tuple[Doubles, ...]:
     k = config.length
     recall = recall_at_k(places, config.recall_length)
     return ndcg_at_k(places, k), hit_rate_at_k(places, k), recall, mrr(places)
+
+
+def rank_sampled(
+    scores: Scores, users: Tensor, chosen: Choices, config: RankConfig
+) -> dict[str, float]:
+    """Rank each held-out item among ``negatives`` random others: how published tables do it.
+
+    Means over held-out items, not over users. An item that the user chose is never a negative.
+
+    Args:
+        users: source indices (U,).
+        chosen: all that each of them chose in the target; every item is held out.
+    """
+    draw = torch.Generator().manual_seed(config.seed)
+    rows = []
+    for place in torch.split(torch.arange(len(users)), max(1, PAIRS_AT_ONCE // chosen.n_items)):
+        block, own = scores(users[place]), chosen.of_users(place)
+        for user in range(len(place)):
+            items = own.items[own.start[user] : own.start[user + 1]]
+            rows.append(_against_negatives(block[user], items, config.negatives, draw))
+    candidates = torch.cat(rows)  # (R, 1 + negatives), the true item first
+    truth = np.arange(len(candidates)), np.zeros(len(candidates), np.int64)
+    measures = _measures(place_at(candidates.numpy(), *truth), config)
+    return {name: float(values.mean()) for name, values in zip(MEASURES, measures, strict=True)}
+
+
+def _against_negatives(
+    scores: Tensor, items: Tensor, negatives: int, draw: torch.Generator
+) -> Tensor:
+    """The scores of each of a user's ``items`` (R,) and of as many others (R, 1 + negatives)."""
+    keys = torch.rand(len(items), len(scores), generator=draw)
+    keys[:, items] = -1.0
+    others = keys.topk(min(negatives, len(scores) - len(items)), 1).indices
+    return torch.cat([scores[items].unsqueeze(1), scores[others]], 1)
 
 
 def diversity(top: Ints, popularity: Tensor, n_users: int) -> dict[str, float]:

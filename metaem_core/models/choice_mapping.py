@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,6 +31,31 @@ class SourceFeatures:
         """Features (B, 1 + d) of users by their choices in the source."""
         users = self.items.fold_in(choices) @ self.turn
         return torch.cat([users.new_ones(len(users), 1), users], 1)
+
+
+class OverlapSums(NamedTuple):
+    """What the devices of the training overlap add up."""
+
+    square: Tensor  # f f' (1 + d, 1 + d)
+    cross: Tensor  # f u' (1 + d, k), of the target vector u along the target's directions
+    chosen: Tensor  # f on the rows of chosen items (n, 1 + d)
+
+    @property
+    def n_users(self) -> float:
+        return float(self.square[0, 0])
+
+
+def overlap_sums(features: Tensor, vectors: Tensor, chosen: Choices) -> OverlapSums:
+    """The sums of users (B,): a device's own, or those of the whole overlap.
+
+    Args:
+        features: (B, 1 + d).
+        vectors: along the target's directions (B, k).
+        chosen: of target items.
+    """
+    rows = torch.zeros(chosen.n_items, features.shape[1], dtype=features.dtype)
+    rows.index_add_(0, chosen.items, features[chosen.owner])
+    return OverlapSums(features.T @ features, features.T @ vectors, rows)
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,19 @@ from torch import Tensor
 from metaem_core.config.choice import ChoiceConfig, ChoiceMappingConfig
 from metaem_core.data.choices import ChoicePair
 from metaem_core.evaluation.ranking import ndcg_at_k, place_at
+from metaem_core.federated.choice.device import OverlapDevice
+from metaem_core.federated.secure.server import KeptSum, secure_round
+from metaem_core.federated.secure.simulation import in_process
 from metaem_core.methods.metaem.choice_mapping import (
-    OverlapSums,
     fit_residual,
     fit_start,
-    overlap_sums,
     scorer,
 )
 from metaem_core.methods.metaem.choice_pretraining import ChoicePretraining
 from metaem_core.methods.metaem.choice_selection import ScoredUsers, list_quality
 from metaem_core.methods.metaem.choice_transfer import ChoiceTransfer
-from metaem_core.models.choice import ChoiceDomain
-from metaem_core.models.choice_mapping import ChoiceModel
+from metaem_core.models.choice import ChoiceDomain, ItemFactors
+from metaem_core.models.choice_mapping import ChoiceModel, OverlapSums, overlap_sums
 from tests.core.test_choice import choices, world
 
 SIZE, ITEMS, USERS = 3, 20, 30
@@ -48,6 +49,23 @@ def test_sums_over_devices_are_those_of_the_overlap() -> None:
     for name in OverlapSums._fields:
         parts = torch.stack([getattr(each, name) for each in alone]).sum(0)
         assert (parts - getattr(whole, name)).abs().max() < 1e-12
+
+
+def test_masked_sums_over_the_overlap_are_the_open_ones() -> None:
+    features, _, matrix, items = problem()
+    factors = ItemFactors.of(items.float(), 0.2, 0.1)
+    turn = torch.randn(SIZE, SIZE, generator=torch.Generator().manual_seed(5))
+    x = features.float()
+    opened = overlap_sums(x, factors.fold_in(choices(matrix)) @ turn, choices(matrix))
+    devices = [
+        OverlapDevice(x[i : i + 1], row.nonzero().flatten(), 0.2, 0.1)
+        for i, row in enumerate(matrix)
+    ]
+    message = {"vectors": factors.vectors, "gram": factors.gram, "turn": turn}
+    server = KeptSum(tuple(part.shape for part in opened), message)
+    secure_round(server, in_process(server, devices), len(devices))
+    for masked, open_sum in zip(server.sums, opened, strict=True):
+        assert (masked - open_sum).abs().max() < 1e-3
 
 
 def test_both_ridges_minimise_their_losses() -> None:

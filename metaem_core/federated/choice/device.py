@@ -11,9 +11,11 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from metaem_core.data.choices import Choices
+from metaem_core.federated.encoding import Message
 from metaem_core.federated.private import Private
 from metaem_core.federated.secure.coding import Closing, Totals, bounded
 from metaem_core.models.choice import ItemFactors
+from metaem_core.models.choice_mapping import overlap_sums
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class ChoiceDevice(Private):
         """``items`` (R,) that its user chose, ascending."""
         self._items, self._unobserved, self._l2 = items, unobserved, l2
 
-    def contribution(self, message: dict[str, Tensor]) -> tuple[list[Tensor], Totals]:
+    def contribution(self, message: Message) -> tuple[list[Tensor], Totals]:
         """Its part of the sums over all items, and of the totals."""
         vectors = message["vectors"]
         download = ItemFactors(vectors, message["gram"], self._unobserved, self._l2, len(vectors))
@@ -82,3 +84,28 @@ class ChoiceDevice(Private):
 
     def close(self, closing: Closing) -> None:
         """Nothing on the device is kept: its vector follows from the next download."""
+
+
+@dataclass(frozen=True, repr=False)
+class OverlapDevice(Private):
+    """A device of a user of both domains, which adds its part to the mapping's sums.
+
+    Its features come from the source's app on the same device, its choices are the target's.
+    """
+
+    features: Tensor  # (1, 1 + d)
+    items: Tensor  # (R,) that its user chose in the target, ascending
+    unobserved: float
+    l2: float
+
+    def contribution(self, message: Message) -> tuple[list[Tensor], Totals]:
+        """``f f'``, ``f u'`` and f on the rows of its choices."""
+        vectors = message["vectors"]
+        items = ItemFactors(vectors, message["gram"], self.unobserved, self.l2, len(vectors))
+        chosen = Choices(self.items, torch.tensor([0, len(self.items)]), len(vectors))
+        turned = items.fold_in(chosen) @ message["turn"]
+        shared, _ = bounded([*overlap_sums(self.features, turned, chosen)])
+        return shared, Totals(0.0, 0.0, 0.0)
+
+    def close(self, closing: Closing) -> None:
+        """Nothing on the device is trained."""

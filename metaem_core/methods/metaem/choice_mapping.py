@@ -7,38 +7,11 @@ damped towards the start. Both need three sums over the devices of the training 
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from metaem_core.data.choices import Choices
-from metaem_core.models.choice_mapping import ChoiceScorer
-
-
-class OverlapSums(NamedTuple):
-    """What the devices of the training overlap add up."""
-
-    square: Tensor  # f f' (1 + d, 1 + d)
-    cross: Tensor  # f u' (1 + d, k), of the target vector u along the target's directions
-    chosen: Tensor  # f on the rows of chosen items (n, 1 + d)
-
-    @property
-    def n_users(self) -> float:
-        return float(self.square[0, 0])
-
-
-def overlap_sums(features: Tensor, vectors: Tensor, chosen: Choices) -> OverlapSums:
-    """The sums of users (B,): a device's own, or those of the whole overlap.
-
-    Args:
-        features: (B, 1 + d).
-        vectors: along the target's directions (B, k).
-        chosen: of target items.
-    """
-    rows = torch.zeros(chosen.n_items, features.shape[1], dtype=features.dtype)
-    rows.index_add_(0, chosen.items, features[chosen.owner])
-    return OverlapSums(features.T @ features, features.T @ vectors, rows)
+from metaem_core.models.choice_mapping import ChoiceScorer, OverlapSums
 
 
 @dataclass(frozen=True)

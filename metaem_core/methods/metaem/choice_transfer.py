@@ -9,18 +9,17 @@ from torch import Tensor
 
 from metaem_core.config.choice import ChoiceMappingConfig
 from metaem_core.data.choices import ChoicePair, Choices
+from metaem_core.evaluation.metrics import Doubles
 from metaem_core.methods.metaem.choice_mapping import (
-    OverlapSums,
     Residual,
     Start,
     fit_residual,
     fit_start,
-    overlap_sums,
     scorer,
 )
 from metaem_core.methods.metaem.choice_selection import ScoredUsers, list_quality
 from metaem_core.models.choice import ChoiceDomain
-from metaem_core.models.choice_mapping import ChoiceModel, SourceFeatures
+from metaem_core.models.choice_mapping import ChoiceModel, OverlapSums, SourceFeatures, overlap_sums
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class ChoiceTransfer:
     ) -> None:
         """``validation_source`` (B,): source indices of the users whose choices validate."""
         self.config, self.candidates = config, list[Candidate]()
+        self._quality: list[Doubles] = []  # of each candidate, by user
         size = max(config.sizes)
         self._features = SourceFeatures.of(source, size)
         turn_user, turn_item = (turn[:, :size] for turn in target.directions())
@@ -76,21 +76,31 @@ class ChoiceTransfer:
 
     def fit(self, on_candidate: Callable[[Candidate], None] = lambda _: None) -> ChoiceModel:
         """Select the damping of the start, then that of the residual, or none."""
-        config, tried = self.config, self.candidates
-        for damping in config.damping:
-            on_candidate(self._judge(damping, None))
-        best = max(tried, key=lambda each: each.ndcg).damping
-        for residual_damping in config.residual_damping:
+        starts, residuals = self.config.damping, self.config.residual_damping
+        for damping in starts:
+            on_candidate(self._judge(damping, residuals[0]))
+        best = self.selected.damping
+        for residual_damping in (*residuals[1:], None):
             on_candidate(self._judge(best, residual_damping))
-        selected = max(tried, key=lambda each: each.ndcg)
+        selected = self.selected
         fitted = self._fitted(selected.damping, selected.residual_damping)
         return ChoiceModel(self._features, scorer(*fitted))
+
+    @property
+    def selected(self) -> Candidate:
+        """The best candidate, if the users who select are sure that it beats the first."""
+        first, caution = self._quality[0], self.config.caution
+        gains = [each - first for each in self._quality]
+        certain = [gain.mean() - caution * gain.std() / len(gain) ** 0.5 > 0 for gain in gains]
+        ranked = [g.mean() if sure else 0.0 for g, sure in zip(gains, certain, strict=True)]
+        return self.candidates[int(np.argmax(ranked))]
 
     def _judge(self, damping: float, residual_damping: float | None) -> Candidate:
         starts, residuals = self._fitted(damping, residual_damping)
         length = self.config.length
-        quality = [list_quality(starts, residuals, users, length) for users in self._judges]
-        candidate = Candidate(damping, residual_damping, float(np.concatenate(quality).mean()))
+        parts = [list_quality(starts, residuals, users, length) for users in self._judges]
+        self._quality.append(np.concatenate(parts))
+        candidate = Candidate(damping, residual_damping, float(self._quality[-1].mean()))
         self.candidates.append(candidate)
         return candidate
 
