@@ -49,9 +49,9 @@ class ChoiceMappingConfig:
 class UserKnnConfig:
     """User kNN across domains."""
 
-    neighbours: int = 1000  # most similar users of the training overlap
+    neighbours: int = 30  # most similar users of the training overlap
     damping: float = 0.0  # added to the cosine's denominator
-    prior: float = 0.1  # weight of popularity: so many neighbours of similarity 1
+    prior: float = 10.0  # weight of popularity: so many neighbours of similarity 1
 
     def __post_init__(self) -> None:
         require_positive(self, zero=("damping", "prior"))
@@ -61,9 +61,9 @@ class UserKnnConfig:
 class ItemKnnConfig:
     """Item kNN on the joint matrix."""
 
-    neighbours: int = 1000  # most similar target items of a source item
-    damping: float = 0.0  # added to the cosine's denominator
-    prior: float = 0.1  # weight of popularity: so many neighbours of similarity 1
+    neighbours: int = 100  # most similar target items of a source item
+    damping: float = 1000.0  # added to the cosine's denominator
+    prior: float = 1.0  # weight of popularity: so many neighbours of similarity 1
 
     def __post_init__(self) -> None:
         require_positive(self, zero=("damping", "prior"))
@@ -73,7 +73,7 @@ class ItemKnnConfig:
 class EaseConfig:
     """EASE^R on the joint matrix."""
 
-    l2: float = 100.0  # lambda
+    l2: float = 5000.0  # lambda
     most_items: int = 16_000  # of both domains: their Gram matrix takes 1 GiB
 
     def __post_init__(self) -> None:
@@ -84,10 +84,10 @@ class EaseConfig:
 class IalsConfig:
     """Alternating least squares on implicit feedback."""
 
-    size: int = 16  # k
+    size: int = 8  # k
     epochs: int = 12  # sweeps over users and items
-    unobserved: float = 0.2  # alpha_0
-    l2: float = 0.01  # lambda, scaled by how often a user or an item appears
+    unobserved: float = 0.1  # alpha_0
+    l2: float = 0.03  # lambda, scaled by how often a user or an item appears
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -98,7 +98,7 @@ class IalsConfig:
 class EmcdrIalsConfig:
     """Alternating least squares in each domain, and a ridge between the vectors."""
 
-    factors: IalsConfig = IalsConfig()
+    factors: IalsConfig = IalsConfig(size=16, l2=0.003)
     damping: float = 10.0  # of a feature, in per cent of the overlap's users
 
     def __post_init__(self) -> None:
@@ -109,8 +109,8 @@ class EmcdrIalsConfig:
 class ChoiceBlendConfig:
     """What the blend adds to EMCDR on iALS: two ridges to the overlap's choices."""
 
-    low_rank_damping: float = 1000.0
-    kernel_damping: float = 10.0
+    low_rank_damping: float = 100.0
+    kernel_damping: float = 3.0
     most_users: int = 16_000  # of the training overlap: their kernel takes 1 GiB
 
     def __post_init__(self) -> None:
