@@ -12,7 +12,7 @@ INVALID = (
     "off_scale",
     "bad_timestamp",
 )
-DROPPED = (*INVALID, "duplicates", "k_core_removed")
+DROPPED = (*INVALID, "duplicates", "k_core_removed", "twins_removed")
 ROLES = ("train", "validation", "cold")
 
 
@@ -79,6 +79,7 @@ class FilterCounts(dy.Schema):
     bad_timestamp = dy.UInt64()
     duplicates = dy.UInt64()
     k_core_removed = dy.UInt64()
+    twins_removed = dy.UInt64()
     rounds = dy.UInt32()
     users = dy.UInt32(min=1)
     items = dy.UInt32(min=1)
@@ -87,6 +88,15 @@ class FilterCounts(dy.Schema):
     @dy.rule()
     def every_line_is_kept_or_dropped_for_one_reason(cls) -> pl.Expr:
         return pl.col("lines") == pl.col("ratings") + pl.sum_horizontal(*DROPPED)
+
+
+class Twins(dy.Schema):
+    """One row a pair of items of two domains with nearly the same raters."""
+
+    source_item = dy.String(primary_key=True, min_length=1)
+    target_item = dy.String(primary_key=True, min_length=1)
+    raters = dy.UInt32(min=1)  # users who rated both
+    jaccard = dy.Float64(min_exclusive=0, max=1)  # their share of the shared users of either
 
 
 class DomainStatistics(dy.Schema):
@@ -99,6 +109,7 @@ class DomainStatistics(dy.Schema):
     overlap = dy.UInt32()
     density = dy.Float64(min_exclusive=0, max=1)
     mean_rating = dy.Float64(nullable=True)  # null: a domain of choices
+    twins = dy.UInt32()  # items with a twin in the other domain, left out of a source or not
 
     @dy.rule()
     def overlap_users_are_users(cls) -> pl.Expr:

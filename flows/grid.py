@@ -32,6 +32,7 @@ from tasks.stages.pretrain import PretrainRequest, pretrain
 from tasks.stages.rank import rank
 from tasks.stages.split import split_users
 from tasks.stages.statistics import StatisticsConfig, statistics
+from tasks.stages.twins import TwinsConfig, twins
 from tasks.stages.visualise import VisualiseConfig, visualise
 from tasks.store.artifacts import Store
 from tasks.store.stage import P, Stage, bind
@@ -51,6 +52,7 @@ class Grid:
     runs: list[Run] = field(default_factory=list)  # inputs first
     raw: dict[str, Run] = field(default_factory=dict)  # by domain
     domains: dict[str, Run] = field(default_factory=dict)
+    twins: Run | None = None
     statistics: Run | None = None
     splits: dict[Cell, Run] = field(default_factory=dict)
     models: dict[Cell, list[Run]] = field(default_factory=dict)  # source, target
@@ -103,9 +105,17 @@ class Grid:
             config = FilterConfig(settings.k, settings.strict, scale)
             self.domains[domain] = self.submit(filter_ratings, domain, config, raw)
 
+    def find_twins(self) -> None:
+        """The twins of the two domains; dropped, they leave another source to all further steps."""
+        config = TwinsConfig(self.settings.twins == "drop", self.settings.k)
+        self.twins = self.submit(twins, self.settings.task, config, *self.pair)
+        if config.drop:
+            self.domains[self.settings.domains[0]] = self.twins
+
     def describe(self) -> None:
         config = StatisticsConfig(*self.settings.domains, self.settings.without_stars)
-        self.statistics = self.submit(statistics, self.settings.task, config, *self.pair)
+        inputs = *self.pair, self.twins
+        self.statistics = self.submit(statistics, self.settings.task, config, *inputs)
 
     def split(self) -> None:
         for beta, seed in self.cells:

@@ -17,6 +17,7 @@ def notes(store: Store, outcome: Outcome) -> Iterator[str]:
     for domain, ref in outcome.domains.items():
         counts = store.read_frame(ref, "counts.parquet").row(0, named=True)
         yield from _dropped(domain, counts)
+    yield from _twins(store, outcome)
     for beta, ref in {beta: ref for (beta, _), ref in outcome.splits.items()}.items():
         roles = read_split(store, ref)  # seeds change who, not how many
         sizes = {
@@ -35,6 +36,21 @@ def _dropped(domain: str, counts: Mapping[str, int]) -> Iterator[str]:
         yield f"{domain}: dropped {total:,} of {lines:,} lines ({reasons})"
     if repeated := counts["duplicates"]:
         yield f"{domain}: removed {repeated:,} repeated rating(s) of one item by one user"
+
+
+def _twins(store: Store, outcome: Outcome) -> Iterator[str]:
+    if outcome.twins is None:
+        return
+    pairs = store.read_frame(outcome.twins, "twins.parquet")
+    source, target = outcome.domains
+    if not pairs.is_empty():
+        alike, dropped = pairs["source_item"].n_unique(), outcome.domains[source] == outcome.twins
+        items = store.read_frame(outcome.domains[source], "items.parquet").height
+        among = "" if dropped else f" of {items:,} ({alike / items:.2%})"
+        yield (
+            f"{source}: {alike:,} item(s){among} with nearly the same raters as an item of "
+            f"{target}, {'left out' if dropped else 'kept; --set twins=drop leaves them out'}"
+        )
 
 
 def _sizes(where: str, sizes: Mapping[str, int]) -> Iterator[str]:

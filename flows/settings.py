@@ -90,6 +90,7 @@ class Settings(BaseSettings):
     backend: Literal["simulation", "flower"] = "simulation"  # where the devices of both stages are
 
     feedback: Annotated[Mapping[str, Feedback], NoDecode] = {EVERY: "stars"}  # by domain
+    twins: Literal["keep", "drop"] = "keep"  # of the source's items
     k: int = Field(default=5, ge=1)
     strict: bool = True
     scale: RatingScale = RatingScale()

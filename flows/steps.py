@@ -21,6 +21,7 @@ class Outcome:
     artifacts: tuple[tuple[str, ArtifactRef], ...]  # by the name of the stage's run
     domains: dict[str, ArtifactRef]
     splits: dict[Cell, ArtifactRef]
+    twins: ArtifactRef | None
     statistics: ArtifactRef | None
     evaluations: tuple[ArtifactRef, ...]
     rankings: tuple[ArtifactRef, ...]
@@ -37,6 +38,7 @@ class Outcome:
             artifacts=tuple((run.name, run.result()) for run in finished(grid.runs)),
             domains=_results(grid.domains),
             splits=_results(grid.splits),
+            twins=_results({0: grid.twins}).get(0) if grid.twins else None,
             statistics=_results({0: grid.statistics}).get(0) if grid.statistics else None,
             evaluations=tuple(_results(grid.evaluations).values()),
             rankings=tuple(_results(grid.rankings).values()),
@@ -99,6 +101,7 @@ def _results(runs: Mapping[K, Run]) -> dict[K, ArtifactRef]:
 STEPS: dict[str, Callable[[Grid], None]] = {
     "download": Grid.download,
     "filter": Grid.filter,
+    "twins": Grid.find_twins,
     "statistics": Grid.describe,
     "split": Grid.split,
     "pretrain": Grid.pretrain,

@@ -41,7 +41,7 @@ def up(
     from tasks.flower.assign import FEDERATION, assign
 
     with progress():
-        domains = dict(run(settings, until="filter").domains)
+        domains = dict(run(settings, until="twins").domains)
     refs = [domains[name] for name in settings.domains]
     loopback = Loopback(settings.store.resolve() / FEDERATION, flower.absolute())
     loopback.claim()

@@ -26,8 +26,9 @@ def privacy_audit(settings: "Settings", devices: Devices = 200) -> None:
 
     domain, seed = settings.domains[0], settings.seeds[0]
     with progress():
-        runs = dict(run(settings, until="pretrain").artifacts)
-    refs = runs[f"filter {domain}"], runs[f"pretrain {domain} seed {seed}"]
+        outcome = run(settings, until="pretrain")
+    trained = dict(outcome.artifacts)[f"pretrain {domain} seed {seed}"]
+    refs = outcome.domains[domain], trained
     cohort = settings.pretrain.cohort_size
     audits = audit(settings.open_store(), *refs, settings.scale, devices, cohort, seed)
     stdout().print(audit_table(domain, devices, audits))

@@ -63,8 +63,18 @@ def statistics_table(task: str, frame: pl.DataFrame) -> Table:
                 f"{density:.3%}",
                 "" if mean is None else f"{mean:.3f}",
             )
-            for domain, u, i, r, overlap, density, mean in frame.iter_rows()
+            for domain, u, i, r, overlap, density, mean, _ in frame.iter_rows()
         ),
+    )
+
+
+def twins_table(task: str, pairs: pl.DataFrame, first: int = 5) -> Table:
+    """The pairs of twins with the most raters."""
+    rows = pairs.sort("raters", "source_item", "target_item", descending=[True, False, False])
+    return plain_table(
+        f"{pairs.height:,} pair(s) of twins, at most {first} shown",
+        [*task.split("-"), "raters of both", "of either"],
+        ((a, b, f"{raters:,}", f"{share:.0%}") for a, b, raters, share in rows.head(first).rows()),
     )
 
 

@@ -1,5 +1,6 @@
 """The filter: one rating per (user, item), then the k-core of users and items."""
 
+from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -20,6 +21,12 @@ def peel(users: Codes, items: Codes, k: int) -> Iterator[Ints]:
         keep = (np.bincount(user)[user] >= k) & (np.bincount(item)[item] >= k)
         dropped = not keep.all()
         rows = rows[keep]
+
+
+def core(users: Codes, items: Codes, k: int) -> Ints:
+    """The rows in the ``k``-core."""
+    (rows,) = deque(peel(users, items, k), maxlen=1)
+    return rows
 
 
 def latest(users: Codes, items: Codes, values: NDArray[np.floating], times: Ints) -> Ints:

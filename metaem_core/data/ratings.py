@@ -53,8 +53,8 @@ class Ratings:
         """The ratings of the users marked in ``keep`` (n_users,); indices stay as they are."""
         return self.where(keep[self.users])
 
-    def where(self, rows: NDArray[np.bool_]) -> "Ratings":
-        """The ratings marked in ``rows`` (R,); indices stay as they are."""
+    def where(self, rows: NDArray[np.bool_] | Ints) -> "Ratings":
+        """The ratings marked in ``rows`` (R,), or at these positions; indices stay as they are."""
         return Ratings(
             self.users[rows], self.items[rows], self.values[rows], self.n_users, self.n_items
         )

@@ -187,6 +187,7 @@ def _filtered(path: Path, frame: pl.DataFrame, k: int, tally: _Tally) -> Filtere
         **{why: tally.dropped[why] for why in _faults(RatingScale())},
         duplicates=frame.height - len(single),
         k_core_removed=len(single) - len(rows),
+        twins_removed=0,
         rounds=rounds,
         users=len(user_ids),
         items=len(item_ids),

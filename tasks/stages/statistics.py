@@ -23,16 +23,22 @@ class StatisticsConfig:
 
 @stage("statistics")
 def statistics(
-    store: Store, config: StatisticsConfig, source: ArtifactRef, target: ArtifactRef
+    store: Store,
+    config: StatisticsConfig,
+    source: ArtifactRef,
+    target: ArtifactRef,
+    twins: ArtifactRef,
 ) -> ArtifactRef:
-    """Users, items, ratings, density and overlap of both domains."""
+    """Users, items, ratings, density, overlap and twins of both domains."""
     source_domain, target_domain = read_domain(store, source), read_domain(store, target)
     overlap = source_domain.user_ids.is_in(target_domain.user_ids.implode()).sum()
     named = {config.source: source_domain.ratings, config.target: target_domain.ratings}
     rows = [figures(name, each, int(overlap)) for name, each in named.items()]
     unrated = pl.col("domain").is_in(config.without_stars)
-    mean = pl.when(~unrated).then("mean_rating")
-    frame = pl.DataFrame(rows).with_columns(mean_rating=mean)
+    mean = pl.when(~unrated).then("mean_rating").alias("mean_rating")
+    pairs = store.read_frame(twins, "twins.parquet")
+    alike = [pairs[f"{side}_item"].n_unique() for side in ("source", "target")]
+    frame = pl.DataFrame(rows).with_columns(mean, pl.Series("twins", alike))
     with store.draft() as draft:
         draft.write_frame("statistics.parquet", DomainStatistics.cast(frame), DomainStatistics)
     return draft.ref

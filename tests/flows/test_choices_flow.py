@@ -52,7 +52,7 @@ def test_lists_come_of_choices_alone(
     outcome = run(settings, until="choice_mapping")
     store, artifacts = Store(settings.store), dict(outcome.artifacts)
     assert {ref.stage for ref in artifacts.values()} == {
-        *("download", "filter", "statistics", "split"),
+        *("download", "filter", "twins", "statistics", "split"),
         *("choice_pretrain", "choice_mapping"),
     }
     films, songs = (
@@ -106,3 +106,30 @@ def test_a_run_on_choices_ranks_reports_and_logs(
     (cell,) = (each for each in logged if each.data.tags["kind"] == "cell")
     assert cell.data.tags["artifact"] == str(outcome.rankings[0])
     assert cell.data.metrics["ndcg_at_10/metaem_choice"] > 0
+
+
+def test_dropped_twins_reach_no_later_stage(
+    files: Path, prefect_server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(files)
+    films, songs = pl.read_csv(files / "film.csv"), pl.read_csv(files / "song.csv")
+    musical = songs.filter(item_id="song0").with_columns(item_id=pl.lit("musical"))
+    pl.concat([films, musical]).write_csv(files / "both.csv")
+    dotted = "files.files.film=both.csv", "feedback=choices"
+    items, lines = {}, {}
+    for twins in ("keep", "drop"):
+        outcome = run(chosen(files, *dotted, f"twins={twins}"), until="choice_mapping")
+        store, artifacts = Store(files / "store"), dict(outcome.artifacts)
+        assert outcome.twins is not None
+        assert outcome.statistics is not None
+        pairs = store.read_frame(outcome.twins, "twins.parquet")
+        assert pairs.rows() == [("musical", "song0", musical.height, 1.0)]
+        assert store.read_frame(outcome.statistics, "statistics.parquet")["twins"].sum() == 2
+        trained = artifacts["choice_pretrain film seed 1"]
+        items[twins] = {*store.read_frame(trained, "items.parquet")["item_id"]}
+        lines[twins] = [line for line in notes(store, outcome) if "raters" in line]
+    assert items["keep"] - items["drop"] == {"musical"}
+    assert lines["drop"] == [
+        "film: 1 item(s) with nearly the same raters as an item of song, left out"
+    ]
+    assert "--set twins=drop" in lines["keep"][0]

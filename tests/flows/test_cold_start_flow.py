@@ -39,6 +39,7 @@ def states(done: FinishedRun, **changes: object) -> tuple[Counter[str], Counter[
 STAGES = {
     "download": 2,
     "filter": 2,
+    "twins": 1,
     "statistics": 1,
     "split": 2,
     "pretrain": 3,
