@@ -10,7 +10,9 @@ choices. The second term needs the items' Gram matrix alone, so a user's own vec
 the items that they chose and k x k numbers.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import scipy.linalg
 import torch
@@ -44,17 +46,43 @@ class ItemFactors:
         ``(V_i'V_i + D)^-1 V_i'1``. A user of fewer than k choices solves n_i equations instead:
         ``D^-1 V_i' (1 + V_i D^-1 V_i')^-1 1``.
         """
-        values, basis = torch.linalg.eigh(self.gram.double())
-        basis = basis.to(self.vectors.dtype)
-        vectors = self.vectors @ basis
+        values, basis, vectors = self._turned
         users = torch.zeros(choices.n_users, len(values), dtype=vectors.dtype)
         for owners, items in choices.by_count(AT_ONCE):
             count = items.shape[1]
-            damping = self.l2 * (count + self.unobserved * self.n_items)
-            ridge = (self.unobserved * values + damping).to(vectors.dtype)
+            ridge = (self.unobserved * values + self._damping(count)).to(vectors.dtype)
             solve = _by_choices if count < len(values) else _by_directions
             users[owners] = solve(vectors[items], ridge) @ basis.T
         return users
+
+    def parts(
+        self, choices: Choices, directions: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """What each choice adds to the user's vector along ``directions`` (B, k, T).
+
+        The vector is ``A^-1 sum_c v_c``, and A is the same for all choices c of the user: c adds
+        ``(A^-1 v_c) . direction``.
+
+        Yields:
+            Users (b,) with as many choices, their items (b, n), and the parts (b, n, T).
+        """
+        one = torch.eye(len(self.gram), dtype=self.vectors.dtype)
+        for owners, items in choices.by_count(AT_ONCE):
+            chosen = self.vectors[items]
+            everyone = self.unobserved * self.gram + self._damping(items.shape[1]) * one
+            square = torch.bmm(chosen.transpose(1, 2), chosen) + everyone
+            solved = torch.cholesky_solve(directions[owners], torch.linalg.cholesky(square))
+            yield owners, items, torch.bmm(chosen, solved)
+
+    def _damping(self, count: int) -> float:
+        return self.l2 * (count + self.unobserved * self.n_items)
+
+    @cached_property
+    def _turned(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Eigenvalues and eigenvectors of V'V, and V in these directions."""
+        values, basis = torch.linalg.eigh(self.gram.double())
+        basis = basis.to(self.vectors.dtype)
+        return values, basis, self.vectors @ basis
 
 
 def _by_choices(chosen: Tensor, ridge: Tensor) -> Tensor:

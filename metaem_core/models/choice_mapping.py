@@ -1,7 +1,8 @@
 """Scores of a target's items for users of the source: ridge mappings of several sizes, averaged."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -69,21 +70,35 @@ class ChoiceScorer:
         """Centred: an equal number for all items ranks nothing."""
         return cls(tuple(table - table.mean(0) for table in tables))
 
-    def weights(self, features: Tensor) -> Tensor:
-        """What each user (B,) multiplies the tables with, side by side (B, sum of 1 + size)."""
-        parts = []
-        for table, covariance in zip(self.tables, self._covariances(), strict=True):
-            own = features[:, : table.shape[1]]
-            variance = ((own @ covariance) * own).sum(1, keepdim=True)
-            parts.append(own / variance.clamp_min(1e-12).sqrt())
-        return torch.cat(parts, 1) / len(parts)
-
     def scores(self, features: Tensor) -> Tensor:
         """Of all items (B, n): on average over items 0, with deviation 1 for each mapping."""
-        return self.weights(features) @ torch.cat(self.tables, 1).T
+        weights = [
+            features[:, : table.shape[1]] * scale
+            for table, scale in zip(self.tables, self._scales(features), strict=True)
+        ]
+        return torch.cat(weights, 1) @ self._side_by_side.T
 
+    def slopes(self, features: Tensor, items: Tensor) -> Tensor:
+        """What each user's features multiply in their scores of ``items`` (B, T): (B, T, 1 + d)."""
+        slopes = features.new_zeros(*items.shape, features.shape[1])
+        for table, scale in zip(self.tables, self._scales(features), strict=True):
+            slopes[:, :, : table.shape[1]] += table[items] * scale.unsqueeze(2)
+        return slopes
+
+    def _scales(self, features: Tensor) -> Iterator[Tensor]:
+        """One over the deviation of each mapping's scores over items, and over their number."""
+        for covariance in self._covariances:
+            own = features[:, : len(covariance)]
+            variance = ((own @ covariance) * own).sum(1, keepdim=True)
+            yield 1 / (len(self.tables) * variance.clamp_min(1e-12).sqrt())
+
+    @cached_property
     def _covariances(self) -> list[Tensor]:
         return [table.T @ table / len(table) for table in self.tables]
+
+    @cached_property
+    def _side_by_side(self) -> Tensor:
+        return torch.cat(self.tables, 1)
 
 
 @dataclass(frozen=True)

@@ -101,19 +101,27 @@ class Recommender:
         The difference to the same history without it: bias, profile and taste are refitted.
         """
         size = len(history)
-        whole = self._rated(history, items)
+        whole = self._rated(history, items[None])
         parts = np.array_split(np.arange(size), -(-size * size // AT_ONCE) or 1)
-        without = [self._rated(_without(history, part), items) for part in parts]
+        without = [
+            self._rated(_without(history, part), np.tile(items, (len(part), 1))) for part in parts
+        ]
         return np.asarray(whole - np.concatenate(without), np.float32)
+
+    def rate(self, histories: Ratings, items: Ints) -> Floats:
+        """Eq. 13 for every user's own row of ``items`` (B, T), not clipped."""
+        parts = [*_parts(histories, items.shape[1])]
+        bounds = np.cumsum([part.n_users for part in parts])[:-1]
+        rows = np.split(items, bounds)
+        return np.concatenate([self._rated(*each) for each in zip(parts, rows, strict=True)])
 
     @torch.inference_mode()
     def _rated(self, histories: Ratings, items: Ints) -> Floats:
-        """Predicted ratings of the items by each history (B, items)."""
-        vectors, count = self.target_vectors(histories), len(items)
-        owner = torch.arange(len(vectors)).repeat_interleave(count)
-        repeated = torch.from_numpy(np.tile(items, len(vectors)))
-        rated: Floats = self.target.rate(vectors, owner, repeated).view(len(vectors), count).numpy()
-        return rated
+        """Predicted ratings of each history's items (B, T)."""
+        vectors = self.target_vectors(histories)
+        owner = torch.arange(len(items)).repeat_interleave(items.shape[1])
+        rated = self.target.rate(vectors, owner, torch.from_numpy(items).flatten())
+        return np.asarray(rated.view(items.shape).numpy(), np.float32)
 
 
 @dataclass(frozen=True)
@@ -124,10 +132,10 @@ class Top:
     ratings: Floats
 
 
-def _parts(histories: Ratings) -> Iterator[Ratings]:
-    """The same users in order, some at a time."""
+def _parts(histories: Ratings, more: int = 1) -> Iterator[Ratings]:
+    """The same users in order, some at a time; each counts as ``more`` ratings beside their own."""
     counts = np.bincount(histories.users, minlength=histories.n_users)
-    place = np.cumsum(counts + 1) // AT_ONCE  # users without ratings count too
+    place = np.cumsum(counts + more) // AT_ONCE
     for users in np.split(np.arange(histories.n_users), np.flatnonzero(np.diff(place)) + 1):
         own = slice(*np.searchsorted(histories.users, [users[0], users[-1] + 1]))
         yield Ratings(
