@@ -5,12 +5,13 @@ import polars as pl
 
 
 class Recommendations(dy.Schema):
-    """A user's best items of the target, the best first; ``prediction`` is not clipped."""
+    """A user's best items of the target, the best first: by choice, or else by predicted stars."""
 
     user_id = dy.String(primary_key=True, min_length=1)
     rank = dy.UInt32(primary_key=True, min=1)
     item_id = dy.String(min_length=1)
-    prediction = dy.Float32()
+    score = dy.Float32(nullable=True)  # of choice; null: listed by stars
+    prediction = dy.Float32(nullable=True)  # expected stars, not clipped; null: there are none
     because = dy.List(
         dy.String(), nullable=True
     )  # source items that raise it most; null: not requested
@@ -25,4 +26,6 @@ class Recommendations(dy.Schema):
 
     @dy.rule()
     def best_first(cls) -> pl.Expr:
-        return pl.col("prediction").diff().over("user_id", order_by="rank").fill_null(0) <= 0
+        worth = pl.coalesce("score", "prediction")
+        fall = worth.diff().over("user_id", order_by="rank").fill_null(0) <= 0
+        return worth.is_not_null() & fall

@@ -1,7 +1,7 @@
 """``metaem recommend``: items of the target for users who have no ratings there."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,7 +22,11 @@ Everyone = Annotated[
     typer.Option("--everyone", help="All of the source who are not in the filtered target."),
 ]
 Top = Annotated[int, typer.Option(min=1, help="How many items each.")]
-Why = Annotated[bool, typer.Option("--why", help="Name the rated items that speak for each.")]
+By = Annotated[
+    Literal["choice", "stars"],
+    typer.Option(help="Order by what a user would choose, or by the stars that they would give."),
+]
+Why = Annotated[bool, typer.Option("--why", help="Name the user's items that speak for each.")]
 Out = Annotated[Path | None, typer.Option(help="Write them to this Parquet file.")]
 
 
@@ -35,6 +39,7 @@ def recommend(
     history: History = None,
     everyone: Everyone = False,
     top: Top = 10,
+    by: By = "choice",
     why: Why = False,
     out: Out = None,
 ) -> None:
@@ -44,7 +49,7 @@ def recommend(
     from tasks.recommend.artifact import open_recommender
     from tasks.recommend.histories import cold_users, known_users, new_users
     from tasks.recommend.selected_model import select_model
-    from tasks.recommend.top_n import count_unknown
+    from tasks.recommend.top_n import count_unknown, likeness
     from tasks.recommend.top_n import recommend as top_items
     from tasks.stages.recommender import recommender_of
 
@@ -56,7 +61,9 @@ def recommend(
         histories = known_users(store, selected.parts, user)
     else:
         histories = cold_users(store, selected.parts)
-    recommendations = top_items(recommender, histories, top, why)
+    recommendations = top_items(recommender, histories, top, why, by)
+    if recommender.scale is not None and not histories.rated:
+        typer.echo("no column of ratings: every line is a choice, no stars are expected", err=True)
     if unknown := count_unknown(recommender, histories.ratings):
         typer.echo(
             f"{unknown} of {histories.ratings.height} ratings are of items that are not "
@@ -64,6 +71,8 @@ def recommend(
             "passed over",
             err=True,
         )
+    if alike := likeness(recommendations, top, len(recommender.target_items)):
+        typer.echo(alike, err=True)
     _show(selected.cell["task"], recommendations, out)
 
 

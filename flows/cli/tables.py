@@ -79,15 +79,19 @@ def twins_table(task: str, pairs: pl.DataFrame, first: int = 5) -> Table:
 
 
 def recommendation_tables(task: str, recommendations: pl.DataFrame) -> Iterator[Table]:
-    """A table per user."""
-    explained = recommendations["because"].is_not_null().any()
-    columns = ["", task.partition("-")[2], "predicted", *(["because of"] if explained else [])]
+    """A table per user, with the columns that say something."""
+    titles = {"rank": "", "item_id": task.partition("-")[2], "score": "score"}
+    titles |= {"prediction": "predicted", "because": "because of"}
+    shown = [name for name in titles if recommendations[name].is_not_null().any()]
     for (user,), own in recommendations.group_by("user_id", maintain_order=True):
-        rows = (
-            (str(rank), item, f"{stars:.2f}", *([", ".join(why)] if explained else []))
-            for _, rank, item, stars, why in own.iter_rows()
-        )
-        yield plain_table(f"for {user}", columns, rows)
+        rows = (tuple(map(_shown, row)) for row in own.select(shown).iter_rows())
+        yield plain_table(f"for {user}", [titles[name] for name in shown], rows)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(value)
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def artifact_table(store: Store, refs: Iterable[ArtifactRef]) -> Table:

@@ -5,31 +5,55 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import torch
+from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from data_contracts.ratings import Items
 from metaem_core.data.ratings import RatingScale
 from metaem_core.data.user_profile import ProfileStatistics
+from metaem_core.models.choice import ItemFactors
+from metaem_core.models.choice_mapping import ChoiceModel, ChoiceScorer, SourceFeatures
+from metaem_core.models.choice_recommender import ChoiceRecommender
 from metaem_core.models.metaem import DomainModel, domain_of, network
 from metaem_core.models.recommender import Recommender
 from tasks.store.artifacts import ArtifactRef, Draft, Store
 
 TENSORS, HEADER = "recommender.safetensors", "recommender.json"
-FORMAT = 2  # of both files
+FORMAT = 3  # of both files
 _USER_TABLES = ("user_embeddings", "user_profiles")
 _ITEM_TABLES = ("common_items", "item_offsets", "item_features")
 
 
 @dataclass(frozen=True)
 class ItemRecommender:
-    """A recommender and the ids of its items."""
+    """A recommender's two halves and the ids of its items."""
 
-    recommender: Recommender
+    choice: ChoiceRecommender
+    stars: Recommender | None  # None: a domain has none
     task: str
-    scale: RatingScale
+    scale: RatingScale | None  # of the source; None: it has no stars
+    threshold: float | None  # the fewest stars of a choice in the source; None: any rating is one
     source_items: pl.Series  # ids (n_s,) ascending
     target_items: pl.Series  # ids (n_t,) ascending
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Numbers of the half of choice."""
+
+    widths: list[int]  # of the tables
+    unobserved: float
+    l2: float
+
+
+@dataclass(frozen=True)
+class _Stars:
+    """Numbers of the half of stars."""
+
+    damping: float
+    relu_last: dict[str, bool]  # by domain
+    statistics: dict[str, float | tuple[float, ...]]  # numbers of ProfileStatistics
 
 
 @dataclass(frozen=True)
@@ -38,34 +62,58 @@ class _Header:
 
     format: int
     task: str
-    scale: RatingScale
-    damping: float
-    relu_last: dict[str, bool]  # by domain
-    statistics: dict[str, float | tuple[float, ...]]  # numbers of ProfileStatistics
+    scale: RatingScale | None
+    threshold: float | None
+    choice: _Choice
+    stars: _Stars | None
 
 
 def write_recommender(draft: Draft, packed: ItemRecommender) -> None:
     """Everything that recommending needs, without any user's row."""
-    recommender = packed.recommender
-    sides = {"source": recommender.source, "target": recommender.target}
-    statistics = vars(recommender.statistics)
-    arrays = {name: value for name, value in statistics.items() if isinstance(value, np.ndarray)}
-    tensors = {f"mapping.{i}": parameter for i, parameter in enumerate(recommender.mapping)}
-    tensors |= {f"statistics.{name}": torch.from_numpy(array) for name, array in arrays.items()}
-    for side, model in sides.items():
-        tensors |= {f"{side}.{name}": tensor for name, tensor in _tensors(model).items()}
+    model = packed.choice.model
+    factors, tables = model.features.items, model.scorer.tables
     header = _Header(
         FORMAT,
         packed.task,
         packed.scale,
-        recommender.damping,
-        {side: model.relu_last for side, model in sides.items()},
-        {name: value for name, value in statistics.items() if name not in arrays},
+        packed.threshold,
+        _Choice([table.shape[1] for table in tables], factors.unobserved, factors.l2),
+        None if packed.stars is None else _numbers(packed.stars),
     )
-    draft.write_tensors(TENSORS, tensors)
+    tensors = {
+        "choice.items": factors.vectors,
+        "choice.turn": model.features.turn,
+        "choice.average": packed.choice.average,
+        "choice.tables": torch.cat(tables, 1),
+    }
+    draft.write_tensors(TENSORS, tensors | ({} if packed.stars is None else _stars(packed.stars)))
     draft.write_json(HEADER, TypeAdapter(_Header).dump_python(header, mode="json"))
     for side, ids in (("source", packed.source_items), ("target", packed.target_items)):
         draft.write_frame(f"{side}_items.parquet", pl.DataFrame({"item_id": ids}), Items)
+
+
+def _stars(recommender: Recommender) -> dict[str, Tensor]:
+    arrays, _ = _split(recommender.statistics)
+    tensors = {f"mapping.{i}": parameter for i, parameter in enumerate(recommender.mapping)}
+    tensors |= {f"statistics.{name}": torch.from_numpy(array) for name, array in arrays.items()}
+    for side, model in (("source", recommender.source), ("target", recommender.target)):
+        tensors |= {f"{side}.{name}": tensor for name, tensor in _tensors(model).items()}
+    return tensors
+
+
+def _numbers(recommender: Recommender) -> _Stars:
+    sides = {"source": recommender.source, "target": recommender.target}
+    relu_last = {side: model.relu_last for side, model in sides.items()}
+    return _Stars(recommender.damping, relu_last, _split(recommender.statistics)[1])
+
+
+def _split(
+    statistics: ProfileStatistics,
+) -> tuple[dict[str, NDArray[np.float64]], dict[str, float | tuple[float, ...]]]:
+    """Its arrays, and its numbers."""
+    fields = vars(statistics)
+    arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
+    return arrays, {name: value for name, value in fields.items() if name not in arrays}
 
 
 def open_recommender(store: Store, ref: ArtifactRef) -> ItemRecommender:
@@ -77,18 +125,40 @@ def open_recommender(store: Store, ref: ArtifactRef) -> ItemRecommender:
     store.verify(ref)
     header = _header(store, ref)
     tensors = store.read_tensors(ref, TENSORS)
-    arrays = {name: tensor.numpy() for name, tensor in _below("statistics", tensors).items()}
-    recommender = Recommender(
-        source=_model("source", tensors, header),
-        statistics=ProfileStatistics(**arrays, **header.statistics),  # type: ignore[arg-type]  # as written
-        target=_model("target", tensors, header),
-        mapping=network(tensors, "mapping"),
-        damping=header.damping,
-    )
     source, target = (
         store.read_frame(ref, f"{side}_items.parquet")["item_id"] for side in ("source", "target")
     )
-    return ItemRecommender(recommender, header.task, header.scale, source, target)
+    return ItemRecommender(
+        _read_choice(_below("choice", tensors), header.choice),
+        None if header.stars is None else _read_stars(tensors, header.stars),
+        header.task,
+        header.scale,
+        header.threshold,
+        source,
+        target,
+    )
+
+
+def _read_choice(tensors: dict[str, Tensor], numbers: _Choice) -> ChoiceRecommender:
+    items = ItemFactors.of(tensors["items"], numbers.unobserved, numbers.l2)
+    scorer = ChoiceScorer(torch.split(tensors["tables"], numbers.widths, 1))
+    model = ChoiceModel(SourceFeatures(items, tensors["turn"]), scorer)
+    return ChoiceRecommender(model, tensors["average"])
+
+
+def _read_stars(tensors: dict[str, Tensor], numbers: _Stars) -> Recommender:
+    arrays = {name: tensor.numpy() for name, tensor in _below("statistics", tensors).items()}
+    source, target = (
+        domain_of(_below(side, tensors), numbers.relu_last[side], meta_reads_raw=False)
+        for side in ("source", "target")
+    )
+    return Recommender(
+        source=source,
+        statistics=ProfileStatistics(**arrays, **numbers.statistics),  # type: ignore[arg-type]  # as written
+        target=target,
+        mapping=network(tensors, "mapping"),
+        damping=numbers.damping,
+    )
 
 
 def _header(store: Store, ref: ArtifactRef) -> _Header:
@@ -108,10 +178,6 @@ def _tensors(model: DomainModel) -> dict[str, Tensor]:
     users = {name: getattr(model, name)[:0] for name in _USER_TABLES}
     items = {name: getattr(model, name) for name in _ITEM_TABLES}
     return {**users, **items, **model.tensors()}
-
-
-def _model(side: str, tensors: dict[str, Tensor], header: _Header) -> DomainModel:
-    return domain_of(_below(side, tensors), header.relu_last[side], meta_reads_raw=False)
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import polars as pl
 
 from metaem_core.data.ratings import RatingScale
+from tasks.sources.columns import BadHeader
 from tasks.sources.files import Files
 from tasks.sources.read import read_ratings
 from tasks.store.artifacts import ArtifactRef, Store
@@ -17,19 +18,32 @@ HISTORY = {"user_id": pl.String, "item_id": pl.String, "rating": pl.Float32}
 class Histories(NamedTuple):
     """The source ratings of users to recommend to, and what they have seen of the target."""
 
-    ratings: pl.DataFrame  # user_id, item_id, rating; of source items
+    ratings: pl.DataFrame  # user_id, item_id, rating; of source items; no rating: all choices
     seen: pl.DataFrame  # user_id, item_id; target items not to recommend
 
+    @property
+    def rated(self) -> bool:
+        """Whether there are ratings, or choices alone."""
+        ratings = self.ratings["rating"]
+        return ratings.null_count() < len(ratings)
 
-def new_users(file: Path, source: Files, scale: RatingScale) -> Histories:
-    """The users of a file of ratings, in any form that ``--source files`` reads."""
+
+def new_users(file: Path, source: Files, scale: RatingScale | None) -> Histories:
+    """The users of a file of ratings, in any form that ``--source files`` reads.
+
+    Without a ``scale``, or in a file without a column of ratings, every line is a choice.
+    """
     if not file.is_file():
         raise ValueError(f"no file {str(file)!r}: --history takes one of ratings")
-    read = read_ratings(file, source.layout(file), scale, k=1)
+    layout = source.layout(file)
+    try:
+        read = read_ratings(file, layout, scale, k=1)
+    except BadHeader:
+        scale, read = None, read_ratings(file, layout, None, k=1)
     ratings = read.ratings.select(
         user_id=read.users["user_id"].gather(read.ratings["user"]),
         item_id=read.items["item_id"].gather(read.ratings["item"]),
-        rating="rating",
+        rating="rating" if scale else pl.lit(None, pl.Float32),
     )
     return Histories(ratings, pl.DataFrame(schema=HISTORY).drop("rating"))
 

@@ -1,6 +1,7 @@
 """A trained cell as one recommender artifact that names no user."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from metaem_core.data.ratings import RatingScale
 from tasks.models.data import read_domain
@@ -8,14 +9,19 @@ from tasks.recommend.selected_model import SelectedModel
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
 
+if TYPE_CHECKING:
+    from metaem_core.models.choice_recommender import ChoiceRecommender
+    from metaem_core.models.recommender import Recommender
+
 
 @dataclass(frozen=True)
 class RecommenderConfig:
     """Settings that are in none of the trained parts."""
 
     task: str
-    scale: RatingScale
-    damping: float  # lambda of Eq. 10 for rows of U
+    scale: RatingScale | None  # of the source; None: it has no stars
+    threshold: float | None  # the fewest stars of a choice in the source
+    damping: float | None  # lambda of Eq. 10 for rows of U; None: no half of stars
 
 
 @stage("recommender")
@@ -23,44 +29,86 @@ def recommender(
     store: Store,
     config: RecommenderConfig,
     source: ArtifactRef,
+    choice_model: ArtifactRef,
+    choice_mapping: ArtifactRef,
+    star_models: list[ArtifactRef],
+) -> ArtifactRef:
+    """Both domains without their users, and what maps one to the other.
+
+    Args:
+        choice_model: of the source.
+        star_models: source, target and mapping, where both domains have stars.
+    """
+    # torch is imported only by runs that need it
+    from tasks.recommend.artifact import ItemRecommender, write_recommender
+
+    ids = (
+        store.read_frame(ref, "items.parquet")["item_id"] for ref in (choice_model, choice_mapping)
+    )
+    choice = _choice(store, choice_model, choice_mapping)
+    stars = _stars(store, config.damping, source, *star_models) if config.damping else None
+    with store.draft() as draft:
+        packed = ItemRecommender(choice, stars, config.task, config.scale, config.threshold, *ids)
+        write_recommender(draft, packed)
+    return draft.ref
+
+
+def _choice(store: Store, source: ArtifactRef, mapping: ArtifactRef) -> "ChoiceRecommender":
+    from metaem_core.models.choice_recommender import ChoiceRecommender
+    from tasks.models.choice import read_choice_domain, read_choice_model
+
+    domain = read_choice_domain(store, source)
+    average = (domain.moments[0, 1:] / domain.n_users).to(domain.items.vectors.dtype)
+    return ChoiceRecommender(read_choice_model(store, mapping), average)
+
+
+def _stars(
+    store: Store,
+    damping: float,
+    source: ArtifactRef,
     source_model: ArtifactRef,
     target_model: ArtifactRef,
     mapping: ArtifactRef,
-) -> ArtifactRef:
-    """Both domains without their users, the source's statistics and f_theta."""
-    # torch is imported only by runs that need it
+) -> "Recommender":
     from metaem_core.data.bias import fitted_biases
     from metaem_core.data.user_profile import ProfileStatistics
     from metaem_core.models.recommender import Recommender
     from tasks.models.metaem import read_mapping, read_model
-    from tasks.recommend.artifact import ItemRecommender, write_recommender
 
     ratings = read_domain(store, source).ratings
-    model = Recommender(
+    return Recommender(
         source=read_model(store, source_model),
         statistics=ProfileStatistics.of(ratings, fitted_biases(ratings)),
         target=read_model(store, target_model),
         mapping=read_mapping(store, mapping),
-        damping=config.damping,
+        damping=damping,
     )
-    ids = (
-        store.read_frame(ref, "items.parquet")["item_id"] for ref in (source_model, target_model)
-    )
-    with store.draft() as draft:
-        write_recommender(draft, ItemRecommender(model, config.task, config.scale, *ids))
-    return draft.ref
 
 
-def recommender_of(store: Store, model: SelectedModel) -> ArtifactRef:
+def recommender_of(store: Store, selected: SelectedModel) -> ArtifactRef:
     """The recommender of a cell, computed once."""
-    parts = model.parts
-    config = store.manifest(parts["source_model"]).provenance.config
+    parts = selected.parts
+    names = ("source_model", "target_model", "mapping")
+    stars = [parts[name] for name in names if name in parts]
+    scale = _config(store, parts["source"])["scale"]
+    wanted = RecommenderConfig(
+        selected.cell["task"],
+        RatingScale(**cast(dict[str, float], scale)) if scale else None,
+        cast(float | None, _config(store, parts["choice_model"])["threshold"]),
+        _damping(store, stars[0]) if stars else None,
+    )
+    source, model, mapping = (parts[name] for name in ("source", "choice_model", "choice_mapping"))
+    return recommender.fn(store, wanted, source, model, mapping, stars)
+
+
+def _damping(store: Store, source_model: ArtifactRef) -> float:
+    config = _config(store, source_model)
     trained = config.get("pretrain", config)  # older stores: a part, if devices were real
-    scale = store.manifest(parts["source"]).provenance.config["scale"]
     assert isinstance(trained, dict), "a pretraining says how it trained"
-    assert isinstance(scale, dict), "a filter says which scale it kept to"
     if trained["tables"] != "newton":
         raise ValueError("a new user's vector is known with pretrain.tables=newton alone")
-    wanted = RecommenderConfig(model.cell["task"], RatingScale(**scale), trained["table_l2"])
-    names = ("source", "source_model", "target_model", "mapping")
-    return recommender.fn(store, wanted, *(parts[name] for name in names))
+    return float(trained["table_l2"])
+
+
+def _config(store: Store, ref: ArtifactRef) -> dict[str, object]:
+    return {**store.manifest(ref).provenance.config}

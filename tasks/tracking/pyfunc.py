@@ -13,7 +13,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from tasks.recommend.artifact import open_recommender
 from tasks.recommend.histories import HISTORY, Histories
-from tasks.recommend.top_n import recommend
+from tasks.recommend.top_n import Order, recommend
 from tasks.store.artifacts import Store
 
 STORE = "store"  # the model's artifact: a store of one recommender
@@ -34,17 +34,18 @@ class RegisteredRecommender(PythonModel):
         model_input: pd.DataFrame,
         params: dict[str, object] | None = None,
     ) -> pd.DataFrame:
-        """Recommendations to the users of a frame of user_id, item_id and rating.
+        """Recommendations to the users of a frame of user_id, item_id and, where known, rating.
 
         Args:
-            params: ``top``, the number of items for each user, and ``why``, whether to name
-                reasons.
+            params: ``top``, the number of items for each user, ``why``, whether to name reasons,
+                and ``by``, "choice" or "stars", what orders the lists.
         """
-        options = {"top": 10, "why": False, **(params or {})}
-        ratings = pl.DataFrame({name: model_input[name].to_numpy() for name in HISTORY}, HISTORY)
+        options = {"top": 10, "why": False, "by": "choice", **(params or {})}
+        given = {name: model_input[name].to_numpy() for name in HISTORY if name in model_input}
+        ratings = pl.DataFrame({**dict.fromkeys(HISTORY), **given}, HISTORY)
         histories = Histories(ratings, seen=pl.DataFrame(schema=HISTORY))
-        top, why = cast(int, options["top"]), bool(options["why"])
-        return recommend(self.model, histories, top, why).to_pandas()
+        top, why, by = cast(int, options["top"]), bool(options["why"]), cast(Order, options["by"])
+        return recommend(self.model, histories, top, why, by).to_pandas()
 
 
 set_model(RegisteredRecommender())

@@ -71,7 +71,9 @@ def _registered(
     # MLflow warns of its own types, and of an example, which would be a user's
     with warnings.catch_warnings(action="ignore", category=UserWarning), _copy(store, ref) as copy:
         number = _new_version(tracking, experiment, name, ref, copy)
-    tags = {TAG: str(ref), "validation_rmse": f"{model.validation_rmse:.4f}"}
+    tags = {TAG: str(ref), "validation_ndcg": f"{model.validation_ndcg:.4f}"}
+    if model.validation_rmse is not None:
+        tags["validation_rmse"] = f"{model.validation_rmse:.4f}"
     tags |= {key: str(value) for key, value in model.cell.items()}
     for key, value in tags.items():
         client.set_model_version_tag(name, number, key, value)
@@ -125,10 +127,14 @@ def _signature() -> "ModelSignature":
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    def columns(**types: str) -> Schema:
-        return Schema([ColSpec(kind, name) for name, kind in types.items()])
+    def columns(*optional: str, **types: str) -> Schema:
+        return Schema(
+            [ColSpec(kind, name, required=name not in optional) for name, kind in types.items()]
+        )
 
-    rated = columns(user_id="string", item_id="string", rating="double")
-    best = columns(user_id="string", rank="long", item_id="string", prediction="float")
-    options = ParamSchema([ParamSpec("top", "long", 10), ParamSpec("why", "boolean", False)])
-    return ModelSignature(rated, best, options)
+    numbers = {"score": "float", "prediction": "float"}
+    history = columns("rating", user_id="string", item_id="string", rating="double")
+    best = columns(*numbers, user_id="string", rank="long", item_id="string", **numbers)
+    options = {"top": ("long", 10), "why": ("boolean", False), "by": ("string", "choice")}
+    params = ParamSchema([ParamSpec(name, *option) for name, option in options.items()])
+    return ModelSignature(history, best, params)

@@ -10,14 +10,18 @@ from shutil import ignore_patterns
 
 import polars as pl
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from data_contracts.recommendations import Recommendations
 from flows.cli.main import app
+from metaem_core.data.choices import Choices
+from tasks.models.choice import read_choice_model
+from tasks.models.data import read_domain
 from tasks.recommend.artifact import HEADER, open_recommender
 from tasks.recommend.histories import HISTORY, Histories, cold_users, known_users
 from tasks.recommend.selected_model import SelectedModel, select_model
-from tasks.recommend.top_n import recommend
+from tasks.recommend.top_n import likeness, recommend
 from tasks.stages.recommender import recommender_of
 from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
 from tests.conftest import FinishedRun
@@ -76,9 +80,9 @@ def test_a_recommender_names_no_user(finished_run: FinishedRun, packed: Artifact
     )
     held = b"".join(path.read_bytes() for path in finished_run.store.folder(packed).iterdir())
     assert [user for user in users["user_id"] if user.encode() in held] == []
-    opened = open_recommender(finished_run.store, packed)
-    assert len(opened.recommender.source.user_embeddings) == 0
-    assert len(opened.recommender.target.user_profiles) == 0
+    stars = open_recommender(finished_run.store, packed).stars
+    assert stars is not None
+    assert len(stars.source.user_embeddings) == len(stars.target.user_profiles) == 0
 
 
 def test_a_known_user_gets_no_item_that_they_rated(
@@ -105,7 +109,63 @@ def test_the_same_history_of_a_new_user_gets_the_same(
     old = recommended(store, tmp_path / "b.parquet", "--user", shared, "--top", "100000")
     unseen = new.filter(~pl.col("item_id").is_in(rated.implode()))
     assert unseen["item_id"].to_list() == old["item_id"].to_list()
-    assert unseen["prediction"].to_list() == pytest.approx(old["prediction"].to_list())
+    for name in ("score", "prediction"):
+        assert unseen[name].to_list() == pytest.approx(old[name].to_list(), abs=1e-4)
+
+
+def test_lists_are_those_of_the_model_of_choice(
+    finished_run: FinishedRun, selected: SelectedModel, shared: str, tmp_path: Path
+) -> None:
+    """In the order of its scores, from the stage's own artifact; stars do not count."""
+    store, parts = finished_run.store, selected.parts
+    shown = recommended(store, tmp_path / "a.parquet", "--user", shared)
+    source, target = (read_domain(store, parts[side]) for side in ("source", "target"))
+    user = torch.from_numpy(source.users(pl.Series([shared])))
+    model = read_choice_model(store, parts["choice_mapping"])
+    scores = model.scores(Choices.of(source.ratings).of_users(user))[0].numpy()
+    unseen = pl.DataFrame({"item_id": target.item_ids, "score": scores}).filter(
+        ~pl.col("item_id").is_in(known_users(store, parts, [shared]).seen["item_id"].implode())
+    )
+    best = unseen.sort("score", descending=True).head(10)
+    assert shown["item_id"].to_list() == best["item_id"].to_list()
+    assert shown["score"].to_list() == pytest.approx(best["score"].to_list(), abs=1e-4)
+
+
+def test_by_stars_the_expected_stars_order_the_list(
+    finished_run: FinishedRun, packed: ArtifactRef, shared: str, tmp_path: Path
+) -> None:
+    """The numbers are those beside the list by choice."""
+    options = ["--user", shared, "--top", "100000"]
+    choice = recommended(finished_run.store, tmp_path / "a.parquet", *options)
+    stars = recommended(finished_run.store, tmp_path / "b.parquet", *options, "--by", "stars")
+    assert stars["score"].null_count() == stars.height
+    assert stars["prediction"].is_sorted(descending=True)
+    assert not choice["prediction"].is_sorted(descending=True)
+    beside = choice.select("item_id", beside="prediction")
+    both = stars.join(beside, on="item_id", validate="1:1")
+    assert both.height == stars.height == choice.height
+    assert both["prediction"].to_list() == pytest.approx(both["beside"].to_list(), abs=1e-4)
+
+
+@pytest.mark.parametrize("by", ["choice", "stars"])
+def test_a_history_without_ratings_counts_as_choices(
+    by: str, finished_run: FinishedRun, selected: SelectedModel, shared: str, tmp_path: Path
+) -> None:
+    store = finished_run.store
+    file = history(store, selected, shared, tmp_path)
+    rated = recommended(store, tmp_path / "a.parquet", "--history", file)
+    pl.read_csv(file).drop("rating").write_csv(file)
+    if by == "stars":
+        refused = command(store, "--history", file, "--by", "stars", code=2)
+        assert "no ratings: recommend by choice" in refused.stderr
+        return
+    shown = recommended(store, tmp_path / "b.parquet", "--history", file, "--why")
+    assert shown.select("item_id", "score").equals(rated.select("item_id", "score"))
+    assert shown["prediction"].null_count() == shown.height
+    assert shown["because"].list.len().min() > 0
+    result = command(store, "--history", file)
+    assert "every line is a choice" in result.stderr
+    assert "predicted" not in result.stdout
 
 
 def test_everyone_without_ratings_in_the_target_is_served(
@@ -118,14 +178,40 @@ def test_everyone_without_ratings_in_the_target_is_served(
     assert shown["item_id"].n_unique() > 3  # the lists differ
 
 
+@pytest.mark.parametrize("by", ["choice", "stars"])
 def test_reasons_are_among_what_was_rated(
-    finished_run: FinishedRun, selected: SelectedModel, shared: str, tmp_path: Path
+    by: str, finished_run: FinishedRun, selected: SelectedModel, shared: str, tmp_path: Path
 ) -> None:
-    file = history(finished_run.store, selected, shared, tmp_path)
-    shown = recommended(finished_run.store, tmp_path / "a.parquet", "--history", file, "--why")
+    options = ["--history", history(finished_run.store, selected, shared, tmp_path), "--why"]
+    file = options[1]
+    shown = recommended(finished_run.store, tmp_path / "a.parquet", *options, "--by", by)
     reasons = shown["because"].explode()
     assert shown["because"].list.len().max() == 3
     assert reasons.drop_nulls().is_in(pl.read_csv(file)["item_id"].cast(pl.String).implode()).all()
+
+
+@pytest.mark.parametrize(
+    ("users", "first", "items", "catalogue", "alike"),
+    [
+        (20, 11, 100, 100, "11 of 20 have the same first item"),
+        (20, 10, 100, 100, None),
+        (19, 19, 5, 100, None),
+        (40, 1, 9, 100, "all lists hold 9 of 100 items"),
+        (40, 1, 9, 9, None),  # there are no more
+    ],
+)
+def test_lists_that_hardly_differ_are_noticed(
+    users: int, first: int, items: int, catalogue: int, alike: str | None
+) -> None:
+    """``first`` users have item 0 first; lists of 5 go through so many ``items``."""
+    rows = [
+        (str(user), rank, str(0 if rank == 1 and user < first else (user + rank) % items))
+        for user in range(users)
+        for rank in range(1, 6)
+    ]
+    frame = pl.DataFrame(rows, ["user_id", "rank", "item_id"], orient="row")
+    message = likeness(frame, 5, catalogue)
+    assert alike in message if message and alike else message == alike
 
 
 def test_unknown_items_are_counted_and_passed_over(
