@@ -26,54 +26,40 @@ def select_model(
         report: None: the one used last that has such cells.
 
     Raises:
-        ValueError: there is no such report, or its cells have no model of choice.
+        ValueError: there is no such report with lists.
     """
-    for each in [report] if report is not None else _used_last(store, "report"):
-        cells = [(evaluated_cell(store, ref), ref) for ref in _cells(store, each)]
-        wanted = task or cells[0][0]["task"]
-        matches = [(cell, ref) for cell, ref in cells if cell["task"] == wanted]
+    for each in [report] if report is not None else _reports(store):
+        rankings = store.manifest(each).provenance.inputs.get("rankings", ())
+        cells = [(evaluated_cell(store, ref), ref) for ref in rankings]
+        matches = [
+            (cell, ref) for cell, ref in cells if cell["task"] == (task or cells[0][0]["task"])
+        ]
         if matches:
             beta = min(cell["beta"] for cell, _ in matches)
-            models = [_model(store, cell, ref) for cell, ref in matches if cell["beta"] == beta]
+            models = [ranked_model(store, ref) for cell, ref in matches if cell["beta"] == beta]
             return max(models, key=lambda model: model.validation_ndcg)
     scope = f" on {task}" if task else ""
-    raise ValueError(f"no report{scope} in {str(store.root)!r}: `metaem run` makes one")
+    raise ValueError(f"no report{scope} with lists in {str(store.root)!r}: `metaem run` makes one")
 
 
-def _used_last(store: Store, stage: str) -> list[ArtifactRef]:
-    """The artifacts of a stage, the last used first."""
+def _reports(store: Store) -> list[ArtifactRef]:
+    """The reports of a store, the last used first."""
     # a damaged manifest tells no size
-    refs = [ref for ref in store.refs() if ref.stage == stage and ref.size]
-    return sorted(refs, key=lambda ref: -(store.folder(ref) / MANIFEST).stat().st_mtime)
+    reports = [ref for ref in store.refs() if ref.stage == "report" and ref.size]
+    return sorted(reports, key=lambda ref: -(store.folder(ref) / MANIFEST).stat().st_mtime)
 
 
-def _cells(store: Store, report: ArtifactRef) -> list[ArtifactRef]:
-    """An evaluation of each of its cells, or their lists where there are no stars."""
-    inputs = store.manifest(report).provenance.inputs
-    return [*(inputs["evaluations"] or inputs.get("rankings", ()))]
-
-
-def _model(store: Store, cell: EvaluatedCell, scored: ArtifactRef) -> SelectedModel:
-    inputs = _inputs(store, scored)
-    mapping = _choice_mapping(store, inputs["split"])
-    candidates = store.read_frame(mapping, "candidates.parquet")
-    choice = {"choice_model": _inputs(store, mapping)["source_model"], "choice_mapping": mapping}
+def ranked_model(store: Store, ranking: ArtifactRef) -> SelectedModel:
+    """The MetaEM whose lists these are."""
+    parts = _inputs(store, ranking)
+    parts["choice_model"] = _inputs(store, parts["choice_mapping"])["source_model"]
+    tried = store.read_frame(parts["choice_mapping"], "candidates.parquet")["ndcg"]
     rmse = None
-    if "mapping" in inputs:
-        errors = store.read_frame(inputs["mapping"], CURVE)["validation_rmse"]
-        rmse = float(errors.drop_nulls().min())  # type: ignore[arg-type]
-    ndcg = float(candidates["ndcg"].max())  # type: ignore[arg-type]
-    return SelectedModel(cell, ndcg, rmse, inputs | choice)
-
-
-def _choice_mapping(store: Store, split: ArtifactRef) -> ArtifactRef:
-    """The one of this split that was used last."""
-    for ref in _used_last(store, "choice_mapping"):
-        if _inputs(store, ref)["split"] == split:
-            return ref
-    raise ValueError(
-        f"no model of choice of {split} in {str(store.root)!r}: `metaem run` makes one"
-    )
+    if (mapping := parts.get("star_mapping")) is not None:
+        inputs = _inputs(store, mapping)
+        parts |= {name: inputs[name] for name in ("source_model", "target_model")}
+        rmse = float(store.read_frame(mapping, CURVE)["validation_rmse"].drop_nulls().min())  # type: ignore[arg-type]
+    return SelectedModel(evaluated_cell(store, ranking), float(tried.max()), rmse, parts)  # type: ignore[arg-type]
 
 
 def _inputs(store: Store, ref: ArtifactRef) -> dict[str, ArtifactRef]:

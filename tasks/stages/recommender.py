@@ -88,7 +88,7 @@ def _stars(
 def recommender_of(store: Store, selected: SelectedModel) -> ArtifactRef:
     """The recommender of a cell, computed once."""
     parts = selected.parts
-    names = ("source_model", "target_model", "mapping")
+    names = ("source_model", "target_model", "star_mapping")
     stars = [parts[name] for name in names if name in parts]
     scale = _config(store, parts["source"])["scale"]
     wanted = RecommenderConfig(

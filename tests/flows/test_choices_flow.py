@@ -8,11 +8,17 @@ import polars as pl
 import pytest
 from mlflow import MlflowClient
 
+from data_contracts.recommendations import Recommendations
 from flows.cli.report import newest_report
 from flows.experiment import run
 from flows.notes import notes
 from flows.settings import Settings, read_settings
 from tasks.models.choice import read_choice_model
+from tasks.recommend.artifact import open_recommender
+from tasks.recommend.histories import new_users
+from tasks.recommend.selected_model import ranked_model
+from tasks.recommend.top_n import recommend
+from tasks.stages.recommender import recommender_of
 from tasks.store.artifacts import Store
 from tasks.tracking.server import Tracking
 
@@ -133,3 +139,29 @@ def test_dropped_twins_reach_no_later_stage(
         "film: 1 item(s) with nearly the same raters as an item of song, left out"
     ]
     assert "--set twins=drop" in lines["keep"][0]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_lists_are_recommended_of_choices_alone(
+    files: Path, prefect_server: None, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    """A new user who chose films of one genre gets songs of it; one star is no choice."""
+    monkeypatch.chdir(files)
+    film, *dotted = CASES[case]
+    settings = chosen(files, f"files.files.film={film}", *dotted)
+    artifacts = dict(run(settings, until="rank").artifacts)
+    store = Store(settings.store)
+    selected = ranked_model(store, artifacts["rank film-song beta 0.4 seed 1"])
+    assert selected.validation_rmse is None
+    opened = open_recommender(store, recommender_of(store, selected))
+    assert opened.stars is None
+    even = [f"film{number}" for number in range(0, 10, 2)]
+    lines = [f"ann,{item},5" for item in even] + (["ann,film1,1"] if case == "mixed" else [])
+    Path("mine.csv").write_text("\n".join(["user_id,item_id,rating", *lines]))
+    histories = new_users(Path("mine.csv"), settings.files, opened.scale)
+    lists = Recommendations.validate(recommend(opened, histories, 8, explain=True))
+    assert {int(item.removeprefix("song")) % 2 for item in lists["item_id"]} == {0}
+    assert {*lists["because"].explode()} <= {*even}
+    assert lists["prediction"].null_count() == len(lists) == 8
+    with pytest.raises(ValueError, match="film-song has no stars"):
+        recommend(opened, histories, 8, explain=False, by="stars")
