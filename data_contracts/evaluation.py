@@ -73,7 +73,9 @@ class ListScores(dy.Schema):
     """One row a method, measure and what is relevant ("": a measure that does not depend on it)."""
 
     method = dy.String(primary_key=True, min_length=1)
-    relevant = dy.String(primary_key=True, check=lambda name: name.is_in(["", *RELEVANT]))
+    relevant = dy.String(
+        primary_key=True, check=lambda name: name.is_in(["", "sampled", *RELEVANT])
+    )
     metric = dy.String(primary_key=True, regex=r"^[A-Za-z][A-Za-z0-9_]*$")
     value = dy.Float64(min=0)
 

@@ -29,7 +29,7 @@ from tasks.stages.factorise import factorise
 from tasks.stages.filter import FilterConfig, filter_ratings
 from tasks.stages.mapping import MappingRequest, mapping
 from tasks.stages.pretrain import PretrainRequest, pretrain
-from tasks.stages.rank import rank
+from tasks.stages.rank import RankRequest, rank
 from tasks.stages.split import split_users
 from tasks.stages.statistics import StatisticsConfig, statistics
 from tasks.stages.twins import TwinsConfig, twins
@@ -182,12 +182,14 @@ class Grid:
         settings = self.settings
         thresholds, length = settings.thresholds, settings.ranking_length
         config = RankConfig(settings.task, settings.scale, thresholds, length)
+        config = replace(config, negatives=settings.ranking_negatives)
         for cell in self.splits:
             config = replace(config, users=settings.ranking_users, seed=cell[1])
             others = finished(self.other_methods.get(cell, {}).values())
             models = self.choice_mappings[cell], self.mappings.get(cell)
             inputs = *self.pair, self.splits[cell], *models, others
-            self.rankings[cell] = self.submit(rank, self._label(cell), config, *inputs)
+            request = RankRequest(config, settings.choice_baselines)
+            self.rankings[cell] = self.submit(rank, self._label(cell), request, *inputs)
 
     def visualise(self) -> None:
         """Figure 2: the lowest beta and the first seed."""

@@ -35,7 +35,7 @@ from flows.setting_sources import (
     refuse_unknown_variables,
 )
 from flows.setting_sources import BadSettings as BadSettings  # who reads settings catches it
-from metaem_core.config.choice import ChoiceConfig, ChoiceMappingConfig
+from metaem_core.config.choice import ChoiceBaselinesConfig, ChoiceConfig, ChoiceMappingConfig
 from metaem_core.config.factor import Base, FactorConfig
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
@@ -109,7 +109,9 @@ class Settings(BaseSettings):
     transfer: TransferConfig = TransferConfig()
     choice: ChoiceConfig = ChoiceConfig()
     choice_mapping: ChoiceMappingConfig = ChoiceMappingConfig()
+    choice_baselines: ChoiceBaselinesConfig = ChoiceBaselinesConfig()
     ranking_users: int | None = Field(default=None, ge=1)  # at most; None: all cold users
+    ranking_negatives: int = Field(default=0, ge=0)  # of the sampled protocol beside; 0: none
     ranking_length: int = Field(default=10, ge=1)
     report: ReportConfig = ReportConfig()
 

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metaem_core.config.choice import ChoiceBaselinesConfig
 from metaem_core.data.choices import ChoicePair, Scores
 from metaem_core.data.pair import Predict
 from metaem_core.methods.baselines.trivial import TRIVIAL
+from metaem_core.methods.choice_baselines.registry import CHOICE_BASELINES
 from tasks.models.choice import read_choice_model
 from tasks.models.data import SplitPair
 from tasks.models.method_id import MethodId
@@ -20,14 +22,17 @@ METAEM_CHOICE = MethodId("metaem_choice", profile="calibrated")
 Ranker = tuple[MethodId, Callable[[], Scores]]  # the scores are fitted when they are wanted
 
 
-def choice_rankers(store: Store, pair: ChoicePair, choice_mapping: ArtifactRef) -> list[Ranker]:
-    """MetaEM by choice, and the baselines of lists."""
+def choice_rankers(
+    store: Store, pair: ChoicePair, choice_mapping: ArtifactRef, config: ChoiceBaselinesConfig
+) -> list[Ranker]:
+    """MetaEM by choice, and the baselines of lists; fitting one may raise TooLarge."""
 
     def ours() -> Scores:
         model = read_choice_model(store, choice_mapping)
         return lambda users: model.scores(pair.source.of_users(users))
 
-    return [(METAEM_CHOICE, ours)]
+    baselines = [(MethodId(n), partial(fit, pair, config)) for n, fit in CHOICE_BASELINES.items()]
+    return [(METAEM_CHOICE, ours), *baselines]
 
 
 def star_rankers(

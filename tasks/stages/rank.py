@@ -1,13 +1,15 @@
 """Every method's lists of target items for the cold users, and what they are worth."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from data_contracts.evaluation import ListScores, UserLists
-from metaem_core.evaluation.lists import Lists, RankConfig, diversity
+from metaem_core.config.choice import ChoiceBaselinesConfig
+from metaem_core.evaluation.lists import Lists, RankConfig, diversity, rank_sampled
 from metaem_core.evaluation.lists import rank as rank_catalogue
 from tasks.models.data import SplitPair, read_pair
 from tasks.models.method_id import write_methods
@@ -21,10 +23,18 @@ if TYPE_CHECKING:
     from metaem_core.data.choices import Choices
 
 
+@dataclass(frozen=True)
+class RankRequest:
+    """How lists are compared, and the baselines' settings."""
+
+    config: RankConfig
+    baselines: ChoiceBaselinesConfig = field(default_factory=ChoiceBaselinesConfig)
+
+
 @stage("rank")
 def rank(
     store: Store,
-    config: RankConfig,
+    request: RankRequest,
     source: ArtifactRef,
     target: ArtifactRef,
     split: ArtifactRef,
@@ -40,21 +50,31 @@ def rank(
     """
     # torch is imported only by runs that predict
     from metaem_core.data.choices import ChoicePair
+    from metaem_core.methods.choice_baselines.joint import TooLarge
     from tasks.models.rankers import choice_rankers, star_rankers
 
-    data = read_pair(store, source, target, split)
+    config, data = request.config, read_pair(store, source, target, split)
     pair = ChoicePair.of(data.pair, config.thresholds)
     users, relevant, ids = _cold(data, config)
-    methods = choice_rankers(store, pair, choice_mapping)
+    methods = choice_rankers(store, pair, choice_mapping, request.baselines)
     if star_mapping is not None:
         methods += star_rankers(store, data, star_mapping, other_methods)
     ranked: dict[str, Lists] = {}
+    sampled: dict[str, dict[str, float]] = {}
+    too_large: dict[str, str] = {}
     for done, (method, fit) in enumerate(methods):
         advance(done, len(methods), unit="method", note=method.label)
-        ranked[method.name] = rank_catalogue(fit(), users, relevant, config)
+        try:
+            scores = fit()
+        except TooLarge as error:
+            too_large[method.label] = str(error)
+            continue
+        ranked[method.name] = rank_catalogue(scores, users, relevant, config)
+        if config.negatives:
+            sampled[method.name] = rank_sampled(scores, users, relevant["chosen"], config)
     known = int((pair.target.counts > 0).sum())
     frame = pl.DataFrame(
-        [*_scores(ranked, config, pair.target.popularity(), known)],
+        [*_scores(ranked, sampled, config, pair.target.popularity(), known)],
         schema=ListScores.column_names(),
         orient="row",
     )
@@ -65,7 +85,8 @@ def rank(
         assert isinstance(drawn, dict)
         cell = {"task": config.task, "beta": drawn["beta"], "seed": drawn["seed"]}
         draft.write_json("experiment.json", cell)
-        write_methods(draft, [method for method, _ in methods])
+        draft.write_json("left_out.json", too_large)
+        write_methods(draft, [method for method, _ in methods if method.name in ranked])
     return draft.ref
 
 
@@ -94,13 +115,19 @@ def _cold(data: SplitPair, config: RankConfig) -> "tuple[Tensor, Mapping[str, Ch
 
 
 def _scores(
-    ranked: Mapping[str, Lists], config: RankConfig, popularity: "Tensor", n_users: int
+    ranked: Mapping[str, Lists],
+    sampled: Mapping[str, Mapping[str, float]],
+    config: RankConfig,
+    popularity: "Tensor",
+    n_users: int,
 ) -> Iterator[tuple[str, str, str, float]]:
     for name, lists in ranked.items():
         for relevant, measures in lists.measures.items():
             for measure, values in measures.items():
                 if not np.isnan(values).all():
                     yield name, relevant, config.metrics[measure], float(np.nanmean(values))
+        for measure, value in sampled.get(name, {}).items():
+            yield name, "sampled", config.metrics[measure], value
         for measure, value in diversity(lists.top, popularity, n_users).items():
             yield name, "", measure, value
 
