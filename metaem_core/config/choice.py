@@ -73,7 +73,7 @@ class ItemKnnConfig:
 class EaseConfig:
     """EASE^R on the joint matrix."""
 
-    l2: float = 5000.0  # lambda
+    l2: float = 2000.0  # lambda
     most_items: int = 16_000  # of both domains: their Gram matrix takes 1 GiB
 
     def __post_init__(self) -> None:
@@ -84,7 +84,7 @@ class EaseConfig:
 class IalsConfig:
     """Alternating least squares on implicit feedback."""
 
-    size: int = 8  # k
+    size: int = 32  # k
     epochs: int = 12  # sweeps over users and items
     unobserved: float = 0.1  # alpha_0
     l2: float = 0.03  # lambda, scaled by how often a user or an item appears
