@@ -73,7 +73,7 @@ class ItemKnnConfig:
 class EaseConfig:
     """EASE^R on the joint matrix."""
 
-    l2: float = 2000.0  # lambda
+    l2: float = 5000.0  # lambda
     most_items: int = 16_000  # of both domains: their Gram matrix takes 1 GiB
 
     def __post_init__(self) -> None:
