@@ -5,6 +5,7 @@ from typing import TypedDict, cast
 
 from tasks.store.artifacts import ArtifactRef, Store
 
+SELECTED = "selected.json"  # in a mapping of choices: the setting that was used, and its NDCG
 CURVE = "curve.parquet"  # in the artifact of every stage that trains
 TRAFFIC = "traffic.parquet"  # in that of a pretraining
 

@@ -1,8 +1,8 @@
 """Selecting the model to recommend with."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from tasks.models.evaluated_cell import CURVE, EvaluatedCell, evaluated_cell
+from tasks.models.evaluated_cell import CURVE, SELECTED, EvaluatedCell, evaluated_cell
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.manifests import MANIFEST
 
@@ -53,13 +53,13 @@ def ranked_model(store: Store, ranking: ArtifactRef) -> SelectedModel:
     """The MetaEM whose lists these are."""
     parts = _inputs(store, ranking)
     parts["choice_model"] = _inputs(store, parts["choice_mapping"])["source_model"]
-    tried = store.read_frame(parts["choice_mapping"], "candidates.parquet")["ndcg"]
+    selected = cast(dict[str, float], store.read_json(parts["choice_mapping"], SELECTED))
     rmse = None
     if (mapping := parts.get("star_mapping")) is not None:
         inputs = _inputs(store, mapping)
         parts |= {name: inputs[name] for name in ("source_model", "target_model")}
         rmse = float(store.read_frame(mapping, CURVE)["validation_rmse"].drop_nulls().min())  # type: ignore[arg-type]
-    return SelectedModel(evaluated_cell(store, ranking), float(tried.max()), rmse, parts)  # type: ignore[arg-type]
+    return SelectedModel(evaluated_cell(store, ranking), selected["ndcg"], rmse, parts)
 
 
 def _inputs(store: Store, ref: ArtifactRef) -> dict[str, ArtifactRef]:

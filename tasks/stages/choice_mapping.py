@@ -1,6 +1,6 @@
 """Stage 2 of choice: the mapping from what users choose in the source to the target's items."""
 
-from dataclasses import astuple, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 
 from metaem_core.config.choice import ChoiceMappingConfig
 from tasks.models.data import read_pair
@@ -35,6 +35,7 @@ def choice_mapping(
     from metaem_core.data.choices import ChoicePair
     from metaem_core.methods.metaem.choice_transfer import Candidate, ChoiceTransfer
     from tasks.models.choice import read_choice_domain, write_choice_model
+    from tasks.models.evaluated_cell import SELECTED
 
     data = read_pair(store, source, target, split)
     domains = read_choice_domain(store, source_model), read_choice_domain(store, target_model)
@@ -54,4 +55,5 @@ def choice_mapping(
         write_choice_model(draft, model, data.target.item_ids)
         candidates = ChoiceCandidates.cast(frame)
         draft.write_frame("candidates.parquet", candidates, ChoiceCandidates)
+        draft.write_json(SELECTED, asdict(work.selected))
     return draft.ref
