@@ -66,6 +66,11 @@ class MethodId:
         return f"{self.title} ({base})" if base else self.title
 
     @property
+    def cited(self) -> str:
+        """The label where profiles are mixed."""
+        return f"{self.label} as published" if self.profile == "paper" else self.label
+
+    @property
     def is_trivial(self) -> bool:
         return not self.profile
 

@@ -208,7 +208,7 @@ def _vectors(results: Results) -> Iterator[Finding]:
             (pl.col("own") / pl.col("others")).mean()
         )
         each = _listed(
-            [f"{ratio:.2f} for {_cited(results.ids[m])}" for m, ratio in ratios.iter_rows()]
+            [f"{ratio:.2f} for {results.ids[m].cited}" for m, ratio in ratios.iter_rows()]
         )
         yield Finding(
             "Vectors of cold users",
@@ -226,10 +226,6 @@ def in_sentence(method: MethodId) -> str:
     """The method in the middle of a sentence."""
     article = "the " if method.method.endswith("_mean") else ""
     return f"{article}{method.label}"
-
-
-def _cited(method: MethodId) -> str:
-    return f"{method.label} as published" if method.profile == "paper" else method.label
 
 
 def _listed(parts: Sequence[str]) -> str:

@@ -55,9 +55,9 @@ class ListResults:
         return strongest(self.summary, self.ids)
 
     def label(self, name: str) -> str:
-        """A method as a report's tables of lists call it."""
+        """A method in a sentence on lists."""
         method = self.ids[name]
-        return method.label if method.is_by_choice else f"{method.label}, by stars"
+        return method.cited if method.is_by_choice else f"{method.cited}, by stars"
 
     @property
     def tasks(self) -> list[str]:
