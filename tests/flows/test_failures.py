@@ -82,7 +82,7 @@ def test_a_rerun_computes_what_failed_and_what_depends_on_it(
     assert len(whole.evaluations) == 2
     ends = [each for each in events if isinstance(each, Finished)]
     computed = Counter(each.label.split()[0] for each in ends if not each.reused)
-    assert computed == Counter(baseline=1, mapping=1, evaluate=2, visualise=1, report=1)
+    assert computed == Counter(baseline=1, mapping=1, evaluate=2, rank=2, visualise=1, report=1)
 
 
 def test_a_full_disk_is_reported_without_the_path() -> None:
