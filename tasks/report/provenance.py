@@ -13,6 +13,7 @@ from tasks.store.lookup import ancestors
 
 STAGES = (
     "filter",
+    "twins",
     "split",
     "pretrain",
     "mapping",
@@ -74,8 +75,7 @@ def origin(
         cells.append(Cell(task, beta, seed, split, stages.get("evaluate"), stages.get("rank")))
         for domain, side in zip(task.split("-"), ("source", "target"), strict=True):
             (domains[domain],) = inputs[side]
-            (raw,) = store.manifest(domains[domain]).provenance.inputs["raw"]
-            config = store.manifest(raw).provenance.config
+            config = store.manifest(_raw(store, domains[domain])).provenance.config
             data[domain], generated = _place(config), generated or "code" in config
     first = next(iter(found.values()))
     versions = store.manifest(first[0]).versions
@@ -88,6 +88,15 @@ def origin_digest(
     """sha256 of :func:`origin`."""
     plain = asdict(origin(store, evaluations, rankings))
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _raw(store: Store, domain: ArtifactRef) -> ArtifactRef:
+    """The raw file of filtered ratings, of which twins may have been left out."""
+    inputs = store.manifest(domain).provenance.inputs
+    if domain.stage == "twins":
+        return _raw(store, *inputs["source"])
+    (raw,) = inputs["raw"]
+    return raw
 
 
 def _place(download: Mapping[str, object]) -> str:

@@ -15,6 +15,7 @@ from tasks.store.lookup import ancestors
 
 COMPARED = ("mae", "rmse")  # of a report's methods, beside every measure of their lists
 FILES = ("scores.parquet", "curves.parquet", "list_scores.parquet")  # without any user
+DATASETS = ("filter", "twins", "split")
 CURVE_METRICS = ("loss", "validation_mae", "validation_rmse")
 
 
@@ -59,7 +60,7 @@ def described(store: Store, *cell: ArtifactRef) -> RunContent:
             for name, ref in {**{ref.stage: ref for ref in cell}, **origin}.items()
             for param in _flat(name, store.manifest(ref).provenance.config)
         ),
-        datasets={name: ref for name, ref in origin.items() if ref.stage in ("filter", "split")},
+        datasets={name: ref for name, ref in origin.items() if ref.stage in DATASETS},
     )
 
 

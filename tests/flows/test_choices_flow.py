@@ -91,7 +91,7 @@ def test_a_run_on_choices_ranks_reports_and_logs(
     files: Path, prefect_server: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(files)
-    settings = chosen(files, "files.files.film=film.csv", "feedback=choices")
+    settings = chosen(files, "files.files.film=film.csv", "feedback=choices", "twins=drop")
     outcome = run(settings)
     store, report = Store(settings.store), outcome.report
     assert (outcome.evaluations, outcome.missing, len(outcome.rankings)) == ((), (), 1)
