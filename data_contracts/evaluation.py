@@ -68,14 +68,14 @@ class ExperimentCurves(dy.Schema):
 
 RELEVANT = ("chosen", "liked")  # every held-out item; those that the user rated highly
 
+PROTOCOLS = ("", *RELEVANT, "sampled")  # sampled: each chosen item among random others
+
 
 class ListScores(dy.Schema):
     """One row a method, measure and what is relevant ("": a measure that does not depend on it)."""
 
     method = dy.String(primary_key=True, min_length=1)
-    relevant = dy.String(
-        primary_key=True, check=lambda name: name.is_in(["", "sampled", *RELEVANT])
-    )
+    relevant = dy.String(primary_key=True, check=lambda name: name.is_in(PROTOCOLS))
     metric = dy.String(primary_key=True, regex=r"^[A-Za-z][A-Za-z0-9_]*$")
     value = dy.Float64(min=0)
 

@@ -3,7 +3,7 @@
 import dataframely as dy
 import polars as pl
 
-from data_contracts.evaluation import RELEVANT
+from data_contracts.evaluation import PROTOCOLS, RELEVANT
 
 
 class Cell(dy.Schema):
@@ -88,7 +88,7 @@ class ListSummary(Cell):
     """
 
     method = dy.String(primary_key=True, min_length=1)
-    relevant = dy.String(primary_key=True, check=lambda name: name.is_in(["", *RELEVANT]))
+    relevant = dy.String(primary_key=True, check=lambda name: name.is_in(PROTOCOLS))
     metric = dy.String(primary_key=True, min_length=1)
     seeds = dy.UInt32(min=1)
     mean = dy.Float64(min=0)

@@ -11,6 +11,7 @@ from tasks.report.tables import Cell, Row, Table
 
 RELEVANT = {
     "chosen": "all held-out items",
+    "sampled": "each held-out item, among random others that the user did not choose",
     "liked": "held-out items rated above the middle of the scale (4 stars and more of 5)",
 }
 DIVERSITY_NAMES = ("coverage", "same first item", "popularity", "Gini")
@@ -48,7 +49,7 @@ def tables_of_lists(lists: ListResults, task: str) -> Iterator[Table]:
     """How well the catalogue is ordered, how surely, and how much lists differ."""
     for relevant in lists.relevant(task):
         yield ranking(lists, task, relevant)
-        if lists.comparisons.height:  # some baseline was ranked
+        if relevant in lists.comparisons["relevant"]:  # some baseline was ranked
             yield differences(lists, task, relevant)
     yield diversity(lists, task)
 

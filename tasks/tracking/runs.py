@@ -117,9 +117,10 @@ def _means(store: Store, report: ArtifactRef) -> pl.DataFrame:
 
 
 def _by_relevance(measures: pl.DataFrame) -> pl.DataFrame:
-    """Measures of items that the user liked are named so."""
-    liked = pl.when(pl.col("relevant") == "liked").then(pl.lit("liked_")).otherwise(pl.lit(""))
-    return measures.with_columns(metric=liked + pl.col("metric"))
+    """Measures of items that the user liked, or among sampled others, are named so."""
+    usual = pl.col("relevant").is_in(["", "chosen"])
+    named = pl.when(usual).then(pl.lit("")).otherwise(pl.col("relevant") + "_")
+    return measures.with_columns(metric=named + pl.col("metric"))
 
 
 def _user_errors(store: Store, ref: ArtifactRef) -> Iterator[Point]:

@@ -92,7 +92,7 @@ def test_a_run_on_choices_ranks_reports_and_logs(
 ) -> None:
     monkeypatch.chdir(files)
     settings = chosen(files, "files.files.film=film.csv", "feedback=choices", "twins=drop")
-    outcome = run(settings)
+    outcome = run(settings.model_copy(update={"ranking_negatives": 9}))
     store, report = Store(settings.store), outcome.report
     assert (outcome.evaluations, outcome.missing, len(outcome.rankings)) == ((), (), 1)
     assert report is not None
@@ -103,6 +103,8 @@ def test_a_run_on_choices_ranks_reports_and_logs(
     page = store.file(report, "report.html").read_text()
     assert "Film → Song" in page
     assert "RMSE" not in page
+    assert ">EMCDR on iALS</th>" in page
+    assert "among random others" in page
     client = MlflowClient(Tracking.inside(store).uri)
     experiment = client.get_experiment_by_name("film-song")
     assert experiment is not None
