@@ -70,7 +70,7 @@ def ndcg_at_k(places: Placements, k: int) -> Doubles:
     n_relevant = np.bincount(places.users, minlength=places.n_users)
     ideal = np.concatenate([[0.0], np.cumsum(_discount(k))])[np.minimum(n_relevant, k)]
     reached = np.bincount(places.users, weights=gain, minlength=places.n_users)
-    ndcg: Doubles = np.true_divide(reached, ideal)
+    ndcg: Doubles = np.minimum(reached / ideal, 1.0)  # sums in another order may exceed it
     return ndcg
 
 

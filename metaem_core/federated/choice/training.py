@@ -14,11 +14,13 @@ from metaem_core.federated.rounds import RoundStats, cohorts
 from metaem_core.training.epochs import Divergence, EpochStats, restore
 from metaem_core.training.seeds import derived_generator
 
+TOGETHER = 16_384  # devices that are simulated at once: sums over cohorts add up in any case
+
 
 class ChoiceTraining:
     """Server and devices in one process; the loss is known before each step and nothing stops it.
 
-    As for stars, all devices of a cohort are one batch, and ask for the rows that they chose.
+    As for stars, many devices are one batch, and ask for the rows that they chose.
     """
 
     def __init__(self, config: ChoiceConfig, server: ChoiceServer, choices: Choices) -> None:
@@ -48,7 +50,8 @@ class ChoiceTraining:
         self.server.begin()
         order = derived_generator(self.config.seed, int(self.epoch))
         loss = 0.0
-        for cohort in cohorts(self.users, self.config.cohort_size, order):
+        size = max(self.config.cohort_size, TOGETHER)
+        for cohort in cohorts(self.users, size, order):
             chosen = self._choices.of_users(cohort)
             rows, places = torch.unique(chosen.items, return_inverse=True)
             local = Choices(places, chosen.start, len(rows))
