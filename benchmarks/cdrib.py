@@ -35,7 +35,7 @@ class Side:
 
     def choices(self, split: str, users: pl.Series) -> Choices:
         """The rows of a split by ``users``, in that order."""
-        rows = self.rows.filter((pl.col("split") == split) & pl.col("user_id").is_in(users))
+        rows = self.rows.filter((pl.col("split") == split) & pl.col("user_id").is_in(users.implode()))
         owner = users.search_sorted(rows["user_id"]).to_numpy().astype(np.int64)
         item = self.items.search_sorted(rows["item_id"]).to_numpy().astype(np.int64)
         order = np.lexsort((item, owner))
@@ -50,7 +50,7 @@ class Side:
 
 def methods(source: Side, target: Side, seed: int) -> dict[str, Scores]:
     """MetaEM and every baseline, fitted."""
-    both = source.users.filter(source.users.is_in(target.users))
+    both = source.users.filter(source.users.is_in(target.users.implode()))
     known = source.choices("train", source.users), target.choices("train", target.users)
     pair = ChoicePair(*known, source.at(both), target.at(both))
     domains = []

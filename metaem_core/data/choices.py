@@ -72,7 +72,7 @@ class Choices:
         return Choices(self.owner[order], start, self.n_users)
 
     def by_count(self, at_once: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Users (B,) with the same number n > 0 of choices, and their items (B, n).
+        """Users (B,) with the same number n > 0 of choices, and where these are (B, n).
 
         Args:
             at_once: choices in a block, at least one user's.
@@ -82,7 +82,7 @@ class Choices:
         sizes, users = torch.unique_consecutive(counts[order], return_counts=True)
         for n, group in zip(sizes.tolist(), torch.split(order, users.tolist()), strict=True):
             for block in torch.split(group, max(1, at_once // n)) if n else ():
-                yield block, self.items[self.start[block].unsqueeze(1) + torch.arange(n)]
+                yield block, self.start[block].unsqueeze(1) + torch.arange(n)
 
 
 @dataclass(frozen=True)

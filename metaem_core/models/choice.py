@@ -44,16 +44,22 @@ class ItemFactors:
 
         With ``D = a V'V + l2 (n_i + a n)``, which is diagonal in the eigenvectors of V'V, it is
         ``(V_i'V_i + D)^-1 V_i'1``. A user of fewer than k choices solves n_i equations instead:
-        ``D^-1 V_i' (1 + V_i D^-1 V_i')^-1 1``.
+        ``D^-1 V_i' e`` with ``e = (1 + V_i D^-1 V_i')^-1 1``, which is ``1 - V_i u`` too.
         """
+        return self.fitted(choices)[0]
+
+    def fitted(self, choices: Choices) -> tuple[Tensor, Tensor]:
+        """:meth:`fold_in` (B, k), and ``1 - u.v`` of each choice (R,)."""
         values, basis, vectors = self._turned
         users = torch.zeros(choices.n_users, len(values), dtype=vectors.dtype)
-        for owners, items in choices.by_count(AT_ONCE):
-            count = items.shape[1]
+        errors = torch.empty(len(choices), dtype=vectors.dtype)
+        for owners, places in choices.by_count(AT_ONCE):
+            count = places.shape[1]
             ridge = (self.unobserved * values + self._damping(count)).to(vectors.dtype)
             solve = _by_choices if count < len(values) else _by_directions
-            users[owners] = solve(vectors[items], ridge) @ basis.T
-        return users
+            turned, errors[places] = solve(vectors[choices.items[places]], ridge)
+            users[owners] = turned
+        return users @ basis.T, errors
 
     def parts(
         self, choices: Choices, directions: Tensor
@@ -67,7 +73,8 @@ class ItemFactors:
             Users (b,) with as many choices, their items (b, n), and the parts (b, n, T).
         """
         one = torch.eye(len(self.gram), dtype=self.vectors.dtype)
-        for owners, items in choices.by_count(AT_ONCE):
+        for owners, places in choices.by_count(AT_ONCE):
+            items = choices.items[places]
             chosen = self.vectors[items]
             everyone = self.unobserved * self.gram + self._damping(items.shape[1]) * one
             square = torch.bmm(chosen.transpose(1, 2), chosen) + everyone
@@ -85,22 +92,23 @@ class ItemFactors:
         return values, basis, self.vectors @ basis
 
 
-def _by_choices(chosen: Tensor, ridge: Tensor) -> Tensor:
-    """(B, n, k) -> (B, k), through n equations."""
+def _by_choices(chosen: Tensor, ridge: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, n, k) -> (B, k) and errors (B, n), through n equations."""
     damped = chosen * ridge.rsqrt()
     kernel = torch.bmm(damped, damped.transpose(1, 2))
     kernel.diagonal(dim1=1, dim2=2).add_(1)
     ones = kernel.new_ones(*chosen.shape[:2], 1)
-    weights = torch.cholesky_solve(ones, torch.linalg.cholesky(kernel))
-    return torch.bmm(chosen.transpose(1, 2), weights).squeeze(2) / ridge
+    errors = torch.cholesky_solve(ones, torch.linalg.cholesky(kernel))
+    return torch.bmm(chosen.transpose(1, 2), errors).squeeze(2) / ridge, errors.squeeze(2)
 
 
-def _by_directions(chosen: Tensor, ridge: Tensor) -> Tensor:
-    """(B, n, k) -> (B, k), through k equations."""
+def _by_directions(chosen: Tensor, ridge: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, n, k) -> (B, k) and errors (B, n), through k equations."""
     square = torch.bmm(chosen.transpose(1, 2), chosen)
     square.diagonal(dim1=1, dim2=2).add_(ridge)
     right = chosen.sum(1).unsqueeze(2)
-    return torch.cholesky_solve(right, torch.linalg.cholesky(square)).squeeze(2)
+    users = torch.cholesky_solve(right, torch.linalg.cholesky(square))
+    return users.squeeze(2), 1 - torch.bmm(chosen, users).squeeze(2)
 
 
 @dataclass(frozen=True)

@@ -83,9 +83,8 @@ def test_masked_sums_are_the_open_ones() -> None:
     matrix = world(9, 12, 0.4)[1:]
     config = ChoiceConfig(size=4)
     servers = [ChoiceServer(config, torch.full((12, 4), 0.3) + torch.eye(12, 4)) for _ in "ab"]
-    everything = torch.arange(12)
-    opened = choice_step(servers[0].download(everything), choices(matrix))
-    servers[0].collect(opened, everything)
+    opened = choice_step(servers[0].download(), choices(matrix))
+    servers[0].collect(opened)
     devices = [
         ChoiceDevice(row.nonzero().flatten(), config.unobserved, config.l2) for row in matrix
     ]

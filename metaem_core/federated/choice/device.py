@@ -36,27 +36,30 @@ class ChoiceUpload:
 
 def choice_step(download: ItemFactors, chosen: Choices) -> ChoiceUpload:
     """One round of devices that each have a choice; ``chosen`` names rows of the download."""
-    users = download.fold_in(chosen)
-    counts, owner = chosen.counts, chosen.owner
-    own = users[owner]  # (R, k)
-    error = 1 - (own * download.vectors[chosen.items]).sum(1)
-    pulled = torch.cat([own * error.unsqueeze(1), error.new_ones(len(error), 1)], 1)
+    users, errors = download.fitted(chosen)
+    counts = chosen.counts
     extended = torch.cat([users.new_ones(len(users), 1), users], 1)
-    weighted = users * counts.unsqueeze(1)
     return ChoiceUpload(
-        _by_row(pulled, chosen.items, len(download.vectors)),
+        _pulls(users, errors, chosen, len(download.vectors)),
         extended.T @ extended,
-        weighted.T @ users,
-        _loss(download, users, counts, error),
+        (users * counts.unsqueeze(1)).T @ users,
+        _loss(download, users, counts, errors),
         len(chosen),
     )
 
 
-def _by_row(values: Tensor, rows: Tensor, n_rows: int) -> Tensor:
-    """Sums (n, k) of ``values`` (R, k) by row."""
-    order = rows.argsort(stable=True)
-    counts = torch.bincount(rows, minlength=n_rows)
-    return embedding_bag(order, values, counts.cumsum(0) - counts, mode="sum")
+def _pulls(users: Tensor, errors: Tensor, chosen: Choices, n_rows: int) -> Tensor:
+    """``sum e u`` over those who chose a row, and how many they are (n, k + 1)."""
+    order = chosen.items.argsort(stable=True)
+    counts = torch.bincount(chosen.items, minlength=n_rows)
+    pulled = embedding_bag(
+        chosen.owner[order],
+        users,
+        counts.cumsum(0) - counts,
+        mode="sum",
+        per_sample_weights=errors[order],
+    )
+    return torch.cat([pulled, counts.unsqueeze(1).to(users.dtype)], 1)
 
 
 def _loss(download: ItemFactors, users: Tensor, counts: Tensor, error: Tensor) -> float:

@@ -41,29 +41,29 @@ class ChoiceServer:
         """Of the sums."""
         return self._items.shape, self._moments.shape, self._curvature.shape
 
-    def download(self, rows: Tensor) -> ItemFactors:
-        """Distinct ``rows`` (r,) of V."""
+    def download(self) -> ItemFactors:
+        """V and what else decides a user's vector."""
         config = self._config
-        vectors = self.vectors.index_select(0, rows)
-        return ItemFactors(vectors, self._gram, config.unobserved, config.l2, len(self.vectors))
+        return ItemFactors(
+            self.vectors, self._gram, config.unobserved, config.l2, len(self.vectors)
+        )
 
     def broadcast(self) -> Message:
         """What every device of a masked round is sent."""
         return {"vectors": self.vectors, "gram": self._gram}
 
-    def collect(self, upload: ChoiceUpload, rows: Tensor) -> None:
-        """Add a cohort's sums, whose items are ``rows``."""
-        self._items.index_add_(0, rows, upload.items.double())
-        self._moments += upload.moments
-        self._curvature += upload.curvature
+    def collect(self, upload: ChoiceUpload) -> None:
+        """Add a cohort's sums."""
+        self._add(upload.tensors)
 
     def apply(self, gradients: list[Tensor], totals: Totals) -> tuple[RoundStats, Closing]:
         """Add a masked cohort's sums."""
-        items, moments, curvature = gradients
-        self._items += items
-        self._moments += moments
-        self._curvature += curvature
+        self._add(gradients)
         return RoundStats(totals.squared_error, round(totals.n_ratings)), Closing(0, 0.0)
+
+    def _add(self, parts: list[Tensor]) -> None:
+        for sums, part in zip((self._items, self._moments, self._curvature), parts, strict=True):
+            sums += part
 
     def step(self) -> None:
         """Move V by the epoch's sums, and begin the next epoch's."""

@@ -20,7 +20,7 @@ TOGETHER = 16_384  # devices that are simulated at once: sums over cohorts add u
 class ChoiceTraining:
     """Server and devices in one process; the loss is known before each step and nothing stops it.
 
-    As for stars, many devices are one batch, and ask for the rows that they chose.
+    Many devices are one batch that is sent all of V. A real device asks for the rows it chose.
     """
 
     def __init__(self, config: ChoiceConfig, server: ChoiceServer, choices: Choices) -> None:
@@ -52,11 +52,8 @@ class ChoiceTraining:
         loss = 0.0
         size = max(self.config.cohort_size, TOGETHER)
         for cohort in cohorts(self.users, size, order):
-            chosen = self._choices.of_users(cohort)
-            rows, places = torch.unique(chosen.items, return_inverse=True)
-            local = Choices(places, chosen.start, len(rows))
-            upload = choice_step(self.server.download(rows), local)
-            self.server.collect(upload, rows)
+            upload = choice_step(self.server.download(), self._choices.of_users(cohort))
+            self.server.collect(upload)
             loss += upload.loss
             on_round(RoundStats(upload.loss, upload.n_choices))
         return loss
