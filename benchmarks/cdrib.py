@@ -35,7 +35,9 @@ class Side:
 
     def choices(self, split: str, users: pl.Series) -> Choices:
         """The rows of a split by ``users``, in that order."""
-        rows = self.rows.filter((pl.col("split") == split) & pl.col("user_id").is_in(users.implode()))
+        rows = self.rows.filter(
+            (pl.col("split") == split) & pl.col("user_id").is_in(users.implode())
+        )
         owner = users.search_sorted(rows["user_id"]).to_numpy().astype(np.int64)
         item = self.items.search_sorted(rows["item_id"]).to_numpy().astype(np.int64)
         order = np.lexsort((item, owner))

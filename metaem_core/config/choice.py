@@ -34,7 +34,7 @@ class ChoiceMappingConfig:
     damping: tuple[float, ...] = (10.0, 3.0, 30.0, 100.0)  # of user vectors, % of the overlap
     residual_damping: tuple[float, ...] = (1000.0, 300.0, 3000.0, 10000.0)  # of item scores, users
     caution: float = 2.0  # standard errors by which another must be better
-    selection_users: int = 1000  # at most so many users select
+    selection_users: int = 500  # at most so many of the overlap and of validation users select
     length: int = 10  # of the lists whose NDCG selects
     seed: int = 0  # of the draw of these users
 

@@ -12,7 +12,7 @@ from tasks.models.method_id import MethodId, read_methods
 from tasks.report.cells import by_cell, labelled
 from tasks.report.comparison import by_group, compare, fairness, paired_tests, summarise
 from tasks.report.findings import REFERENCES
-from tasks.report.lists import gather_lists
+from tasks.report.lists import gather_lists, left_out
 from tasks.report.provenance import origin
 from tasks.report.results import Results
 from tasks.store.artifacts import ArtifactRef, Store
@@ -62,7 +62,7 @@ def gather(
         points=_of_pictures(store, pictures, ids, "tsne.parquet", Points),
         closeness=_of_pictures(store, pictures, ids, "closeness.parquet", Closeness),
         origin=origin(store, evaluations, rankings),
-        missing=missing,
+        missing=[*missing, *left_out(store, rankings)],
     )
 
 

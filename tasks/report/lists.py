@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import polars as pl
 
@@ -134,6 +135,12 @@ def gather_lists(store: Store, rankings: Sequence[ArtifactRef]) -> ListResults:
         for refs in by_cell(store, rankings) or [[]]
     ]
     return ListResults(ids, summary, pl.concat(comparisons))
+
+
+def left_out(store: Store, rankings: Sequence[ArtifactRef]) -> list[str]:
+    """Methods that were not ranked, and why: a line each."""
+    reasons = [cast(dict[str, str], store.read_json(ref, "left_out.json")) for ref in rankings]
+    return [*dict.fromkeys(f"{name}: {why}" for each in reasons for name, why in each.items())]
 
 
 def summarise_lists(scores: pl.DataFrame) -> pl.DataFrame:

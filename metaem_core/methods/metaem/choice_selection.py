@@ -59,7 +59,7 @@ def _quality(
     total = torch.zeros(len(users.features), users.chosen.n_items)
     for place, start in enumerate(starts):
         scores = _scores(users, start, residuals[place] if residuals else None)
-        total += (scores - scores.mean(1, keepdim=True)) / scores.std(1, keepdim=True)
+        total += scores.sub_(scores.mean(1, keepdim=True)).div_(scores.std(1, keepdim=True))
     owner, items = users.chosen.owner.numpy(), users.chosen.items.numpy()
     return ndcg_at_k(place_at(total.numpy(), owner, items), length)
 
