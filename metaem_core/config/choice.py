@@ -11,9 +11,9 @@ class ChoiceConfig:
     """Pretraining of one domain on what its users chose."""
 
     size: int = 32  # k
-    epochs: int = 16  # sweeps over all devices
-    unobserved: float = 0.2  # alpha_0: weight of the items that a user did not choose
-    l2: float = 0.01  # lambda, scaled by how often a user or an item appears
+    epochs: int = 12  # sweeps over all devices
+    unobserved: float = 0.1  # alpha_0: weight of the items that a user did not choose
+    l2: float = 0.003  # lambda, scaled by how often a user or an item appears
     cohort_size: int = 1024  # devices a round; their sums add up over an epoch
     payload: Literal["rows", "secure"] = "rows"  # what a server reads: each upload, or sums alone
     threshold: float | None = None  # the fewest stars of a choice; None: any rating is one

@@ -98,7 +98,7 @@ def test_masked_sums_are_the_open_ones() -> None:
 
 def test_epochs_end_where_the_whole_loss_is_least() -> None:
     matrix = world(40, 30, 0.25)
-    config = ChoiceConfig(size=3, epochs=400, cohort_size=16)
+    config = ChoiceConfig(size=3, epochs=400, unobserved=0.2, l2=0.01)
     work = ChoicePretraining(config, choices(matrix), torch.float64)
     losses = [stats.loss for stats in work.training.epochs(lambda _: None)]
     assert losses[-1] < losses[0]
