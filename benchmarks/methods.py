@@ -25,7 +25,7 @@ from metaem_core.config.factor import FactorConfig
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.data.ratings import Ratings
 from metaem_core.methods.factorisation.central_steps import FactorSteps
-from metaem_core.synthetic.links import link
+from metaem_core.synthetic.links import Seekers, Sought, link
 from metaem_core.synthetic.size import DomainSize
 
 SOURCE, TARGET, SHARED = (
@@ -45,7 +45,8 @@ def ratings(size: DomainSize, seed: int) -> Ratings:
     """Random stars on long-tailed links: only their number costs time."""
     draw = np.random.default_rng(seed)
     tastes = [draw.standard_normal(n, dtype=np.float32) for n in (size.users, size.items)]
-    users, items = link(size, *tastes, draw)
+    seekers = Seekers(tastes[0], np.zeros((size.users, 1), dtype=np.float32))
+    users, items = link(size, seekers, Sought(tastes[1], np.zeros(size.items, dtype=int)), draw)
     values = draw.integers(1, 6, len(users)).astype(np.float32)
     return Ratings(users, items, values, size.users, size.items)
 

@@ -1,5 +1,7 @@
 """Who rates what: a random bipartite graph with exact counts, long tails and a k-core."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,24 +9,42 @@ from metaem_core.data.ratings import Floats, Ints
 from metaem_core.synthetic.size import DomainSize
 
 CORE = 5  # every user and every item has at least as many ratings
-USER_TAIL, ITEM_TAIL = 1.3, 1.4  # standard deviations of log(ratings beyond the core)
+USER_TAIL, ITEM_TAIL = 1.3, 0.5  # standard deviations of log(ratings beyond the core)
 CROWD = 0.15  # share of the other side that the most active user or popular item may reach
+BALANCING = 30  # rounds, after which genres are wanted about as often as they are offered
 SEEKING = 0.5  # correlation of a user's or an item's first taste with the place in the matching
 ROUNDS = 500
 
 
+class Seekers(NamedTuple):
+    """What the users of a domain look for."""
+
+    taste: Floats  # (U,)
+    interests: Floats  # (U, G) in each genre, as logits
+
+
+class Sought(NamedTuple):
+    """What the items of a domain offer."""
+
+    taste: Floats  # (items,)
+    genres: Ints  # (items,)
+
+
 def link(
-    size: DomainSize, user_taste: Floats, item_taste: Floats, generator: np.random.Generator
+    size: DomainSize, seekers: Seekers, sought: Sought, generator: np.random.Generator
 ) -> tuple[Ints, Ints]:
-    """Distinct (user, item) pairs, sorted; ``size.ratings`` of them, users seeking their taste.
+    """Distinct (user, item) pairs, sorted; ``size.ratings`` of them, in users' genres and taste.
 
     Users hold as many stubs as they will rate, items as many as they are rated. Both are lined
-    up by taste plus noise and joined in that order, so degrees are exact by construction.
+    up by genre, and within it by taste plus noise, and joined in that order, so degrees are exact
+    by construction.
     """
     users = _stubs(size.users, size.items, size.ratings, USER_TAIL, generator)
     items = _stubs(size.items, size.users, size.ratings, ITEM_TAIL, generator)
-    users = users[_line_up(user_taste[users], generator)]
-    items = items[_line_up(item_taste[items], generator)]
+    offered = sought.genres[items]
+    wanted = _genres(users, seekers.interests, offered, generator)
+    users = users[_line_up(wanted, seekers.taste[users], generator)]
+    items = items[_line_up(offered, sought.taste[items], generator)]
     items = _without_repeats(users, items, size.items, generator)
     pairs = np.sort(users * size.items + items)
     return pairs // size.items, pairs % size.items
@@ -58,11 +78,26 @@ def _rounded(parts: NDArray[np.float64], total: int) -> Ints:
     return whole
 
 
-def _line_up(taste: Floats, generator: np.random.Generator) -> Ints:
+def _genres(users: Ints, interests: Floats, offered: Ints, generator: np.random.Generator) -> Ints:
+    """The genre of each user's stub (R,): by interest, and about as often as it is offered."""
+    degrees, offers = np.bincount(users), np.bincount(offered, minlength=interests.shape[1])
+    chances = np.exp(interests)
+    for _ in range(BALANCING):
+        chances /= chances.sum(1, keepdims=True)
+        chances *= offers / np.maximum(degrees @ chances, 1e-9)
+    below = np.cumsum(chances / chances.sum(1, keepdims=True), axis=1)
+    draws = generator.random(len(users), dtype=np.float32)
+    drawn = np.zeros(len(users), dtype=np.int64)
+    for genre in range(interests.shape[1] - 1):  # one at a time: no (R, G) copies
+        drawn += draws > below[users, genre]
+    return drawn
+
+
+def _line_up(genre: Ints, taste: Floats, generator: np.random.Generator) -> Ints:
     noise = generator.standard_normal(len(taste), dtype=np.float32)
     spread = taste.std() or 1.0  # a world without taste is lined up by noise alone
     place = SEEKING * taste / spread + np.sqrt(1 - SEEKING**2) * noise
-    order: Ints = np.argsort(place, kind="stable")
+    order: Ints = np.lexsort((place, genre))
     return order
 
 

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from metaem_core.data.ratings import Floats, Ints
-from metaem_core.synthetic.links import link
+from metaem_core.synthetic.links import Seekers, Sought, link
 from metaem_core.synthetic.size import STARS, Domain, members, population, world_size
 
 TASTES = 2  # dimensions of taste: few enough to be learned from about 15 ratings a user
 USER_BIAS, ITEM_QUALITY = 0.15, 0.15  # shares of an opinion's variance; noise takes the rest
+GENRES = 64  # of items; enough that lists for different users have a fifth of the catalogue
+INTEREST = 6.0  # standard deviation of a user's logit of choosing an item of a genre
+CARRIED = 0.05  # users' interests correlate by shared**CARRIED: choices carry over more than stars
 DAY = 86_400
 FIRST_DAY, LAST_DAY = 10_000, 16_270  # since 1970: May 1997 to July 2014
 STAY = 400.0  # mean days between a user's first possible and a given rating
@@ -57,6 +60,8 @@ class Planted:
     user_taste: Floats  # (U, TASTES)
     item_quality: Floats  # (items,)
     item_taste: Floats  # (items, TASTES)
+    user_interests: Floats  # (U, GENRES): logits of choosing an item of each
+    item_genres: Ints  # (items,)
     noise: float  # standard deviation
 
 
@@ -65,9 +70,9 @@ def generate(config: SyntheticConfig, domain: Domain) -> SyntheticDomain:
     size = world_size(config.scale, config.growth)
     planted = plant(config, domain)
     generator = _generator(config, domain, "ratings")
-    users, items = link(
-        size.domains[domain], planted.user_taste[:, 0], planted.item_taste[:, 0], generator
-    )
+    seekers = Seekers(planted.user_taste[:, 0], planted.user_interests)
+    sought = Sought(planted.item_taste[:, 0], planted.item_genres)
+    users, items = link(size.domains[domain], seekers, sought, generator)
     opinion = planted_opinion(planted, users, items)
     opinion += planted.noise * generator.standard_normal(len(users), dtype=np.float32)
     return SyntheticDomain(
@@ -85,15 +90,27 @@ def plant(config: SyntheticConfig, domain: Domain) -> Planted:
     shared = _standard(_generator(config, "people"), population(size))
     own = _standard(_generator(config, domain, "users"), len(users))
     user = _scaled(shared[users], config.shared) + _scaled(own, 1 - config.shared)
-    item = _standard(_generator(config, domain, "items"), size.domains[domain].items)
+    n_items = size.domains[domain].items
+    item = _standard(_generator(config, domain, "items"), n_items)
     return Planted(
         users=users,
         user_bias=_scaled(user[:, 0], USER_BIAS),
         user_taste=user[:, 1:],
         item_quality=_scaled(item[:, 0], ITEM_QUALITY),
         item_taste=_scaled(item[:, 1:], config.taste / TASTES),
+        user_interests=_interests(config, domain, users),
+        item_genres=_generator(config, domain, "genres").integers(0, GENRES, n_items),
         noise=float(np.sqrt(1 - USER_BIAS - ITEM_QUALITY - config.taste)),
     )
+
+
+def _interests(config: SyntheticConfig, domain: Domain, users: Ints) -> Floats:
+    everyone = population(world_size(config.scale, config.growth))
+    shared = _standard(_generator(config, "interests"), everyone, GENRES)[users]
+    own = _standard(_generator(config, domain, "interests"), len(users), GENRES)
+    carried = config.shared**CARRIED
+    both = _scaled(shared, carried) + _scaled(own, 1 - carried)
+    return both * np.float32(INTEREST)
 
 
 def planted_opinion(planted: Planted, users: Ints, items: Ints) -> Floats:
@@ -108,9 +125,9 @@ def _generator(config: SyntheticConfig, *part: str) -> np.random.Generator:
     return np.random.default_rng([config.seed, *"/".join(part).encode()])
 
 
-def _standard(generator: np.random.Generator, rows: int) -> Floats:
-    """A bias and tastes of each (rows, 1 + TASTES), of variance 1."""
-    return generator.standard_normal((rows, 1 + TASTES), dtype=np.float32)
+def _standard(generator: np.random.Generator, rows: int, columns: int = 1 + TASTES) -> Floats:
+    """A bias and tastes of each (rows, 1 + TASTES), or other columns, of variance 1."""
+    return generator.standard_normal((rows, columns), dtype=np.float32)
 
 
 def _scaled(standard: Floats, variance: float) -> Floats:

@@ -159,7 +159,7 @@ def test_on_the_planted_world_each_predictor_adds_something() -> None:
     errors = {
         name: rmse(fit(pair)(cold.users, cold.items), cold.values) for name, fit in TRIVIAL.items()
     }
-    assert errors["bias_transfer"] < errors["item_mean"] - 0.02
+    assert errors["bias_transfer"] < errors["item_mean"] - 0.015
     assert errors["item_mean"] < errors["global_mean"] - 0.02
     assert errors["global_mean"] < errors["source_user_mean"]
     assert errors["user_knn"] < errors["bias_transfer"] + 0.005
