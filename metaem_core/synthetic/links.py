@@ -9,7 +9,7 @@ from metaem_core.data.ratings import Floats, Ints
 from metaem_core.synthetic.size import DomainSize
 
 CORE = 5  # every user and every item has at least as many ratings
-USER_TAIL, ITEM_TAIL = 1.3, 0.5  # standard deviations of log(ratings beyond the core)
+USER_TAIL, ITEM_TAIL = 1.3, 0.2  # standard deviations of log(ratings beyond the core)
 CROWD = 0.15  # share of the other side that the most active user or popular item may reach
 BALANCING = 30  # rounds, after which genres are wanted about as often as they are offered
 SEEKING = 0.5  # correlation of a user's or an item's first taste with the place in the matching
@@ -80,17 +80,23 @@ def _rounded(parts: NDArray[np.float64], total: int) -> Ints:
 
 def _genres(users: Ints, interests: Floats, offered: Ints, generator: np.random.Generator) -> Ints:
     """The genre of each user's stub (R,): by interest, and about as often as it is offered."""
-    degrees, offers = np.bincount(users), np.bincount(offered, minlength=interests.shape[1])
-    chances = np.exp(interests)
-    for _ in range(BALANCING):
-        chances /= chances.sum(1, keepdims=True)
-        chances *= offers / np.maximum(degrees @ chances, 1e-9)
+    degrees = np.bincount(users)
+    chances = _balanced(np.exp(interests), degrees, np.bincount(offered, None, interests.shape[1]))
     below = np.cumsum(chances / chances.sum(1, keepdims=True), axis=1)
     draws = generator.random(len(users), dtype=np.float32)
     drawn = np.zeros(len(users), dtype=np.int64)
     for genre in range(interests.shape[1] - 1):  # one at a time: no (R, G) copies
-        drawn += draws > below[users, genre]
+        drawn += draws > np.repeat(below[:, genre], degrees)
     return drawn
+
+
+def _balanced(appeal: Floats, degrees: Ints, offers: Ints) -> Floats:
+    """Chances (U, G) whose sums over ratings approach the offers (Sinkhorn's algorithm)."""
+    weights = np.ones(len(offers), dtype=np.float32)
+    rated, offered = degrees.astype(np.float32), offers.astype(np.float32)
+    for _ in range(BALANCING):
+        weights = offered / ((rated / (appeal @ weights)) @ appeal)
+    return appeal * weights
 
 
 def _line_up(genre: Ints, taste: Floats, generator: np.random.Generator) -> Ints:

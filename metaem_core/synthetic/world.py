@@ -1,4 +1,4 @@
-"""A synthetic world with known truth: users' biases and tastes are correlated between domains."""
+"""A synthetic world with known truth: what users like and choose is correlated between domains."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from metaem_core.synthetic.size import STARS, Domain, members, population, world
 
 TASTES = 2  # dimensions of taste: few enough to be learned from about 15 ratings a user
 USER_BIAS, ITEM_QUALITY = 0.15, 0.15  # shares of an opinion's variance; noise takes the rest
-GENRES = 64  # of items; enough that lists for different users have a fifth of the catalogue
+GENRES = 40  # of items; in a model of 32 dimensions each still has lists of its own
 INTEREST = 6.0  # standard deviation of a user's logit of choosing an item of a genre
 CARRIED = 0.05  # users' interests correlate by shared**CARRIED: choices carry over more than stars
 DAY = 86_400
