@@ -25,7 +25,7 @@ class SyntheticConfig:
     seed: int = 0
     scale: str = "default"  # or "table2": the paper's counts of users, items, ratings, overlaps
     growth: float = 1.0  # multiplies every count of the scale
-    shared: float = 0.6  # correlation of a user's bias and tastes between two domains
+    shared: float = 0.6  # correlation of bias and tastes between domains; 0: interests differ too
     taste: float = 0.3  # taste's share of an opinion's variance
 
     def __post_init__(self) -> None:

@@ -71,12 +71,10 @@ def test_the_default_world_looks_like_amazon(name: Domain) -> None:
     domain = generate(SyntheticConfig(), name)
     stars = np.bincount(domain.values.astype(np.int64), minlength=6)[1:] / len(domain.values)
     np.testing.assert_allclose(stars, np.array(STARS[name]) / sum(STARS[name]), atol=1e-3)
-    popularity = np.sort(np.bincount(domain.items))[::-1]
     activity = np.sort(np.unique(domain.users, return_counts=True)[1])[::-1]
-    for degrees, least in ((popularity, 0.15), (activity, 0.3)):
-        tenth = degrees[: len(degrees) // 10].sum() / degrees.sum()
-        assert least < tenth < 0.6  # a tenth of the users has a third to a half of all ratings
-        assert np.median(degrees) < 0.75 * degrees.mean()
+    tenth = activity[: len(activity) // 10].sum() / activity.sum()
+    assert 0.3 < tenth < 0.6  # a tenth of the users has a third to a half of all ratings
+    assert np.median(activity) < 0.75 * activity.mean()
 
 
 def test_bias_and_taste_carry_over_between_separately_planted_domains() -> None:
@@ -87,6 +85,23 @@ def test_bias_and_taste_carry_over_between_separately_planted_domains() -> None:
     pairs += [(movie.user_taste[here, taste], music.user_taste[there, taste]) for taste in range(2)]
     for one, other in pairs:
         assert np.corrcoef(one, other)[0, 1] == pytest.approx(0.6, abs=0.06)
+
+
+@pytest.mark.parametrize(("shared", "carried"), [(0.6, 0.97), (0.0, 0.0)])
+def test_interests_carry_over_where_tastes_do(shared: float, carried: float) -> None:
+    movie, music = (plant(SyntheticConfig(shared=shared), name) for name in ("movie", "music"))
+    _, here, there = np.intersect1d(movie.users, music.users, return_indices=True)
+    both = movie.user_interests[here].ravel(), music.user_interests[there].ravel()
+    assert np.corrcoef(*both)[0, 1] == pytest.approx(carried, abs=0.02)
+
+
+def test_users_rate_items_of_the_genres_that_they_want() -> None:
+    config = SyntheticConfig()
+    planted, domain = plant(config, "music"), generate(config, "music")
+    interests = planted.user_interests[np.searchsorted(planted.users, domain.users)]
+    rated = np.take_along_axis(interests, planted.item_genres[domain.items][:, None], axis=1)
+    better = (interests > rated).sum(1)  # genres that the user wants more
+    assert (better < 2).mean() > 0.5
 
 
 def fitted_rmse(actual: Floats, *known: Floats) -> float:
