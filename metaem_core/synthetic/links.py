@@ -9,7 +9,7 @@ from metaem_core.data.ratings import Floats, Ints
 from metaem_core.synthetic.size import DomainSize
 
 CORE = 5  # every user and every item has at least as many ratings
-USER_TAIL, ITEM_TAIL = 1.3, 0.2  # standard deviations of log(ratings beyond the core)
+USER_TAIL, ITEM_TAIL = 1.3, 0.3  # standard deviations of log(ratings beyond the core)
 CROWD = 0.15  # share of the other side that the most active user or popular item may reach
 BALANCING = 30  # rounds, after which genres are wanted about as often as they are offered
 SEEKING = 0.5  # correlation of a user's or an item's first taste with the place in the matching
