@@ -95,7 +95,8 @@ def _balanced(appeal: Floats, degrees: Ints, offers: Ints) -> Floats:
     weights = np.ones(len(offers), dtype=np.float32)
     rated, offered = degrees.astype(np.float32), offers.astype(np.float32)
     for _ in range(BALANCING):
-        weights = offered / ((rated / (appeal @ weights)) @ appeal)
+        wanted: Floats = (rated / (appeal @ weights)) @ appeal
+        weights = offered / wanted
     return appeal * weights
 
 
