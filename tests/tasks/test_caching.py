@@ -486,7 +486,7 @@ REACH = {
     "metaem_core/models/metaem.py": CALCULATING,
     "metaem_core/evaluation/scores.py": {"evaluate"},
     "tasks/report/comparison.py": {"report"},
-    "data_contracts/evaluation.py": {"evaluate"},
+    "data_contracts/evaluation.py": {"evaluate", "report"},
     "tasks/store/atomic.py": {*STAGES},
     "tasks/report/templates/style.css": {"report"},
     "tasks/progress.py": set[str](),
