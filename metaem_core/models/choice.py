@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-import scipy.linalg
 import torch
 from torch import Tensor
 
@@ -161,8 +160,9 @@ class ChoiceDomain:
 
 def generalised_eigen(matrix: Tensor, metric: Tensor) -> tuple[Tensor, Tensor]:
     """``P' metric P = 1`` and ``P' matrix P = diag(values)``; symmetric, in float64."""
-    values, basis = scipy.linalg.eigh(matrix.numpy(), metric.numpy())
-    return torch.from_numpy(values), torch.from_numpy(basis)
+    inverse = torch.linalg.inv(torch.linalg.cholesky(metric))
+    values, basis = torch.linalg.eigh(inverse @ matrix @ inverse.T)
+    return values, inverse.T @ basis
 
 
 def _root(gram: Tensor) -> tuple[Tensor, Tensor]:
