@@ -49,4 +49,4 @@ class ChoiceCandidates(dy.Schema):
 
     damping = dy.Float64(min_exclusive=0)
     residual_damping = dy.Float64(nullable=True, min_exclusive=0)  # null: no residual
-    ndcg = dy.Float64(min=0, max=1)  # mean over the users who select
+    ndcg = dy.Float64(nullable=True, min=0, max=1)  # mean over those who select; null: nobody

@@ -20,7 +20,7 @@ from tasks.models.backend import Backend, Simulation
 from tasks.models.method_id import bias_transfer_dp, metaem_id
 from tasks.stages.baseline import baseline
 from tasks.stages.choice_mapping import ChoiceMappingRequest, choice_mapping
-from tasks.stages.choice_pretrain import choice_pretrain
+from tasks.stages.choice_pretrain import ChoicePretrainRequest, choice_pretrain
 from tasks.stages.download import DownloadRequest, download
 from tasks.stages.dp_biases import dp_biases
 from tasks.stages.dp_transfer import dp_transfer
@@ -134,15 +134,20 @@ class Grid:
 
     def choice_pretrain(self) -> None:
         for cell in self.splits:
-            thresholds = self.settings.thresholds
-            choice = replace(self.settings.choice, seed=cell[1])
-            configs = [replace(choice, threshold=least) for least in thresholds]
+            settings = self.settings
+            choice = replace(settings.choice, seed=cell[1])
+            if settings.backend == "flower":
+                choice = replace(choice, payload="secure")  # real devices send nothing else
+            configs = [
+                ChoicePretrainRequest(replace(choice, threshold=least), self._choice_backend)
+                for least in settings.thresholds
+            ]
             self.choice_models[cell] = self._of_domains(choice_pretrain, configs, cell)
 
     def choice_mapping(self) -> None:
         for cell in self.splits:
             config = replace(self.settings.choice_mapping, seed=cell[1])
-            request = ChoiceMappingRequest(config, self.settings.thresholds)
+            request = ChoiceMappingRequest(config, self.settings.thresholds, self._choice_backend)
             run = self._of_cell(choice_mapping, request, cell, *self.choice_models[cell])
             self.choice_mappings[cell] = run
 
@@ -246,6 +251,11 @@ class Grid:
         if self.settings.backend == "simulation":
             return Simulation()
         return Flower(*self.settings.domains, partition_digest(self.store.root), pretrained)
+
+    @property
+    def _choice_backend(self) -> Backend:
+        """Of choices, whose rounds know nothing of how stars are trained."""
+        return self._backend(self.settings.pretrain)
 
     def _factorised(self, config: FactorConfig, cell: Cell) -> list[Run]:
         config = replace(config, scale=self.settings.scale, seed=cell[1])

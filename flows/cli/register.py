@@ -25,11 +25,12 @@ def register(settings: "Settings", store: "Store", task: str | None) -> None:
     version = register_version(store, where, recommender_of(store, selected), selected)
     cell = f"beta {selected.cell['beta']:g}, seed {selected.cell['seed']}"
     state = "now" if version.new else "already"
-    scores = f"NDCG of validation users {selected.validation_ndcg:.4f}"
-    if selected.validation_rmse is not None:
-        scores += f", RMSE {selected.validation_rmse:.4f}"
-    typer.echo(
-        f"{version.name} version {version.version} is {state} {ALIAS} in {where}: {cell}, {scores}"
-    )
+    scores = {
+        "NDCG of validation users": selected.validation_ndcg,
+        "RMSE": selected.validation_rmse,
+    }
+    known = [f"{name} {score:.4f}" for name, score in scores.items() if score is not None]
+    about = ", ".join([cell, *known])
+    typer.echo(f"{version.name} version {version.version} is {state} {ALIAS} in {where}: {about}")
     typer.echo(f"load it:  mlflow.set_tracking_uri('{where}')")
     typer.echo(f"          mlflow.pyfunc.load_model('models:/{version.name}@{ALIAS}')")

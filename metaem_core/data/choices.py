@@ -94,6 +94,18 @@ class ChoicePair:
     train_source: Tensor  # (T,) source indices of the training overlap
     train_target: Tensor  # (T,) the same users' target indices
 
+    def in_both(self) -> tuple[Tensor, Tensor]:
+        """Source and target indices of the training users who chose in both domains.
+
+        Raises:
+            ValueError: nobody did.
+        """
+        both = self.source.counts[self.train_source] > 0
+        both &= self.target.counts[self.train_target] > 0
+        if not bool(both.any()):
+            raise ValueError("no training user chose in both domains; check choice.threshold")
+        return self.train_source[both], self.train_target[both]
+
     @classmethod
     def of(cls, pair: DomainPair, thresholds: Thresholds = (None, None)) -> "ChoicePair":
         """What the users of ``pair`` chose."""

@@ -26,6 +26,13 @@ class EpochStats(NamedTuple):
     validation_rmse: float
     n_ratings: int
 
+    @property
+    def news(self) -> str:
+        """How it went, in words."""
+        if math.isnan(self.validation_rmse):
+            return f"loss {self.loss:.4f}"
+        return f"validation RMSE {self.validation_rmse:.4f}"
+
 
 class Divergence(ValueError):
     """The loss is no longer finite."""

@@ -1,18 +1,22 @@
 """MetaEM's trainings on real devices: jobs for the federation in the store's folder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from metaem_core.config.choice import ChoiceConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.bias import fitted_biases
 from tasks.flower.assign import require_partition
-from tasks.models.backend import MappingProblem, Side
+from tasks.models.backend import ChoiceMappingProblem, MappingProblem, Side
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.source_digest import code_digest, load
 
 if TYPE_CHECKING:
+    from metaem_core.methods.metaem.choice_pretraining import ChoicePretraining
+    from metaem_core.methods.metaem.choice_transfer import ChoiceMapped
     from metaem_core.methods.metaem.mapping import MappingTraining
     from metaem_core.methods.metaem.pretraining import Pretraining
+    from metaem_core.models.choice import ItemFactors
     from tasks.flower.job import Job
     from tasks.models.train import Cost
 
@@ -41,8 +45,7 @@ class Flower:
         from tasks.flower.node import Configs, Request
         from tasks.flower.submit import cost_of_job, hand_out
 
-        name = self.source if side == "source" else self.target
-        require_partition(store.root, name, domain)
+        name = self._name(store, domain, side)
         config = Configs(work.config).encoded()
         request = Request(kind="pretrain", domain=name, config=config, source="", tag="")
         job = hand_out(store, "job", request, pretrain_start(*work.start()))
@@ -87,6 +90,69 @@ class Flower:
         request["kind"] = "mapping"
         job = hand_out(store, "job", request, mapping_start(tried[0], train, validation))
         return _best(job, tried), cost_of_job(job, config.cohort_size)
+
+    def pretrain_choices(
+        self, store: Store, work: "ChoicePretraining", domain: ArtifactRef, side: Side
+    ) -> "Cost":
+        """In masked rounds."""
+        load(__name__)
+        from tasks.flower.choice_job import choice_start
+        from tasks.flower.node import Request
+        from tasks.flower.submit import cost_of_job, hand_out
+
+        name, config = self._name(store, domain, side), self._encoded(work.config)
+        request = Request(kind="choice", domain=name, config=config, source="", tag="")
+        job = hand_out(store, "job", request, choice_start(work))
+        job.load_into(work.training)
+        return cost_of_job(job, work.config.cohort_size, more=1)
+
+    def map_choices(
+        self, store: Store, problem: ChoiceMappingProblem, source: ArtifactRef, target: ArtifactRef
+    ) -> "ChoiceMapped":
+        """With the first values of the dampings: no device selects.
+
+        The source's devices compute their features and keep them; the target's read them there.
+        """
+        load(__name__)
+        from metaem_core.methods.metaem.choice_transfer import Directions
+        from tasks.flower.choice_job import features_start, overlap_start
+        from tasks.flower.job import vectors_tag
+        from tasks.flower.node import Request
+        from tasks.flower.submit import hand_out
+
+        names = self._name(store, source, "source"), self._name(store, target, "target")
+        pair, between = problem.pair, Directions.of(problem.config, problem.source, problem.target)
+        features, thresholds = between.features, problem.thresholds
+        request = Request(
+            kind="features",
+            domain=names[0],
+            config=self._of_factors(problem.source.items, thresholds[0]),
+            source="",
+            tag=vectors_tag(features.items.vectors @ features.turn),
+        )
+        members = pair.source.counts.nonzero().flatten()
+        hand_out(store, "features", request, features_start(features, members))
+        config = self._of_factors(problem.target.items, thresholds[1])
+        request |= {"kind": "overlap", "domain": names[1], "config": config, "source": names[0]}
+        width, (_, train) = 1 + features.turn.shape[1], pair.in_both()
+        start = overlap_start(problem.target.items, between.turn, width, train)
+        return between.unselected(hand_out(store, "overlap", request, start).sums())
+
+    def _name(self, store: Store, domain: ArtifactRef, side: Side) -> str:
+        """Of the domain, whose devices must hold its ratings."""
+        name = self.source if side == "source" else self.target
+        require_partition(store.root, name, domain)
+        return name
+
+    def _encoded(self, choice: ChoiceConfig) -> str:
+        from tasks.flower.node import Configs
+
+        return Configs(self.pretrained, choice=choice).encoded()
+
+    def _of_factors(self, items: "ItemFactors", threshold: float | None) -> str:
+        """The settings by which devices solve their vectors."""
+        config = ChoiceConfig(items.vectors.shape[1], unobserved=items.unobserved, l2=items.l2)
+        return self._encoded(replace(config, threshold=threshold))
 
 
 def _best(job: "Job", tried: "list[MappingTraining]") -> "MappingTraining":

@@ -6,7 +6,7 @@ safetensors and pydantic alone.
 
 import hashlib
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +18,7 @@ from torch import Tensor
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
 from metaem_core.federated.bytes import nobody
+from metaem_core.federated.choice.training import ChoiceTraining
 from metaem_core.federated.encoding import Traffic, contract_of, decode, encode
 from metaem_core.federated.layouts import LayoutCodec
 from metaem_core.federated.messages import Upload
@@ -32,15 +33,19 @@ from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.metaem.mapping_start import SourceView, TargetView, transfer_lines
 from metaem_core.methods.metaem.mapping_start_secure import RemoteStart, views_message, views_of
 from metaem_core.methods.metaem.pretraining import live_tensors, pretrain_server
+from metaem_core.models.choice_mapping import OverlapSums
 from metaem_core.models.metaem import DomainModel, domain_of, flat, network
 from metaem_core.models.mlp import Parameters
 from metaem_core.training.epochs import Divergence
 from metaem_core.training.optimizers import NetworkAdam
+from tasks.flower.choice_job import choice_trainings, feature_messages, overlap_of
 from tasks.flower.node import KEPT, Configs, Request, layout_of
+from tasks.flower.reach import require, within
 from tasks.store.atomic import replace_atomically, write_json
 from tasks.store.checkpoints import Checkpoint
 
-START, THETA = "start.safetensors", "theta.safetensors"
+START, SUMS = "start.safetensors", "sums.safetensors"
+AnyTraining = Training | ChoiceTraining
 T = TypeVar("T")
 CONSTANTS = ("item_offsets", "item_features", "user_profiles")
 
@@ -65,6 +70,14 @@ class Done(TypedDict):
     refused: list[str]  # answers that were left out, in words
     trained: Traffic  # bytes of messages in rounds
     evaluated: Traffic  # and in validations
+
+
+class Progress(TypedDict):
+    """``progress.json``."""
+
+    epoch: int
+    of: int
+    news: str
 
 
 class Superseded(RuntimeError):
@@ -109,16 +122,16 @@ class Job:
         rules, items = Rules(spec["quorum"], spec["largest"]), len(start.get("common_items", ()))
         exchange = Exchange(link, rules, items, configs.pretrain.scale)
         epochs: list[int | None] = []
-        if kind == "keep":
-            reached = leave_vectors(exchange, start["profiles"], devices)
-        elif kind == "start":
-            users = _within(start["train"], devices)
-            reached, theta = len(users), theta_start(configs, start, exchange, users)
-            named = {f"start.{i}": part.contiguous() for i, part in enumerate(theta)}
-            replace_atomically(self.folder / THETA, partial(save_file, named))
+        if kind in ("keep", "features"):
+            messages = vector_messages if kind == "keep" else feature_messages
+            reached = leave(exchange, messages(start, devices))
+        elif kind in ("start", "overlap"):
+            users = within(start["train"], devices)
+            summed = partial(theta_start, configs) if kind == "start" else overlap_of
+            sums, reached = summed(start, exchange, users), len(users)
+            replace_atomically(self.folder / SUMS, partial(save_file, sums))
         else:
-            prepare = mapping_trainings if kind == "mapping" else pretrainings
-            trainings = prepare(configs, start, exchange, devices)
+            trainings = TRAININGS[kind](configs, start, exchange, devices)
             reached = len(trainings[0].users)
             epochs = self._train_each(spec["attempt"], trainings, exchange.refused)
         self._require_latest(spec["attempt"])
@@ -133,7 +146,7 @@ class Job:
         write_json(self.folder / "done.json", done)
 
     def _train_each(
-        self, attempt: str, trainings: Sequence[Training], refused: list[str]
+        self, attempt: str, trainings: Sequence[AnyTraining], refused: list[str]
     ) -> list[int | None]:
         """Epochs of each training; one that failed is refused, unless all did."""
         epochs: list[int | None] = []
@@ -150,7 +163,7 @@ class Job:
             raise failure
         return epochs
 
-    def _train(self, attempt: str, number: int, training: Training, of: int) -> None:
+    def _train(self, attempt: str, number: int, training: AnyTraining, of: int) -> None:
         checkpoint = self.checkpoint(number)
         if (saved := checkpoint.load()) is not None:
             training.load(saved[1])
@@ -159,8 +172,8 @@ class Job:
             self._require_latest(attempt)
             checkpoint.save(stats.epoch, training.state())
             done = number * total + stats.epoch
-            news = {"epoch": done, "of": of * total, "rmse": stats.validation_rmse}
-            write_json(self.folder / "progress.json", news)
+            progress = Progress(epoch=done, of=of * total, news=stats.news)
+            write_json(self.folder / "progress.json", progress)
 
     def _require_latest(self, attempt: str) -> None:
         if self.spec["attempt"] != attempt:
@@ -177,9 +190,13 @@ class Job:
 
     def start(self) -> Parameters:
         """Where f_theta begins, which a job of kind ``start`` computed."""
-        return network(load_file(self.folder / THETA), "start")
+        return network(load_file(self.folder / SUMS), "start")
 
-    def load_into(self, *trainings: Training) -> None:
+    def sums(self) -> OverlapSums:
+        """What devices added up for a mapping of choices, in a job of kind ``overlap``."""
+        return OverlapSums(**load_file(self.folder / SUMS))
+
+    def load_into(self, *trainings: AnyTraining) -> None:
         """Take over the last epochs of a job that is done, but for trainings that diverged.
 
         Raises:
@@ -207,8 +224,8 @@ class Job:
         return (self._read("failed.json", dict[str, str]) or {}).get("error")
 
     @property
-    def progress(self) -> dict[str, float] | None:
-        return self._read("progress.json", dict[str, float])
+    def progress(self) -> Progress | None:
+        return self._read("progress.json", Progress)
 
     @property
     def done(self) -> Done | None:
@@ -247,7 +264,7 @@ def pretrainings(
     server = pretrain_server(config, model, start["of_user"], start["of_item"])
     codec = LayoutCodec(layout_of(config), torch.Generator())
     rounds = RemoteRounds(server, exchange, codec, start["of_user"])
-    members = _within(start["members"], devices)
+    members = within(start["members"], devices)
     users = members[start["of_user"][members] > 0]
     if not len(users):
         raise ValueError("no device within reach has ratings to train on")
@@ -266,9 +283,9 @@ def mapping_trainings(
 ) -> list[Training]:
     """Algorithm 2 over a link, once a learning rate."""
     config, target = configs.mapping, received(start, nobody(0, configs.pretrain))
-    users, validators = (_within(start[role], devices) for role in ("train", "validation"))
-    _require(users, LEAST, "train")
-    _require(validators, 1, "validate")
+    users, validators = (within(start[role], devices) for role in ("train", "validation"))
+    require(users, LEAST, "train the mapping")
+    require(validators, 1, "validate the mapping")
     trainings = []
     for rate in config.learning_rates:
         correction = tuple(part.clone() for part in network(start, "network"))
@@ -292,21 +309,27 @@ def views_start(source: SourceView, target: TargetView, train: Tensor) -> dict[s
 
 def theta_start(
     configs: Configs, start: Mapping[str, Tensor], exchange: Exchange, users: Tensor
-) -> Parameters:
-    """Theta's start, from sums of the devices of ``users``.
+) -> dict[str, Tensor]:
+    """Theta's start by name, from sums of the devices of ``users``.
 
     Raises:
         ValueError: there are too few.
     """
-    _require(users, LEAST, "train")
+    require(users, LEAST, "train the mapping")
     views = {n: part for n, part in start.items() if n.startswith(("source.", "target."))}
     sums = RemoteStart(exchange, views, users.tolist())
-    return transfer_lines(*views_of(views), sums, configs.mapping)
+    lines = transfer_lines(*views_of(views), sums, configs.mapping)
+    return {name: part.contiguous() for name, part in flat("start", lines).items()}
 
 
-def leave_vectors(exchange: Exchange, profiles: Tensor, devices: Sequence[int]) -> int:
-    """Leave each device its user's vector; returns how many took it."""
-    messages = {device: encode({"profile": profiles[device : device + 1]}) for device in devices}
+def vector_messages(start: Mapping[str, Tensor], devices: Sequence[int]) -> dict[int, bytes]:
+    """Its user's vector to each device."""
+    profiles = start["profiles"]
+    return {device: encode({"profile": profiles[device : device + 1]}) for device in devices}
+
+
+def leave(exchange: Exchange, messages: Mapping[int, bytes]) -> int:
+    """Leave devices something to keep; returns how many took it."""
 
     def read(device: int, answer: bytes) -> Upload:
         return Upload({"kept": tuple(decode(answer, contract_of(KEPT)).values())}, 0.0, 0)
@@ -319,12 +342,9 @@ def vectors_tag(profiles: Tensor) -> str:
     return hashlib.sha256(profiles.contiguous().numpy().tobytes()).hexdigest()[:32]
 
 
-def _require(users: Tensor, least: int, role: str) -> None:
-    if len(users) < least:
-        raise ValueError(
-            f"{len(users)} devices within reach {role} the mapping, it takes {least}: assign more"
-        )
-
-
-def _within(users: Tensor, devices: Sequence[int]) -> Tensor:
-    return users[torch.isin(users, torch.tensor(devices))].sort().values
+Prepare = Callable[[Configs, Mapping[str, Tensor], Exchange, Sequence[int]], Sequence[AnyTraining]]
+TRAININGS: dict[str, Prepare] = {
+    "pretrain": pretrainings,
+    "mapping": mapping_trainings,
+    "choice": choice_trainings,
+}

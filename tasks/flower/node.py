@@ -18,11 +18,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
+from metaem_core.config.choice import ChoiceConfig
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import OpenLayout, PretrainConfig
 from metaem_core.data.ratings import Ratings, held_chance
 from metaem_core.data.user_profile import PROFILE_SIZE
 from metaem_core.federated.bytes import nobody, received_contract
+from metaem_core.federated.choice.device import (
+    ChoiceDevice,
+    OverlapDevice,
+    OwnChoices,
+    overlap_shapes,
+)
+from metaem_core.federated.choice.server import ChoiceServer
 from metaem_core.federated.encoding import (
     BadMessage,
     Contract,
@@ -51,7 +59,8 @@ from metaem_core.methods.metaem.mapping_start_secure import (
 from metaem_core.models.mlp import Parameters
 from tasks.store.atomic import exclusive, replace_atomically, write_json
 
-Kind = Literal["pretrain", "keep", "start", "mapping"]
+Kind = Literal["pretrain", "keep", "start", "mapping", "choice", "features", "overlap"]
+OPEN = ("pretrain", "keep", "features")  # all others are masked
 LINKS = "links.json"  # of a node: the numbers that each of its users has in the domains
 KEPT = {"kept": torch.ones(1)}  # the answer to a vector
 
@@ -62,7 +71,7 @@ class Request(TypedDict):
     kind: Kind
     domain: str
     config: str  # JSON of Configs
-    source: str  # of a mapping and its start: the domain whose vectors devices keep
+    source: str  # of a mapping, its start or its sums: the domain whose vectors devices keep
     tag: str  # of the vectors that devices keep
 
 
@@ -72,6 +81,7 @@ class Configs:
 
     pretrain: PretrainConfig
     mapping: MappingConfig = field(default_factory=MappingConfig)
+    choice: ChoiceConfig = field(default_factory=ChoiceConfig)
 
     def encoded(self) -> str:
         """As a request has them."""
@@ -131,17 +141,29 @@ class DeviceFolder:
     def _file(self, device: int) -> Path:
         return self.folder / f"{device}.safetensors"
 
-    def keep(self, device: int, message: bytes, tag: str, config: PretrainConfig) -> bytes:
-        """Store the user's vector for other domains' apps on the same device."""
-        form = {"profile": (torch.float32, (1, kept_size(config)))}
-        profile = decode(message, form)
+    def keep(self, device: int, profile: Tensor, tag: str) -> bytes:
+        """Store the user's vector or features for other domains' apps on the same device."""
         path = self._profile(device, tag)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        replace_atomically(path, partial(save_file, profile))
+        replace_atomically(path, partial(save_file, {"profile": profile}))
         return encode(KEPT)
 
+    def features(self, device: int, message: bytes, config: ChoiceConfig) -> Tensor:
+        """What the user's choices here say to a mapping (1, 1 + d)."""
+        form = {**choice_form(self.items, config), "turn": (torch.float32, (config.size, -1))}
+        return self.chosen(device, config).features(decode(message, form))
+
+    def chosen(self, device: int, config: ChoiceConfig) -> OwnChoices:
+        """The ratings that count as choices; raises BadMessage if none does."""
+        items, values = self.own(device)
+        if config.threshold is not None:
+            items = items[values >= config.threshold]
+        if not len(items):
+            raise BadMessage(f"device {device} has no choices")
+        return OwnChoices(items, config.unobserved, config.l2)
+
     def profile(self, device: int, tag: str) -> Tensor:
-        """What :meth:`keep` kept (1, k_s); FileNotFoundError if nothing."""
+        """What :meth:`keep` kept, one row; FileNotFoundError if nothing."""
         return load_file(self._profile(device, tag))["profile"]
 
     def own(self, device: int) -> tuple[Tensor, Tensor]:
@@ -178,12 +200,17 @@ class Node:
             BadMessage: not a message of this domain's rounds.
             OSError: the device lacks what the request needs.
         """
-        if request["kind"] in ("start", "mapping"):
+        if request["kind"] not in OPEN:
             return self._secure(request, device, PhaseMessage.decoded(message))
-        domain, config = self.domain(request["domain"]), Configs.of(request).pretrain
-        if request["kind"] == "keep":
-            return domain.keep(device, message, request["tag"], config)
-        return domain.answer(device, message, config, evaluates=False)
+        domain, configs = self.domain(request["domain"]), Configs.of(request)
+        if request["kind"] == "pretrain":
+            return domain.answer(device, message, configs.pretrain, evaluates=False)
+        if request["kind"] == "features":
+            profile = domain.features(device, message, configs.choice)
+        else:
+            form = {"profile": (torch.float32, (1, kept_size(configs.pretrain)))}
+            profile = decode(message, form)["profile"]
+        return domain.keep(device, profile, request["tag"])
 
     def evaluate(self, request: Request, device: int, message: bytes) -> bytes:
         """A device's errors; raises as :meth:`train`."""
@@ -238,12 +265,26 @@ class Node:
             form = contract_of(theta_example(domain.items, configs))
             shapes = tuple(part.shape for part in network_of(configs))
             return self._mapper(request, device), form, shapes
+        if request["kind"] in ("choice", "overlap"):
+            return self._chooser(request, device)
         pretrain, taste = configs.pretrain, number == TASTE
         directions = directions_of(nobody(0, pretrain))
         user = StartUser(self._profile(request, device), *domain.own(device), taste)
         views = example_views(domain.items, kept_size(pretrain), pretrain.user_size, directions)
         width = directions**2 if taste else PROFILE_PRODUCTS
         return user, contract_of(views), products_shapes(width)
+
+    def _chooser(
+        self, request: Request, device: int
+    ) -> tuple[SecureUser, Contract, tuple[torch.Size, ...]]:
+        domain, config = self.domain(request["domain"]), Configs.of(request).choice
+        own, form = domain.chosen(device, config), choice_form(domain.items, config)
+        if request["kind"] == "choice":
+            return ChoiceDevice(own), form, choice_server(domain.items, config).shapes
+        features, size = self._profile(request, device), config.size
+        shapes = overlap_shapes(domain.items, size, features.shape[1])
+        turned = {**form, "turn": (torch.float32, (size, size))}
+        return OverlapDevice(features, own), turned, shapes
 
     def _mapper(self, request: Request, device: int) -> MappingDevice:
         domain = self.domain(request["domain"])
@@ -271,6 +312,16 @@ def _rows(state: Mapping[str, Sequence[bytes]]) -> dict[str, Tensor]:
 def kept_size(config: PretrainConfig) -> int:
     """Width of the vector that a device keeps."""
     return config.user_size + (PROFILE_SIZE if config.centred else 0)
+
+
+def choice_server(items: int, config: ChoiceConfig) -> ChoiceServer:
+    """A server of the shapes of this domain's."""
+    return ChoiceServer(config, torch.zeros(items, config.size))
+
+
+def choice_form(items: int, config: ChoiceConfig) -> Contract:
+    """The only form of V, and of its Gram matrix, that devices read."""
+    return contract_of(choice_server(items, config).broadcast())
 
 
 def theta_example(items: int, configs: Configs) -> Message:

@@ -97,15 +97,17 @@ def hand_out(store: Store, name: str, request: "Request", start: "Mapping[str, T
     return job
 
 
-def cost_of_job(job: "Job", cohort_size: int) -> "Cost":
-    """What the devices of a job that is done sent and were sent."""
+def cost_of_job(job: "Job", cohort_size: int, more: int = 0) -> "Cost":
+    """What the devices of a job that is done sent and were sent; ``more`` passes ended it."""
     from metaem_core.federated.encoding import Traffic
     from tasks.models.train import Cost
 
     result = job.result
     epochs, trained = sum(each or 0 for each in result["epochs"]), result["trained"]
-    epoch = Traffic(*(way // max(epochs, 1) for way in trained))
-    return Cost(result["devices"], cohort_size, epochs, epoch, result["evaluated"])
+    epoch = Traffic(*(way // max(epochs + more, 1) for way in trained))
+    ways = zip(epoch, result["evaluated"], strict=True)
+    beside = Traffic(*(more * way + evaluated for way, evaluated in ways))
+    return Cost(result["devices"], cohort_size, epochs, epoch, beside)
 
 
 def run_job(job: "Job", connection: Connection) -> None:
@@ -124,7 +126,7 @@ def run_job(job: "Job", connection: Connection) -> None:
                 looked = time.monotonic()
                 _require_running(connection, run_id, job)
             if (epoch := job.progress) is not None:
-                advance(epoch["epoch"], epoch["of"], note=f"validation RMSE {epoch['rmse']:.4f}")
+                advance(epoch["epoch"], epoch["of"], note=epoch["news"])
             time.sleep(POLL)
     finally:
         if job.done is None and job.failure is None:

@@ -3,15 +3,21 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from metaem_core.config.choice import ChoiceMappingConfig
 from metaem_core.config.mapping import MappingConfig
 from tasks.models.data import SplitPair
+from tasks.progress import advance
 from tasks.store.artifacts import ArtifactRef, Store
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from metaem_core.data.choices import ChoicePair, Thresholds
+    from metaem_core.methods.metaem.choice_pretraining import ChoicePretraining
+    from metaem_core.methods.metaem.choice_transfer import ChoiceMapped
     from metaem_core.methods.metaem.mapping import MappingTraining
     from metaem_core.methods.metaem.pretraining import Pretraining
+    from metaem_core.models.choice import ChoiceDomain
     from metaem_core.models.metaem import DomainModel
     from metaem_core.models.mlp import Parameters
     from tasks.models.train import Cost
@@ -37,6 +43,24 @@ class MappingProblem:
         return [MappingTraining(self.config, rate, *parts) for rate in self.config.learning_rates]
 
 
+@dataclass(frozen=True)
+class ChoiceMappingProblem:
+    """Two domains pretrained on choices, and the users between whom the mapping is fitted."""
+
+    config: ChoiceMappingConfig
+    thresholds: "Thresholds"
+    source: "ChoiceDomain"
+    target: "ChoiceDomain"
+    data: SplitPair
+
+    @property
+    def pair(self) -> "ChoicePair":
+        """What the mapping may learn from."""
+        from metaem_core.data.choices import ChoicePair
+
+        return ChoicePair.of(self.data.pair, self.thresholds)
+
+
 class Backend(Protocol):
     """Runs trainings on devices; the result is in the training, the bytes are returned."""
 
@@ -54,6 +78,18 @@ class Backend(Protocol):
         self, store: Store, problem: MappingProblem, target: ArtifactRef
     ) -> "tuple[MappingTraining, Cost]":
         """Algorithm 2 to the end, with the learning rate that validates best."""
+        ...
+
+    def pretrain_choices(
+        self, store: Store, work: "ChoicePretraining", domain: ArtifactRef, side: Side
+    ) -> "Cost":
+        """The pretraining of choices to the end, on those of the filtered ``domain``."""
+        ...
+
+    def map_choices(
+        self, store: Store, problem: ChoiceMappingProblem, source: ArtifactRef, target: ArtifactRef
+    ) -> "ChoiceMapped":
+        """The mapping of choices between two filtered domains."""
         ...
 
 
@@ -84,3 +120,32 @@ class Simulation:
         trainings = [each.training for each in tried]
         best = tried[train_best(store, trainings, problem.config.learning_rates)]
         return best, cost_of(trainings, *best.traffic())
+
+    def pretrain_choices(
+        self, store: Store, work: "ChoicePretraining", domain: ArtifactRef, side: Side
+    ) -> "Cost":
+        """From the last checkpoint if there is one."""
+        from tasks.models.train import cost_of, train
+
+        train(store, work.training)
+        last = work.traffic()  # the pass after the last epoch
+        return cost_of([work.training], last)._replace(beside=last)
+
+    def map_choices(
+        self, store: Store, problem: ChoiceMappingProblem, source: ArtifactRef, target: ArtifactRef
+    ) -> "ChoiceMapped":
+        """With the dampings that validation users and the training overlap select."""
+        from metaem_core.methods.metaem.choice_transfer import ChoiceMapped, ChoiceTransfer
+
+        config, data = problem.config, problem.data
+        validation = data.held_out_choices(data.roles.validation, problem.thresholds[1])
+        domains = problem.source, problem.target
+        work = ChoiceTransfer(config, *domains, problem.pair, *validation)
+        total = len(config.damping) + len(config.residual_damping)
+
+        def on_ndcg(ndcg: float) -> None:
+            note = f"validation NDCG {ndcg:.4f}"
+            advance(len(work.candidates), total, unit="setting", note=note)
+
+        model = work.fit(on_ndcg)
+        return ChoiceMapped(model, work.candidates, work.selected)

@@ -66,13 +66,7 @@ def train(store: Store, training: Epochs, part: str = "training") -> None:
     for stats in training.epochs(on_round):
         checkpoint.save(stats.epoch, training.state())
         done = 0
-        validated = not math.isnan(stats.validation_rmse)
-        news = (
-            f"validation RMSE {stats.validation_rmse:.4f}"
-            if validated
-            else f"loss {stats.loss:.4f}"
-        )
-        advance(stats.epoch, total, note=f"{part}, {news}")
+        advance(stats.epoch, total, note=f"{part}, {stats.news}")
     advance(total, total, note=f"{part}, {int(training.epoch)} epochs")
 
 

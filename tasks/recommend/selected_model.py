@@ -11,7 +11,7 @@ class SelectedModel(NamedTuple):
     """A cell's MetaEM and its validation, by which it was selected."""
 
     cell: EvaluatedCell
-    validation_ndcg: float  # of lists by choice
+    validation_ndcg: float | None  # of lists by choice; None: nobody selected
     validation_rmse: float | None  # None: a domain has no stars
     parts: dict[str, ArtifactRef]  # source, choice_model, choice_mapping and so on
 
@@ -37,7 +37,7 @@ def select_model(
         if matches:
             beta = min(cell["beta"] for cell, _ in matches)
             models = [ranked_model(store, ref) for cell, ref in matches if cell["beta"] == beta]
-            return max(models, key=lambda model: model.validation_ndcg)
+            return max(models, key=lambda model: model.validation_ndcg or 0)
     scope = f" on {task}" if task else ""
     raise ValueError(f"no report{scope} with lists in {str(store.root)!r}: `metaem run` makes one")
 
@@ -53,7 +53,7 @@ def ranked_model(store: Store, ranking: ArtifactRef) -> SelectedModel:
     """The MetaEM whose lists these are."""
     parts = _inputs(store, ranking)
     parts["choice_model"] = _inputs(store, parts["choice_mapping"])["source_model"]
-    selected = cast(dict[str, float], store.read_json(parts["choice_mapping"], SELECTED))
+    selected = cast(dict[str, float | None], store.read_json(parts["choice_mapping"], SELECTED))
     rmse = None
     if (mapping := parts.get("star_mapping")) is not None:
         inputs = _inputs(store, mapping)

@@ -71,9 +71,10 @@ def _registered(
     # MLflow warns of its own types, and of an example, which would be a user's
     with warnings.catch_warnings(action="ignore", category=UserWarning), _copy(store, ref) as copy:
         number = _new_version(tracking, experiment, name, ref, copy)
-    tags = {TAG: str(ref), "validation_ndcg": f"{model.validation_ndcg:.4f}"}
-    if model.validation_rmse is not None:
-        tags["validation_rmse"] = f"{model.validation_rmse:.4f}"
+    tags = {TAG: str(ref)}
+    for measure in ("validation_ndcg", "validation_rmse"):
+        if (score := getattr(model, measure)) is not None:
+            tags[measure] = f"{score:.4f}"
     tags |= {key: str(value) for key, value in model.cell.items()}
     for key, value in tags.items():
         client.set_model_version_tag(name, number, key, value)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from metaem_core.config.choice import ChoiceConfig
 from metaem_core.data.choices import Choices
-from metaem_core.federated.choice.device import ChoiceDevice, choice_step
+from metaem_core.federated.choice.device import ChoiceDevice, OwnChoices, choice_step
 from metaem_core.federated.choice.server import ChoiceServer
 from metaem_core.federated.secure.server import secure_round
 from metaem_core.federated.secure.simulation import in_process
@@ -81,19 +81,30 @@ def test_a_cohort_answers_as_its_devices_one_by_one(dtype: torch.dtype) -> None:
 
 def test_masked_sums_are_the_open_ones() -> None:
     matrix = world(9, 12, 0.4)[1:]
-    config = ChoiceConfig(size=4)
+    config = ChoiceConfig(size=4, l2=0.05)
     servers = [ChoiceServer(config, torch.full((12, 4), 0.3) + torch.eye(12, 4)) for _ in "ab"]
     opened = choice_step(servers[0].download(), choices(matrix))
     servers[0].collect(opened)
     devices = [
-        ChoiceDevice(row.nonzero().flatten(), config.unobserved, config.l2) for row in matrix
+        ChoiceDevice(OwnChoices(row.nonzero().flatten(), config.unobserved, config.l2))
+        for row in matrix
     ]
     done = secure_round(servers[1], in_process(servers[1], devices), len(devices))
     assert done.stats.n_ratings == int(matrix.sum())
     assert done.stats.squared_error == pytest.approx(opened.loss, abs=1e-3)
     for server in servers:
         server.step()
-    torch.testing.assert_close(servers[1].vectors, servers[0].vectors, atol=1e-4, rtol=0)
+    torch.testing.assert_close(servers[1].vectors, servers[0].vectors, atol=1e-3, rtol=0)
+
+
+def test_a_user_of_many_choices_counts_in_full_under_masks() -> None:
+    config = ChoiceConfig(size=2)
+    own = OwnChoices(torch.arange(0, 3000, 2), config.unobserved, config.l2)
+    message = ChoiceServer(config, torch.full((3000, 2), 0.5)).broadcast()
+    opened = choice_step(*own.received(message))
+    assert opened.curvature.max() > 1000  # above what a device may add
+    shared, _ = ChoiceDevice(own).contribution(message)
+    torch.testing.assert_close(shared[0], opened.items)
 
 
 def test_epochs_end_where_the_whole_loss_is_least() -> None:

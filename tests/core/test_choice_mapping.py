@@ -8,7 +8,7 @@ from torch import Tensor
 from metaem_core.config.choice import ChoiceConfig, ChoiceMappingConfig
 from metaem_core.data.choices import ChoicePair
 from metaem_core.evaluation.ranking import ndcg_at_k, place_at
-from metaem_core.federated.choice.device import OverlapDevice
+from metaem_core.federated.choice.device import OverlapDevice, OwnChoices
 from metaem_core.federated.secure.server import KeptSum, secure_round
 from metaem_core.federated.secure.simulation import in_process
 from metaem_core.methods.metaem.choice_mapping import (
@@ -58,7 +58,7 @@ def test_masked_sums_over_the_overlap_are_the_open_ones() -> None:
     x = features.float()
     opened = overlap_sums(x, factors.fold_in(choices(matrix)) @ turn, choices(matrix))
     devices = [
-        OverlapDevice(x[i : i + 1], row.nonzero().flatten(), 0.2, 0.1)
+        OverlapDevice(x[i : i + 1], OwnChoices(row.nonzero().flatten(), 0.2, 0.1))
         for i, row in enumerate(matrix)
     ]
     message = {"vectors": factors.vectors, "gram": factors.gram, "turn": turn}

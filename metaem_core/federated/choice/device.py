@@ -15,7 +15,11 @@ from metaem_core.federated.encoding import Message
 from metaem_core.federated.private import Private
 from metaem_core.federated.secure.coding import Closing, Totals, bounded
 from metaem_core.models.choice import ItemFactors
-from metaem_core.models.choice_mapping import overlap_sums
+from metaem_core.models.choice_mapping import SourceFeatures, overlap_sums
+
+# of n_i u u' under masks: whole, it would exceed the largest number of a device after some hundred
+# choices, and shrink all that the device adds
+CURVATURE_UNIT = 64.0
 
 
 @dataclass(frozen=True)
@@ -69,20 +73,37 @@ def _loss(download: ItemFactors, users: Tensor, counts: Tensor, error: Tensor) -
     return float(whole)
 
 
+@dataclass(frozen=True, repr=False)
+class OwnChoices(Private):
+    """What a device's user chose in one domain, and how their vector follows from it."""
+
+    items: Tensor  # (R,) ascending, at least one
+    unobserved: float
+    l2: float
+
+    def received(self, message: Message) -> tuple[ItemFactors, Choices]:
+        """The item vectors of a message, and the choices as those of one user."""
+        vectors, start = message["vectors"], torch.tensor([0, len(self.items)])
+        n = len(vectors)
+        factors = ItemFactors(vectors, message["gram"], self.unobserved, self.l2, n)
+        return factors, Choices(self.items, start, n)
+
+    def features(self, message: Message) -> Tensor:
+        """What a mapping from this domain reads of the user (1, 1 + d)."""
+        factors, chosen = self.received(message)
+        return SourceFeatures(factors, message["turn"])(chosen)
+
+
+@dataclass(frozen=True, repr=False)
 class ChoiceDevice(Private):
     """A device in masked rounds, whose sums alone the server reads."""
 
-    def __init__(self, items: Tensor, unobserved: float, l2: float) -> None:
-        """``items`` (R,) that its user chose, ascending."""
-        self._items, self._unobserved, self._l2 = items, unobserved, l2
+    own: OwnChoices
 
     def contribution(self, message: Message) -> tuple[list[Tensor], Totals]:
         """Its part of the sums over all items, and of the totals."""
-        vectors = message["vectors"]
-        download = ItemFactors(vectors, message["gram"], self._unobserved, self._l2, len(vectors))
-        start = torch.tensor([0, len(self._items)])
-        upload = choice_step(download, Choices(self._items, start, len(vectors)))
-        shared, _ = bounded(upload.tensors)
+        upload = choice_step(*self.own.received(message))
+        shared, _ = bounded([upload.items, upload.moments, upload.curvature / CURVATURE_UNIT])
         return shared, Totals(upload.loss, upload.n_choices, 0.0)
 
     def close(self, closing: Closing) -> None:
@@ -97,18 +118,19 @@ class OverlapDevice(Private):
     """
 
     features: Tensor  # (1, 1 + d)
-    items: Tensor  # (R,) that its user chose in the target, ascending
-    unobserved: float
-    l2: float
+    own: OwnChoices
 
     def contribution(self, message: Message) -> tuple[list[Tensor], Totals]:
         """``f f'``, ``f u'`` and f on the rows of its choices."""
-        vectors = message["vectors"]
-        items = ItemFactors(vectors, message["gram"], self.unobserved, self.l2, len(vectors))
-        chosen = Choices(self.items, torch.tensor([0, len(self.items)]), len(vectors))
-        turned = items.fold_in(chosen) @ message["turn"]
+        factors, chosen = self.own.received(message)
+        turned = factors.fold_in(chosen) @ message["turn"]
         shared, _ = bounded([*overlap_sums(self.features, turned, chosen)])
         return shared, Totals(0.0, 0.0, 0.0)
 
     def close(self, closing: Closing) -> None:
         """Nothing on the device is trained."""
+
+
+def overlap_shapes(n_items: int, size: int, width: int) -> tuple[torch.Size, ...]:
+    """Of the mapping's sums; ``width`` is 1 + d."""
+    return tuple(map(torch.Size, ((width, width), (width, size), (n_items, width))))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.choice import ChoiceConfig
-from metaem_core.federated.choice.device import ChoiceUpload
+from metaem_core.federated.choice.device import CURVATURE_UNIT, ChoiceUpload
 from metaem_core.federated.encoding import Message
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.secure.coding import Closing, Totals
@@ -29,12 +29,11 @@ class ChoiceServer:
         self._items = torch.zeros(n, k + 1, dtype=torch.float64)
         self._moments = torch.zeros(k + 1, k + 1, dtype=torch.float64)
         self._curvature = torch.zeros(k, k, dtype=torch.float64)
-        self.restart()
+        self.read_vectors()
 
-    def restart(self) -> None:
-        """Begin an epoch with V as it is."""
+    def read_vectors(self) -> None:
+        """Take V as it is now."""
         self._gram = self.vectors.T @ self.vectors
-        self.begin()
 
     @property
     def shapes(self) -> tuple[torch.Size, ...]:
@@ -58,7 +57,8 @@ class ChoiceServer:
 
     def apply(self, gradients: list[Tensor], totals: Totals) -> tuple[RoundStats, Closing]:
         """Add a masked cohort's sums."""
-        self._add(gradients)
+        items, moments, curvature = gradients
+        self._add([items, moments, curvature * CURVATURE_UNIT])
         return RoundStats(totals.squared_error, round(totals.n_ratings)), Closing(0, 0.0)
 
     def _add(self, parts: list[Tensor]) -> None:
@@ -66,7 +66,7 @@ class ChoiceServer:
             sums += part
 
     def step(self) -> None:
-        """Move V by the epoch's sums, and begin the next epoch's."""
+        """Move V by the epoch's sums."""
         if float(self._moments[0, 0]) == 0:
             raise ValueError("no device has a choice to learn from; check the filter and the split")
         n_users, gram = float(self._moments[0, 0]), self._moments[1:, 1:]
@@ -77,7 +77,7 @@ class ChoiceServer:
         shared = DAMPED * self._curvature / counts.sum() + l2 * one
         values, basis = generalised_eigen(shared, a * (gram + l2 * n_users * one))
         self.vectors += ((pull @ basis) / (counts * values + 1) @ basis.T).to(self.vectors.dtype)
-        self.restart()
+        self.read_vectors()
 
     def begin(self) -> None:
         """Forget the sums."""
@@ -101,4 +101,5 @@ class ChoiceServer:
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint between epochs must hold."""
-        return {"vectors": self.vectors}
+        sums = {"items": self._items, "moments": self._moments, "curvature": self._curvature}
+        return {"vectors": self.vectors, **sums}

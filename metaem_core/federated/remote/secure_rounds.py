@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from metaem_core.federated.encoding import BadMessage, decode, encode
 from metaem_core.federated.remote.collection import RoundVoid
 from metaem_core.federated.remote.exchange import Exchange, attempted
 from metaem_core.federated.rounds import RoundStats
+from metaem_core.federated.secure.coding import LIMIT
 from metaem_core.federated.secure.primitives import TooFewDevices
 from metaem_core.federated.secure.server import SumServer, secure_round
 
@@ -95,3 +97,19 @@ def linked_round(
             raise void(f"a round of {size} devices: {error}") from None
 
     return attempted(once)
+
+
+@dataclass(frozen=True)
+class LinkedRounds:
+    """Secure rounds of devices that are elsewhere."""
+
+    server: SumServer
+    exchange: Exchange
+
+    def round(self, cohort: Tensor) -> RoundStats:
+        """The sums of those who answered; raises as :func:`linked_round`."""
+        return linked_round(self.server, self.exchange, cohort.tolist(), LIMIT)
+
+    def state(self) -> dict[str, Tensor]:
+        """What the exchange counts."""
+        return self.exchange.state()

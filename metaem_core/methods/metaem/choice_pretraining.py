@@ -6,7 +6,7 @@ from metaem_core.config.choice import ChoiceConfig
 from metaem_core.data.choices import Choices
 from metaem_core.federated.choice.bytes import choice_epoch_traffic
 from metaem_core.federated.choice.server import ChoiceServer
-from metaem_core.federated.choice.training import ChoiceTraining
+from metaem_core.federated.choice.training import ChoiceTraining, SimulatedChoices
 from metaem_core.federated.encoding import Traffic
 from metaem_core.models.choice import ChoiceDomain, ItemFactors
 from metaem_core.training.seeds import derived_generator
@@ -25,7 +25,8 @@ class ChoicePretraining:
         shape = choices.n_items, config.size
         start = torch.randn(shape, generator=draw, dtype=dtype) * (0.1 / config.size**0.5)
         self._server = ChoiceServer(config, start)
-        self.training = ChoiceTraining(config, self._server, choices)
+        rounds, users = SimulatedChoices(self._server, choices), choices.counts.nonzero().flatten()
+        self.training = ChoiceTraining(config, self._server, rounds, users)
 
     def traffic(self) -> Traffic:
         """Bytes of one epoch, in which each device answers once."""
@@ -33,8 +34,7 @@ class ChoicePretraining:
         return choice_epoch_traffic(self.config, self._choices.n_items, counts[counts > 0].numpy())
 
     def model(self) -> ChoiceDomain:
-        """The domain as it is now: every device answers once more, for the moments."""
-        self.training.collect()
+        """The domain after the last epoch."""
         server, config = self._server, self.config
         items = ItemFactors.of(server.vectors, config.unobserved, config.l2)
         sums = server.popularity, server.moments, server.curvature

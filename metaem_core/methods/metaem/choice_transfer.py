@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,7 +29,56 @@ class Candidate:
 
     damping: float
     residual_damping: float | None  # None: the distance-oriented mapping alone
-    ndcg: float
+    ndcg: float | None  # None: nobody selected
+
+
+class ChoiceMapped(NamedTuple):
+    """A mapping, and how it was selected."""
+
+    model: ChoiceModel
+    candidates: list[Candidate]
+    selected: Candidate
+
+
+@dataclass(frozen=True)
+class Directions:
+    """What two pretrained domains say of the mapping between them."""
+
+    config: ChoiceMappingConfig
+    features: SourceFeatures
+    turn: Tensor  # target vector -> the target's directions (k, k), in float64
+    turn_item: Tensor  # target item -> the same (k, k), in float64
+    items: Tensor  # target items along its directions (n, k), in float64
+
+    @classmethod
+    def of(
+        cls, config: ChoiceMappingConfig, source: ChoiceDomain, target: ChoiceDomain
+    ) -> "Directions":
+        """Of as many source directions as the largest mapping reads."""
+        turn_user, turn_item = target.directions()
+        items = target.items.vectors.double() @ turn_item
+        return cls(
+            config, SourceFeatures.of(source, max(config.sizes)), turn_user, turn_item, items
+        )
+
+    def fitted(
+        self, sums: OverlapSums, damping: float, residual_damping: float | None
+    ) -> tuple[list[Start], list[Residual]]:
+        """Both ridges of each size."""
+        starts = [fit_start(sums, self.items, size, damping) for size in self.config.sizes]
+        if residual_damping is None:
+            return starts, []
+        return starts, [fit_residual(sums, start, residual_damping) for start in starts]
+
+    def model(self, sums: OverlapSums, setting: Candidate) -> ChoiceModel:
+        """The mapping of one setting."""
+        fitted = self.fitted(sums, setting.damping, setting.residual_damping)
+        return ChoiceModel(self.features, scorer(*fitted))
+
+    def unselected(self, sums: OverlapSums) -> ChoiceMapped:
+        """The mapping with the first values of both dampings."""
+        first = Candidate(self.config.damping[0], self.config.residual_damping[0], None)
+        return ChoiceMapped(self.model(sums, first), [first], first)
 
 
 class ChoiceTransfer:
@@ -46,22 +96,16 @@ class ChoiceTransfer:
         """``validation_source`` (B,): source indices of the users whose choices validate."""
         self.config, self.candidates = config, list[Candidate]()
         self._quality: list[Doubles] = []  # of each candidate, by user
-        size = max(config.sizes)
-        self._features = SourceFeatures.of(source, size)
-        turn_user, turn_item = (turn[:, :size] for turn in target.directions())
-        self._items = target.items.vectors.double() @ turn_item
-        both = pair.source.counts[pair.train_source] > 0
-        both &= pair.target.counts[pair.train_target] > 0
-        if not bool(both.any()):
-            raise ValueError("no training user chose in both domains; check choice.threshold")
-        overlap = pair.target.of_users(pair.train_target[both])
-        x = self._features(pair.source.of_users(pair.train_source[both]))
+        self._between = between = Directions.of(config, source, target)
+        mine, theirs = pair.in_both()
+        overlap = pair.target.of_users(theirs)
+        x = between.features(pair.source.of_users(mine))
         u = target.items.fold_in(overlap)
-        turned = u.double() @ turn_user
-        self._sums = overlap_sums(x.double(), turned, overlap)
+        turned = u.double() @ between.turn
+        self.sums = overlap_sums(x.double(), turned, overlap)
         some = _some(len(x), config)
         sample = overlap.of_users(some)
-        own_items = target.without(u[some][sample.owner], sample.items).double() @ turn_item
+        own_items = target.without(u[some][sample.owner], sample.items).double() @ between.turn_item
         trained = ScoredUsers(x[some], sample, turned[some].float(), own_items.float(), True)
         self._judges = [trained, *self._validating(pair, validation_source, validation)]
 
@@ -70,21 +114,22 @@ class ChoiceTransfer:
         some = both[_some(len(both), self.config)]
         if len(some) == 0:
             return []
-        x, sample = self._features(pair.source.of_users(source[some])), chosen.of_users(some)
-        none = torch.zeros(len(some), self._items.shape[1])
-        return [ScoredUsers(x, sample, none, self._items[sample.items].float(), False)]
+        x, sample = (
+            self._between.features(pair.source.of_users(source[some])),
+            chosen.of_users(some),
+        )
+        none = torch.zeros(len(some), self._between.items.shape[1])
+        return [ScoredUsers(x, sample, none, self._between.items[sample.items].float(), False)]
 
-    def fit(self, on_candidate: Callable[[Candidate], None] = lambda _: None) -> ChoiceModel:
+    def fit(self, on_ndcg: Callable[[float], None] = lambda _: None) -> ChoiceModel:
         """Select the damping of the start, then that of the residual, or none."""
         starts, residuals = self.config.damping, self.config.residual_damping
         for damping in starts:
-            on_candidate(self._judge(damping, residuals[0]))
+            on_ndcg(self._judge(damping, residuals[0]))
         best = self.selected.damping
         for residual_damping in (*residuals[1:], None):
-            on_candidate(self._judge(best, residual_damping))
-        selected = self.selected
-        fitted = self._fitted(selected.damping, selected.residual_damping)
-        return ChoiceModel(self._features, scorer(*fitted))
+            on_ndcg(self._judge(best, residual_damping))
+        return self._between.model(self.sums, self.selected)
 
     @property
     def selected(self) -> Candidate:
@@ -95,23 +140,14 @@ class ChoiceTransfer:
         ranked = [g.mean() if sure else 0.0 for g, sure in zip(gains, certain, strict=True)]
         return self.candidates[int(np.argmax(ranked))]
 
-    def _judge(self, damping: float, residual_damping: float | None) -> Candidate:
-        starts, residuals = self._fitted(damping, residual_damping)
+    def _judge(self, damping: float, residual_damping: float | None) -> float:
+        starts, residuals = self._between.fitted(self.sums, damping, residual_damping)
         length = self.config.length
         parts = [list_quality(starts, residuals, users, length) for users in self._judges]
         self._quality.append(np.concatenate(parts))
-        candidate = Candidate(damping, residual_damping, float(self._quality[-1].mean()))
-        self.candidates.append(candidate)
-        return candidate
-
-    def _fitted(
-        self, damping: float, residual_damping: float | None
-    ) -> tuple[list[Start], list[Residual]]:
-        sums: OverlapSums = self._sums
-        starts = [fit_start(sums, self._items, size, damping) for size in self.config.sizes]
-        if residual_damping is None:
-            return starts, []
-        return starts, [fit_residual(sums, start, residual_damping) for start in starts]
+        ndcg = float(self._quality[-1].mean())
+        self.candidates.append(Candidate(damping, residual_damping, ndcg))
+        return ndcg
 
 
 def _some(count: int, config: ChoiceMappingConfig) -> Tensor:

@@ -1,0 +1,78 @@
+"""The jobs of the model of choice: pretraining, features that stay on devices, the mapping's sums.
+
+All that a server reads is a sum under masks.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from metaem_core.federated.choice.device import overlap_shapes
+from metaem_core.federated.choice.server import ChoiceServer
+from metaem_core.federated.choice.training import ChoiceTraining
+from metaem_core.federated.encoding import encode
+from metaem_core.federated.remote.exchange import Exchange
+from metaem_core.federated.remote.secure_rounds import LEAST, LinkedRounds
+from metaem_core.federated.rounds import whole_cohorts
+from metaem_core.federated.secure.server import KeptSum
+from metaem_core.methods.metaem.choice_pretraining import ChoicePretraining
+from metaem_core.models.choice import ItemFactors
+from metaem_core.models.choice_mapping import SourceFeatures
+from tasks.flower.node import Configs
+from tasks.flower.reach import require, within
+
+
+def choice_start(work: ChoicePretraining) -> dict[str, Tensor]:
+    """What a pretraining begins with: V, and the users whose choices may be used."""
+    training = work.training
+    return {"vectors": training.server.vectors, "members": training.users}
+
+
+def choice_trainings(
+    configs: Configs, start: Mapping[str, Tensor], exchange: Exchange, devices: Sequence[int]
+) -> list[ChoiceTraining]:
+    """Epochs of rounds over a link."""
+    users = within(start["members"], devices)
+    require(users, LEAST, "have choices to train on")
+    server = ChoiceServer(configs.choice, start["vectors"].clone())
+    rounds = LinkedRounds(server, exchange)
+    return [ChoiceTraining(configs.choice, server, rounds, users, whole_cohorts)]
+
+
+def features_start(features: SourceFeatures, members: Tensor) -> dict[str, Tensor]:
+    """What devices compute their features from; ``members``: users with a choice."""
+    return {**turned_message(features.items, features.turn), "members": members}
+
+
+def feature_messages(start: Mapping[str, Tensor], devices: Sequence[int]) -> dict[int, bytes]:
+    """The same to every device: what its features are, it computes itself."""
+    message = encode({name: part for name, part in start.items() if name != "members"})
+    return dict.fromkeys(within(start["members"], devices).tolist(), message)
+
+
+def overlap_start(items: ItemFactors, turn: Tensor, width: int, train: Tensor) -> dict[str, Tensor]:
+    """What the mapping's sums begin with.
+
+    Args:
+        turn: user vector -> directions of the target (k, k).
+        width: 1 + d, of the features that devices keep.
+        train: target users of the training overlap with choices in both domains.
+    """
+    return {**turned_message(items, turn), "width": torch.tensor(width), "train": train}
+
+
+def overlap_of(start: Mapping[str, Tensor], exchange: Exchange, users: Tensor) -> dict[str, Tensor]:
+    """The sums over the devices of ``users``, by their names in OverlapSums."""
+    require(users, LEAST, "train the mapping")
+    message = {name: start[name] for name in ("vectors", "gram", "turn")}
+    n, k = start["vectors"].shape
+    server = KeptSum(overlap_shapes(n, k, int(start["width"])), message)
+    LinkedRounds(server, exchange).round(users)
+    return dict(zip(("square", "cross", "chosen"), server.sums, strict=True))
+
+
+def turned_message(items: ItemFactors, turn: Tensor) -> dict[str, Tensor]:
+    """Item vectors, and the directions that a device turns its user's vector into."""
+    turn = turn.to(items.vectors.dtype)
+    return {"vectors": items.vectors, "gram": items.gram, "turn": turn}

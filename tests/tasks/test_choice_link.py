@@ -1,0 +1,172 @@
+"""Choices over a link: sums under masks train what the simulation trains, features stay."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load
+from torch import Tensor
+
+from metaem_core.config.choice import ChoiceConfig, ChoiceMappingConfig
+from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.data.choices import ChoicePair, Choices
+from metaem_core.data.ratings import Ratings
+from metaem_core.federated.encoding import SUM, BadMessage
+from metaem_core.federated.remote.exchange import Answer
+from metaem_core.federated.remote.secure_rounds import PhaseMessage
+from metaem_core.methods.metaem.choice_pretraining import ChoicePretraining
+from metaem_core.methods.metaem.choice_transfer import ChoiceTransfer, Directions
+from metaem_core.models.choice import ChoiceDomain
+from tasks.flower.choice_job import choice_start, features_start, overlap_start
+from tasks.flower.job import Job, vectors_tag
+from tasks.flower.node import Configs, Node, Request
+from tests.tasks.test_carried import MOVIE, MUSIC, OTHER, STOP, TRAIN, USERS, noted
+from tests.tasks.test_remote import Devices, Spoil, about, honest
+
+CONFIG = ChoiceConfig(size=4, epochs=3, cohort_size=8, threshold=3, l2=0.1)
+MAPPING = ChoiceMappingConfig(sizes=(2, 4))
+KEPT = MUSIC.of_users(~torch.isin(torch.arange(USERS), torch.from_numpy(STOP)).numpy())
+
+
+def request(kind: str, domain: str, tag: str = "") -> Request:
+    config = Configs(PretrainConfig(), choice=CONFIG).encoded()
+    source = "movie" if kind == "overlap" else ""
+    return Request(kind=kind, domain=domain, config=config, source=source, tag=tag)  # type: ignore[typeddict-item]
+
+
+def fresh(ratings: Ratings = KEPT) -> ChoicePretraining:
+    return ChoicePretraining(CONFIG, Choices.of(ratings, CONFIG.threshold))
+
+
+def simulated(ratings: Ratings = KEPT) -> ChoicePretraining:
+    work = fresh(ratings)
+    list(work.training.epochs(lambda _: None))
+    return work
+
+
+@pytest.fixture(autouse=True)
+def assigned(tmp_path: Path) -> Node:
+    """All users of both domains, each with a device."""
+    node = Node(tmp_path / "node")
+    node.domain("movie").assign(MOVIE, range(USERS))
+    node.domain("music").assign(MUSIC, range(USERS))
+    node.link([{"movie": OTHER[user], "music": user} for user in range(USERS)])
+    return node
+
+
+def done(folder: Path, asked: Request, start: dict[str, Tensor], spoil: Spoil = honest) -> Job:
+    job = Job.create(folder / asked["kind"], about(asked, 0.8), start)
+    job.work(Devices(folder, spoil, asked), range(USERS))
+    return job
+
+
+def same(ours: ChoiceDomain, theirs: ChoiceDomain) -> None:
+    """Up to the unit of what is added under masks."""
+    assert theirs.items.vectors.abs().max() > 0.1
+    for name in ("popularity", "moments"):
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), rtol=0, atol=1e-3)
+    torch.testing.assert_close(ours.curvature, theirs.curvature, rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(ours.items.vectors, theirs.items.vectors, rtol=0, atol=1e-3)
+
+
+def test_masked_rounds_train_what_the_simulation_trains(tmp_path: Path) -> None:
+    work, expected = fresh(), simulated()
+    answers: list[Answer] = []
+    job = done(tmp_path, request("choice", "music"), choice_start(work), noted(answers))
+    job.load_into(work.training)
+    same(work.model(), expected.model())
+    users, passes = len(work.training.users), CONFIG.epochs + 1
+    assert (job.result["devices"], job.result["refused"]) == (users, [])
+    assert job.result["epochs"] == [CONFIG.epochs]
+    assert {each.device for each in answers} == {*work.training.users.tolist()}
+    assert len(answers) == 5 * passes * users
+    assert job.result["trained"].up == sum(len(each.message) for each in answers)
+    for mine, other in zip(work.training.curve(), expected.training.curve(), strict=True):
+        assert mine.loss == pytest.approx(other.loss, abs=1e-3)
+        assert mine.n_ratings == other.n_ratings
+    assert job.progress is not None
+    assert job.progress["news"] == work.training.curve()[-1].news
+
+
+def test_an_interrupted_job_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
+    work, asked = fresh(), request("choice", "music")
+    rounds = 5 * (len(work.training.users) // CONFIG.cohort_size)  # of an epoch; the last joins
+
+    def die(answer: Answer) -> Iterable[Answer]:
+        if answer.round == rounds + 3:  # in the second epoch
+            raise KeyboardInterrupt
+        return [answer]
+
+    with pytest.raises(KeyboardInterrupt):
+        done(tmp_path, asked, choice_start(work), die)
+    late: list[Answer] = []
+    job = done(tmp_path, asked, choice_start(work), noted(late))
+    assert min(answer.round for answer in late) == rounds + 1
+    job.load_into(work.training)
+    same(work.model(), simulated().model())
+
+
+def test_a_device_without_choices_is_silent(assigned: Node) -> None:
+    none = Configs(PretrainConfig(), choice=replace(CONFIG, threshold=9)).encoded()
+    asked = request("choice", "music") | {"config": none}
+    with pytest.raises(BadMessage, match="has no choices"):
+        assigned.train(asked, 5, PhaseMessage(0, 1, 0, 14, 256.0, ()).encoded())
+
+
+def test_a_device_answers_no_phase_of_another_round(assigned: Node) -> None:
+    asked = request("choice", "music")
+    first = PhaseMessage(0, 1, 0, 14, 256.0, ())
+    assigned.train(asked, 5, first.encoded())
+    second = replace(first, phase=2, messages=(b"", b""))
+    for other in (replace(second, size=3), replace(second, limit=1.0)):
+        with pytest.raises(BadMessage, match="a phase of another round"):
+            assigned.train(asked, 5, other.encoded())
+    with pytest.raises(BadMessage, match="a phase of another round"):
+        assigned.train(request("choice", "music", "0" * 32), 5, second.encoded())
+
+
+def test_the_mappings_sums_are_the_open_ones_and_features_stay(
+    tmp_path: Path, assigned: Node
+) -> None:
+    source, target = simulated(MOVIE).model(), simulated().model()
+    sides = Choices.of(MOVIE, CONFIG.threshold), Choices.of(KEPT, CONFIG.threshold)
+    train = torch.tensor([OTHER[user] for user in TRAIN.tolist()]), torch.from_numpy(TRAIN)
+    pair, nobody = ChoicePair(*sides, *train), torch.empty(0, dtype=torch.long)
+    opened = ChoiceTransfer(MAPPING, source, target, pair, nobody, sides[1].of_users(nobody))
+    between = Directions.of(MAPPING, source, target)
+    tag = vectors_tag(between.features.turn)
+    members = sides[0].counts.nonzero().flatten()
+    answers: list[Answer] = []
+    spoil = noted(answers)
+    start = features_start(between.features, members)
+    left = done(tmp_path, request("features", "movie", tag), start, spoil)
+    assert left.result["devices"] == len(members)
+    mine, theirs = pair.in_both()
+    start = overlap_start(target.items, between.turn, 1 + max(MAPPING.sizes), theirs)
+    job = done(tmp_path, request("overlap", "music", tag), start, spoil)
+    assert (job.result["devices"], job.result["refused"]) == (len(theirs), [])
+    for masked, open_sum in zip(job.sums(), opened.sums, strict=True):
+        assert open_sum.abs().max() > 1
+        torch.testing.assert_close(masked, open_sum, rtol=0, atol=1e-3)
+    features = between.features(sides[0].of_users(mine))
+    wire = b"".join(answer.message for answer in answers)
+    files = b"".join(p.read_bytes() for p in left.folder.rglob("*") if p.is_file())
+    files += b"".join(p.read_bytes() for p in job.folder.rglob("*") if p.is_file())
+    for user, own in zip(mine.tolist(), features, strict=True):
+        kept = assigned.domain("movie").profile(user, tag)
+        torch.testing.assert_close(kept[0], own)
+        assert kept[0, 1:].numpy().tobytes() not in wire + files
+    mapped = between.unselected(job.sums())
+    assert (len(mapped.candidates), mapped.selected.ndcg) == (1, None)
+    scores = mapped.model.scores(sides[0].of_users(mine))
+    expected = between.unselected(opened.sums).model.scores(sides[0].of_users(mine))
+    torch.testing.assert_close(scores, expected, rtol=0, atol=1e-2)
+    assert all(load(each.message[SUM:]).keys() == {"kept"} for each in answers[: len(members)])
+
+
+def test_a_device_without_features_is_silent(assigned: Node) -> None:
+    asked = request("overlap", "music", "0" * 32)
+    with pytest.raises(FileNotFoundError):
+        assigned.train(asked, 5, PhaseMessage(0, 1, 0, 14, 256.0, ()).encoded())
