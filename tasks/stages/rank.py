@@ -1,7 +1,7 @@
 """Every method's lists of target items for the cold users, and what they are worth."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +29,10 @@ class RankRequest:
 
     config: RankConfig
     baselines: ChoiceBaselinesConfig = field(default_factory=ChoiceBaselinesConfig)
+
+    def identity(self) -> dict[str, object]:
+        """The settings by their own names."""
+        return {**asdict(self.config), "baselines": asdict(self.baselines)}
 
 
 @stage("rank")
