@@ -120,7 +120,7 @@ def test_item_biases_tell_who_was_trained_on() -> None:
     biases = fitted_biases(canaries.among(world))
     trained = inferred(canaries, biases.item + biases.mean)
     assert trained.auc > 0.7
-    assert trained.named > 0.1
+    assert trained.named > 0.05
     biases = fitted_biases(world)
     innocent = inferred(canaries, biases.item + biases.mean)
     assert abs(innocent.auc - 0.5) < 0.1

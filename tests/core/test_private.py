@@ -298,7 +298,7 @@ def test_canaries_are_recognised_without_noise_and_not_with_it() -> None:
         levels = dp_item_levels(noisy, among.n_items)
         return inferred(canaries, levels.astype(np.float32)).auc
 
-    assert attacked(math.inf) > 0.7
+    assert attacked(math.inf) > 0.5 + 0.09
     assert abs(attacked(1.0) - 0.5) < 0.09  # three deviations of 200 against 200
 
 
