@@ -95,10 +95,18 @@ class IalsConfig:
 
 
 @dataclass(frozen=True)
+class DomainIalsConfig(IalsConfig):
+    """The same within one domain."""
+
+    size: int = 16
+    l2: float = 0.003
+
+
+@dataclass(frozen=True)
 class EmcdrIalsConfig:
     """Alternating least squares in each domain, and a ridge between the vectors."""
 
-    factors: IalsConfig = IalsConfig(size=16, l2=0.003)
+    factors: DomainIalsConfig = DomainIalsConfig()
     damping: float = 10.0  # of a feature, in per cent of the overlap's users
 
     def __post_init__(self) -> None:

@@ -166,6 +166,15 @@ def test_a_threshold_is_of_stars_alone() -> None:
     assert settings.of_task("music-book").thresholds == (4.0, 4.0)
 
 
+def test_one_setting_of_a_baseline_leaves_its_others() -> None:
+    default = read_settings({}).choice_baselines.emcdr_ials
+    given = read_settings({}, ["choice_baselines.emcdr_ials.factors.epochs=5"])
+    assert default.factors.epochs != 5
+    assert given.choice_baselines.emcdr_ials == replace(
+        default, factors=replace(default.factors, epochs=5)
+    )
+
+
 NEEDS_STARS = {
     "stage pretrain needs stars": ("pretrain", "feedback=choices"),
     "stage evaluate needs stars .* for music": ("evaluate", "feedback.music=choices"),
