@@ -15,7 +15,7 @@ CONFIG = RankConfig("t", length=2, recall_length=3)
 
 
 def world(seed: int) -> tuple[Doubles, dict[str, np.ndarray]]:
-    """Scores of users who are asked in a mixed order, and what is relevant; some like nothing."""
+    """Scores of users in a mixed order, and what is relevant; some like nothing."""
     draw = np.random.default_rng(seed)
     chosen = draw.random((USERS, ITEMS)) < 0.4
     chosen[np.arange(USERS), draw.integers(0, ITEMS, USERS)] = True

@@ -184,11 +184,11 @@ NEEDS_STARS = {
 }
 
 
-@pytest.mark.parametrize(("message", "asked"), NEEDS_STARS.items())
+@pytest.mark.parametrize(("message", "command"), NEEDS_STARS.items())
 def test_what_needs_stars_is_refused_where_there_are_none(
-    tmp_path: Path, message: str, asked: tuple[str, ...]
+    tmp_path: Path, message: str, command: tuple[str, ...]
 ) -> None:
-    stage, *dotted = asked
+    stage, *dotted = command
     settings = read_settings({"store": tmp_path / "store"}, dotted)
     with pytest.raises(ValueError, match=message):
         check(settings, stage)

@@ -56,9 +56,9 @@ def assigned(tmp_path: Path) -> Node:
     return node
 
 
-def done(folder: Path, asked: Request, start: dict[str, Tensor], spoil: Spoil = honest) -> Job:
-    job = Job.create(folder / asked["kind"], about(asked, 0.8), start)
-    job.work(Devices(folder, spoil, asked), range(USERS))
+def done(folder: Path, wanted: Request, start: dict[str, Tensor], spoil: Spoil = honest) -> Job:
+    job = Job.create(folder / wanted["kind"], about(wanted, 0.8), start)
+    job.work(Devices(folder, spoil, wanted), range(USERS))
     return job
 
 
@@ -91,7 +91,7 @@ def test_masked_rounds_train_what_the_simulation_trains(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_job_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
-    work, asked = fresh(), request("choice", "music")
+    work, wanted = fresh(), request("choice", "music")
     rounds = 5 * (len(work.training.users) // CONFIG.cohort_size)  # of an epoch; the last joins
 
     def die(answer: Answer) -> Iterable[Answer]:
@@ -100,9 +100,9 @@ def test_an_interrupted_job_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
         return [answer]
 
     with pytest.raises(KeyboardInterrupt):
-        done(tmp_path, asked, choice_start(work), die)
+        done(tmp_path, wanted, choice_start(work), die)
     late: list[Answer] = []
-    job = done(tmp_path, asked, choice_start(work), noted(late))
+    job = done(tmp_path, wanted, choice_start(work), noted(late))
     assert min(answer.round for answer in late) == rounds + 1
     job.load_into(work.training)
     same(work.model(), simulated().model())
@@ -110,19 +110,19 @@ def test_an_interrupted_job_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
 
 def test_a_device_without_choices_is_silent(assigned: Node) -> None:
     none = Configs(PretrainConfig(), choice=replace(CONFIG, threshold=9)).encoded()
-    asked = request("choice", "music") | {"config": none}
+    wanted = request("choice", "music") | {"config": none}
     with pytest.raises(BadMessage, match="has no choices"):
-        assigned.train(asked, 5, PhaseMessage(0, 1, 0, 14, 256.0, ()).encoded())
+        assigned.train(wanted, 5, PhaseMessage(0, 1, 0, 14, 256.0, ()).encoded())
 
 
 def test_a_device_answers_no_phase_of_another_round(assigned: Node) -> None:
-    asked = request("choice", "music")
+    wanted = request("choice", "music")
     first = PhaseMessage(0, 1, 0, 14, 256.0, ())
-    assigned.train(asked, 5, first.encoded())
+    assigned.train(wanted, 5, first.encoded())
     second = replace(first, phase=2, messages=(b"", b""))
     for other in (replace(second, size=3), replace(second, limit=1.0)):
         with pytest.raises(BadMessage, match="a phase of another round"):
-            assigned.train(asked, 5, other.encoded())
+            assigned.train(wanted, 5, other.encoded())
     with pytest.raises(BadMessage, match="a phase of another round"):
         assigned.train(request("choice", "music", "0" * 32), 5, second.encoded())
 
@@ -167,6 +167,6 @@ def test_the_mappings_sums_are_the_open_ones_and_features_stay(
 
 
 def test_a_device_without_features_is_silent(assigned: Node) -> None:
-    asked = request("overlap", "music", "0" * 32)
+    wanted = request("overlap", "music", "0" * 32)
     with pytest.raises(FileNotFoundError):
-        assigned.train(asked, 5, PhaseMessage(0, 1, 0, 14, 256.0, ()).encoded())
+        assigned.train(wanted, 5, PhaseMessage(0, 1, 0, 14, 256.0, ()).encoded())

@@ -30,9 +30,9 @@ CELLS = (("movie-music", 0.2), ("movie-music", 0.5))
 def user_lists(seed: int, users: int = 40) -> pl.DataFrame:
     """NDCG of users around their method's level."""
     draw = np.random.default_rng(seed)
-    people = [f"u{number}" for number in draw.permutation(60)[:users]]
+    user_ids = [f"u{number}" for number in draw.permutation(60)[:users]]
     frames = [
-        pl.DataFrame({"user_id": people, "ndcg": (level + draw.normal(0, 0.1, users)).clip(0, 1)})
+        pl.DataFrame({"user_id": user_ids, "ndcg": (level + draw.normal(0, 0.1, users)).clip(0, 1)})
         .with_columns(task=pl.lit(task), beta=beta, seed=seed)
         .with_columns(method=pl.lit(method), relevant=pl.lit("chosen"))
         for task, beta in CELLS
