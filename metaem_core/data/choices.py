@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from metaem_core.data.items_by_user import places
 from metaem_core.data.pair import DomainPair
 from metaem_core.data.ratings import Ints, Ratings
 
@@ -62,8 +63,7 @@ class Choices:
         """The choices of ``users`` (B,), who become users 0 to B - 1."""
         counts = self.counts[users]
         start = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        shift = (self.start[users] - start[:-1]).repeat_interleave(counts)
-        return Choices(self.items[torch.arange(len(shift)) + shift], start, self.n_items)
+        return Choices(self.items[places(self.start[users], counts)], start, self.n_items)
 
     def transposed(self) -> "Choices":
         """The users of each item, ascending, as if they were the items of a user."""

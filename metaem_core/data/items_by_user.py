@@ -15,6 +15,12 @@ def liked(ratings: Ratings, scale: RatingScale) -> Ratings:
     return ratings.where(ratings.values > (scale.low + scale.high) / 2)
 
 
+def places(start: Tensor, count: Tensor) -> Tensor:
+    """The positions ``start .. start + count - 1`` of each user (B,), one user after the other."""
+    shift = (start - (count.cumsum(0) - count)).repeat_interleave(count)
+    return torch.arange(len(shift)) + shift
+
+
 @dataclass(frozen=True)
 class ItemsByUser:
     """The items (R,) of each user (m,) are ``items[start : start + count]``, ascending."""
@@ -39,10 +45,7 @@ class ItemsByUser:
 
     def rows(self, users: Tensor) -> Tensor:
         """The positions in ``items`` of the ratings of distinct users (B,)."""
-        count = self.count[users]
-        before = count.cumsum(0) - count
-        shift = (self.start[users] - before).repeat_interleave(count)
-        return torch.arange(len(shift)) + shift
+        return places(self.start[users], self.count[users])
 
     def draw(self, users: Tensor, generator: torch.Generator) -> Tensor:
         """One item (B,) of each user, uniformly; all of them have at least one."""

@@ -3,6 +3,14 @@
 import numpy as np
 import torch
 
+from metaem_core.data.ratings import Ints
+
+
+def drawn_positions(count: int, most: int, seed: int) -> Ints:
+    """At most ``most`` of the positions 0 to count - 1, ascending."""
+    draw = np.random.default_rng(seed)
+    return np.sort(draw.choice(count, min(count, most), replace=False))
+
 
 def derived_generator(seed: int, *parts: int) -> torch.Generator:
     """A generator that depends on nothing but these numbers, so that a checkpoint keeps no state.

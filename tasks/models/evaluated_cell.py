@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import TypedDict, cast
 
-from tasks.store.artifacts import ArtifactRef, Store
+from tasks.store.artifacts import ArtifactRef, Draft, Store
 
+CELL = "experiment.json"
 SELECTED = "selected.json"  # in a mapping of choices: the setting that was used, and its NDCG
 CURVE = "curve.parquet"  # in the artifact of every stage that trains
 TRAFFIC = "traffic.parquet"  # in that of a pretraining
@@ -18,9 +19,15 @@ class EvaluatedCell(TypedDict):
     seed: int
 
 
+def write_cell(draft: Draft, store: Store, task: str, split: ArtifactRef) -> None:
+    """The cell of a task and a split."""
+    drawn = cast(EvaluatedCell, store.read_json(split, "split.json"))
+    draft.write_json(CELL, EvaluatedCell(task=task, beta=drawn["beta"], seed=drawn["seed"]))
+
+
 def evaluated_cell(store: Store, ref: ArtifactRef) -> EvaluatedCell:
     """Which task, cold fraction and seed were evaluated or ranked."""
-    return cast(EvaluatedCell, store.read_json(ref, "experiment.json"))
+    return cast(EvaluatedCell, store.read_json(ref, CELL))
 
 
 def artifacts_by_cell(

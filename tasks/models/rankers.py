@@ -41,18 +41,12 @@ def star_rankers(
     """MetaEM, the trivial predictors and other methods, by the stars that they predict."""
     n_items, pair = data.target.ratings.n_items, data.pair
     trained = [metaem_of(store, star_mapping), *read_others(store, others, data.source)]
-    trivial = [(MethodId(name), partial(fit, pair)) for name, fit in TRIVIAL.items()]
-    predictors = [*trivial, *((each.method, partial(_same, each.predict)) for each in trained)]
-    return [(method, partial(_by_stars, predictor, n_items)) for method, predictor in predictors]
+    predictors = [(MethodId(name), fit(pair)) for name, fit in TRIVIAL.items()]
+    predictors += [(each.method, each.predict) for each in trained]
+    return [(method, partial(_by_stars, predict, n_items)) for method, predict in predictors]
 
 
-def _same(predict: Predict) -> Predict:
-    return predict
-
-
-def _by_stars(fit: Callable[[], Predict], n_items: int) -> Scores:
-    predict = fit()
-
+def _by_stars(predict: Predict, n_items: int) -> Scores:
     def scores(users: Tensor) -> Tensor:
         owner, items = np.repeat(users.numpy(), n_items), np.tile(np.arange(n_items), len(users))
         return torch.from_numpy(predict(owner, items)).view(len(users), n_items)

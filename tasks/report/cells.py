@@ -9,6 +9,25 @@ from tasks.models.evaluated_cell import EvaluatedCell, evaluated_cell
 from tasks.store.artifacts import ArtifactRef, Store
 
 
+class OfCells:
+    """A table of means with a task and a beta in every row."""
+
+    summary: pl.DataFrame
+
+    @property
+    def tasks(self) -> list[str]:
+        return self.summary["task"].unique(maintain_order=True).to_list()
+
+    def betas(self, task: str) -> list[float]:
+        """The task's cold fractions, ascending."""
+        mine = self.summary.filter(pl.col("task") == task)
+        return mine["beta"].unique().sort().to_list()
+
+    @property
+    def cells(self) -> list[tuple[str, float]]:
+        return [(task, beta) for task in self.tasks for beta in self.betas(task)]
+
+
 def labelled(
     store: Store, refs: Iterable[ArtifactRef], name: str, schema: type[dy.Schema]
 ) -> pl.DataFrame:

@@ -9,7 +9,7 @@ import polars as pl
 
 from data_contracts.evaluation import ListScores, UserLists
 from tasks.models.method_id import METAEM, MethodId, read_methods
-from tasks.report.cells import by_cell, labelled
+from tasks.report.cells import OfCells, by_cell, labelled
 from tasks.report.comparison import (
     CELL,
     LEVEL,
@@ -33,7 +33,7 @@ Best = Mapping[tuple[str, float, str], str]  # by task, beta and what is relevan
 
 
 @dataclass(frozen=True)
-class ListResults:
+class ListResults(OfCells):
     """Measures of lists in all cells."""
 
     ids: Mapping[str, MethodId]  # by name
@@ -59,19 +59,6 @@ class ListResults:
         """A method in a sentence on lists."""
         method = self.ids[name]
         return method.cited if method.is_by_choice else f"{method.cited}, by stars"
-
-    @property
-    def tasks(self) -> list[str]:
-        return self.summary["task"].unique(maintain_order=True).to_list()
-
-    def betas(self, task: str) -> list[float]:
-        """The task's cold fractions, ascending."""
-        mine = self.summary.filter(pl.col("task") == task)
-        return mine["beta"].unique().sort().to_list()
-
-    @property
-    def cells(self) -> list[tuple[str, float]]:
-        return [(task, beta) for task in self.tasks for beta in self.betas(task)]
 
     def relevant(self, task: str) -> list[str]:
         """What is relevant: every held-out item and, where there are stars, those liked."""

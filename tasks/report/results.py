@@ -7,6 +7,7 @@ from functools import cached_property
 import polars as pl
 
 from tasks.models.method_id import MethodId, Profile
+from tasks.report.cells import OfCells
 from tasks.report.lists import ListResults
 from tasks.report.paper_tables import TABLE_2, DomainCounts
 from tasks.report.provenance import Origin
@@ -22,7 +23,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Results:
+class Results(OfCells):
     """Tables of all cells, and their provenance; without stars, only ``lists`` has cells."""
 
     reference: str
@@ -46,19 +47,6 @@ class Results:
             "task", "beta", "method", "metric", "mean", "sd", "p_value"
         ).iter_rows()
         return {(t, b, m, metric): Score(*score) for t, b, m, metric, *score in columns}
-
-    @property
-    def tasks(self) -> list[str]:
-        return self.summary["task"].unique(maintain_order=True).to_list()
-
-    def betas(self, task: str) -> list[float]:
-        """The task's cold fractions, ascending."""
-        mine = self.summary.filter(pl.col("task") == task)
-        return mine["beta"].unique().sort().to_list()
-
-    @property
-    def cells(self) -> list[tuple[str, float]]:
-        return [(task, beta) for task in self.tasks for beta in self.betas(task)]
 
     @property
     def all_tasks(self) -> list[str]:

@@ -23,6 +23,7 @@ from metaem_core.evaluation.scores import (
     rating_scores,
 )
 from tasks.models.data import Domain, read_pair
+from tasks.models.evaluated_cell import write_cell
 from tasks.models.method_id import MethodId, write_methods
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
@@ -69,10 +70,7 @@ def evaluate(
         models = {"source": source_model, "target": target_model, "mapping": mapping}
         models |= {each.method.name: ref for each, ref in zip(others, other_methods, strict=True)}
         draft.write_frame("curves.parquet", _curves(store, models), ExperimentCurves)
-        drawn = store.read_json(split, "split.json")
-        assert isinstance(drawn, dict)
-        cell = {"task": config.task, "beta": drawn["beta"], "seed": drawn["seed"]}
-        draft.write_json("experiment.json", cell)
+        write_cell(draft, store, config.task, split)
         write_methods(draft, methods)
     return draft.ref
 

@@ -12,6 +12,7 @@ from metaem_core.config.choice import ChoiceBaselinesConfig
 from metaem_core.evaluation.lists import Lists, RankConfig, diversity, rank_sampled
 from metaem_core.evaluation.lists import rank as rank_catalogue
 from tasks.models.data import SplitPair, read_pair
+from tasks.models.evaluated_cell import write_cell
 from tasks.models.method_id import write_methods
 from tasks.progress import advance
 from tasks.store.artifacts import ArtifactRef, Store
@@ -20,7 +21,7 @@ from tasks.store.stage import stage
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from metaem_core.data.choices import Choices
+    from metaem_core.data.choices import ChoicePair, Choices
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def rank(
 
     config, data = request.config, read_pair(store, source, target, split)
     pair = ChoicePair.of(data.pair, config.thresholds)
-    users, relevant, ids = _cold(data, config)
+    users, relevant, ids = _cold(data, pair, config)
     methods = choice_rankers(store, pair, choice_mapping, request.baselines)
     if star_mapping is not None:
         methods += star_rankers(store, data, star_mapping, other_methods)
@@ -85,31 +86,27 @@ def rank(
     with store.draft() as draft:
         draft.write_frame("list_scores.parquet", ListScores.cast(frame), ListScores)
         draft.write_frame("user_lists.parquet", _by_user(ranked, ids), UserLists)
-        drawn = store.read_json(split, "split.json")
-        assert isinstance(drawn, dict)
-        cell = {"task": config.task, "beta": drawn["beta"], "seed": drawn["seed"]}
-        draft.write_json("experiment.json", cell)
+        write_cell(draft, store, config.task, split)
         draft.write_json("left_out.json", too_large)
         write_methods(draft, [method for method, _ in methods if method.name in ranked])
     return draft.ref
 
 
-def _cold(data: SplitPair, config: RankConfig) -> "tuple[Tensor, Mapping[str, Choices], pl.Series]":
+def _cold(
+    data: SplitPair, pair: "ChoicePair", config: RankConfig
+) -> "tuple[Tensor, Mapping[str, Choices], pl.Series]":
     """Source indices of cold users with a choice in both domains, what they chose, their ids."""
     import torch
 
     from metaem_core.data.choices import Choices
     from metaem_core.data.items_by_user import liked
+    from metaem_core.training.seeds import drawn_positions
 
     ids = data.roles.cold
-    of_source, of_target = config.thresholds
-    users, chosen = data.held_out_choices(ids, of_target)
-    known = Choices.of(data.source.ratings, of_source).counts[users] > 0
-    place = (known & (chosen.counts > 0)).nonzero().flatten()
-    if config.users is not None and config.users < len(place):
-        draw = np.random.default_rng(config.seed)
-        drawn = draw.choice(len(place), config.users, replace=False)
-        place = place[torch.from_numpy(np.sort(drawn))]
+    users, chosen = data.held_out_choices(ids, config.thresholds[1])
+    place = ((pair.source.counts[users] > 0) & (chosen.counts > 0)).nonzero().flatten()
+    if config.users is not None:
+        place = place[torch.from_numpy(drawn_positions(len(place), config.users, config.seed))]
     if len(place) == 0:
         raise ValueError("no cold user chose in both domains; check choice.threshold and betas")
     theirs = torch.from_numpy(data.target.users(ids))[place]

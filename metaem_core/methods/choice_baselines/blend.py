@@ -10,7 +10,6 @@ from metaem_core.config.choice import ChoiceBlendConfig, EmcdrIalsConfig
 from metaem_core.data.choices import ChoicePair, Choices, Scores
 from metaem_core.methods.choice_baselines.emcdr_ials import (
     Features,
-    in_both,
     mapped,
     source_features,
 )
@@ -38,8 +37,8 @@ def standardised(scores: Tensor) -> Tensor:
 
 def low_rank_ridge(pair: ChoicePair, features: Features, damping: float) -> Scores:
     """``p + f B``, ``B = argmin |Y - 1 p' - F B|^2 + damping |B|^2`` for the choices Y."""
-    both = in_both(pair)
-    f, chosen = features(pair.train_source[both]), pair.target.of_users(pair.train_target[both])
+    mine, theirs = pair.in_both()
+    f, chosen = features(mine), pair.target.of_users(theirs)
     prior = _prior(pair.target, chosen)
     cross = torch.from_numpy(ones(chosen).T @ f.numpy()).T - torch.outer(f.sum(0), prior)
     square = f.T @ f + damping * torch.eye(f.shape[1])
@@ -53,15 +52,15 @@ def kernel_ridge(pair: ChoicePair, damping: float, most_users: int) -> Scores:
     Raises:
         TooLarge: an overlap of more than ``most_users``, whose kernel would not fit in memory.
     """
-    both = in_both(pair)
-    if (n := int(both.sum())) > most_users:
+    mine, theirs = pair.in_both()
+    if (n := len(mine)) > most_users:
         raise TooLarge(
             f"kernel ridge inverts a matrix of {n} x {n} users, more than most_users = {most_users}"
         )
     lengths = np.sqrt(pair.source.counts.numpy().clip(1))
     units = diags_array(1 / lengths, dtype=np.float32) @ ones(pair.source)
-    mates = units[pair.train_source[both].numpy()]
-    chosen = pair.target.of_users(pair.train_target[both])
+    mates = units[mine.numpy()]
+    chosen = pair.target.of_users(theirs)
     rows, prior = ones(chosen).T.tocsr(), _prior(pair.target, chosen)
     kernel = gram(mates)
     kernel[np.diag_indices_from(kernel)] += damping

@@ -29,24 +29,11 @@ def source_features(pair: ChoicePair, config: IalsConfig) -> Features:
 def mapped(pair: ChoicePair, features: Features, config: EmcdrIalsConfig) -> Scores:
     """``W = argmin |F W - U|^2 + ridge |W|^2`` over the training overlap, the constant undamped."""
     target = domain_factors(pair.target, config.factors)
-    both = in_both(pair)
-    f = features(pair.train_source[both]).double()
-    vectors = target.fold_in(pair.target.of_users(pair.train_target[both])).double()
+    mine, theirs = pair.in_both()
+    f = features(mine).double()
+    vectors = target.fold_in(pair.target.of_users(theirs)).double()
     ridge = torch.full((f.shape[1],), config.damping / 100 * len(f), dtype=f.dtype)
     ridge[0] = 1e-9
     weights = torch.linalg.solve(f.T @ f + ridge.diag(), f.T @ vectors)
     table = weights.float() @ target.vectors.T  # (1 + k, n)
     return lambda users: features(users) @ table
-
-
-def in_both(pair: ChoicePair) -> Tensor:
-    """The users of the training overlap (T,) who chose something in both domains.
-
-    Raises:
-        ValueError: there is none.
-    """
-    both = pair.source.counts[pair.train_source] > 0
-    both &= pair.target.counts[pair.train_target] > 0
-    if not bool(both.any()):
-        raise ValueError("no training user chose in both domains; check choice.threshold")
-    return both

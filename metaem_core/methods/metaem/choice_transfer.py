@@ -21,6 +21,7 @@ from metaem_core.methods.metaem.choice_mapping import (
 from metaem_core.methods.metaem.choice_selection import ScoredUsers, list_quality
 from metaem_core.models.choice import ChoiceDomain
 from metaem_core.models.choice_mapping import ChoiceModel, OverlapSums, SourceFeatures, overlap_sums
+from metaem_core.training.seeds import drawn_positions
 
 
 @dataclass(frozen=True)
@@ -152,6 +153,4 @@ class ChoiceTransfer:
 
 def _some(count: int, config: ChoiceMappingConfig) -> Tensor:
     """Positions of at most ``selection_users`` of so many users, ascending."""
-    draw = np.random.default_rng(config.seed)
-    size = min(count, config.selection_users)
-    return torch.from_numpy(np.sort(draw.choice(count, size, replace=False)))
+    return torch.from_numpy(drawn_positions(count, config.selection_users, config.seed))
