@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.data.items_by_user import places
 from metaem_core.data.pair import DomainPair
 from metaem_core.data.ratings import Ints, Ratings
 
@@ -45,7 +45,7 @@ class Choices:
     def n_users(self) -> int:
         return len(self.start) - 1
 
-    @property
+    @cached_property
     def counts(self) -> Tensor:
         """How many items each user chose (n_users,)."""
         return self.start.diff()
@@ -63,7 +63,42 @@ class Choices:
         """The choices of ``users`` (B,), who become users 0 to B - 1."""
         counts = self.counts[users]
         start = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-        return Choices(self.items[places(self.start[users], counts)], start, self.n_items)
+        return Choices(self.items[self.rows(users)], start, self.n_items)
+
+    def rows(self, users: Tensor) -> Tensor:
+        """The positions in ``items`` of the choices of users (B,), one user after the other."""
+        counts = self.counts[users]
+        shift = (self.start[users] - (counts.cumsum(0) - counts)).repeat_interleave(counts)
+        return torch.arange(len(shift)) + shift
+
+    def last(self, users: Tensor, n: int) -> tuple[Tensor, Tensor]:
+        """The last ``n`` items (B, n) of users (B,), and which of these places are filled."""
+        place = self.counts[users].unsqueeze(1) - torch.arange(1, n + 1)
+        filled = place >= 0
+        items = self.items[(self.start[users].unsqueeze(1) + place)[filled]]
+        return torch.zeros_like(place).masked_scatter_(filled, items), filled
+
+    def draw(self, users: Tensor, generator: torch.Generator) -> Tensor:
+        """One item (B,) of each user, uniformly; all of them have at least one."""
+        place = torch.rand(len(users), generator=generator, dtype=torch.float64)
+        return self.items[self.start[users] + (place * self.counts[users]).long()]
+
+    def draw_other(self, users: Tensor, generator: torch.Generator) -> Tensor:
+        """One item (B,) that is none of the user's, uniformly; there is at least one.
+
+        The r-th such item is ``r + #{j : a_j - j <= r}``, where ``a`` are the user's items.
+        """
+        drawn = torch.rand(len(users), generator=generator, dtype=torch.float64)
+        rank = (drawn * (self.n_items - self.counts[users])).long()
+        place = users * (self.n_items + 1) + rank
+        return rank + torch.searchsorted(self._gaps, place, right=True) - self.start[users]
+
+    @cached_property
+    def _gaps(self) -> Tensor:
+        """How many other items come before each chosen one (R,), ascending over all users."""
+        owner = self.owner
+        before = self.items - (torch.arange(len(self.items)) - self.start[owner])
+        return owner * (self.n_items + 1) + before
 
     def transposed(self) -> "Choices":
         """The users of each item, ascending, as if they were the items of a user."""

@@ -60,6 +60,11 @@ class Ratings:
         )
 
 
+def liked(ratings: Ratings, scale: RatingScale) -> Ratings:
+    """The ratings above the scale's middle: 4 and 5 of 1 to 5."""
+    return ratings.where(ratings.values > (scale.low + scale.high) / 2)
+
+
 def hold_out(ratings: Ratings, share: float, seed: int) -> tuple[Ratings, Ratings]:
     """Ratings to train on and ratings to stop by: at least one of any share."""
     chance = held_chance(ratings.users, ratings.items, seed)

@@ -99,7 +99,7 @@ def _cold(
     import torch
 
     from metaem_core.data.choices import Choices
-    from metaem_core.data.items_by_user import liked
+    from metaem_core.data.ratings import liked
     from metaem_core.training.seeds import drawn_positions
 
     ids = data.roles.cold

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from metaem_core.config.factor import Base, FactorConfig
 from metaem_core.config.transfer import Method, TransferConfig
-from metaem_core.data.items_by_user import ItemsByUser, liked
+from metaem_core.data.choices import Choices
 from metaem_core.data.pair import DomainPair, Queries
-from metaem_core.data.ratings import Ints, Ratings, RatingScale
+from metaem_core.data.ratings import Ints, Ratings, RatingScale, liked
 from metaem_core.evaluation.metrics import rmse
 from metaem_core.methods.baselines import sscdr, tmcdr
 from metaem_core.methods.baselines.dcdcsr import benchmark
@@ -323,7 +323,7 @@ def test_histories_by_user(seed: int) -> None:
     """Last items, all rows and draws against plain loops; user 0 has no rating."""
     ratings = random_ratings(n_users=30, n_items=9, mean_count=4, seed=seed)
     mine = [set(ratings.items[ratings.users == user].tolist()) for user in range(30)]
-    by_user, draw = ItemsByUser.build(ratings), torch.Generator().manual_seed(seed)
+    by_user, draw = Choices.of(ratings), torch.Generator().manual_seed(seed)
     users = torch.randperm(30, generator=draw)
     items, filled = by_user.last(users, 3)
     for user, row, places in zip(users.tolist(), items, filled, strict=True):

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.transfer import TransferConfig
-from metaem_core.data.items_by_user import ItemsByUser, liked
+from metaem_core.data.choices import Choices
+from metaem_core.data.ratings import liked
 from metaem_core.methods.transfer_problem import ColdModel, OnEpoch, Problem, last_layer, layer
 from metaem_core.models.mlp import Parameters, mlp
 
@@ -25,7 +26,7 @@ def ptupcdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> Cold
     start = torch.Generator().manual_seed(config.seed)
     attention = *layer(k, k, start), *layer(k, 1, start, bias=False)
     decoder = *layer(k, HIDDEN, start), *last_layer(problem, HIDDEN, k * k, start)
-    history = ItemsByUser.build(liked(problem.pair.source, config.scale))
+    history = Choices.of(liked(problem.pair.source, config.scale))
     items = source.item_vectors()
     users, rated, values = problem.overlap_ratings()
 

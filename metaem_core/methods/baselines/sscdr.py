@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.transfer import TransferConfig
-from metaem_core.data.items_by_user import ItemsByUser, liked
+from metaem_core.data.choices import Choices
+from metaem_core.data.ratings import liked
 from metaem_core.methods.transfer_problem import ColdModel, OnEpoch, Problem, last_layer
 
 MARGIN, UNSUPERVISED = 1.0, 1.0  # m and lambda
@@ -22,7 +23,7 @@ def sscdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdMo
     source, target, ratings = problem.source, problem.target, problem.pair.source
     mine, theirs = problem.overlap
     sought, items = target.user_vectors(theirs), source.item_vectors()
-    rated, positive = ItemsByUser.build(ratings), ItemsByUser.build(liked(ratings, config.scale))
+    rated, positive = Choices.of(ratings), Choices.of(liked(ratings, config.scale))
 
     def transfer(users: Tensor) -> Tensor:
         return source.user_vectors(users) @ weight.T + constant
@@ -30,7 +31,7 @@ def sscdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdMo
     def distance(vectors: Tensor, goal: Tensor) -> Tensor:
         return (vectors @ weight.T + constant - goal).square().sum(1)
 
-    able = (positive.count[mine] > 0) & (rated.count[mine] < ratings.n_items)
+    able = (positive.counts[mine] > 0) & (rated.counts[mine] < ratings.n_items)
 
     def loss(batch: Tensor) -> Tensor:
         users, goal, pulls = mine[batch], sought[batch], able[batch]

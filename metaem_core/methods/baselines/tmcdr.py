@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.transfer import TransferConfig
-from metaem_core.data.items_by_user import ItemsByUser
+from metaem_core.data.choices import Choices
 from metaem_core.methods.transfer_problem import ColdModel, OnEpoch, Problem, last_layer
 
 ADAPTATION = 0.01  # learning rate of the inner step: ten times more worsens the published start
@@ -22,7 +22,7 @@ def tmcdr(problem: Problem, config: TransferConfig, on_epoch: OnEpoch) -> ColdMo
     (weight,) = last_layer(problem, problem.size, problem.size, start, bias=False)
     source, target, (_, theirs) = problem.source, problem.target, problem.overlap
     users, rated, values = problem.overlap_ratings()
-    known = ItemsByUser.build(problem.pair.overlap_ratings()[0])
+    known = Choices.of(problem.pair.overlap_ratings()[0])
 
     def transfer(users: Tensor) -> Tensor:
         return source.user_vectors(users) @ weight.T

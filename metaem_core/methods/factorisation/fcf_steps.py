@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.config.factor import Base, FactorConfig
-from metaem_core.data.items_by_user import ItemsByUser
+from metaem_core.data.choices import Choices
 from metaem_core.federated.device import PrivateRatings
 from metaem_core.federated.fcf import FcfServer, ItemDownload, fcf_step, solve_users
 from metaem_core.models.mlp import Parameters
@@ -26,9 +26,10 @@ class FcfSteps:
         self._server = FcfServer(start, config.learning_rate, config.l2, config.damping)
         self.users, self.items = torch.zeros(n_users, config.size), self._server.adam.table
         self.values = torch.zeros(len(users))
-        self._order, count = users.argsort(stable=True), torch.bincount(users, minlength=n_users)
-        self._rated = ItemsByUser(items[self._order], count.cumsum(0) - count, count, n_items)
-        self._devices, self._cohort_size = count.nonzero().flatten(), config.batch_size
+        self._order = users.argsort(stable=True)
+        pairs = users[self._order].numpy(), items[self._order].numpy()
+        self._rated = Choices.of_pairs(*pairs, n_users, n_items)
+        self._devices, self._cohort_size = self._rated.counts.nonzero().flatten(), config.batch_size
         self.n = len(self._devices)
 
     @property
@@ -53,6 +54,6 @@ class FcfSteps:
         """The download of a cohort, which holds the items that it rated, and its ratings."""
         places = self._rated.rows(cohort)
         rows, items = torch.unique(self._rated.items[places], return_inverse=True)
-        owner = torch.arange(len(cohort)).repeat_interleave(self._rated.count[cohort])
+        owner = torch.arange(len(cohort)).repeat_interleave(self._rated.counts[cohort])
         ratings = PrivateRatings(owner, items, self.values[self._order[places]])
         return self._server.download(rows), ratings
