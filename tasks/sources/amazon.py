@@ -78,7 +78,8 @@ class Amazon2018:
 
     def location(self, domain: str) -> Location:
         """``<Category>.csv`` or ``<Category>_5.json.gz``."""
-        file = category(domain) + (".csv" if self.ratings_only else "_5.json.gz")
+        name = category(domain).replace("Amazon_Fashion", "AMAZON_FASHION")  # so in this release
+        file = name + (".csv" if self.ratings_only else "_5.json.gz")
         return on_mirrors(self.mirrors, file, "amazon-2018", self.sha256.get(domain))
 
     def layout(self, path: Path) -> Layout:

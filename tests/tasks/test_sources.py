@@ -9,7 +9,7 @@ from polars.testing import assert_frame_equal
 
 from metaem_core.data.ratings import RatingScale
 from metaem_core.synthetic.world import SyntheticConfig, generate
-from tasks.sources.amazon import Amazon2014, Amazon2018, Amazon2023
+from tasks.sources.amazon import CATEGORIES, Amazon2014, Amazon2018, Amazon2023
 from tasks.sources.base import Columns, Local, Remote, Source
 from tasks.sources.fetch import fetch
 from tasks.sources.files import Files
@@ -33,6 +33,25 @@ FORMATS: dict[str, tuple[Release, dict[str, bool], Write]] = {
     "2018": (Amazon2018, {}, write_amazon_2014_json),
     "2018-ratings": (Amazon2018, {"ratings_only": True}, write_amazon_2018_csv),
     "2023": (Amazon2023, {}, write_amazon_2023_csv),
+}
+
+# the index pages of the three releases, as published
+SNAP = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
+UCSD = "https://mcauleylab.ucsd.edu/public_datasets/data"
+COMMON = """Automotive Books CDs_and_Vinyl Cell_Phones_and_Accessories Clothing_Shoes_and_Jewelry
+    Digital_Music Electronics Grocery_and_Gourmet_Food Home_and_Kitchen Kindle_Store Movies_and_TV
+    Musical_Instruments Office_Products Patio_Lawn_and_Garden Pet_Supplies Sports_and_Outdoors
+    Tools_and_Home_Improvement Toys_and_Games Video_Games"""
+SINCE_2018 = """All_Beauty Appliances Arts_Crafts_and_Sewing Gift_Cards Industrial_and_Scientific
+    Magazine_Subscriptions Software"""
+PUBLISHED = {
+    f"{SNAP}/reviews_*_5.json.gz": f"""{COMMON} Amazon_Instant_Video Apps_for_Android Baby Beauty
+        Health_and_Personal_Care""",
+    f"{UCSD}/amazon_v2/categoryFilesSmall/*_5.json.gz": f"""{COMMON} {SINCE_2018} AMAZON_FASHION
+        Luxury_Beauty Prime_Pantry""",
+    f"{UCSD}/amazon_2023/benchmark/5core/rating_only/*.csv.gz": f"""{COMMON} {SINCE_2018}
+        Amazon_Fashion Baby_Products Beauty_and_Personal_Care Handmade_Products
+        Health_and_Household Health_and_Personal_Care Subscription_Boxes""",
 }
 
 
@@ -85,6 +104,19 @@ def test_a_mirror_may_be_a_folder(frame: pl.DataFrame, tmp_path: Path) -> None:
     source = Amazon2014((str(tmp_path),), ratings_only=True)
     assert isinstance(source.location("book"), Local)
     assert fetched(source, "book", tmp_path / "data").counts["ratings"] == frame.height
+
+
+def test_every_published_file_has_its_domain() -> None:
+    offered: list[str] = []
+    for source, (address, names) in zip(
+        (Amazon2014(), Amazon2018(), Amazon2023()), PUBLISHED.items(), strict=True
+    ):
+        domains = [name.lower() for name in names.split()]
+        locations = [source.location(domain) for domain in domains]
+        urls = [location.urls[0] for location in locations if isinstance(location, Remote)]
+        assert urls == [address.replace("*", name) for name in names.split()]
+        offered += domains
+    assert {*CATEGORIES} == {*offered, "movie", "music", "book"}
 
 
 def test_releases_do_not_share_file_names() -> None:
