@@ -1,11 +1,11 @@
 """Every stage run of an experiment, submitted step by step for all its cells."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from flows.methods import baselines, other_metaems
-from flows.runtime.runs import Run, finished
+from flows.runtime.runs import Input, Run, finished, flat, futures
 from flows.settings import Settings
 from metaem_core.config.dp import PrivateConfig
 from metaem_core.config.factor import FactorConfig
@@ -38,7 +38,6 @@ from tasks.store.artifacts import Store
 from tasks.store.stage import P, Stage, bind
 
 Cell = tuple[float, int]  # beta, seed
-Input = Run | list[Run] | None
 
 
 @dataclass
@@ -79,7 +78,7 @@ class Grid:
 
     def submit(self, stage: Stage[P], label: str, config: object, *inputs: Input) -> Run:
         """Start a stage once its inputs are there; the same work is started once."""
-        work = f"{stage.name} {config!r} {[id(run) for run in _flat(inputs)]}"
+        work = f"{stage.name} {config!r} {[id(run) for run in flat(inputs)]}"
         if work not in self.submitted:
             self.submitted[work] = self._start(stage, label, config, *inputs)
         return self.submitted[work]
@@ -88,8 +87,8 @@ class Grid:
         name = f"{stage.name} {label}"
         bound = bind(stage, self.store, name, self.refresh)
         # futures stand for the artifacts they will be, which the stage's signature cannot say
-        future = bound.submit(self.store, config, *map(_futures, inputs))  # type: ignore[call-overload]
-        run = Run(name, future, tuple(_flat(inputs)))
+        future = bound.submit(self.store, config, *map(futures, inputs))  # type: ignore[call-overload]
+        run = Run(name, future, tuple(flat(inputs)))
         self.runs.append(run)
         return run
 
@@ -290,15 +289,3 @@ class Grid:
 def cell_name(beta: float, seed: int) -> str:
     """A cell in a run's name."""
     return f"beta {beta:g} seed {seed}"
-
-
-def _futures(given: Input) -> object:
-    if isinstance(given, list):
-        return [run.future for run in given]
-    return given.future if given is not None else None
-
-
-def _flat(inputs: Iterable[Input]) -> Iterator[Run]:
-    for given in inputs:
-        if given is not None:
-            yield from given if isinstance(given, list) else [given]

@@ -1,6 +1,6 @@
 """A stage's run: its inputs, and its artifact or failure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
@@ -46,6 +46,23 @@ class Run:
         if self.failure is not None:
             raise self.failure.error
         return self.future.result()
+
+
+Input = Run | list[Run] | None  # what a stage is given in place of artifacts
+
+
+def futures(given: Input) -> object:
+    """What stands for the artifacts of an input until they are there."""
+    if isinstance(given, list):
+        return [run.future for run in given]
+    return given.future if given is not None else None
+
+
+def flat(inputs: Iterable[Input]) -> Iterator[Run]:
+    """The runs of all inputs."""
+    for given in inputs:
+        if given is not None:
+            yield from given if isinstance(given, list) else [given]
 
 
 def finished(runs: Iterable[Run]) -> list[Run]:

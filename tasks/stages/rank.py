@@ -1,6 +1,6 @@
 """Every method's lists of target items for the cold users, and what they are worth."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from metaem_core.data.choices import ChoicePair, Choices
+    from tasks.models.rankers import Ranker
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,6 @@ def rank(
     """
     # torch is imported only by runs that predict
     from metaem_core.data.choices import ChoicePair
-    from metaem_core.methods.choice_baselines.joint import TooLarge
     from tasks.models.rankers import choice_rankers, star_rankers
 
     config, data = request.config, read_pair(store, source, target, split)
@@ -64,19 +64,7 @@ def rank(
     methods = choice_rankers(store, pair, choice_mapping, request.baselines)
     if star_mapping is not None:
         methods += star_rankers(store, data, star_mapping, other_methods)
-    ranked: dict[str, Lists] = {}
-    sampled: dict[str, dict[str, float]] = {}
-    too_large: dict[str, str] = {}
-    for done, (method, fit) in enumerate(methods):
-        advance(done, len(methods), unit="method", note=method.label)
-        try:
-            scores = fit()
-        except TooLarge as error:
-            too_large[method.label] = str(error)
-            continue
-        ranked[method.name] = rank_catalogue(scores, users, relevant, config)
-        if config.negatives:
-            sampled[method.name] = rank_sampled(scores, users, relevant["chosen"], config)
+    ranked, sampled, too_large = _ranked(methods, users, relevant, config)
     known = int((pair.target.counts > 0).sum())
     frame = pl.DataFrame(
         [*_scores(ranked, sampled, config, pair.target.popularity(), known)],
@@ -113,6 +101,29 @@ def _cold(
     high = Choices.of(liked(data.target.ratings, config.scale)).of_users(theirs)
     relevant = {"chosen": chosen.of_users(place), "liked": high}
     return users[place], relevant, ids.gather(place.numpy())
+
+
+def _ranked(
+    methods: "Sequence[Ranker]",
+    users: "Tensor",
+    relevant: "Mapping[str, Choices]",
+    config: RankConfig,
+) -> tuple[dict[str, Lists], dict[str, dict[str, float]], dict[str, str]]:
+    """By method: lists, measures among sampled items, and why there are none."""
+    from metaem_core.methods.choice_baselines.joint import TooLarge
+
+    ranked, sampled, too_large = {}, {}, {}
+    for done, (method, fit) in enumerate(methods):
+        advance(done, len(methods), unit="method", note=method.label)
+        try:
+            scores = fit()
+        except TooLarge as error:
+            too_large[method.label] = str(error)
+            continue
+        ranked[method.name] = rank_catalogue(scores, users, relevant, config)
+        if config.negatives:
+            sampled[method.name] = rank_sampled(scores, users, relevant["chosen"], config)
+    return ranked, sampled, too_large
 
 
 def _scores(
