@@ -38,9 +38,9 @@ def runs(client: MlflowClient, query: str = "") -> list[Run]:
     return [*client.search_runs([experiment.experiment_id], query)]
 
 
-def the_run(client: MlflowClient, finished_run: FinishedRun) -> Run:
-    cell = " ".join(map(str, first_cell(finished_run)))
-    (run,) = runs(client, f"tags.artifact = '{cell}'")
+def the_run(client: MlflowClient, *artifacts: ArtifactRef | None) -> Run:
+    """Of these artifacts, whatever other tests have logged of the shared store."""
+    (run,) = runs(client, f"tags.artifact = '{' '.join(map(str, artifacts))}'")
     return run
 
 
@@ -61,7 +61,7 @@ def test_a_run_shows_scores_settings_and_inputs(
     finished_run: FinishedRun, client: MlflowClient
 ) -> None:
     store, (ref, ranking) = finished_run.store, first_cell(finished_run)
-    run = the_run(client, finished_run)
+    run = the_run(client, *first_cell(finished_run))
     assert run.info.status == "FINISHED"
     assert {"task": "movie-music", "beta": "0.3", "seed": "1"}.items() <= run.data.tags.items()
     for method, metric, value in store.read_frame(ref, "scores.parquet").iter_rows():
@@ -100,10 +100,10 @@ def test_the_default_experiment_is_shown_only_with_something_in_it(
 def test_a_report_is_above_its_cells_and_its_pictures_are_there(
     finished_run: FinishedRun, client: MlflowClient
 ) -> None:
-    (report,) = runs(client, "tags.kind = 'report'")
-    cells = runs(client, "tags.kind = 'cell'")
-    assert len(cells) == 2
-    assert {cell.data.tags["mlflow.parentRunId"] for cell in cells} == {report.info.run_id}
+    outcome = finished_run.outcome
+    report = the_run(client, outcome.report)
+    for cell in zip(outcome.evaluations, outcome.rankings, strict=True):
+        assert the_run(client, *cell).data.tags["mlflow.parentRunId"] == report.info.run_id
     files = {each.path for each in client.list_artifacts(report.info.run_id)}
     assert {"report.html", "scores.png", "vectors.png"} <= files
 
@@ -131,7 +131,7 @@ def address(finished_run: FinishedRun) -> Iterator[str]:
 
 
 def test_curves_have_a_point_an_epoch(finished_run: FinishedRun, client: MlflowClient) -> None:
-    run = the_run(client, finished_run)
+    run = the_run(client, *first_cell(finished_run))
     for stage in ("source_model", "target_model", "mapping"):
         for metric in ("loss", "validation_rmse"):
             points = client.get_metric_history(run.info.run_id, f"{stage}/{metric}")
@@ -152,10 +152,10 @@ def test_logging_again_changes_nothing(finished_run: FinishedRun, client: Mlflow
 def test_a_run_left_by_a_killed_process_is_replaced(
     finished_run: FinishedRun, client: MlflowClient
 ) -> None:
-    run = the_run(client, finished_run)
+    run = the_run(client, *first_cell(finished_run))
     client.update_run(run.info.run_id, status="RUNNING")
     log(finished_run, Tracking.inside(finished_run.store), unmarked=True)
-    replaced = the_run(client, finished_run)
+    replaced = the_run(client, *first_cell(finished_run))
     assert replaced.info.run_id != run.info.run_id
     assert replaced.data.metrics == run.data.metrics
 
