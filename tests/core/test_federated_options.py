@@ -26,7 +26,7 @@ from metaem_core.training.optimizers import LazyAdam
 from tasks.models.data import Domain
 from tasks.models.metaem import read_model, write_model
 from tasks.store.artifacts import Store
-from tests.support.worlds import planted_ratings, random_ratings
+from tests.support.worlds import planted_ratings, random_ratings, tasteful_ratings
 
 PLANTED = planted_ratings(growth=0.3)
 RATINGS = random_ratings(n_users=120, n_items=200, mean_count=8, seed=1)
@@ -207,18 +207,19 @@ def test_fcfs_server_hears_of_every_rating_once_an_epoch(monkeypatch: pytest.Mon
 
 def test_fcf_predicts_about_as_well_as_mf_in_one_place() -> None:
     """And its users' vectors are each the best for the ratings on their device."""
+    world = tasteful_ratings(n_users=1000, n_items=300, each=20, seed=1)
     best, config = {}, factorised("factors.size=4")
     for base in ("mf", "fcf"):
-        work = Factorisation(replace(config, base=base), PLANTED)  # type: ignore[arg-type]
+        work = Factorisation(replace(config, base=base), world)  # type: ignore[arg-type]
         untrained = work.model()
         curve = [epoch.validation_rmse for epoch in work.epochs()]
         best[base] = min(curve)
         model = work.model()
         assert (model.base, model.head, model.items.shape) == ("mf", (), untrained.items.shape)
-    assert best["fcf"] < best["mf"] + 0.03
-    kept, held = hold_out(PLANTED, config.holdout, config.seed)
+    assert best["fcf"] < best["mf"] + 0.01
+    kept, held = hold_out(world, config.holdout, config.seed)
     bias_alone = fitted_biases(kept).residuals(held)
-    assert best["fcf"] < float(np.sqrt(np.mean(np.square(bias_alone))))
+    assert best["fcf"] < 0.8 * float(np.sqrt(np.mean(np.square(bias_alone))))
     left = torch.from_numpy(fitted_biases(kept).residuals(kept))
     seen, users = model.items[torch.from_numpy(kept.items)], torch.from_numpy(kept.users)
     error = left - (model.users[users] * seen).sum(1)

@@ -24,7 +24,7 @@ from metaem_core.privacy.attacks.reconstruction import (
 from tests.conftest import SMALL, FinishedRun
 from tests.core.test_federated import RATINGS, pretraining
 from tests.core.test_layouts import codec
-from tests.support.worlds import planted_ratings, random_ratings
+from tests.support.worlds import random_ratings
 
 DEVICES = [i for i in range(RATINGS.n_users) if (RATINGS.users == i).any()]
 
@@ -114,13 +114,13 @@ def test_the_audit_holds_every_layout_against_popularity(finished_run: FinishedR
 
 
 def test_item_biases_tell_who_was_trained_on() -> None:
-    """And a model that never saw a canary tells nothing: the attack does not name by chance."""
-    world = planted_ratings(growth=1.0)
+    """Where few rate an item; a model that never saw a canary does not name it by chance."""
+    world = random_ratings(n_users=2000, n_items=2600, mean_count=8, seed=1)
     canaries = Canaries.drawn(400, 14, world.n_items, RatingScale(), seed=1)
     biases = fitted_biases(canaries.among(world))
     trained = inferred(canaries, biases.item + biases.mean)
-    assert trained.auc > 0.7
-    assert trained.named > 0.05
+    assert trained.auc > 0.85
+    assert trained.named > 0.15
     biases = fitted_biases(world)
     innocent = inferred(canaries, biases.item + biases.mean)
     assert abs(innocent.auc - 0.5) < 0.1

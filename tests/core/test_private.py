@@ -287,7 +287,7 @@ def test_another_scale_gives_the_same_in_its_own_units() -> None:
 
 
 def test_canaries_are_recognised_without_noise_and_not_with_it() -> None:
-    world = planted_ratings(1.0)
+    world = random_ratings(n_users=2000, n_items=2600, mean_count=8, seed=1)
     canaries = Canaries.drawn(400, 14, world.n_items, SCALE, seed=1)
     among = canaries.among(world)
 
@@ -298,7 +298,7 @@ def test_canaries_are_recognised_without_noise_and_not_with_it() -> None:
         levels = dp_item_levels(noisy, among.n_items)
         return inferred(canaries, levels.astype(np.float32)).auc
 
-    assert attacked(math.inf) > 0.5 + 0.09
+    assert attacked(math.inf) > 0.75
     assert abs(attacked(1.0) - 0.5) < 0.09  # three deviations of 200 against 200
 
 

@@ -19,6 +19,17 @@ def random_ratings(n_users: int, n_items: int, mean_count: float, seed: int) -> 
     return Ratings(users, items.astype(np.int64), values, n_users, n_items)
 
 
+def tasteful_ratings(n_users: int, n_items: int, each: int, seed: int) -> Ratings:
+    """Whole stars from two tastes, with small biases and noise; every user rates ``each`` items."""
+    draw = np.random.default_rng(seed)
+    users = np.repeat(np.arange(n_users), each)
+    items = np.concatenate([np.sort(draw.permutation(n_items)[:each]) for _ in range(n_users)])
+    taste = draw.normal(0, 0.8, (n_users, 2))[users] * draw.normal(0, 0.7, (n_items, 2))[items]
+    biases = draw.normal(0, 0.3, n_users)[users] + draw.normal(0, 0.3, n_items)[items]
+    opinion = 3.5 + biases + taste.sum(1) + draw.normal(0, 0.5, len(users))
+    return Ratings(users, items, opinion.round().clip(1, 5).astype(np.float32), n_users, n_items)
+
+
 def from_table(values: NDArray[np.integer] | NDArray[np.floating]) -> Ratings:
     """Of a table (users, items) in which zero means no rating."""
     users, items = np.nonzero(values)
