@@ -61,9 +61,19 @@ def test_every_command_does_what_is_shown(prefect_server: None, tmp_path: Path) 
     install, *rest = steps(TUTORIAL)
     assert install.commands == INSTALL
     assert f"READY := {INSTALL.split()[1]}\n" in (ROOT / "Makefile").read_text()
-    variables = environment()
+    variables, outputs = environment(), dict[str, str]()
     for commands, shown in rest:
         run = served if commands.startswith("metaem ui") else shell
-        printed = run(commands, tmp_path, variables)
+        printed = outputs[commands] = run(commands, tmp_path, variables)
         if shown:
             assert agrees(printed, shown), f"{commands}\nprinted:\n{printed}\nshown:\n{shown}"
+    ndcg = {name: float(cells[2]) for name, *cells in cells_of(outputs["metaem run\n"])}
+    assert ndcg["metaem"] > 1.5 * max(ndcg["popularity"], ndcg["global_mean"])
+    (mine,) = (printed for commands, printed in outputs.items() if "--history" in commands)
+    assert {song.split("-")[1] for _, song, *_ in cells_of(mine)} == {"calm"}, "as most films"
+
+
+def cells_of(printed: str) -> list[list[str]]:
+    """The rows of a table."""
+    rows = (line.strip().strip("│") for line in printed.splitlines() if line.startswith("│"))
+    return [[cell.strip() for cell in row.split("│")] for row in rows]
