@@ -30,8 +30,9 @@ check: $(READY)
 test: check
 	$(PYTEST) -n 2 --dist loadgroup -m "not night"
 
+# three on two cores: many tests wait for servers
 test-all: check
-	$(PYTEST) -n 2 --dist loadfile
+	$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder
 
 docs-check: $(READY)
 	$(PYTEST) tests/docs
