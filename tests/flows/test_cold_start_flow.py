@@ -164,7 +164,7 @@ def test_as_printed_no_stage_is_given_a_calibrated_setting(
 ) -> None:
     options = {"store": tmp_path / "store", "profile": "paper", "methods": "emcdr", "betas": "0.5"}
     settings = read_settings({**options, "config": None}, SMALL)
-    store, outcome = settings.open_store(), run(settings)
+    store, outcome = settings.open_store(), run(settings, until="baseline")
     given: dict[str, list[dict[str, object]]] = {}
     for _, ref in outcome.artifacts:
         config = dict(store.manifest(ref).provenance.config)

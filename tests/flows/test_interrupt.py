@@ -36,7 +36,8 @@ ENDS = {
 def test_a_signal_ends_a_run_at_once_and_prefects_server_with_it(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    words = metaem(tmp_path, "run", "--betas", "0.5", "--set", "pretrain.epochs=100000")
+    small = ["--set", "synthetic.config.growth=0.2", "--set", "pretrain.epochs=100000"]
+    words = metaem(tmp_path, "run", "--betas", "0.5", *small)
     began = time.monotonic()
     with ProcessTree(
         words, cwd=ROOT, env=environment(tmp_path), stderr=subprocess.PIPE, text=True

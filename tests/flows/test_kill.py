@@ -1,5 +1,6 @@
 """kill -9 in the middle of a training costs at most one epoch and changes no bit of the result."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,6 +79,8 @@ def kill_after_epoch(store: Path, stage: str, epoch: int) -> None:
 @pytest.mark.parametrize("stage", ["pretrain", "mapping"])
 def test_a_killed_training_goes_on_from_its_last_epoch(tmp_path: Path, stage: str) -> None:
     undisturbed = finished(tmp_path / "undisturbed", stage)
+    shutil.copytree(tmp_path / "undisturbed", tmp_path / "killed")
+    shutil.rmtree(tmp_path / "killed" / stage / undisturbed[-1].split()[1])
     started = time.time()
     kill_after_epoch(tmp_path / "killed", stage, epoch=3)
     checkpoints = list((tmp_path / "killed" / "checkpoints").glob("**/*.safetensors"))

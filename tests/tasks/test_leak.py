@@ -34,11 +34,11 @@ from tasks.store.artifacts import ArtifactRef, Store
 
 METHODS = get_args(Method)
 PROFILES: dict[Profile, tuple[FactorConfig, TransferConfig]] = {
-    "calibrated": (FactorConfig(epochs=2), TransferConfig(epochs=2)),
-    "paper": (
-        compared(FactorConfig(), "calibrated", "paper", "factors"),
-        compared(TransferConfig(), "calibrated", "paper", "transfer"),
-    ),
+    profile: (
+        replace(compared(FactorConfig(), "calibrated", profile, "factors"), epochs=2),
+        replace(compared(TransferConfig(), "calibrated", profile, "transfer"), epochs=2),
+    )
+    for profile in ("calibrated", "paper")
 }
 PRETRAIN = PretrainConfig(epochs=3, hidden_size=32)
 PRIVATE = PrivateConfig(8.0, 1e-6)

@@ -20,7 +20,7 @@ from tests.support import browser
 
 pytestmark = pytest.mark.night
 
-METHODS = ("methods=emcdr,ptupcdr", "bases=mf,gmf,dnn,fcf", "factors.epochs=2", "transfer.epochs=2")
+METHODS = ("methods=emcdr,ptupcdr", "bases=mf,gmf,dnn", "factors.epochs=2", "transfer.epochs=2")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_pictures_are_files_and_every_score_of_the_summary_is_on_the_page(
     summary = store.read_frame(ref, "summary.parquet")
     shown = summary.filter(pl.col("metric").is_in(["mae", "rmse"]))
     calibrated = shown.filter(~pl.col("method").str.ends_with("-paper"))
-    plain = calibrated.filter(~pl.col("method").str.contains("-gmf|-dnn|-fcf"))
+    plain = calibrated.filter(~pl.col("method").str.contains("-gmf|-dnn"))
     assert plain.height == 20
     lists = store.read_frame(ref, "list_summary.parquet").filter(
         pl.col("method").is_in(["metaem_choice", "popularity", "metaem", "emcdr"])
@@ -82,7 +82,7 @@ def test_every_method_was_made_in_its_own_profile(reported: tuple[Store, Artifac
     (evaluation,) = store.manifest(ref).provenance.inputs["evaluations"]
     others = store.manifest(evaluation).provenance.inputs["other_methods"]
     origins = [store.manifest(ref).provenance for ref in others if ref.stage == "baseline"]
-    assert len(origins) == 16  # two methods, four base models, both profiles
+    assert len(origins) == 12  # two methods, three base models, both profiles
     for each in origins:
         (target,) = each.inputs["target_model"]
         trained = store.manifest(target).provenance.config
