@@ -24,6 +24,7 @@ SOURCE = random_ratings(n_users=50, n_items=40, mean_count=8, seed=1)
 TARGET = random_ratings(n_users=60, n_items=30, mean_count=7, seed=2)
 TRAIN_SOURCE = np.array([4, 31, 7, 22, 45, 13, 28])
 TRAIN_TARGET = np.array([50, 1, 20, 33, 8, 41, 5])
+SOURCE_OF = dict(zip(TRAIN_TARGET.tolist(), TRAIN_SOURCE.tolist(), strict=True))
 COHORT = torch.tensor([1, 8, 20, 41, 50])  # target indices, as the server samples them
 CONFIG = PretrainConfig(
     hidden_size=12, user_size=6, common_size=6, private_size=3, epochs=1, init_std=0.5
@@ -51,12 +52,15 @@ def stage(
     return work, vectors, model
 
 
-def federated_gradient(work: MappingTraining) -> tuple[Tensor, ...]:
+def require_gradient(work: MappingTraining, network: Sequential, loss: Tensor) -> None:
+    """The round's gradient is that of a loss by ``network``, a copy of theta."""
     server, backend = work.training.rounds.server, work.training.rounds.backend
     assert isinstance(server, MappingServer)
     rows = backend.rows(COHORT)
     download = server.download(COHORT, rows)
-    return server.gradients(download, backend.gather(download, COHORT, rows))
+    federated = server.gradients(download, backend.gather(download, COHORT, rows))
+    central = torch.autograd.grad(loss, [*network.parameters()])
+    torch.testing.assert_close(federated, central, rtol=1e-10, atol=1e-10)
 
 
 def mapped(start: Sequence[Tensor], network: Sequential, vector: Tensor) -> Tensor:
@@ -83,15 +87,12 @@ def test_task_gradient_equals_central_autograd(centred: bool, base: str) -> None
     """Eqs. 11, 13 and 14 rating by rating."""
     work, vectors, model = stage("task", centred, base)
     start, network = work.training.rounds.server.start, sequential(work.network)
-    source_of = dict(zip(TRAIN_TARGET.tolist(), TRAIN_SOURCE.tolist(), strict=True))
     errors = []
     for user, item, value in zip(TARGET.users, TARGET.items, TARGET.values, strict=True):
         if int(user) in COHORT.tolist():
-            vector = mapped(start, network, vectors[source_of[int(user)]])
+            vector = mapped(start, network, vectors[SOURCE_OF[int(user)]])
             errors.append((float(value) - rating(model, vector, item)) ** 2)
-    central = torch.autograd.grad(torch.stack(errors).mean(), [*network.parameters()])
-    for ours, theirs in zip(federated_gradient(work), central, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+    require_gradient(work, network, torch.stack(errors).mean())
 
 
 @pytest.mark.parametrize("base", ["dnn", "gmf"])
@@ -99,16 +100,13 @@ def test_distance_gradient_equals_central_autograd(base: str) -> None:
     """Eq. 12 with the target's own vector of the same user; GMF's as ratings weigh it."""
     work, vectors, model = stage("distance", base=base)
     start, network = work.training.rounds.server.start, sequential(work.network)
-    source_of = dict(zip(TRAIN_TARGET.tolist(), TRAIN_SOURCE.tolist(), strict=True))
     goal = model.embed_users(torch.arange(TARGET.n_users))
     counted = torch.cat([gmf(model), torch.ones(goal.shape[1] - 6)])
     distances = [
-        (mapped(start, network, vectors[source_of[user]]) - goal[user]).mul(counted).square().sum()
+        (mapped(start, network, vectors[SOURCE_OF[user]]) - goal[user]).mul(counted).square().sum()
         for user in COHORT.tolist()
     ]
-    central = torch.autograd.grad(torch.stack(distances).mean(), [*network.parameters()])
-    for ours, theirs in zip(federated_gradient(work), central, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+    require_gradient(work, network, torch.stack(distances).mean())
 
 
 @pytest.mark.parametrize("base", ["dnn", "gmf"])

@@ -5,9 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from flows.cli.main import app
 from flows.experiment import run
 from flows.runtime.runs import Failure
 from flows.settings import read_settings
@@ -21,30 +19,6 @@ from tasks.progress import Finished, Step, listening
 from tests.conftest import SMALL
 
 pytestmark = pytest.mark.night
-
-DIVERGING = [*SMALL, "transfer.epochs=1", "factors.epochs=1", "transfer.learning_rate=1e30"]
-
-
-def test_a_method_that_diverges_is_reported_and_the_rest_of_the_grid_is_there(
-    prefect_server: None, tmp_path: Path
-) -> None:
-    options = ["--tasks", "movie-music", "--betas", "0.5", "--seeds", "1"]
-    assigned = [part for each in [*DIVERGING, "compared=calibrated"] for part in ("--set", each)]
-    chosen = ["--methods", "emcdr,tgt", "--store", str(tmp_path / "store"), *assigned]
-    for computed in (True, False):
-        done = CliRunner().invoke(app, ["table3", *options, *chosen])
-        assert done.exit_code == 1, done.output
-        lost = [line for line in done.output.splitlines() if line.startswith("missing: ")]
-        assert [line.split(":")[1] for line in lost] == [" emcdr, movie-music beta 0.5 seed 1"]
-        assert all("training diverged" in line for line in lost)
-        assert ("computed" in done.output) == computed
-    (report,) = (tmp_path / "store" / "report").iterdir()
-    page, text = ((report / name).read_text() for name in ("report.html", "report.md"))
-    for line in lost:
-        assert line.removeprefix("missing: ") in page
-        assert line.replace("missing: ", "- ") in text
-    assert ">TGT</th>" in page
-    assert ">EMCDR</th>" not in page
 
 
 def test_a_rerun_computes_what_failed_and_what_depends_on_it(

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from typer.testing import CliRunner
 
-from flows.settings import Settings, read_settings
+from flows.cli.main import app
+from flows.settings import read_settings
 from flows.table3 import completed, run
 from metaem_core.config.transfer import Method
-from tasks.progress import Finished, Step, listening
 
 pytestmark = pytest.mark.night
 
@@ -25,32 +26,36 @@ SMALL = [
 ]
 
 
-def settings(folder: Path) -> Settings:
-    options = {"store": folder / "store", "betas": "0.5", "methods": "emcdr,tgt", "bases": "fcf"}
-    return read_settings({**options, "config": None}, SMALL)
-
-
-def test_work_that_cells_and_tasks_share_is_done_once(prefect_server: None, tmp_path: Path) -> None:
+def test_work_is_shared_and_a_method_that_diverges_is_all_that_is_missing(
+    prefect_server: None, tmp_path: Path
+) -> None:
     """Two tasks share their target, two methods their domains, and a second run shares it all."""
-    chosen = settings(tmp_path)
-    store = chosen.open_store()
-    news: list[Step | Finished] = []
-    with listening(news.append):
-        reported = run(chosen, TASKS)[TASKS[0]].report
-    assert reported is not None
-    summary = store.read_frame(reported, "summary.parquet")
-    assert {*summary["task"]} == {*TASKS}
-    assert {"emcdr-fcf", "tgt-fcf", "metaem"} < {*summary["method"]}
-    ends = [each for each in news if isinstance(each, Finished)]
-    done = Counter(each.label.split()[0] for each in ends if not each.reused)
-    assert done["download"] == done["filter"] == 3  # movie, music, book
-    assert done["pretrain"] == done["factorise"] == 4  # two sources, a target in two splits
-    assert done["baseline"] == 2 * 2  # methods, tasks
-    assert done["evaluate"] == 2
-    news.clear()
-    with listening(news.append):
-        assert run(chosen, TASKS)[TASKS[0]].report == reported
-    assert all(each.reused for each in news if isinstance(each, Finished))
+    words = ["table3", "--tasks", ",".join(TASKS), "--betas", "0.5", "--seeds", "1"]
+    words += ["--methods", "emcdr,tgt", "--bases", "fcf", "--store", str(tmp_path / "store")]
+    for each in (*SMALL, "transfer.learning_rate=1e30"):
+        words += ["--set", each]
+    for first in (True, False):
+        ended = CliRunner().invoke(app, words)
+        assert ended.exit_code == 1, ended.output
+        lines = ended.output.splitlines()
+        lost = [line for line in lines if line.startswith("missing: ")]
+        assert [line.split(":")[1] for line in lost] == [
+            f" emcdr-fcf, {task} beta 0.5 seed 1" for task in TASKS
+        ]
+        assert all("training diverged" in line for line in lost)
+        done = Counter(line.split()[1] for line in lines if line.startswith("computed "))
+        assert bool(done) == first
+        if first:
+            assert done["download"] == done["filter"] == 3  # movie, music, book
+            assert done["pretrain"] == done["factorise"] == 4  # two sources, a target in two splits
+            assert (done["baseline"], done["evaluate"], done["report"]) == (2, 2, 1)  # of two tasks
+    (report,) = (tmp_path / "store" / "report").iterdir()
+    page, text = ((report / name).read_text() for name in ("report.html", "report.md"))
+    for line in lost:
+        assert line.removeprefix("missing: ") in page
+        assert line.replace("missing: ", "- ") in text
+    assert ">TGT (FCF)</th>" in page
+    assert ">EMCDR (FCF)</th>" not in page
 
 
 @pytest.mark.parametrize(
@@ -65,7 +70,7 @@ def test_a_wrong_sweep_is_refused_before_anything_starts(
     tmp_path: Path, tasks: str, runner: str, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        run(settings(tmp_path), tasks.split(","), runner)
+        run(read_settings({"store": tmp_path, "config": None}), tasks.split(","), runner)
 
 
 def test_every_method_can_be_chosen() -> None:

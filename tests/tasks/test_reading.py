@@ -286,12 +286,18 @@ def test_a_parquet_file_of_another_kind_is_refused(tmp_path: Path, rating: objec
         read_ratings(path, Files().layout(path), WHOLE_STARS)
 
 
-@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+WRITERS = {
+    "csv": pl.DataFrame.write_csv,
+    "jsonl": pl.DataFrame.write_ndjson,
+    "parquet": pl.DataFrame.write_parquet,
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
 def test_a_file_need_not_know_when(tmp_path: Path, kind: str) -> None:
     frame = pl.DataFrame({"user_id": ["a", "b"], "item_id": ["x", "x"], "rating": [5.0, 4.0]})
     path = tmp_path / f"ratings.{kind}"
-    write = {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}
-    write[kind](path)
+    WRITERS[kind](frame, path)
     result = read_ratings(path, Files().layout(path), WHOLE_STARS, k=1)
     assert result.ratings["timestamp"].to_list() == [None, None]
     assert result.ratings["rating"].to_list() == [5.0, 4.0]
@@ -300,15 +306,13 @@ def test_a_file_need_not_know_when(tmp_path: Path, kind: str) -> None:
 PLAYS = {"user_id": ["b", "a", "a"], "item_id": ["x", "x", "x"]}
 
 
-@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("kind", WRITERS)
 @pytest.mark.parametrize("rated", [{}, {"rating": ["0", "many", None]}])
 def test_choices_need_no_rating_and_count_whatever_it_is(
     tmp_path: Path, kind: str, rated: dict[str, list[str | None]]
 ) -> None:
-    frame = pl.DataFrame(PLAYS | rated)
     path = tmp_path / f"plays.{kind}"
-    write = {"csv": frame.write_csv, "jsonl": frame.write_ndjson, "parquet": frame.write_parquet}
-    write[kind](path)
+    WRITERS[kind](pl.DataFrame(PLAYS | rated), path)
     result = read_ratings(path, Files().layout(path), None, k=1)
     assert named(result) == [("a", "x", 1.0, None), ("b", "x", 1.0, None)]
     assert (result.counts["lines"], result.counts["duplicates"]) == (3, 1)

@@ -27,8 +27,6 @@ from tasks.store.artifacts import ArtifactRef, CorruptArtifact, Store
 from tests.conftest import FinishedRun
 from tests.support.damage import edit
 
-REPOSITORY = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="module")
 def selected(finished_run: FinishedRun) -> SelectedModel:
