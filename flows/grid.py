@@ -117,21 +117,25 @@ class Grid:
         self.statistics = self.submit(statistics, self.settings.task, config, *inputs)
 
     def split(self) -> None:
+        """The roles of the users of both domains."""
         for beta, seed in self.cells:
             config = SplitConfig(beta, self.settings.validation_fraction, seed)
             label = self._label((beta, seed))
             self.splits[beta, seed] = self.submit(split_users, label, config, *self.pair)
 
     def pretrain(self) -> None:
+        """MetaEM's stage 1 by stars, in both domains."""
         for cell in self.splits:
             self.models[cell] = self._pretrained(self.settings.pretrain, cell)
 
     def mapping(self) -> None:
+        """MetaEM's stage 2 by stars."""
         for cell in self.splits:
             configs = self.settings.pretrain, self.settings.mapping
             self.mappings[cell] = self._mapped(*configs, cell, self.models[cell])
 
     def choice_pretrain(self) -> None:
+        """Stage 1 by choice, in both domains."""
         for cell in self.splits:
             settings = self.settings
             choice = replace(settings.choice, seed=cell[1])
@@ -144,6 +148,7 @@ class Grid:
             self.choice_models[cell] = self._of_domains(choice_pretrain, configs, cell)
 
     def choice_mapping(self) -> None:
+        """Stage 2 by choice."""
         for cell in self.splits:
             config = replace(self.settings.choice_mapping, seed=cell[1])
             request = ChoiceMappingRequest(config, self.settings.thresholds, self._choice_backend)
@@ -175,6 +180,7 @@ class Grid:
                 self.other_methods[cell][name] = run
 
     def evaluate(self) -> None:
+        """The stars that every method expects of the cold users."""
         for cell in self.splits:
             settings = self.settings
             config = EvaluateConfig(settings.task, settings.scale)
