@@ -108,7 +108,7 @@ class Flower:
 
     def map_choices(
         self, store: Store, problem: ChoiceMappingProblem, source: ArtifactRef, target: ArtifactRef
-    ) -> "ChoiceMapped":
+    ) -> "tuple[ChoiceMapped, Cost]":
         """With the first values of the dampings: no device selects.
 
         The source's devices compute their features and keep them; the target's read them there.
@@ -118,7 +118,7 @@ class Flower:
         from tasks.flower.choice_job import features_start, overlap_start
         from tasks.flower.job import vectors_tag
         from tasks.flower.node import Request
-        from tasks.flower.submit import hand_out
+        from tasks.flower.submit import cost_of_overlap, hand_out
 
         names = self._name(store, source, "source"), self._name(store, target, "target")
         pair, between = problem.pair, Directions.of(problem.config, problem.source, problem.target)
@@ -131,12 +131,13 @@ class Flower:
             tag=vectors_tag(features.items.vectors @ features.turn),
         )
         members = pair.source.counts.nonzero().flatten()
-        hand_out(store, "features", request, features_start(features, members))
+        left = hand_out(store, "features", request, features_start(features, members))
         config = self._of_factors(problem.target.items, thresholds[1])
         request |= {"kind": "overlap", "domain": names[1], "config": config, "source": names[0]}
         width, (_, train) = 1 + features.turn.shape[1], pair.in_both()
         start = overlap_start(problem.target.items, between.turn, width, train)
-        return between.unselected(hand_out(store, "overlap", request, start).sums())
+        job = hand_out(store, "overlap", request, start)
+        return between.unselected(job.sums()), cost_of_overlap(left, job)
 
     def _name(self, store: Store, domain: ArtifactRef, side: Side) -> str:
         """Of the domain, whose devices must hold its ratings."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from metaem_core.federated.choice.device import overlap_shapes
+from metaem_core.federated.choice.device import overlap_shapes, turned_message
 from metaem_core.federated.choice.server import ChoiceServer
 from metaem_core.federated.choice.training import ChoiceTraining
 from metaem_core.federated.encoding import encode
@@ -70,9 +70,3 @@ def overlap_of(start: Mapping[str, Tensor], exchange: Exchange, users: Tensor) -
     server = KeptSum(overlap_shapes(n, k, int(start["width"])), message)
     LinkedRounds(server, exchange).round(users)
     return dict(zip(("square", "cross", "chosen"), server.sums, strict=True))
-
-
-def turned_message(items: ItemFactors, turn: Tensor) -> dict[str, Tensor]:
-    """Item vectors, and the directions that a device turns its user's vector into."""
-    turn = turn.to(items.vectors.dtype)
-    return {"vectors": items.vectors, "gram": items.gram, "turn": turn}

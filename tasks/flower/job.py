@@ -22,6 +22,7 @@ from metaem_core.federated.choice.training import ChoiceTraining
 from metaem_core.federated.encoding import Traffic, contract_of, decode, encode
 from metaem_core.federated.layouts import LayoutCodec
 from metaem_core.federated.messages import Upload
+from metaem_core.federated.remote.device import KEPT
 from metaem_core.federated.remote.exchange import OWN, Exchange, Link, Rules
 from metaem_core.federated.remote.mapping import RemoteMapping, SumMappingServer
 from metaem_core.federated.remote.pretraining import RemoteRounds
@@ -39,7 +40,7 @@ from metaem_core.models.mlp import Parameters
 from metaem_core.training.epochs import Divergence
 from metaem_core.training.optimizers import NetworkAdam
 from tasks.flower.choice_job import choice_trainings, feature_messages, overlap_of
-from tasks.flower.node import KEPT, Configs, Request, layout_of
+from tasks.flower.node import Configs, Request, layout_of
 from tasks.flower.reach import require, within
 from tasks.store.atomic import replace_atomically, write_json
 from tasks.store.checkpoints import Checkpoint

@@ -41,7 +41,12 @@ from metaem_core.federated.encoding import (
     encode,
 )
 from metaem_core.federated.layouts import LayoutCodec
-from metaem_core.federated.remote.device import StoredRatings, errors_answer, step_answer
+from metaem_core.federated.remote.device import (
+    KEPT,
+    StoredRatings,
+    errors_answer,
+    step_answer,
+)
 from metaem_core.federated.remote.mapping import MappingDevice, theta_message
 from metaem_core.federated.remote.secure_rounds import PhaseMessage
 from metaem_core.federated.secure.aggregation import OutOfTurn, SecureDevice
@@ -62,7 +67,6 @@ from tasks.store.atomic import exclusive, replace_atomically, write_json
 Kind = Literal["pretrain", "keep", "start", "mapping", "choice", "features", "overlap"]
 OPEN = ("pretrain", "keep", "features")  # all others are masked
 LINKS = "links.json"  # of a node: the numbers that each of its users has in the domains
-KEPT = {"kept": torch.ones(1)}  # the answer to a vector
 
 
 class Request(TypedDict):

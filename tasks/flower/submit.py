@@ -110,6 +110,15 @@ def cost_of_job(job: "Job", cohort_size: int, more: int = 0) -> "Cost":
     return Cost(result["devices"], cohort_size, epochs, epoch, beside)
 
 
+def cost_of_overlap(left: "Job", job: "Job") -> "Cost":
+    """The same of a mapping's sums, for which an earlier job left features."""
+    from metaem_core.federated.encoding import Traffic
+
+    cost = cost_of_job(job, job.result["devices"], more=1)
+    ways = zip(cost.beside, left.result["trained"], strict=True)
+    return cost._replace(beside=Traffic(*map(sum, ways)))
+
+
 def run_job(job: "Job", connection: Connection) -> None:
     """Submit the job and wait for its end.
 

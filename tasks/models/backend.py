@@ -88,7 +88,7 @@ class Backend(Protocol):
 
     def map_choices(
         self, store: Store, problem: ChoiceMappingProblem, source: ArtifactRef, target: ArtifactRef
-    ) -> "ChoiceMapped":
+    ) -> "tuple[ChoiceMapped, Cost]":
         """The mapping of choices between two filtered domains."""
         ...
 
@@ -133,14 +133,15 @@ class Simulation:
 
     def map_choices(
         self, store: Store, problem: ChoiceMappingProblem, source: ArtifactRef, target: ArtifactRef
-    ) -> "ChoiceMapped":
+    ) -> "tuple[ChoiceMapped, Cost]":
         """With the dampings that validation users and the training overlap select."""
         from metaem_core.methods.metaem.choice_transfer import ChoiceMapped, ChoiceTransfer
+        from tasks.models.train import cost_of_overlap
 
         config, data = problem.config, problem.data
         validation = data.held_out_choices(data.roles.validation, problem.thresholds[1])
-        domains = problem.source, problem.target
-        work = ChoiceTransfer(config, *domains, problem.pair, *validation)
+        domains, pair = (problem.source, problem.target), problem.pair
+        work = ChoiceTransfer(config, *domains, pair, *validation)
         total = len(config.damping) + len(config.residual_damping)
 
         def on_ndcg(ndcg: float) -> None:
@@ -148,4 +149,5 @@ class Simulation:
             advance(len(work.candidates), total, unit="setting", note=note)
 
         model = work.fit(on_ndcg)
-        return ChoiceMapped(model, work.candidates, work.selected)
+        cost = cost_of_overlap(model.features, problem.target.items, pair)
+        return ChoiceMapped(model, work.candidates, work.selected), cost

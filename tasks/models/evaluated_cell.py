@@ -8,7 +8,7 @@ from tasks.store.artifacts import ArtifactRef, Draft, Store
 CELL = "experiment.json"
 SELECTED = "selected.json"  # in a mapping of choices: the setting that was used, and its NDCG
 CURVE = "curve.parquet"  # in the artifact of every stage that trains
-TRAFFIC = "traffic.parquet"  # in that of a pretraining
+TRAFFIC = "traffic.parquet"  # in that too
 
 
 class EvaluatedCell(TypedDict):

@@ -12,9 +12,13 @@ from data_contracts.training import LearningCurve, TrainingTraffic
 from metaem_core.config.choice import ChoiceConfig
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.config.pretrain import PretrainConfig
+from metaem_core.data.choices import ChoicePair
+from metaem_core.federated.choice.bytes import features_traffic, overlap_traffic
 from metaem_core.federated.encoding import Traffic
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.training import Training
+from metaem_core.models.choice import ItemFactors
+from metaem_core.models.choice_mapping import SourceFeatures
 from metaem_core.training.epochs import Divergence, EpochStats
 from tasks.progress import advance
 from tasks.store.artifacts import Draft, Store
@@ -115,6 +119,18 @@ def cost_of(trainings: Sequence[Epochs], epoch: Traffic, once: Traffic = NOTHING
     devices, epochs = len(trainings[0].users), sum(int(training.epoch) for training in trainings)
     beside = Traffic(devices * once.down, devices * once.up)
     return Cost(devices, trainings[0].config.cohort_size, epochs, epoch, beside)
+
+
+def cost_of_overlap(features: SourceFeatures, target: ItemFactors, pair: ChoicePair) -> Cost:
+    """The cost of a simulated mapping of choices: one round, after the features of all users."""
+    devices, users = len(pair.in_both()[0]), int(pair.source.counts.count_nonzero())
+    each = overlap_traffic(target, 1 + features.turn.shape[1], devices)
+    once = features_traffic(features)
+    epoch, beside = (
+        Traffic(*(devices * way for way in each)),
+        Traffic(*(users * way for way in once)),
+    )
+    return Cost(devices, devices, 1, epoch, beside)
 
 
 def write_cost(draft: Draft, cost: Cost) -> None:

@@ -40,18 +40,19 @@ def choice_mapping(
     from data_contracts.training import ChoiceCandidates
     from tasks.models.choice import read_choice_domain, write_choice_model
     from tasks.models.evaluated_cell import SELECTED
-    from tasks.models.train import forget
+    from tasks.models.train import forget, write_cost
 
     data = read_pair(store, source, target, split)
     domains = read_choice_domain(store, source_model), read_choice_domain(store, target_model)
     problem = ChoiceMappingProblem(request.config, request.thresholds, *domains, data)
-    model, tried, selected = request.backend.map_choices(store, problem, source, target)
-    rows = [astuple(candidate) for candidate in tried]
+    mapped, cost = request.backend.map_choices(store, problem, source, target)
+    rows = [astuple(candidate) for candidate in mapped.candidates]
     frame = pl.DataFrame(rows, schema=ChoiceCandidates.column_names(), orient="row")
     with store.draft() as draft:
-        write_choice_model(draft, model, data.target.item_ids)
+        write_choice_model(draft, mapped.model, data.target.item_ids)
         candidates = ChoiceCandidates.cast(frame)
         draft.write_frame("candidates.parquet", candidates, ChoiceCandidates)
-        draft.write_json(SELECTED, asdict(selected))
+        draft.write_json(SELECTED, asdict(mapped.selected))
+        write_cost(draft, cost)
     forget(store)
     return draft.ref

@@ -105,6 +105,8 @@ def test_a_run_tells_its_bytes(finished_run: FinishedRun) -> None:
     devices = sent["epoch"] // sent["device"]
     once, rest = divmod(sent["run"] - rates * epochs * sent["epoch"], devices)
     assert (once > 0, rest) == (True, 0)
+    sent = down(finished_run, "choice_mapping movie-music beta 0.3 seed 1")
+    assert 0 < sent["device"] < sent["round"] == sent["epoch"] < sent["run"]  # with the features
 
 
 @pytest.mark.parametrize("loss", ["task", "distance"])

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -13,12 +14,14 @@ from metaem_core.config.choice import ChoiceConfig, ChoiceMappingConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.choices import ChoicePair, Choices
 from metaem_core.data.ratings import Ratings
+from metaem_core.federated.choice.bytes import features_traffic, overlap_traffic
 from metaem_core.federated.encoding import SUM, BadMessage
 from metaem_core.federated.remote.exchange import Answer
 from metaem_core.federated.remote.secure_rounds import PhaseMessage
 from metaem_core.methods.metaem.choice_pretraining import ChoicePretraining
 from metaem_core.methods.metaem.choice_transfer import ChoiceTransfer, Directions
-from metaem_core.models.choice import ChoiceDomain
+from metaem_core.models.choice import ChoiceDomain, ItemFactors
+from metaem_core.models.choice_mapping import OverlapSums
 from tasks.flower.choice_job import choice_start, features_start, overlap_start
 from tasks.flower.job import Job, vectors_tag
 from tasks.flower.node import Configs, Node, Request
@@ -30,18 +33,18 @@ MAPPING = ChoiceMappingConfig(sizes=(2, 4))
 KEPT = MUSIC.of_users(~torch.isin(torch.arange(USERS), torch.from_numpy(STOP)).numpy())
 
 
-def request(kind: str, domain: str, tag: str = "") -> Request:
-    config = Configs(PretrainConfig(), choice=CONFIG).encoded()
+def request(kind: str, domain: str, tag: str = "", choice: ChoiceConfig = CONFIG) -> Request:
+    config = Configs(PretrainConfig(), choice=choice).encoded()
     source = "movie" if kind == "overlap" else ""
     return Request(kind=kind, domain=domain, config=config, source=source, tag=tag)  # type: ignore[typeddict-item]
 
 
-def fresh(ratings: Ratings = KEPT) -> ChoicePretraining:
-    return ChoicePretraining(CONFIG, Choices.of(ratings, CONFIG.threshold))
+def fresh(ratings: Ratings = KEPT, config: ChoiceConfig = CONFIG) -> ChoicePretraining:
+    return ChoicePretraining(config, Choices.of(ratings, config.threshold))
 
 
-def simulated(ratings: Ratings = KEPT) -> ChoicePretraining:
-    work = fresh(ratings)
+def simulated(ratings: Ratings = KEPT, config: ChoiceConfig = CONFIG) -> ChoicePretraining:
+    work = fresh(ratings, config)
     list(work.training.epochs(lambda _: None))
     return work
 
@@ -127,43 +130,72 @@ def test_a_device_answers_no_phase_of_another_round(assigned: Node) -> None:
         assigned.train(request("choice", "music", "0" * 32), 5, second.encoded())
 
 
-def test_the_mappings_sums_are_the_open_ones_and_features_stay(
-    tmp_path: Path, assigned: Node
-) -> None:
+class Overlap(NamedTuple):
+    """A mapping between two pretrained domains as jobs, and its sums in one process."""
+
+    between: Directions
+    target: ItemFactors
+    pair: ChoicePair
+    tag: str
+    features: dict[str, Tensor]  # what the first job begins with
+    sums: dict[str, Tensor]  # and the second
+    opened: OverlapSums
+
+    @property
+    def both(self) -> tuple[Tensor, Tensor]:
+        return self.pair.in_both()
+
+    def same(self, sums: OverlapSums) -> None:
+        """Up to the unit of what is added under masks."""
+        for masked, open_sum in zip(sums, self.opened, strict=True):
+            assert open_sum.abs().max() > 1
+            torch.testing.assert_close(masked, open_sum, rtol=0, atol=1e-3)
+
+
+def overlap() -> Overlap:
     source, target = simulated(MOVIE).model(), simulated().model()
     sides = Choices.of(MOVIE, CONFIG.threshold), Choices.of(KEPT, CONFIG.threshold)
     train = torch.tensor([OTHER[user] for user in TRAIN.tolist()]), torch.from_numpy(TRAIN)
     pair, nobody = ChoicePair(*sides, *train), torch.empty(0, dtype=torch.long)
-    opened = ChoiceTransfer(MAPPING, source, target, pair, nobody, sides[1].of_users(nobody))
+    opened = ChoiceTransfer(MAPPING, source, target, pair, nobody, sides[1].of_users(nobody)).sums
     between = Directions.of(MAPPING, source, target)
-    tag = vectors_tag(between.features.turn)
-    members = sides[0].counts.nonzero().flatten()
-    answers: list[Answer] = []
-    spoil = noted(answers)
-    start = features_start(between.features, members)
-    left = done(tmp_path, request("features", "movie", tag), start, spoil)
-    assert left.result["devices"] == len(members)
-    mine, theirs = pair.in_both()
-    start = overlap_start(target.items, between.turn, 1 + max(MAPPING.sizes), theirs)
-    job = done(tmp_path, request("overlap", "music", tag), start, spoil)
+    features = features_start(between.features, sides[0].counts.nonzero().flatten())
+    width = 1 + max(MAPPING.sizes)
+    sums = overlap_start(target.items, between.turn, width, pair.in_both()[1])
+    return Overlap(
+        between, target.items, pair, vectors_tag(features["turn"]), features, sums, opened
+    )
+
+
+def test_the_mappings_sums_are_the_open_ones_and_features_stay(
+    tmp_path: Path, assigned: Node
+) -> None:
+    planted, answers = overlap(), list[Answer]()
+    spoil, members = noted(answers), len(planted.features["members"])
+    left = done(tmp_path, request("features", "movie", planted.tag), planted.features, spoil)
+    assert left.result["devices"] == members
+    mine, theirs = planted.both
+    job = done(tmp_path, request("overlap", "music", planted.tag), planted.sums, spoil)
     assert (job.result["devices"], job.result["refused"]) == (len(theirs), [])
-    for masked, open_sum in zip(job.sums(), opened.sums, strict=True):
-        assert open_sum.abs().max() > 1
-        torch.testing.assert_close(masked, open_sum, rtol=0, atol=1e-3)
-    features = between.features(sides[0].of_users(mine))
+    planted.same(job.sums())
+    each = features_traffic(planted.between.features)
+    assert left.result["trained"] == tuple(members * way for way in each)
+    counted = overlap_traffic(planted.target, 1 + max(MAPPING.sizes), len(theirs))
+    for seen, way in zip(job.result["trained"], counted, strict=True):
+        assert 0 <= seen / len(theirs) - way < 5 * 500  # what envelops five phases
+    chosen, between = planted.pair.source.of_users(mine), planted.between
     wire = b"".join(answer.message for answer in answers)
     files = b"".join(p.read_bytes() for p in left.folder.rglob("*") if p.is_file())
     files += b"".join(p.read_bytes() for p in job.folder.rglob("*") if p.is_file())
-    for user, own in zip(mine.tolist(), features, strict=True):
-        kept = assigned.domain("movie").profile(user, tag)
+    for user, own in zip(mine.tolist(), between.features(chosen), strict=True):
+        kept = assigned.domain("movie").profile(user, planted.tag)
         torch.testing.assert_close(kept[0], own)
         assert kept[0, 1:].numpy().tobytes() not in wire + files
     mapped = between.unselected(job.sums())
     assert (len(mapped.candidates), mapped.selected.ndcg) == (1, None)
-    scores = mapped.model.scores(sides[0].of_users(mine))
-    expected = between.unselected(opened.sums).model.scores(sides[0].of_users(mine))
-    torch.testing.assert_close(scores, expected, rtol=0, atol=1e-2)
-    assert all(load(each.message[SUM:]).keys() == {"kept"} for each in answers[: len(members)])
+    expected = between.unselected(planted.opened).model.scores(chosen)
+    torch.testing.assert_close(mapped.model.scores(chosen), expected, rtol=0, atol=1e-2)
+    assert all(load(each.message[SUM:]).keys() == {"kept"} for each in answers[:members])
 
 
 def test_a_device_without_features_is_silent(assigned: Node) -> None:

@@ -7,16 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 from flows.federation.certificates import issue_node_key
 from flows.federation.loopback import Loopback
 from metaem_core.methods.metaem.pretraining import Pretraining
+from tasks.flower.choice_job import choice_start
 from tasks.flower.job import Job, pretrain_start
-from tasks.flower.node import DeviceFolder, Node
+from tasks.flower.node import DeviceFolder, Node, Request
 from tasks.flower.submit import run_job
 from tests.support.counting_proxy import CountingProxy, counting_proxy
 from tests.support.waiting import deadline
 from tests.tasks import test_carried as carried
+from tests.tasks import test_choice_link as choices
 from tests.tasks.test_carried import CONFIG as CARRIED
 from tests.tasks.test_remote import (
     ALL,
@@ -55,7 +58,7 @@ def federation_in(folder: Path) -> Iterator[Loopback]:
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loopback, CountingProxy]]:
     with federation_in(tmp_path_factory.mktemp("federation")) as loopback:
-        loopback.start_link(NODES, timeout=deadline(90))
+        loopback.start_link(NODES, timeout=deadline())
         with counting_proxy(loopback.address) as proxy:
             loopback.start_nodes(proxy.address)
             yield loopback, proxy
@@ -65,6 +68,21 @@ def job(federation: Loopback, folder: Path, epochs: int, quorum: float = 0.8) ->
     config = replace(CONFIG, epochs=epochs)
     spec = about(request_of(config), quorum, NODES, federation.connection.timeout)
     return Job.create(folder / "job", spec, pretrain_start(*Pretraining(config, RATINGS).start()))
+
+
+def done(federation: Loopback, folder: Path, request: Request, start: dict[str, Tensor]) -> Job:
+    spec = about(request, 0.8, NODES, federation.connection.timeout)
+    work = Job.create(folder, spec, start)
+    run_job(work, federation.connection)
+    return work
+
+
+def link_domains(federation: Loopback) -> None:
+    """The movies, too, and which of their users are the music's."""
+    for number in range(NODES):
+        node, users = Node(federation.folder / f"node-{number}"), ALL[number::NODES]
+        node.domain("movie").assign(carried.MOVIE, [carried.OTHER[user] for user in users])
+        node.link([{"movie": carried.OTHER[user], "music": user} for user in users])
 
 
 def test_three_rounds_on_three_nodes_are_the_simulation(
@@ -96,17 +114,9 @@ def test_devices_keep_their_vectors_for_the_mapping(
     federation, _ = watched
     config = replace(CARRIED, epochs=1, learning_rates=(1e-3,))
     simulated, remote = (carried.world(config) for _ in range(2))
-    for number in range(NODES):
-        node, users = Node(federation.folder / f"node-{number}"), ALL[number::NODES]
-        node.domain("movie").assign(carried.MOVIE, [carried.OTHER[user] for user in users])
-        node.link([{"movie": carried.OTHER[user], "music": user} for user in users])
-    timeout = federation.connection.timeout
-    spec = about(remote.request_to_keep(), 1.0, NODES, timeout)
-    left = Job.create(tmp_path / "transfer", spec, {"profiles": remote.vectors})
-    run_job(left, federation.connection)
-    spec = about(remote.request(config=config), 0.8, NODES, timeout)
-    work = Job.create(tmp_path / "job", spec, remote.start())
-    run_job(work, federation.connection)
+    link_domains(federation)
+    done(federation, tmp_path / "transfer", remote.request_to_keep(), {"profiles": remote.vectors})
+    work = done(federation, tmp_path / "job", remote.request(config=config), remote.start())
     assert (work.result["devices"], work.result["refused"]) == (len(carried.TRAIN), [])
     (ours,), (theirs,) = remote.tried, simulated.tried
     work.load_into(ours.training)
@@ -116,6 +126,35 @@ def test_devices_keep_their_vectors_for_the_mapping(
     assert mine.loss == pytest.approx(other.loss, rel=1e-5)  # of the round before its step
     assert mine.validation_rmse == pytest.approx(other.validation_rmse, rel=1e-2)
     assert not list(tmp_path.rglob("profiles"))
+
+
+def test_choices_are_trained_under_masks_as_simulated(
+    watched: tuple[Loopback, CountingProxy], tmp_path: Path
+) -> None:
+    """One cohort; after the epoch everyone answers once more."""
+    config = replace(choices.CONFIG, epochs=1, cohort_size=len(ALL))
+    work, expected = choices.fresh(config=config), choices.simulated(config=config)
+    request = choices.request("choice", "music", choice=config)
+    job = done(watched[0], tmp_path / "job", request, choice_start(work))
+    users = len(work.training.users)
+    assert (job.result["devices"], job.result["refused"]) == (users, [])
+    job.load_into(work.training)
+    choices.same(work.model(), expected.model())
+
+
+def test_features_stay_on_nodes_and_the_overlap_adds_up(
+    watched: tuple[Loopback, CountingProxy], tmp_path: Path
+) -> None:
+    """Each node reads, in the music's sums, what the movies' server never saw."""
+    federation, planted = watched[0], choices.overlap()
+    link_domains(federation)
+    request = choices.request("features", "movie", planted.tag)
+    left = done(federation, tmp_path / "features", request, planted.features)
+    assert left.result["devices"] == len(planted.features["members"])
+    request = choices.request("overlap", "music", planted.tag)
+    job = done(federation, tmp_path / "overlap", request, planted.sums)
+    assert (job.result["devices"], job.result["refused"]) == (len(planted.both[1]), [])
+    planted.same(job.sums())
 
 
 def test_an_unregistered_key_is_refused(watched: tuple[Loopback, CountingProxy]) -> None:

@@ -1,4 +1,4 @@
-"""What a round of choices costs one device in bytes, from messages that are made and encoded."""
+"""What the model of choice costs devices in bytes, from messages that are made and encoded."""
 
 import numpy as np
 import torch
@@ -6,8 +6,12 @@ import torch
 from metaem_core.config.choice import ChoiceConfig
 from metaem_core.data.ratings import Ints
 from metaem_core.federated.bytes import masked_traffic
+from metaem_core.federated.choice.device import ChoiceUpload, overlap_shapes, turned_message
 from metaem_core.federated.choice.server import ChoiceServer
 from metaem_core.federated.encoding import ID_BYTES, Traffic, encode
+from metaem_core.federated.remote.device import KEPT
+from metaem_core.models.choice import ItemFactors
+from metaem_core.models.choice_mapping import SourceFeatures
 
 
 def choice_traffic(config: ChoiceConfig, n_items: int, rows: int) -> Traffic:
@@ -21,11 +25,9 @@ def choice_traffic(config: ChoiceConfig, n_items: int, rows: int) -> Traffic:
     server = ChoiceServer(config, torch.zeros(n_items if secure else rows, config.size))
     if secure:
         return masked_traffic(server.broadcast(), server.shapes, config.cohort_size)
-    sums = [torch.zeros(shape) for shape in server.shapes]
-    answer = {str(place): part for place, part in enumerate(sums)}
-    answer["totals"] = torch.zeros(2, dtype=torch.float64)
-    down, up = len(encode(server.broadcast())), len(encode(answer))
-    return Traffic(down, up + ID_BYTES * rows)
+    items, moments, curvature = map(torch.zeros, server.shapes)
+    answer = ChoiceUpload(items, moments, curvature, 0.0, 0).encoded()
+    return Traffic(len(encode(server.broadcast())), len(answer) + ID_BYTES * rows)
 
 
 def choice_epoch_traffic(config: ChoiceConfig, n_items: int, counts: Ints) -> Traffic:
@@ -33,3 +35,21 @@ def choice_epoch_traffic(config: ChoiceConfig, n_items: int, counts: Ints) -> Tr
     sizes, devices = np.unique(counts, return_counts=True)
     each = np.array([choice_traffic(config, n_items, int(size)) for size in sizes])
     return Traffic(*(each * devices[:, None]).sum(0).tolist())
+
+
+def features_traffic(features: SourceFeatures) -> Traffic:
+    """Bytes of one source device, which computes its user's features and keeps them."""
+    message = turned_message(features.items, features.turn)
+    return Traffic(len(encode(message)), len(encode(KEPT)))
+
+
+def overlap_traffic(target: ItemFactors, width: int, devices: int) -> Traffic:
+    """Bytes of one target device in the mapping's masked sums.
+
+    Args:
+        width: 1 + d, of the features.
+        devices: of the training overlap, which are one cohort.
+    """
+    n, k = target.vectors.shape
+    message = turned_message(target, torch.zeros(k, k))
+    return masked_traffic(message, overlap_shapes(n, k, width), devices)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from metaem_core.data.choices import Choices
-from metaem_core.federated.encoding import Message
+from metaem_core.federated.encoding import Message, encode
 from metaem_core.federated.private import Private
 from metaem_core.federated.secure.coding import Closing, Totals, bounded
 from metaem_core.models.choice import ItemFactors
@@ -36,6 +36,12 @@ class ChoiceUpload:
     def tensors(self) -> list[Tensor]:
         """All that is summed but the totals."""
         return [self.items, self.moments, self.curvature]
+
+    def encoded(self) -> bytes:
+        """What a device of an open round answers."""
+        answer = {str(place): part for place, part in enumerate(self.tensors)}
+        answer["totals"] = torch.tensor([self.loss, self.n_choices], dtype=torch.float64)
+        return encode(answer)
 
 
 def choice_step(download: ItemFactors, chosen: Choices) -> ChoiceUpload:
@@ -129,6 +135,12 @@ class OverlapDevice(Private):
 
     def close(self, closing: Closing) -> None:
         """Nothing on the device is trained."""
+
+
+def turned_message(items: ItemFactors, turn: Tensor) -> dict[str, Tensor]:
+    """Item vectors, and the directions (k, d) that a device turns its user's vector into."""
+    turn = turn.to(items.vectors.dtype)
+    return {"vectors": items.vectors, "gram": items.gram, "turn": turn}
 
 
 def overlap_shapes(n_items: int, size: int, width: int) -> tuple[torch.Size, ...]:

@@ -14,6 +14,7 @@ from metaem_core.models.forward import predict
 
 # sums of absolute and squared errors, and of how many ratings
 ERRORS: Contract = {"errors": (torch.float64, (3,))}
+KEPT = {"kept": torch.ones(1)}  # the answer to something that a device is to keep
 
 
 @dataclass(frozen=True, repr=False)
