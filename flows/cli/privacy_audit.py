@@ -1,6 +1,7 @@
 """``metaem privacy-audit``: what a curious server reads out of uploads."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +10,8 @@ from flows.cli.options import STAGES, command
 
 if TYPE_CHECKING:
     from flows.settings import Settings
+    from flows.steps import Outcome
+    from metaem_core.privacy.attacks.audit import Audit
     from tasks.store.artifacts import ArtifactRef
 
 Devices = Annotated[int, typer.Option(min=3, help="How many devices to attack.")]
@@ -16,17 +19,26 @@ Devices = Annotated[int, typer.Option(min=3, help="How many devices to attack.")
 
 @command("task", *STAGES)
 def privacy_audit(settings: "Settings", devices: Devices = 200) -> None:
-    """Attack the uploads of a pretrained source domain's devices, in every layout."""
+    """Attack what devices send of stars and of choices, in every layout."""
     first = {"betas": settings.betas[:1], "seeds": settings.seeds[:1]}
     settings = settings.model_copy(update=first)
     from flows.cli.display import progress, stdout
-    from flows.cli.tables import audit_table
+    from flows.cli.tables import choice_audit_table
     from flows.experiment import run
+
+    with progress():
+        outcome = run(settings, until="choice_pretrain")
+    if not settings.without_stars:
+        _audit_stars(settings, outcome, devices)
+    stdout().print(choice_audit_table(settings.task, devices, _choices(settings, outcome, devices)))
+
+
+def _audit_stars(settings: "Settings", outcome: "Outcome", devices: int) -> None:
+    from flows.cli.display import stdout
+    from flows.cli.tables import audit_table
     from tasks.models.audit import audit
 
     domain, seed = settings.domains[0], settings.seeds[0]
-    with progress():
-        outcome = run(settings, until="pretrain")
     trained = dict(outcome.artifacts)[f"pretrain {domain} seed {seed}"]
     refs = outcome.domains[domain], trained
     cohort = settings.pretrain.cohort_size
@@ -34,6 +46,16 @@ def privacy_audit(settings: "Settings", devices: Devices = 200) -> None:
     stdout().print(audit_table(domain, devices, audits))
     for line in _memberships(settings, refs[0]):
         stdout().print(line)
+
+
+def _choices(settings: "Settings", outcome: "Outcome", devices: int) -> "list[Audit]":
+    from tasks.models.audit import audit_choices
+
+    domains, seed = settings.domains, settings.seeds[0]
+    model = dict(outcome.artifacts)[f"choice_pretrain {domains[0]} seed {seed}"]
+    source, target = (outcome.domains[name] for name in domains)
+    pair, config = (source, target, *outcome.splits.values()), replace(settings.choice, seed=seed)
+    return audit_choices(settings.open_store(), config, settings.thresholds, model, pair, devices)
 
 
 def _memberships(settings: "Settings", domain: "ArtifactRef") -> Iterator[str]:

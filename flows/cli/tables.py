@@ -153,6 +153,16 @@ def audit_table(domain: str, devices: int, audits: "Sequence[Audit]") -> Table:
     return table
 
 
+def choice_audit_table(task: str, devices: int, audits: "Sequence[Audit]") -> Table:
+    """A row per kind of evidence: how many items that users chose the server names."""
+    title = f"{task}: the choices of {devices} devices, as a server reads them"
+    rows = (
+        (a.evidence, f"{a.leak.item_sets:.1%}", f"{a.leak.ratings:.1%}", f"{a.leak.auc:.3f}")
+        for a in audits
+    )
+    return plain_table(title, ["the server sees", "item sets", "choices", "AUC"], rows)
+
+
 def plain_table(title: str, columns: list[str], rows: Iterable[tuple[str, ...]]) -> Table:
     """Numbers on the right, their names in the first column."""
     table = Table(title=escape(title) or None, title_justify="left")

@@ -1,17 +1,21 @@
-"""The reconstruction attacks, run on a trained domain."""
+"""The attacks, run on trained domains."""
 
 from functools import partial
 
 import numpy as np
 
+from metaem_core.config.choice import ChoiceConfig
 from metaem_core.config.dp import PrivateConfig
 from metaem_core.data.bias import fitted_biases
+from metaem_core.data.choices import ChoicePair, Thresholds
 from metaem_core.data.ratings import RatingScale
 from metaem_core.privacy.attacks.audit import Attacks, Audit
+from metaem_core.privacy.attacks.choices import ChoiceAttacks
 from metaem_core.privacy.attacks.membership import Canaries, Membership, inferred
 from metaem_core.privacy.dp.bias_transfer import releases
 from metaem_core.privacy.dp.biases import domain_sum, dp_item_levels, noisy_sums
-from tasks.models.data import read_domain
+from tasks.models.choice import read_choice_domain
+from tasks.models.data import read_domain, read_pair
 from tasks.models.metaem import read_model
 from tasks.store.artifacts import ArtifactRef, Store
 
@@ -30,6 +34,30 @@ def audit(
     """Attack one upload of each of ``devices`` devices of a pretrained domain, layout by layout."""
     ratings, trained = read_domain(store, domain).ratings, read_model(store, model)
     return list(Attacks(trained, ratings, scale, devices, seed).audits(cohort))
+
+
+def audit_choices(
+    store: Store,
+    config: ChoiceConfig,
+    thresholds: Thresholds,
+    model: ArtifactRef,
+    pair: tuple[ArtifactRef, ArtifactRef, ArtifactRef],
+    devices: int,
+) -> list[Audit]:
+    """The same of choices: the pretraining of the source, and the sums over the overlap.
+
+    Args:
+        model: of the source.
+        pair: source, target and split.
+    """
+    chosen = ChoicePair.of(read_pair(store, *pair).pair, thresholds)
+    vectors, members = (
+        read_choice_domain(store, model).items.vectors,
+        chosen.source.counts.nonzero(),
+    )
+    attacks = ChoiceAttacks(chosen.source, members.flatten(), devices, config.seed)
+    overlap = ChoiceAttacks(chosen.target, chosen.in_both()[1], devices, config.seed)
+    return [*attacks.pretraining(config, vectors), *overlap.overlap()]
 
 
 def membership(

@@ -1,0 +1,98 @@
+"""What a server learns of who chose which items: from requests, and from sums over cohorts."""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metaem_core.config.choice import ChoiceConfig
+from metaem_core.data.choices import Choices
+from metaem_core.data.ratings import RatingScale
+from metaem_core.federated.choice.device import ChoiceDevice, OwnChoices
+from metaem_core.federated.choice.server import ChoiceServer
+from metaem_core.federated.secure.coding import from_words
+from metaem_core.federated.secure.server import secure_round
+from metaem_core.federated.secure.simulation import in_process
+from metaem_core.privacy.attacks.audit import PRIOR, Audit
+from metaem_core.privacy.attacks.reconstruction import Leak, Reading
+
+ANY = RatingScale()  # every choice is taken for one of the most stars
+NONE = 1e-9  # in place of a count of 0, whose logarithm is not finite
+
+
+class ChoiceAttacks:
+    """Evidence about some users, and their server's look at it.
+
+    The server knows the popularity of items and how many each user chose.
+    """
+
+    def __init__(self, choices: Choices, members: Tensor, devices: int, seed: int) -> None:
+        """``devices`` of the ``members``, who each have a choice, are drawn; or all of them."""
+        self._choices, self._members = choices, members.numpy()
+        self._draw = np.random.default_rng(seed)
+        self._popularity = choices.popularity() / int(choices.counts.count_nonzero())
+        size = min(devices, len(members))
+        self.devices = np.sort(self._draw.choice(self._members, size, replace=False))
+        own = (choices.of_users(torch.tensor([int(device)])).items for device in self.devices)
+        self._truths = [(items, torch.full((len(items),), ANY.high)) for items in own]
+
+    def pretraining(self, config: ChoiceConfig, vectors: Tensor) -> Iterator[Audit]:
+        """Of a domain with item ``vectors`` (n, k): both layouts, then popularity alone."""
+        size, sums = min(config.cohort_size, len(self._members)), config.epochs + 1
+        yield self._judged("rows", self.requested())
+        yield self._judged("secure", self.masked(config, vectors))
+        yield self._judged(f"secure, one sum of {size:,}", self.summed(size, 1))
+        yield self._judged(f"secure, {sums} sums of {size:,}", self.summed(size, sums))
+        yield self._judged(PRIOR, self.summed(size, 0))
+
+    def overlap(self) -> Iterator[Audit]:
+        """Of the sum over all members from which a mapping follows, then popularity alone."""
+        size = len(self._members)
+        yield self._judged(f"mapping, one sum of {size:,}", self.summed(size, 1))
+        yield self._judged(f"{PRIOR} in the target", self.summed(size, 0))
+
+    def requested(self) -> Iterator[Tensor]:
+        """A device of an open round names its items."""
+        for items, _ in self._truths:
+            yield torch.bincount(items, minlength=self._choices.n_items)
+
+    def masked(self, config: ChoiceConfig, vectors: Tensor) -> Iterator[Tensor]:
+        """What each sends in a round of them all, read as if no masks were on it."""
+        server = ChoiceServer(config, vectors)
+        cohort = [
+            ChoiceDevice(OwnChoices(items, config.unobserved, config.l2))
+            for items, _ in self._truths
+        ]
+        sent = secure_round(server, in_process(server, cohort), len(cohort)).vectors
+        shape = server.shapes[0]
+        for place in range(len(cohort)):
+            numbers = from_words(sent[place][: shape.numel()])
+            yield torch.from_numpy(numbers).view(shape)[:, -1]
+
+    def summed(self, size: int, sums: int) -> Iterator[Tensor]:
+        """Of so many sums over the device and others, ``size`` together.
+
+        Each tells how many of the cohort chose an item: c, expected to be ``size`` times p. An item
+        of the user's adds one to it, so with independent choices the odds that it is theirs are
+        multiplied by ``c / (size p)``.
+        """
+        for device in self.devices:
+            yield self._log_odds(int(device), size, sums)
+
+    def _log_odds(self, device: int, size: int, sums: int) -> Tensor:
+        expected = self._popularity.clamp_min(NONE).log()
+        others, odds = self._members[self._members != device], expected
+        for _ in range(sums):
+            cohort = np.append(self._draw.choice(others, size - 1, replace=False), device)
+            counts = self._choices.of_users(torch.from_numpy(cohort)).popularity()
+            odds = odds + (counts / size).clamp_min(NONE).log() - expected
+        return odds
+
+    def _judged(self, evidence: str, suspicions: Iterable[Tensor]) -> Audit:
+        """The server names the most suspected items, as many as the user chose."""
+        readings = []
+        for suspicion, (items, stars) in zip(suspicions, self._truths, strict=True):
+            first = suspicion.argsort(descending=True, stable=True)[: len(items)]
+            readings.append(Reading(suspicion, first, stars))
+        return Audit(evidence, Leak.of(readings, self._truths, ANY))
