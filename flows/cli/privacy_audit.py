@@ -51,10 +51,10 @@ def _audit_stars(settings: "Settings", outcome: "Outcome", devices: int) -> None
 def _choices(settings: "Settings", outcome: "Outcome", devices: int) -> "list[Audit]":
     from tasks.models.audit import audit_choices
 
-    domains, seed = settings.domains, settings.seeds[0]
-    model = dict(outcome.artifacts)[f"choice_pretrain {domains[0]} seed {seed}"]
-    source, target = (outcome.domains[name] for name in domains)
-    pair, config = (source, target, *outcome.splits.values()), replace(settings.choice, seed=seed)
+    names, seed = settings.domains, settings.seeds[0]
+    model = dict(outcome.artifacts)[f"choice_pretrain {names[0]} seed {seed}"]
+    (split,), config = outcome.splits.values(), replace(settings.choice, seed=seed)
+    pair = outcome.domains[names[0]], outcome.domains[names[1]], split
     return audit_choices(settings.open_store(), config, settings.thresholds, model, pair, devices)
 
 
