@@ -41,8 +41,8 @@ class Flower:
         import torch
 
         load(__name__)
-        from tasks.flower.job import pretrain_start, vectors_tag
-        from tasks.flower.node import Configs, Request
+        from tasks.flower.request import Configs, Request, vectors_tag
+        from tasks.flower.star_job import pretrain_start
         from tasks.flower.submit import cost_of_job, hand_out
 
         name = self._name(store, domain, side)
@@ -66,8 +66,8 @@ class Flower:
 
         load(__name__)
         from metaem_core.methods.metaem.mapping import start_views
-        from tasks.flower.job import mapping_start, vectors_tag, views_start
-        from tasks.flower.node import Configs, Request
+        from tasks.flower.request import Configs, Request, vectors_tag
+        from tasks.flower.star_job import mapping_start, views_start
         from tasks.flower.submit import cost_of_job, hand_out
 
         require_partition(store.root, self.target, target)
@@ -97,7 +97,7 @@ class Flower:
         """In masked rounds."""
         load(__name__)
         from tasks.flower.choice_job import choice_start
-        from tasks.flower.node import Request
+        from tasks.flower.request import Request
         from tasks.flower.submit import cost_of_job, hand_out
 
         name, config = self._name(store, domain, side), self._encoded(work.config)
@@ -116,8 +116,7 @@ class Flower:
         load(__name__)
         from metaem_core.methods.metaem.choice_transfer import Directions
         from tasks.flower.choice_job import features_start, overlap_start
-        from tasks.flower.job import vectors_tag
-        from tasks.flower.node import Request
+        from tasks.flower.request import Request, vectors_tag
         from tasks.flower.submit import cost_of_overlap, hand_out
 
         names = self._name(store, source, "source"), self._name(store, target, "target")
@@ -146,7 +145,7 @@ class Flower:
         return name
 
     def _encoded(self, choice: ChoiceConfig) -> str:
-        from tasks.flower.node import Configs
+        from tasks.flower.request import Configs
 
         return Configs(self.pretrained, choice=choice).encoded()
 

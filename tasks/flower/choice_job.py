@@ -19,8 +19,8 @@ from metaem_core.federated.secure.server import KeptSum
 from metaem_core.methods.metaem.choice_pretraining import ChoicePretraining
 from metaem_core.models.choice import ItemFactors
 from metaem_core.models.choice_mapping import SourceFeatures
-from tasks.flower.node import Configs
 from tasks.flower.reach import require, within
+from tasks.flower.request import Configs
 
 
 def choice_start(work: ChoicePretraining) -> dict[str, Tensor]:

@@ -1,36 +1,28 @@
-"""A node's devices: one file for each device and domain, and what the device answers from it.
+"""A node's devices: what each answers from its files.
 
 Like :mod:`tasks.flower.job` this runs where Flower is too: torch, numpy, safetensors and
 pydantic alone.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from typing_extensions import TypedDict  # pydantic takes no other before Python 3.12
 
-from metaem_core.config.choice import ChoiceConfig
-from metaem_core.config.mapping import MappingConfig
-from metaem_core.config.pretrain import OpenLayout, PretrainConfig
-from metaem_core.data.ratings import Ratings, held_chance
+from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.user_profile import PROFILE_SIZE
-from metaem_core.federated.bytes import nobody, received_contract
+from metaem_core.federated.bytes import nobody
 from metaem_core.federated.choice.device import (
     ChoiceDevice,
     OverlapDevice,
-    OwnChoices,
     overlap_shapes,
 )
-from metaem_core.federated.choice.server import ChoiceServer
 from metaem_core.federated.encoding import (
     BadMessage,
     Contract,
@@ -38,14 +30,6 @@ from metaem_core.federated.encoding import (
     contract_of,
     decode,
     digest,
-    encode,
-)
-from metaem_core.federated.layouts import LayoutCodec
-from metaem_core.federated.remote.device import (
-    KEPT,
-    StoredRatings,
-    errors_answer,
-    step_answer,
 )
 from metaem_core.federated.remote.mapping import MappingDevice, theta_message
 from metaem_core.federated.remote.secure_rounds import PhaseMessage
@@ -62,123 +46,11 @@ from metaem_core.methods.metaem.mapping_start_secure import (
     products_shapes,
 )
 from metaem_core.models.mlp import Parameters
+from tasks.flower.folder import DeviceFolder, choice_form, choice_server
+from tasks.flower.request import OPEN, Configs, Request
 from tasks.store.atomic import exclusive, replace_atomically, write_json
 
-Kind = Literal["pretrain", "keep", "start", "mapping", "choice", "features", "overlap"]
-OPEN = ("pretrain", "keep", "features")  # all others are masked
 LINKS = "links.json"  # of a node: the numbers that each of its users has in the domains
-
-
-class Request(TypedDict):
-    """What accompanies the bytes of every message to devices."""
-
-    kind: Kind
-    domain: str
-    config: str  # JSON of Configs
-    source: str  # of a mapping, its start or its sums: the domain whose vectors devices keep
-    tag: str  # of the vectors that devices keep
-
-
-@dataclass(frozen=True)
-class Configs:
-    """How both domains are pretrained, and how the mapping between them is trained."""
-
-    pretrain: PretrainConfig
-    mapping: MappingConfig = field(default_factory=MappingConfig)
-    choice: ChoiceConfig = field(default_factory=ChoiceConfig)
-
-    def encoded(self) -> str:
-        """As a request has them."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def of(cls, request: Request) -> "Configs":
-        """Raises ValueError for anything else."""
-        return TypeAdapter(cls).validate_json(request["config"])
-
-
-class DeviceFolder:
-    """The devices of one node and domain: a file each, which only that device reads."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    @property
-    def items(self) -> int:
-        """Items of the domain."""
-        return int(json.loads((self.folder / "domain.json").read_text())["items"])
-
-    def devices(self) -> list[int]:
-        return sorted(int(path.stem) for path in self.folder.glob("*.safetensors"))
-
-    def assign(self, ratings: Ratings, devices: Sequence[int]) -> None:
-        """Give each of ``devices`` the ratings of the user of its number."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_json(self.folder / "domain.json", {"items": ratings.n_items})
-        for device in devices:
-            own = ratings.users == device
-            parts = {
-                "items": torch.from_numpy(ratings.items[own]),
-                "values": torch.from_numpy(ratings.values[own]),
-            }
-            if own.any():
-                replace_atomically(self._file(device), partial(save_file, parts))
-
-    def answer(self, device: int, message: bytes, config: PretrainConfig, evaluates: bool) -> bytes:
-        """Algorithm 1, lines 6 to 9, on one device, or its errors on the ratings it holds out.
-
-        Raises:
-            BadMessage: not a message of this domain's rounds.
-        """
-        layout = layout_of(config)
-        codec = LayoutCodec(layout, torch.Generator())
-        form = received_contract(layout, self.items, config)
-        items, values = self.own(device)
-        numbers = items.numpy()
-        held = held_chance(numbers * 0 + device, numbers, config.seed) < config.holdout
-        own = StoredRatings(items, values, torch.from_numpy(held))
-        if evaluates:
-            return errors_answer(message, form, own, codec, config.relu_last, config.scale)
-        rows, trained = items[~own.held], values[~own.held]
-        return step_answer(message, form, rows, trained, codec, config.relu_last)
-
-    def _file(self, device: int) -> Path:
-        return self.folder / f"{device}.safetensors"
-
-    def keep(self, device: int, profile: Tensor, tag: str) -> bytes:
-        """Store the user's vector or features for other domains' apps on the same device."""
-        path = self._profile(device, tag)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        replace_atomically(path, partial(save_file, {"profile": profile}))
-        return encode(KEPT)
-
-    def features(self, device: int, message: bytes, config: ChoiceConfig) -> Tensor:
-        """What the user's choices here say to a mapping (1, 1 + d)."""
-        form = {**choice_form(self.items, config), "turn": (torch.float32, (config.size, -1))}
-        return self.chosen(device, config).features(decode(message, form))
-
-    def chosen(self, device: int, config: ChoiceConfig) -> OwnChoices:
-        """The ratings that count as choices; raises BadMessage if none does."""
-        items, values = self.own(device)
-        if config.threshold is not None:
-            items = items[values >= config.threshold]
-        if not len(items):
-            raise BadMessage(f"device {device} has no choices")
-        return OwnChoices(items, config.unobserved, config.l2)
-
-    def profile(self, device: int, tag: str) -> Tensor:
-        """What :meth:`keep` kept, one row; FileNotFoundError if nothing."""
-        return load_file(self._profile(device, tag))["profile"]
-
-    def own(self, device: int) -> tuple[Tensor, Tensor]:
-        """All items and ratings of a device."""
-        parts = load_file(self._file(device))
-        return parts["items"], parts["values"]
-
-    def _profile(self, device: int, tag: str) -> Path:
-        if not re.fullmatch("[0-9a-f]{32}", tag):
-            raise BadMessage(f"no vectors are called {tag!r}")
-        return self.folder / "profiles" / tag / f"{device}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -318,16 +190,6 @@ def kept_size(config: PretrainConfig) -> int:
     return config.user_size + (PROFILE_SIZE if config.centred else 0)
 
 
-def choice_server(items: int, config: ChoiceConfig) -> ChoiceServer:
-    """A server of the shapes of this domain's."""
-    return ChoiceServer(config, torch.zeros(items, config.size))
-
-
-def choice_form(items: int, config: ChoiceConfig) -> Contract:
-    """The only form of V, and of its Gram matrix, that devices read."""
-    return contract_of(choice_server(items, config).broadcast())
-
-
 def theta_example(items: int, configs: Configs) -> Message:
     """A message of a mapping's rounds; the only form of one that devices read."""
     target = nobody(items, configs.pretrain)
@@ -339,9 +201,3 @@ def network_of(configs: Configs) -> Parameters:
     """A network of theta's shapes."""
     target = nobody(0, configs.pretrain)
     return fresh_network(configs.mapping, kept_size(configs.pretrain), target, torch.float32)
-
-
-def layout_of(config: PretrainConfig) -> OpenLayout:
-    if config.payload == "secure" or config.payload == "rows":
-        raise ValueError(f"payload {config.payload} does not run on real devices: use product")
-    return config.payload

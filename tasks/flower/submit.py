@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tasks.flower.job import Job
-    from tasks.flower.node import Request
+    from tasks.flower.request import Request
     from tasks.models.train import Cost
 
 APP = Path(__file__).with_name("app")

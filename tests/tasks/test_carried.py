@@ -24,8 +24,10 @@ from metaem_core.federated.secure.aggregation import OutOfTurn
 from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.metaem.mapping_start import directions_of, source_view, target_view
 from metaem_core.models.metaem import DomainModel
-from tasks.flower.job import Job, mapping_start, vectors_tag, views_start
-from tasks.flower.node import Configs, Node, Request
+from tasks.flower.job import Job
+from tasks.flower.node import Node
+from tasks.flower.request import Configs, Request, vectors_tag
+from tasks.flower.star_job import mapping_start, views_start
 from tests.support.worlds import random_ratings
 from tests.tasks.test_remote import Devices, Spoil, about, finish, honest, simulated
 

@@ -23,8 +23,9 @@ from metaem_core.methods.metaem.choice_transfer import ChoiceTransfer, Direction
 from metaem_core.models.choice import ChoiceDomain, ItemFactors
 from metaem_core.models.choice_mapping import OverlapSums
 from tasks.flower.choice_job import choice_start, features_start, overlap_start
-from tasks.flower.job import Job, vectors_tag
-from tasks.flower.node import Configs, Node, Request
+from tasks.flower.job import Job
+from tasks.flower.node import Node
+from tasks.flower.request import Configs, Request, vectors_tag
 from tests.tasks.test_carried import MOVIE, MUSIC, OTHER, STOP, TRAIN, USERS, noted
 from tests.tasks.test_remote import Devices, Spoil, about, honest
 

@@ -13,8 +13,11 @@ from flows.federation.certificates import issue_node_key
 from flows.federation.loopback import Loopback
 from metaem_core.methods.metaem.pretraining import Pretraining
 from tasks.flower.choice_job import choice_start
-from tasks.flower.job import Job, pretrain_start
-from tasks.flower.node import DeviceFolder, Node, Request
+from tasks.flower.folder import DeviceFolder
+from tasks.flower.job import Job
+from tasks.flower.node import Node
+from tasks.flower.request import Request
+from tasks.flower.star_job import pretrain_start
 from tasks.flower.submit import run_job
 from tests.support.counting_proxy import CountingProxy, counting_proxy
 from tests.support.waiting import deadline

@@ -19,8 +19,10 @@ from metaem_core.federated.remote.exchange import Answer
 from metaem_core.federated.secure.aggregation import OutOfTurn
 from metaem_core.federated.training import Training
 from metaem_core.methods.metaem.pretraining import Pretraining
-from tasks.flower.job import Job, Spec, Superseded, pretrain_start
-from tasks.flower.node import Configs, Node, Request
+from tasks.flower.job import Job, Spec, Superseded
+from tasks.flower.node import Node
+from tasks.flower.request import Configs, Request
+from tasks.flower.star_job import pretrain_start
 from tests.support.damage import DAMAGES
 from tests.support.worlds import random_ratings
 

@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 
 from metaem_core.federated.encoding import BadMessage
 from metaem_core.federated.secure.aggregation import OutOfTurn
-from tasks.flower.node import Node, Request
+from tasks.flower.node import Node
+from tasks.flower.request import Request
 
 app = ClientApp()
 SILENT = (BadMessage, OSError, SafetensorError, KeyError, ValueError, OutOfTurn)
