@@ -155,7 +155,7 @@ def audit_table(domain: str, devices: int, audits: "Sequence[Audit]") -> Table:
 
 def choice_audit_table(task: str, devices: int, audits: "Sequence[Audit]") -> Table:
     """A row per kind of evidence: how many items that users chose the server names."""
-    title = f"{task}: the choices of {devices} devices, as a server reads them"
+    title = f"{task}: choices of {devices} devices"
     rows = (
         (a.evidence, f"{a.leak.item_sets:.1%}", f"{a.leak.ratings:.1%}", f"{a.leak.auc:.3f}")
         for a in audits
