@@ -28,7 +28,7 @@ check: $(READY)
 	$(BIN)/mypy
 
 test: check
-	$(PYTEST) -n 2 --dist loadgroup -m "not night"
+	$(PYTEST) -n 2 -m "not night"
 
 # three on two cores: many tests wait for servers
 test-all: check

@@ -43,14 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first, so that no worker ends with one; see the groups of ``make test``.
-
-    With ``--dist loadgroup``, one worker has all tests of the one Prefect server.
-    """
+    """Files with long tests first, so that no worker ends with one."""
     items.sort(key=lambda item: item.get_closest_marker("night") is None)
-    for item in items:
-        shared = "prefect_server" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("prefect" if shared else item.path.name))
 
 
 @pytest.fixture
