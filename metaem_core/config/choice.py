@@ -14,6 +14,7 @@ class ChoiceConfig:
     epochs: int = 12  # sweeps over all devices
     unobserved: float = 0.1  # alpha_0: weight of the items that a user did not choose
     l2: float = 0.003  # lambda, scaled by how often a user or an item appears
+    leading: int = 64  # leading directions of the choices that a mapping reads beside the vectors
     cohort_size: int = 1024  # devices a round; their sums add up over an epoch
     payload: Literal["rows", "secure"] = "rows"  # what a server reads: each upload, or sums alone
     threshold: float | None = None  # the fewest stars of a choice; None: any rating is one

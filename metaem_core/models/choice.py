@@ -16,6 +16,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from metaem_core.data.choices import Choices
 
@@ -118,6 +119,7 @@ class ChoiceDomain:
     popularity: Tensor  # how many users chose each item (n,)
     moments: Tensor  # sum over users of [1, u] [1, u]' (k + 1, k + 1), in float64
     curvature: Tensor  # sum over users of n_i u u' (k, k), in float64
+    leading: Tensor  # Q (n, p): spans the leading directions of choices at length 1
 
     @property
     def n_users(self) -> int:
@@ -156,6 +158,11 @@ class ChoiceDomain:
         left, values, right = torch.linalg.svd(root_u @ root_v)
         scale = values.sqrt()
         return inverse_u @ left * scale, inverse_v @ right.T * scale
+
+
+def mean_rows(table: Tensor, choices: Choices) -> Tensor:
+    """The mean of the rows of ``table`` (n, p) that each user chose (B, p); 0 of no choice."""
+    return embedding_bag(choices.items, table, choices.start[:-1], mode="mean")
 
 
 def generalised_eigen(matrix: Tensor, metric: Tensor) -> tuple[Tensor, Tensor]:

@@ -64,10 +64,12 @@ def test_a_cohort_answers_as_its_devices_one_by_one(dtype: torch.dtype) -> None:
     matrix = world(30, 25, 0.3)[1:]
     vectors = torch.randn(25, 5, generator=torch.Generator().manual_seed(1)).to(dtype)
     download = ItemFactors.of(vectors, 0.2, 0.1)
-    batched = choice_step(download, choices(matrix))
+    leading = torch.randn(25, 3, generator=torch.Generator().manual_seed(2)).to(dtype)
+    batched = choice_step(download, leading, choices(matrix))
     users = dense_vectors(matrix, vectors.double(), 0.2, 0.1)
     pulled = torch.zeros(25, 6).double()
     moments, curvature = torch.zeros(6, 6).double(), torch.zeros(5, 5).double()
+    projected = torch.zeros(25, 3).double()
     for row, user in zip(matrix, users, strict=True):
         for item in row.nonzero().flatten():
             error = 1 - user @ vectors[item].double()
@@ -75,15 +77,21 @@ def test_a_cohort_answers_as_its_devices_one_by_one(dtype: torch.dtype) -> None:
         one = torch.cat([torch.ones(1).double(), user])
         moments += torch.outer(one, one)
         curvature += row.sum() * torch.outer(user, user)
-    for got, want in zip(batched.tensors, (pulled, moments, curvature), strict=True):
+        unit = row / row.norm()
+        projected += torch.outer(unit, unit @ leading.double())
+    expected = pulled, moments, curvature, projected
+    for got, want in zip(batched.tensors, expected, strict=True):
         assert (got.double() - want).abs().max() < EXACT[dtype] * want.abs().max().clamp_min(1)
 
 
 def test_masked_sums_are_the_open_ones() -> None:
     matrix = world(9, 12, 0.4)[1:]
     config = ChoiceConfig(size=4, l2=0.05)
-    servers = [ChoiceServer(config, torch.full((12, 4), 0.3) + torch.eye(12, 4)) for _ in "ab"]
-    opened = choice_step(servers[0].download(), choices(matrix))
+    servers = [
+        ChoiceServer(config, torch.full((12, 4), 0.3) + torch.eye(12, 4), torch.eye(12, 2))
+        for _ in "ab"
+    ]
+    opened = choice_step(servers[0].download(), servers[0].leading, choices(matrix))
     servers[0].collect(opened)
     devices = [
         ChoiceDevice(OwnChoices(row.nonzero().flatten(), config.unobserved, config.l2))
@@ -94,14 +102,16 @@ def test_masked_sums_are_the_open_ones() -> None:
     assert done.stats.squared_error == pytest.approx(opened.loss, abs=1e-3)
     for server in servers:
         server.step()
-    torch.testing.assert_close(servers[1].vectors, servers[0].vectors, atol=1e-3, rtol=0)
+    for masked, open_sum in zip(*(server.state().values() for server in servers), strict=True):
+        torch.testing.assert_close(masked, open_sum, atol=1e-3, rtol=0)
 
 
 def test_a_user_of_many_choices_counts_in_full_under_masks() -> None:
     config = ChoiceConfig(size=2)
     own = OwnChoices(torch.arange(0, 3000, 2), config.unobserved, config.l2)
-    message = ChoiceServer(config, torch.full((3000, 2), 0.5)).broadcast()
-    opened = choice_step(*own.received(message))
+    message = ChoiceServer(config, torch.full((3000, 2), 0.5), torch.eye(3000, 2)).broadcast()
+    factors, chosen = own.received(message)
+    opened = choice_step(factors, message["leading"], chosen)
     assert opened.curvature.max() > 1000  # above what a device may add
     shared, _ = ChoiceDevice(own).contribution(message)
     torch.testing.assert_close(shared[0], opened.items)
@@ -134,6 +144,18 @@ def test_cohorts_do_not_change_an_epoch_and_a_resumed_training_goes_on() -> None
     resumed.training.load({name: t.clone() for name, t in other.training.state().items()})
     list(resumed.training.epochs(lambda _: None))
     assert (resumed.model().items.vectors - one.model().items.vectors).abs().max() < 1e-12
+
+
+def test_the_leading_directions_are_those_of_the_dense_matrix() -> None:
+    matrix = world(60, 30, 0.1) + 2 * torch.outer(torch.arange(60) % 3 == 1, torch.arange(30) < 9)
+    matrix = (matrix > 0).double()
+    work = ChoicePretraining(ChoiceConfig(size=2, epochs=60, leading=3), choices(matrix))
+    list(work.training.epochs(lambda _: None))
+    leading = work.model().leading.double()
+    unit = matrix / matrix.norm(dim=1, keepdim=True).clamp_min(1e-9)
+    _, values, right = torch.linalg.svd(unit)
+    assert values[2] > 1.01 * values[3]
+    assert (leading @ leading.T - right[:3].T @ right[:3]).abs().max() < 1e-4
 
 
 def trained(matrix: Tensor, size: int = 4) -> tuple[ChoiceDomain, Tensor]:

@@ -22,7 +22,9 @@ def choice_traffic(config: ChoiceConfig, n_items: int, rows: int) -> Traffic:
         rows: the items that the user chose, which an open round requests by id.
     """
     secure = config.payload == "secure"
-    server = ChoiceServer(config, torch.zeros(n_items if secure else rows, config.size))
+    sent = n_items if secure else rows
+    leading = torch.zeros(sent, min(config.leading, n_items))
+    server = ChoiceServer(config, torch.zeros(sent, config.size), leading)
     if secure:
         return masked_traffic(server.broadcast(), server.shapes, config.cohort_size)
     items, moments, curvature = map(torch.zeros, server.shapes)

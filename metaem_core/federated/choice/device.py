@@ -5,6 +5,7 @@ adds up over devices, so the server may read the sums alone.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from metaem_core.data.choices import Choices
 from metaem_core.federated.encoding import Message, encode
 from metaem_core.federated.private import Private
 from metaem_core.federated.secure.coding import Closing, Totals, bounded
-from metaem_core.models.choice import ItemFactors
+from metaem_core.models.choice import ItemFactors, mean_rows
 from metaem_core.models.choice_mapping import SourceFeatures, overlap_sums
 
 # of n_i u u' under masks: whole, it would exceed the largest number of a device after some hundred
@@ -29,13 +30,14 @@ class ChoiceUpload:
     items: Tensor  # (1 - u.v_j) u and a one, on the rows that were chosen (n, k + 1)
     moments: Tensor  # [1, u] [1, u]' (k + 1, k + 1)
     curvature: Tensor  # n_i u u' (k, k)
+    leading: Tensor  # x (x'Q), x the choices at length 1, on the rows that were chosen (n, p)
     loss: float  # what the users' part of the whole-data loss comes to
     n_choices: int
 
     @property
     def tensors(self) -> list[Tensor]:
         """All that is summed but the totals."""
-        return [self.items, self.moments, self.curvature]
+        return [self.items, self.moments, self.curvature, self.leading]
 
     def encoded(self) -> bytes:
         """What a device of an open round answers."""
@@ -44,32 +46,26 @@ class ChoiceUpload:
         return encode(answer)
 
 
-def choice_step(download: ItemFactors, chosen: Choices) -> ChoiceUpload:
-    """One round of devices that each have a choice; ``chosen`` names rows of the download."""
+def choice_step(download: ItemFactors, leading: Tensor, chosen: Choices) -> ChoiceUpload:
+    """One round of devices that each have a choice; ``chosen`` names rows of V and of Q.
+
+    Args:
+        leading: Q (n, p).
+    """
     users, errors = download.fitted(chosen)
-    counts = chosen.counts
+    counts, popularity = chosen.counts, chosen.popularity()
     extended = torch.cat([users.new_ones(len(users), 1), users], 1)
+    order, start = chosen.items.argsort(stable=True), popularity.cumsum(0) - popularity
+    on_rows = partial(embedding_bag, chosen.owner[order], offsets=start, mode="sum")
+    pulled = on_rows(users, per_sample_weights=errors[order])
     return ChoiceUpload(
-        _pulls(users, errors, chosen, len(download.vectors)),
+        torch.cat([pulled, popularity.unsqueeze(1).to(users.dtype)], 1),
         extended.T @ extended,
         (users * counts.unsqueeze(1)).T @ users,
+        on_rows(mean_rows(leading, chosen)),  # both x have 1 / sqrt(n_i) on these rows
         _loss(download, users, counts, errors),
         len(chosen),
     )
-
-
-def _pulls(users: Tensor, errors: Tensor, chosen: Choices, n_rows: int) -> Tensor:
-    """``sum e u`` over those who chose a row, and how many they are (n, k + 1)."""
-    order = chosen.items.argsort(stable=True)
-    counts = torch.bincount(chosen.items, minlength=n_rows)
-    pulled = embedding_bag(
-        chosen.owner[order],
-        users,
-        counts.cumsum(0) - counts,
-        mode="sum",
-        per_sample_weights=errors[order],
-    )
-    return torch.cat([pulled, counts.unsqueeze(1).to(users.dtype)], 1)
 
 
 def _loss(download: ItemFactors, users: Tensor, counts: Tensor, error: Tensor) -> float:
@@ -95,9 +91,9 @@ class OwnChoices(Private):
         return factors, Choices(self.items, start, n)
 
     def features(self, message: Message) -> Tensor:
-        """What a mapping from this domain reads of the user (1, 1 + d)."""
+        """What a mapping from this domain reads of the user (1, 1 + d + p)."""
         factors, chosen = self.received(message)
-        return SourceFeatures(factors, message["turn"])(chosen)
+        return SourceFeatures(factors, message["turn"], message["leading"])(chosen)
 
 
 @dataclass(frozen=True, repr=False)
@@ -108,8 +104,10 @@ class ChoiceDevice(Private):
 
     def contribution(self, message: Message) -> tuple[list[Tensor], Totals]:
         """Its part of the sums over all items, and of the totals."""
-        upload = choice_step(*self.own.received(message))
-        shared, _ = bounded([upload.items, upload.moments, upload.curvature / CURVATURE_UNIT])
+        factors, chosen = self.own.received(message)
+        upload = choice_step(factors, message["leading"], chosen)
+        curvature = upload.curvature / CURVATURE_UNIT
+        shared, _ = bounded([upload.items, upload.moments, curvature, upload.leading])
         return shared, Totals(upload.loss, upload.n_choices, 0.0)
 
     def close(self, closing: Closing) -> None:

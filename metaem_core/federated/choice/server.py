@@ -1,9 +1,12 @@
-"""The server half of rounds of choices: V, stepped once an epoch by sums over all devices.
+"""The server half of rounds of choices: V and Q, stepped once an epoch by sums over all devices.
 
 An exact step would solve ``sum_(i chose j) u_i u_i'`` for each item, k^2 numbers an item. Here that
 matrix is ``n_j C`` with one ``C = sum n_i u_i u_i' / sum n_i`` for all items: a quasi-Newton step
 for which a device sends k numbers an item. Twice ``C`` damps it. One eigendecomposition solves all
 items, because their matrices ``n_j (2 C + l2) + a (U'U + l2 m)`` differ in ``n_j`` alone.
+
+Q (n, p) spans the leading directions of what users chose, each user's choices at length 1. It comes
+from subspace iteration: devices multiply by their own choices twice, the server orthonormalises.
 """
 
 import torch
@@ -20,15 +23,16 @@ DAMPED = 2.0  # times C
 
 
 class ChoiceServer:
-    """V of one domain, and the sums of the epoch so far."""
+    """V and Q of one domain, and the sums of the epoch so far."""
 
-    def __init__(self, config: ChoiceConfig, vectors: Tensor) -> None:
-        """Steps ``vectors`` (n, k) in place."""
-        self._config, self.vectors = config, vectors
+    def __init__(self, config: ChoiceConfig, vectors: Tensor, leading: Tensor) -> None:
+        """Steps ``vectors`` (n, k) and ``leading`` (n, p) in place."""
+        self._config, self.vectors, self.leading = config, vectors, leading
         n, k = vectors.shape
         self._items = torch.zeros(n, k + 1, dtype=torch.float64)
         self._moments = torch.zeros(k + 1, k + 1, dtype=torch.float64)
         self._curvature = torch.zeros(k, k, dtype=torch.float64)
+        self._leading = torch.zeros(leading.shape, dtype=torch.float64)
         self.read_vectors()
 
     def read_vectors(self) -> None:
@@ -38,7 +42,11 @@ class ChoiceServer:
     @property
     def shapes(self) -> tuple[torch.Size, ...]:
         """Of the sums."""
-        return self._items.shape, self._moments.shape, self._curvature.shape
+        return tuple(each.shape for each in self._sums)
+
+    @property
+    def _sums(self) -> tuple[Tensor, ...]:
+        return self._items, self._moments, self._curvature, self._leading
 
     def download(self) -> ItemFactors:
         """V and what else decides a user's vector."""
@@ -49,7 +57,7 @@ class ChoiceServer:
 
     def broadcast(self) -> Message:
         """What every device of a masked round is sent."""
-        return {"vectors": self.vectors, "gram": self._gram}
+        return {"vectors": self.vectors, "gram": self._gram, "leading": self.leading}
 
     def collect(self, upload: ChoiceUpload) -> None:
         """Add a cohort's sums."""
@@ -57,16 +65,16 @@ class ChoiceServer:
 
     def apply(self, gradients: list[Tensor], totals: Totals) -> tuple[RoundStats, Closing]:
         """Add a masked cohort's sums."""
-        items, moments, curvature = gradients
-        self._add([items, moments, curvature * CURVATURE_UNIT])
+        items, moments, curvature, leading = gradients
+        self._add([items, moments, curvature * CURVATURE_UNIT, leading])
         return RoundStats(totals.squared_error, round(totals.n_ratings)), Closing(0, 0.0)
 
     def _add(self, parts: list[Tensor]) -> None:
-        for sums, part in zip((self._items, self._moments, self._curvature), parts, strict=True):
+        for sums, part in zip(self._sums, parts, strict=True):
             sums += part
 
     def step(self) -> None:
-        """Move V by the epoch's sums."""
+        """Move V and Q by the epoch's sums."""
         if float(self._moments[0, 0]) == 0:
             raise ValueError("no device has a choice to learn from; check the filter and the split")
         n_users, gram = float(self._moments[0, 0]), self._moments[1:, 1:]
@@ -77,11 +85,12 @@ class ChoiceServer:
         shared = DAMPED * self._curvature / counts.sum() + l2 * one
         values, basis = generalised_eigen(shared, a * (gram + l2 * n_users * one))
         self.vectors += ((pull @ basis) / (counts * values + 1) @ basis.T).to(self.vectors.dtype)
+        self.leading.copy_(torch.linalg.qr(self._leading).Q)
         self.read_vectors()
 
     def begin(self) -> None:
         """Forget the sums."""
-        for sums in (self._items, self._moments, self._curvature):
+        for sums in self._sums:
             sums.zero_()
 
     @property
@@ -101,5 +110,6 @@ class ChoiceServer:
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint between epochs must hold."""
-        sums = {"items": self._items, "moments": self._moments, "curvature": self._curvature}
-        return {"vectors": self.vectors, **sums}
+        names = "items", "moments", "curvature", "leading_sums"
+        sums = dict(zip(names, self._sums, strict=True))
+        return {"vectors": self.vectors, "leading": self.leading, **sums}

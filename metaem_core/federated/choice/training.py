@@ -30,7 +30,9 @@ class SimulatedChoices:
 
     def round(self, cohort: Tensor) -> RoundStats:
         """The sums of a cohort."""
-        upload = choice_step(self.server.download(), self.choices.of_users(cohort))
+        upload = choice_step(
+            self.server.download(), self.server.leading, self.choices.of_users(cohort)
+        )
         self.server.collect(upload)
         return RoundStats(upload.loss, upload.n_choices)
 

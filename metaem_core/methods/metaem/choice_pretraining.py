@@ -24,7 +24,9 @@ class ChoicePretraining:
         draw = derived_generator(config.seed, choices.n_users, choices.n_items)
         shape = choices.n_items, config.size
         start = torch.randn(shape, generator=draw, dtype=dtype) * (0.1 / config.size**0.5)
-        self._server = ChoiceServer(config, start)
+        width = min(config.leading, choices.n_items)
+        leading = torch.randn(choices.n_items, width, generator=draw, dtype=dtype)
+        self._server = ChoiceServer(config, start, torch.linalg.qr(leading).Q)
         rounds, users = SimulatedChoices(self._server, choices), choices.counts.nonzero().flatten()
         self.training = ChoiceTraining(config, self._server, rounds, users)
 
@@ -38,4 +40,4 @@ class ChoicePretraining:
         server, config = self._server, self.config
         items = ItemFactors.of(server.vectors, config.unobserved, config.l2)
         sums = server.popularity, server.moments, server.curvature
-        return ChoiceDomain(items, *(each.clone() for each in sums))
+        return ChoiceDomain(items, *(each.clone() for each in (*sums, server.leading)))
