@@ -46,19 +46,20 @@ def mapped_users(size: int) -> type[dy.Schema]:
     return MappedUsers
 
 
-def choice_items(size: int) -> type[dy.Schema]:
-    """Items' vector of choice, a row of V, and how many users chose them."""
+def choice_items(size: int, directions: int) -> type[dy.Schema]:
+    """Items' vector of choice, a row of V, how many users chose them, and a row of Q."""
 
     class ChoiceItems(dy.Schema):
         item_id = dy.String(unique=True)
         vector = dy.Array(dy.Float32(), size)
         users = dy.UInt32()
+        leading = dy.Array(dy.Float32(), directions)
 
     return ChoiceItems
 
 
 def choice_tables(size: int) -> type[dy.Schema]:
-    """What a target item's score multiplies a user's features with, one size after the other."""
+    """What a target item's score multiplies a user's features with, one table after the other."""
 
     class ChoiceTables(dy.Schema):
         item_id = dy.String(unique=True)

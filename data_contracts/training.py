@@ -48,5 +48,5 @@ class ChoiceCandidates(dy.Schema):
     """One row a setting of the mapping of choices that was tried."""
 
     damping = dy.Float64(min_exclusive=0)
-    residual_damping = dy.Float64(nullable=True, min_exclusive=0)  # null: no residual
+    leading_damping = dy.Float64(nullable=True, min_exclusive=0)  # null: weighs nothing
     ndcg = dy.Float64(nullable=True, min=0, max=1)  # mean over those who select; null: nobody

@@ -24,16 +24,9 @@ class Lists(NamedTuple):
 
 @dataclass(frozen=True)
 class ChoiceRecommender:
-    """The model of choice, and the source vector of who chose nothing in the source."""
+    """The model of choice, and lists by it."""
 
     model: ChoiceModel
-    average: Tensor  # of the source's users (k,)
-
-    def features(self, histories: Choices) -> Tensor:
-        """What the mapping reads of users by what they chose in the source (B, 1 + d)."""
-        features = self.model.features(histories)
-        features[histories.counts == 0, 1:] = self.average @ self.model.features.turn
-        return features
 
     @torch.inference_mode()
     def top(self, histories: Choices, seen: Choices, count: int) -> Lists:
@@ -45,7 +38,7 @@ class ChoiceRecommender:
         return Lists(*(torch.cat(part).numpy() for part in zip(*parts, strict=True)))
 
     def _top(self, histories: Choices, seen: Choices, count: int) -> tuple[Tensor, Tensor]:
-        scores = self.model.scorer.scores(self.features(histories))
+        scores = self.model.scores(histories)
         scores[seen.owner, seen.items] = -torch.inf
         best, items = scores.topk(min(count, seen.n_items))
         items, place = items.sort(1)  # of equal scores the first item comes first
@@ -68,20 +61,21 @@ class ChoiceRecommender:
     def parts(self, histories: Choices, items: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """What each choice adds to its user's scores of ``items`` (B, T), in closed form.
 
-        All of a user's parts and the score of who has a source vector of 0, under the user's own
-        standardisation, add up to the score.
+        Under the user's own standardisation, all of their parts and the score of who has features
+        of 0 but the ones add up to the score.
 
         Yields:
             Users (b,) with as many choices, what they chose (b, n), and the parts (b, n, T).
         """
-        turn, scorer = self.model.features.turn, self.model.scorer
-        longest = int(histories.counts.max()) if len(histories) else 0
-        for users in _blocks(len(items), items.shape[1] * (longest + len(turn))):
+        features, scorer = self.model.features, self.model.scorer
+        (k, d), longest = features.turn.shape, int(histories.counts.max()) if len(histories) else 0
+        for users in _blocks(len(items), items.shape[1] * (longest + k + features.width)):
             own = histories.of_users(users)
-            slopes = scorer.slopes(self.features(own), items[users])[:, :, 1:]
-            directions = turn @ slopes.transpose(1, 2)  # (b, k, T)
-            for place, chosen, parts in self.model.features.items.parts(own, directions):
-                yield users[place], chosen, parts
+            slopes = scorer.slopes(self.model.read(own), items[users]).transpose(1, 2)
+            directions = features.turn @ slopes[:, 1 : 1 + d]  # (b, k, T)
+            for place, chosen, parts in features.items.parts(own, directions):
+                along = features.leading[chosen] @ slopes[place, 2 + d :]
+                yield users[place], chosen, parts + along / chosen.shape[1] ** 0.5
 
 
 def _blocks(users: int, numbers: int) -> tuple[Tensor, ...]:

@@ -122,19 +122,19 @@ class Flower:
         names = self._name(store, source, "source"), self._name(store, target, "target")
         pair, between = problem.pair, Directions.of(problem.config, problem.source, problem.target)
         features, thresholds = between.features, problem.thresholds
+        p = features.leading.shape[1]
         request = Request(
             kind="features",
             domain=names[0],
-            config=self._of_factors(problem.source.items, thresholds[0]),
+            config=self._of_factors(problem.source.items, p, thresholds[0]),
             source="",
-            tag=vectors_tag(features.items.vectors @ features.turn),
+            tag=vectors_tag(features.items.vectors @ features.turn, features.leading),
         )
         members = pair.source.counts.nonzero().flatten()
         left = hand_out(store, "features", request, features_start(features, members))
-        config = self._of_factors(problem.target.items, thresholds[1])
+        config = self._of_factors(problem.target.items, p, thresholds[1])
         request |= {"kind": "overlap", "domain": names[1], "config": config, "source": names[0]}
-        width, (_, train) = 1 + features.turn.shape[1], pair.in_both()
-        start = overlap_start(problem.target.items, between.turn, width, train)
+        start = overlap_start(problem.target.items, between.turn, features, pair.in_both()[1])
         job = hand_out(store, "overlap", request, start)
         return between.unselected(job.sums()), cost_of_overlap(left, job)
 
@@ -149,10 +149,10 @@ class Flower:
 
         return Configs(self.pretrained, choice=choice).encoded()
 
-    def _of_factors(self, items: "ItemFactors", threshold: float | None) -> str:
-        """The settings by which devices solve their vectors."""
+    def _of_factors(self, items: "ItemFactors", p: int, threshold: float | None) -> str:
+        """The settings by which devices solve their vectors; p leading directions of the source."""
         config = ChoiceConfig(items.vectors.shape[1], unobserved=items.unobserved, l2=items.l2)
-        return self._encoded(replace(config, threshold=threshold))
+        return self._encoded(replace(config, threshold=threshold, leading=p))
 
 
 def _best(job: "Job", tried: "list[MappingTraining]") -> "MappingTraining":

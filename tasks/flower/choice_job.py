@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from metaem_core.federated.choice.device import overlap_shapes, turned_message
+from metaem_core.federated.choice.device import features_message, overlap_shapes, turned_message
 from metaem_core.federated.choice.server import ChoiceServer
 from metaem_core.federated.choice.training import ChoiceTraining
 from metaem_core.federated.encoding import encode
@@ -18,15 +18,15 @@ from metaem_core.federated.rounds import whole_cohorts
 from metaem_core.federated.secure.server import KeptSum
 from metaem_core.methods.metaem.choice_pretraining import ChoicePretraining
 from metaem_core.models.choice import ItemFactors
-from metaem_core.models.choice_mapping import SourceFeatures
+from metaem_core.models.choice_mapping import OverlapSums, SourceFeatures
 from tasks.flower.reach import require, within
 from tasks.flower.request import Configs
 
 
 def choice_start(work: ChoicePretraining) -> dict[str, Tensor]:
-    """What a pretraining begins with: V, and the users whose choices may be used."""
-    training = work.training
-    return {"vectors": training.server.vectors, "members": training.users}
+    """What a pretraining begins with: V and Q, and the users whose choices may be used."""
+    training, server = work.training, work.training.server
+    return {"vectors": server.vectors, "leading": server.leading, "members": training.users}
 
 
 def choice_trainings(
@@ -35,14 +35,14 @@ def choice_trainings(
     """Epochs of rounds over a link."""
     users = within(start["members"], devices)
     require(users, LEAST, "have choices to train on")
-    server = ChoiceServer(configs.choice, start["vectors"].clone())
+    server = ChoiceServer(configs.choice, start["vectors"].clone(), start["leading"].clone())
     rounds = LinkedRounds(server, exchange)
     return [ChoiceTraining(configs.choice, server, rounds, users, whole_cohorts)]
 
 
 def features_start(features: SourceFeatures, members: Tensor) -> dict[str, Tensor]:
     """What devices compute their features from; ``members``: users with a choice."""
-    return {**turned_message(features.items, features.turn), "members": members}
+    return {**features_message(features), "members": members}
 
 
 def feature_messages(start: Mapping[str, Tensor], devices: Sequence[int]) -> dict[int, bytes]:
@@ -51,15 +51,18 @@ def feature_messages(start: Mapping[str, Tensor], devices: Sequence[int]) -> dic
     return dict.fromkeys(within(start["members"], devices).tolist(), message)
 
 
-def overlap_start(items: ItemFactors, turn: Tensor, width: int, train: Tensor) -> dict[str, Tensor]:
+def overlap_start(
+    items: ItemFactors, turn: Tensor, features: SourceFeatures, train: Tensor
+) -> dict[str, Tensor]:
     """What the mapping's sums begin with.
 
     Args:
         turn: user vector -> directions of the target (k, k).
-        width: 1 + d, of the features that devices keep.
+        features: that devices keep.
         train: target users of the training overlap with choices in both domains.
     """
-    return {**turned_message(items, turn), "width": torch.tensor(width), "train": train}
+    widths = torch.tensor([features.width, features.leading.shape[1]])
+    return {**turned_message(items, turn), "widths": widths, "train": train}
 
 
 def overlap_of(start: Mapping[str, Tensor], exchange: Exchange, users: Tensor) -> dict[str, Tensor]:
@@ -67,6 +70,6 @@ def overlap_of(start: Mapping[str, Tensor], exchange: Exchange, users: Tensor) -
     require(users, LEAST, "train the mapping")
     message = {name: start[name] for name in ("vectors", "gram", "turn")}
     n, k = start["vectors"].shape
-    server = KeptSum(overlap_shapes(n, k, int(start["width"])), message)
+    server = KeptSum(overlap_shapes(n, k, *start["widths"].tolist()), message)
     LinkedRounds(server, exchange).round(users)
-    return dict(zip(("square", "cross", "chosen"), server.sums, strict=True))
+    return dict(zip(OverlapSums._fields, server.sums, strict=True))

@@ -84,7 +84,7 @@ class DeviceFolder:
         return encode(KEPT)
 
     def features(self, device: int, message: bytes, config: ChoiceConfig) -> Tensor:
-        """What the user's choices here say to a mapping (1, 1 + d)."""
+        """What the user's choices here say to a mapping (1, 2 + d + p)."""
         form = {**choice_form(self.items, config), "turn": (torch.float32, (config.size, -1))}
         return self.chosen(device, config).features(decode(message, form))
 
@@ -114,9 +114,10 @@ class DeviceFolder:
 
 def choice_server(items: int, config: ChoiceConfig) -> ChoiceServer:
     """A server of the shapes of this domain's."""
-    return ChoiceServer(config, torch.zeros(items, config.size))
+    leading = torch.zeros(items, min(config.leading, items))
+    return ChoiceServer(config, torch.zeros(items, config.size), leading)
 
 
 def choice_form(items: int, config: ChoiceConfig) -> Contract:
-    """The only form of V, and of its Gram matrix, that devices read."""
+    """The only form of V, of its Gram matrix and of Q that devices read."""
     return contract_of(choice_server(items, config).broadcast())

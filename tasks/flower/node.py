@@ -158,9 +158,10 @@ class Node:
         if request["kind"] == "choice":
             return ChoiceDevice(own), form, choice_server(domain.items, config).shapes
         features, size = self._profile(request, device), config.size
-        shapes = overlap_shapes(domain.items, size, features.shape[1])
+        shapes = overlap_shapes(domain.items, size, features.shape[1], config.leading)
         turned = {**form, "turn": (torch.float32, (size, size))}
-        return OverlapDevice(features, own), turned, shapes
+        del turned["leading"]
+        return OverlapDevice(features, config.leading, own), turned, shapes
 
     def _mapper(self, request: Request, device: int) -> MappingDevice:
         domain = self.domain(request["domain"])

@@ -51,6 +51,7 @@ def layout_of(config: PretrainConfig) -> OpenLayout:
     return config.payload
 
 
-def vectors_tag(profiles: Tensor) -> str:
+def vectors_tag(*profiles: Tensor) -> str:
     """By which devices know the vectors of one training from those of another."""
-    return hashlib.sha256(profiles.contiguous().numpy().tobytes()).hexdigest()[:32]
+    content = b"".join(part.contiguous().numpy().tobytes() for part in profiles)
+    return hashlib.sha256(content).hexdigest()[:32]

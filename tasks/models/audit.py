@@ -51,13 +51,10 @@ def audit_choices(
         pair: source, target and split.
     """
     chosen = ChoicePair.of(read_pair(store, *pair).pair, thresholds)
-    vectors, members = (
-        read_choice_domain(store, model).items.vectors,
-        chosen.source.counts.nonzero(),
-    )
-    attacks = ChoiceAttacks(chosen.source, members.flatten(), devices, config.seed)
+    domain, members = read_choice_domain(store, model), chosen.source.counts.nonzero().flatten()
+    attacks = ChoiceAttacks(chosen.source, members, devices, config.seed)
     overlap = ChoiceAttacks(chosen.target, chosen.in_both()[1], devices, config.seed)
-    return [*attacks.pretraining(config, vectors), *overlap.overlap()]
+    return [*attacks.pretraining(config, domain), *overlap.overlap()]
 
 
 def membership(

@@ -142,7 +142,7 @@ class Simulation:
         validation = data.held_out_choices(data.roles.validation, problem.thresholds[1])
         domains, pair = (problem.source, problem.target), problem.pair
         work = ChoiceTransfer(config, *domains, pair, *validation)
-        total = len(config.damping) + len(config.residual_damping)
+        total = len(config.damping) + len(config.leading_damping)
 
         def on_ndcg(ndcg: float) -> None:
             note = f"validation NDCG {ndcg:.4f}"

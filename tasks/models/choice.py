@@ -21,6 +21,13 @@ class _About(TypedDict):
     l2: float
 
 
+class _AboutMapping(TypedDict):
+    """``model.json`` of a mapping."""
+
+    widths: list[int]  # of the tables, side by side
+    weight: float  # of the last
+
+
 def write_choice_domain(draft: Draft, model: ChoiceDomain, item_ids: pl.Series) -> None:
     """Items as Parquet keyed by id; sums over users as safetensors."""
     vectors = model.items.vectors.float()
@@ -28,8 +35,10 @@ def write_choice_domain(draft: Draft, model: ChoiceDomain, item_ids: pl.Series) 
         "item_id": item_ids,
         "vector": to_lists(vectors),
         "users": pl.Series(model.popularity.long().numpy(), dtype=pl.UInt32),
+        "leading": to_lists(model.leading.float()),
     }
-    draft.write_frame("items.parquet", pl.DataFrame(items), choice_items(vectors.shape[1]))
+    schema = choice_items(vectors.shape[1], model.leading.shape[1])
+    draft.write_frame("items.parquet", pl.DataFrame(items), schema)
     draft.write_tensors(SUMS, {"moments": model.moments, "curvature": model.curvature})
     draft.write_json("model.json", _About(unobserved=model.items.unobserved, l2=model.items.l2))
 
@@ -39,7 +48,10 @@ def read_choice_domain(store: Store, ref: ArtifactRef) -> ChoiceDomain:
     items = store.read_frame(ref, "items.parquet")
     sums = store.read_tensors(ref, SUMS)
     popularity = from_lists(items["users"]).double()
-    return ChoiceDomain(_factors(store, ref), popularity, sums["moments"], sums["curvature"])
+    leading = from_lists(items["leading"])
+    return ChoiceDomain(
+        _factors(store, ref), popularity, sums["moments"], sums["curvature"], leading
+    )
 
 
 def _factors(store: Store, ref: ArtifactRef) -> ItemFactors:
@@ -53,15 +65,20 @@ def write_choice_model(draft: Draft, model: ChoiceModel, item_ids: pl.Series) ->
     tables = torch.cat(model.scorer.tables, 1)
     items = {"item_id": item_ids, "table": to_lists(tables)}
     draft.write_frame("items.parquet", pl.DataFrame(items), choice_tables(tables.shape[1]))
-    draft.write_tensors(TURN, {"turn": model.features.turn.contiguous()})
-    draft.write_json("model.json", {"widths": [t.shape[1] for t in model.scorer.tables]})
+    turn = {"turn": model.features.turn.contiguous(), "average": model.average}
+    draft.write_tensors(TURN, turn)
+    widths = [table.shape[1] for table in model.scorer.tables]
+    draft.write_json("model.json", _AboutMapping(widths=widths, weight=model.scorer.weight))
 
 
 def read_choice_model(store: Store, mapping: ArtifactRef) -> ChoiceModel:
     """A choice_mapping artifact, with the source that it was made from."""
     (source,) = store.manifest(mapping).provenance.inputs["source_model"]
     store.verify(source)
-    features = SourceFeatures(_factors(store, source), store.read_tensors(mapping, TURN)["turn"])
+    leading = from_lists(store.read_frame(source, "items.parquet")["leading"])
+    kept = store.read_tensors(mapping, TURN)
     tables = from_lists(store.read_frame(mapping, "items.parquet")["table"])
-    about = cast(dict[str, list[int]], store.read_json(mapping, "model.json"))
-    return ChoiceModel(features, ChoiceScorer(torch.split(tables, about["widths"], 1)))
+    about = cast(_AboutMapping, store.read_json(mapping, "model.json"))
+    scorer = ChoiceScorer(torch.split(tables, about["widths"], 1), about["weight"])
+    features = SourceFeatures(_factors(store, source), kept["turn"], leading)
+    return ChoiceModel(features, scorer, kept["average"])

@@ -20,7 +20,7 @@ from metaem_core.models.recommender import Recommender
 from tasks.store.artifacts import ArtifactRef, Draft, Store
 
 TENSORS, HEADER = "recommender.safetensors", "recommender.json"
-FORMAT = 3  # of both files
+FORMAT = 4  # of both files
 _USER_TABLES = ("user_embeddings", "user_profiles")
 _ITEM_TABLES = ("common_items", "item_offsets", "item_features")
 
@@ -43,6 +43,7 @@ class _Choice:
     """Numbers of the half of choice."""
 
     widths: list[int]  # of the tables
+    weight: float  # of the last
     unobserved: float
     l2: float
 
@@ -77,13 +78,19 @@ def write_recommender(draft: Draft, packed: ItemRecommender) -> None:
         packed.task,
         packed.scale,
         packed.threshold,
-        _Choice([table.shape[1] for table in tables], factors.unobserved, factors.l2),
+        _Choice(
+            [table.shape[1] for table in tables],
+            model.scorer.weight,
+            factors.unobserved,
+            factors.l2,
+        ),
         None if packed.stars is None else _numbers(packed.stars),
     )
     tensors = {
         "choice.items": factors.vectors,
         "choice.turn": model.features.turn,
-        "choice.average": packed.choice.average,
+        "choice.leading": model.features.leading,
+        "choice.average": model.average,
         "choice.tables": torch.cat(tables, 1),
     }
     draft.write_tensors(TENSORS, tensors | ({} if packed.stars is None else _stars(packed.stars)))
@@ -141,9 +148,9 @@ def open_recommender(store: Store, ref: ArtifactRef) -> ItemRecommender:
 
 def _read_choice(tensors: dict[str, Tensor], numbers: _Choice) -> ChoiceRecommender:
     items = ItemFactors.of(tensors["items"], numbers.unobserved, numbers.l2)
-    scorer = ChoiceScorer(torch.split(tensors["tables"], numbers.widths, 1))
-    model = ChoiceModel(SourceFeatures(items, tensors["turn"]), scorer)
-    return ChoiceRecommender(model, tensors["average"])
+    scorer = ChoiceScorer(torch.split(tensors["tables"], numbers.widths, 1), numbers.weight)
+    features = SourceFeatures(items, tensors["turn"], tensors["leading"])
+    return ChoiceRecommender(ChoiceModel(features, scorer, tensors["average"]))
 
 
 def _read_stars(tensors: dict[str, Tensor], numbers: _Stars) -> Recommender:

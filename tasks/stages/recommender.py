@@ -10,7 +10,6 @@ from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.stage import stage
 
 if TYPE_CHECKING:
-    from metaem_core.models.choice_recommender import ChoiceRecommender
     from metaem_core.models.recommender import Recommender
 
 
@@ -40,26 +39,19 @@ def recommender(
         star_models: source, target and mapping, where both domains have stars.
     """
     # torch is imported only by runs that need it
+    from metaem_core.models.choice_recommender import ChoiceRecommender
+    from tasks.models.choice import read_choice_model
     from tasks.recommend.artifact import ItemRecommender, write_recommender
 
     ids = (
         store.read_frame(ref, "items.parquet")["item_id"] for ref in (choice_model, choice_mapping)
     )
-    choice = _choice(store, choice_model, choice_mapping)
+    choice = ChoiceRecommender(read_choice_model(store, choice_mapping))
     stars = _stars(store, config.damping, source, *star_models) if config.damping else None
     with store.draft() as draft:
         packed = ItemRecommender(choice, stars, config.task, config.scale, config.threshold, *ids)
         write_recommender(draft, packed)
     return draft.ref
-
-
-def _choice(store: Store, source: ArtifactRef, mapping: ArtifactRef) -> "ChoiceRecommender":
-    from metaem_core.models.choice_recommender import ChoiceRecommender
-    from tasks.models.choice import read_choice_domain, read_choice_model
-
-    domain = read_choice_domain(store, source)
-    average = (domain.moments[0, 1:] / domain.n_users).to(domain.items.vectors.dtype)
-    return ChoiceRecommender(read_choice_model(store, mapping), average)
 
 
 def _stars(

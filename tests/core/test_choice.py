@@ -149,13 +149,17 @@ def test_cohorts_do_not_change_an_epoch_and_a_resumed_training_goes_on() -> None
 def test_the_leading_directions_are_those_of_the_dense_matrix() -> None:
     matrix = world(60, 30, 0.1) + 2 * torch.outer(torch.arange(60) % 3 == 1, torch.arange(30) < 9)
     matrix = (matrix > 0).double()
-    work = ChoicePretraining(ChoiceConfig(size=2, epochs=60, leading=3), choices(matrix))
+    work = ChoicePretraining(ChoiceConfig(size=2, epochs=150, leading=3), choices(matrix))
     list(work.training.epochs(lambda _: None))
-    leading = work.model().leading.double()
-    unit = matrix / matrix.norm(dim=1, keepdim=True).clamp_min(1e-9)
+    rarity = matrix.sum(0).clamp_min(1) ** -0.25
+    unit = matrix / matrix.norm(dim=1, keepdim=True).clamp_min(1e-9) * rarity
     _, values, right = torch.linalg.svd(unit)
     assert values[2] > 1.01 * values[3]
-    assert (leading @ leading.T - right[:3].T @ right[:3]).abs().max() < 1e-4
+    expected = rarity[:, None] * right[:3].T @ right[:3] * rarity
+    leading = work.model().leading.double()
+    product = leading @ leading.T
+    scale = matrix.sum() / (matrix.sum(0) * rarity.square()).sum()
+    assert (product - scale * expected).abs().max() < 1e-4
 
 
 def trained(matrix: Tensor, size: int = 4) -> tuple[ChoiceDomain, Tensor]:

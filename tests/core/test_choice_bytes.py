@@ -32,37 +32,38 @@ OWN = [OwnChoices(row.nonzero().flatten(), 0.1, 0.05) for row in MATRIX]
 def test_an_open_epoch_costs_what_its_devices_send_and_says_as_much() -> None:
     """Each is sent the rows that it requests; the answers add up to those of one batch."""
     chosen = choices(MATRIX)
-    work = ChoicePretraining(ChoiceConfig(size=4), chosen)
-    whole = work.training.server.download()
-    together, alone, down, up = choice_step(whole, chosen), torch.zeros(ITEMS, 5), 0, 0
+    work = ChoicePretraining(ChoiceConfig(size=4, leading=3), chosen)
+    whole, leading = work.training.server.download(), work.training.server.leading
+    together, alone, down, up = choice_step(whole, leading, chosen), torch.zeros(ITEMS, 8), 0, 0
     for own in OWN:
         count, rows = len(own.items), replace(whole, vectors=whole.vectors[own.items])
         every = Choices(torch.arange(count), torch.tensor([0, count]), count)
-        answer = choice_step(rows, every)
-        alone[own.items] += answer.items
-        down += len(encode({"vectors": rows.vectors, "gram": rows.gram}))
+        answer = choice_step(rows, leading[own.items], every)
+        alone[own.items] += torch.cat([answer.items, answer.leading], 1)
+        sent = {"vectors": rows.vectors, "gram": rows.gram, "leading": leading[own.items]}
+        down += len(encode(sent))
         up += len(answer.encoded()) + ID_BYTES * count
-    torch.testing.assert_close(alone, together.items)
+    torch.testing.assert_close(alone, torch.cat([together.items, together.leading], 1))
     assert work.traffic() == (down, up)
     assert down > 4 * 4 * len(chosen)
 
 
 def test_a_masked_round_costs_what_passes_in_it() -> None:
-    config = ChoiceConfig(size=4, payload="secure", cohort_size=DEVICES)
-    server = ChoiceServer(config, torch.zeros(ITEMS, 4))
+    config = ChoiceConfig(size=4, leading=3, payload="secure", cohort_size=DEVICES)
+    server = ChoiceServer(config, torch.zeros(ITEMS, 4), torch.zeros(ITEMS, 3))
     loop = SecureLoop(server, {place: ChoiceDevice(own) for place, own in enumerate(OWN)})
     loop.round([*range(DEVICES)])
     assert set(loop.traffic) == {choice_traffic(config, ITEMS, rows=1)}
 
 
 def test_a_mapping_costs_its_features_and_its_sums() -> None:
-    items, features = ItemFactors.of(torch.ones(ITEMS, 4), 0.1, 0.05), torch.ones(1, 1 + 3)
-    message, shapes = turned_message(items, torch.eye(4)), overlap_shapes(ITEMS, 4, 1 + 3)
-    devices = {place: OverlapDevice(features, own) for place, own in enumerate(OWN)}
+    items = ItemFactors.of(torch.ones(ITEMS, 4), 0.1, 0.05)
+    features = SourceFeatures(items, torch.ones(4, 3), torch.ones(ITEMS, 2))
+    message, shapes = turned_message(items, torch.eye(4)), overlap_shapes(ITEMS, 4, 7, 2)
+    devices = {place: OverlapDevice(torch.ones(1, 7), 2, own) for place, own in enumerate(OWN)}
     loop = SecureLoop(KeptSum(shapes, message), devices)
     loop.round([*range(DEVICES)])
-    assert set(loop.traffic) == {overlap_traffic(items, 1 + 3, DEVICES)}
-    turn = torch.ones(4, 3)
-    sent = len(encode(turned_message(items, turn)))
-    down, up = features_traffic(SourceFeatures(items, turn))
+    assert set(loop.traffic) == {overlap_traffic(items, features, DEVICES)}
+    sent = len(encode({**turned_message(items, features.turn), "leading": features.leading}))
+    down, up = features_traffic(features)
     assert (down, 0 < up < 200) == (sent, True)

@@ -12,8 +12,9 @@ from metaem_core.federated.choice.device import OverlapDevice, OwnChoices
 from metaem_core.federated.secure.server import KeptSum, secure_round
 from metaem_core.federated.secure.simulation import in_process
 from metaem_core.methods.metaem.choice_mapping import (
-    fit_residual,
-    fit_start,
+    CONSTANT,
+    fit_leading,
+    fit_vectors,
     scorer,
 )
 from metaem_core.methods.metaem.choice_pretraining import ChoicePretraining
@@ -23,21 +24,22 @@ from metaem_core.models.choice import ChoiceDomain, ItemFactors
 from metaem_core.models.choice_mapping import ChoiceModel, OverlapSums, overlap_sums
 from tests.core.test_choice import choices, world
 
-SIZE, ITEMS, USERS = 3, 20, 30
+SIZE, LEADING, ITEMS, USERS = 3, 2, 20, 30
+ONES = [0, 1 + SIZE]  # places of the features that are one
 
 
 def problem(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Features (B, 1 + d), target vectors, choices (B, n) and item vectors, all at random."""
+    """Features (B, 2 + d + p), target vectors, choices (B, n) and item vectors, all at random."""
     draw = torch.Generator().manual_seed(seed)
-    features = torch.randn(USERS, 1 + SIZE, generator=draw).double()
-    features[:, 0] = 1
+    features = torch.randn(USERS, 2 + SIZE + LEADING, generator=draw).double()
+    features[:, ONES] = 1
     vectors = torch.randn(USERS, SIZE, generator=draw).double()
     items = torch.randn(ITEMS, SIZE, generator=draw).double()
     return features, vectors, world(USERS + 1, ITEMS, 0.3, seed)[1:], items
 
 
 def summed(features: Tensor, vectors: Tensor, matrix: Tensor) -> OverlapSums:
-    return overlap_sums(features, vectors, choices(matrix))
+    return overlap_sums(features, LEADING, vectors, choices(matrix))
 
 
 def test_sums_over_devices_are_those_of_the_overlap() -> None:
@@ -56,9 +58,9 @@ def test_masked_sums_over_the_overlap_are_the_open_ones() -> None:
     factors = ItemFactors.of(items.float(), 0.2, 0.1)
     turn = torch.randn(SIZE, SIZE, generator=torch.Generator().manual_seed(5))
     x = features.float()
-    opened = overlap_sums(x, factors.fold_in(choices(matrix)) @ turn, choices(matrix))
+    opened = overlap_sums(x, LEADING, factors.fold_in(choices(matrix)) @ turn, choices(matrix))
     devices = [
-        OverlapDevice(x[i : i + 1], OwnChoices(row.nonzero().flatten(), 0.2, 0.1))
+        OverlapDevice(x[i : i + 1], LEADING, OwnChoices(row.nonzero().flatten(), 0.2, 0.1))
         for i, row in enumerate(matrix)
     ]
     message = {"vectors": factors.vectors, "gram": factors.gram, "turn": turn}
@@ -71,58 +73,63 @@ def test_masked_sums_over_the_overlap_are_the_open_ones() -> None:
 def test_both_ridges_minimise_their_losses() -> None:
     features, vectors, matrix, items = problem()
     sums = summed(features, vectors, matrix)
-    start = fit_start(sums, items, SIZE, 10.0)
-    weights = start.weights.clone().requires_grad_()
+    f, g = features[:, : 1 + SIZE], features[:, 1 + SIZE :]
+    weights = fit_vectors(sums, items, SIZE, 10.0).weights.requires_grad_()
     ridge = 0.1 * USERS * weights[1:].square().sum() + 1e-9 * USERS * weights[0].square().sum()
-    loss = (features @ weights - vectors).square().sum() + ridge
+    loss = (f @ weights - vectors).square().sum() + ridge
     assert torch.autograd.grad(loss, weights)[0].abs().max() < 1e-10
-    scores = features @ start.weights @ items.T
-    assert start.gain == pytest.approx(float((scores * matrix).sum() / scores.square().sum()))
-    residual = fit_residual(sums, start, 5.0)
-    table = residual.table.clone().requires_grad_()
-    left = matrix - start.gain * scores - features @ table.T
-    loss = left.square().sum() + 5.0 * table.square().sum()
-    assert torch.autograd.grad(loss, table)[0].abs().max() < 1e-10
+    share = torch.rand(ITEMS, generator=torch.Generator().manual_seed(3)).double()
+    slopes = fit_leading(sums, share, 5.0, 1.0).table
+    slopes[:, 0] -= share
+    slopes.requires_grad_()
+    ridge = CONSTANT * slopes[:, 0].square().sum() + 5.0 * slopes[:, 1:].square().sum()
+    loss = (matrix - share - g @ slopes.T).square().sum() + ridge
+    assert torch.autograd.grad(loss, slopes)[0].abs().max() < 1e-10
+
+
+def standardised(scores: Tensor) -> Tensor:
+    return (scores - scores.mean(-1, keepdim=True)) / scores.std(-1, keepdim=True, correction=0)
 
 
 def test_a_user_is_taken_out_as_if_the_ridges_were_fitted_without_them() -> None:
     features, vectors, matrix, items = problem()
-    chosen = choices(matrix)
+    chosen, share = choices(matrix), matrix.mean(0)
     own_items = items[chosen.items] + 0.1  # of its own vector, without the user
     users = ScoredUsers(features.float(), chosen, vectors.float(), own_items.float(), True)
     sums = summed(features, vectors, matrix)
-    start = fit_start(sums, items, SIZE, 10.0)
-    residual = fit_residual(sums, start, 5.0)
-    quality = list_quality([start], [residual], users, 5)
+    fitted = fit_vectors(sums, items, SIZE, 10.0), fit_leading(sums, share, 5.0, 0.7)
+    quality = list_quality([fitted[0]], fitted[1], users, 5)
     for user in range(USERS):
         others = torch.arange(USERS) != user
-        # the same ridge in absolute terms, and what the start leaves with the whole start
         part = summed(features[others], vectors[others], matrix[others])
-        again = fit_start(part, items, SIZE, 10.0 * USERS / (USERS - 1))
+        # the same ridge in absolute terms
+        again = fit_vectors(part, items, SIZE, 10.0 * USERS / (USERS - 1))
         moved = items.clone()
         moved[matrix[user] > 0] += 0.1
-        left = matrix[others] - start.gain * features[others] @ start.weights @ items.T
-        square = features[others].T @ features[others] + 5.0 * torch.eye(1 + SIZE).double()
-        table = torch.linalg.solve(square, features[others].T @ left)
-        scores = start.gain * features[user] @ again.weights @ moved.T + features[user] @ table
+        by_vectors = features[user, : 1 + SIZE] @ again.weights @ moved.T
+        table = fit_leading(part, share, 5.0, 0.7).table
+        by_leading = table @ features[user, 1 + SIZE :]
+        scores = standardised(by_vectors) + 0.7 * standardised(by_leading)
         own = matrix[user].nonzero().flatten().numpy()
         places = place_at(scores[None].numpy(), np.zeros_like(own), own)
         assert quality[user] == pytest.approx(ndcg_at_k(places, 5)[0], abs=1e-6)
 
 
-def test_a_score_is_the_mean_of_standardised_ones() -> None:
+def test_a_score_is_the_weighted_sum_of_standardised_ones() -> None:
     features, vectors, matrix, items = problem()
     sums = summed(features, vectors, matrix)
-    starts = [fit_start(sums, items, size, 10.0) for size in (1, 3)]
-    scores = scorer(starts, []).scores(features.float())
-    parts = [
-        features[:, : 1 + size] @ s.weights @ s.items.T
-        for size, s in zip((1, 3), starts, strict=True)
-    ]
-    mean = (
-        sum((p - p.mean(1, keepdim=True)) / p.std(1, keepdim=True, correction=0) for p in parts) / 2
-    )
-    assert (scores - mean).abs().max() < 1e-4
+    sizes = 1, 3
+    mappings = [fit_vectors(sums, items, size, 10.0) for size in sizes]
+    leading = fit_leading(sums, matrix.mean(0), 5.0, 0.7)
+    combined = scorer(mappings, leading)
+    expected = 0.7 * standardised(features[:, 1 + SIZE :] @ leading.table.T)
+    for size, mapping in zip(sizes, mappings, strict=True):
+        expected += standardised(features[:, : 1 + size] @ mapping.weights @ mapping.items.T) / 2
+    scores = combined.scores(features.float())
+    assert (scores - expected).abs().max() < 1e-4
+    every = torch.arange(ITEMS).expand(USERS, -1)
+    slopes = combined.slopes(features.float(), every)
+    assert ((slopes @ features.float().unsqueeze(2)).squeeze(2) - scores).abs().max() < 1e-4
 
 
 def planted(carried: float, seed: int) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ import torch
 from metaem_core.config.choice import ChoiceConfig
 from metaem_core.data.choices import Choices
 from metaem_core.federated.choice.device import choice_step
+from metaem_core.methods.metaem.choice_pretraining import ChoicePretraining
 from metaem_core.models.choice import ItemFactors
 from metaem_core.privacy.attacks.audit import Audit
 from metaem_core.privacy.attacks.choices import ChoiceAttacks
@@ -20,8 +21,8 @@ def attacks(chosen: Choices) -> ChoiceAttacks:
 
 
 def audited(chosen: Choices, config: ChoiceConfig) -> dict[str, Audit]:
-    vectors = torch.full((chosen.n_items, config.size), 0.1)
-    return {each.evidence: each for each in attacks(chosen).pretraining(config, vectors)}
+    domain = ChoicePretraining(config, chosen).model()
+    return {each.evidence: each for each in attacks(chosen).pretraining(config, domain)}
 
 
 def test_a_sum_over_two_leaves_four_items_and_others_the_users_two() -> None:
@@ -69,7 +70,8 @@ def test_an_open_answer_holds_the_users_vector_and_a_sum_the_popularity_of_its_c
     draw = torch.Generator().manual_seed(2)
     factors = ItemFactors.of(torch.randn(30, 3, generator=draw), 0.1, 0.05)
     one, some = torch.tensor([4]), torch.arange(6)
-    answer = choice_step(factors, chosen.of_users(one))
+    answer = choice_step(factors, torch.eye(30, 2), chosen.of_users(one))
     torch.testing.assert_close(answer.moments[:1, 1:], factors.fold_in(chosen.of_users(one)))
     cohort = chosen.of_users(some)
-    assert torch.equal(choice_step(factors, cohort).items[:, -1].long(), cohort.popularity())
+    summed = choice_step(factors, torch.eye(30, 2), cohort)
+    assert torch.equal(summed.items[:, -1].long(), cohort.popularity())

@@ -28,10 +28,13 @@ def drawn(users: int, items: int, share: float) -> Choices:
     return Choices.of_pairs(*chosen.nonzero().T.numpy(), users, items)
 
 
-VECTORS, TURN, AVERAGE = normal(SOURCE_ITEMS, SIZE), normal(SIZE, 4), normal(SIZE)
-SCORER = ChoiceScorer.of([normal(ITEMS, 3), normal(ITEMS, 5)])
-FEATURES = SourceFeatures(ItemFactors.of(VECTORS, UNOBSERVED, L2), TURN)
-RECOMMENDER = ChoiceRecommender(ChoiceModel(FEATURES, SCORER), AVERAGE)
+VECTORS, TURN, LEADING = normal(SOURCE_ITEMS, SIZE), normal(SIZE, 4), normal(SOURCE_ITEMS, 3)
+NOBODY = torch.tensor([1.0, 0, 0, 0, 0, 1, 0, 0, 0]).double()  # features of 0 but the ones
+AVERAGE = NOBODY + (1 - NOBODY) * normal(9)
+WEIGHT = 0.7
+SCORER = ChoiceScorer.of([normal(ITEMS, 3), normal(ITEMS, 5), normal(ITEMS, 4)], WEIGHT)
+FEATURES = SourceFeatures(ItemFactors.of(VECTORS, UNOBSERVED, L2), TURN, LEADING)
+RECOMMENDER = ChoiceRecommender(ChoiceModel(FEATURES, SCORER, AVERAGE))
 HISTORIES, SEEN = drawn(USERS, SOURCE_ITEMS, 0.15), drawn(USERS, ITEMS, 0.3)
 NOTHING = Choices(torch.zeros(0).long(), torch.zeros(USERS + 1).long(), ITEMS)
 
@@ -47,20 +50,25 @@ def pushes(own: list[int]) -> Tensor:
     return torch.linalg.solve(square, VECTORS[own].T).T
 
 
+def added_features(own: list[int]) -> Tensor:
+    """What each item adds to the features of a user who chose ``own`` (n, 9)."""
+    zero = torch.zeros(len(own), 1).double()
+    return torch.cat([zero, pushes(own) @ TURN, zero, LEADING[own] / len(own) ** 0.5], 1)
+
+
 def features(own: list[int]) -> Tensor:
-    """What the mapping reads of a user who chose ``own`` (SIZE,)."""
-    vector = pushes(own).sum(0) if own else AVERAGE
-    return torch.cat([torch.ones(1).double(), vector @ TURN])
+    """What the mapping reads of a user who chose ``own`` (9,)."""
+    return NOBODY + added_features(own).sum(0) if own else AVERAGE
 
 
 def standard(own: list[int], read: Tensor) -> Tensor:
-    """The mean over mappings of what ``read`` (..., SIZE) scores, on this user's scale."""
-    scaled = []
-    for table in SCORER.tables:
-        width = table.shape[1]
-        deviation = (table @ features(own)[:width]).std(correction=0)
-        scaled.append(read[..., :width] @ table.T / deviation)
-    return torch.stack(scaled).mean(0)
+    """The weighted sum over tables of what ``read`` (..., 9) scores, on this user's scale."""
+    total = torch.zeros(*read.shape[:-1], ITEMS).double()
+    reads = (slice(3), 0.5), (slice(5), 0.5), (slice(5, 9), WEIGHT)
+    for table, (place, weight) in zip(SCORER.tables, reads, strict=True):
+        deviation = (table @ features(own)[place]).std(correction=0)
+        total += weight * read[..., place] @ table.T / deviation
+    return total
 
 
 def scores(own: list[int]) -> Tensor:
@@ -89,21 +97,21 @@ def test_a_short_catalogue_leaves_places_empty() -> None:
 
 
 def test_of_equal_scores_the_first_item_comes_first() -> None:
-    twins = ChoiceScorer(tuple(table.repeat_interleave(2, 0) for table in SCORER.tables))
-    recommender = ChoiceRecommender(ChoiceModel(FEATURES, twins), AVERAGE)
+    twins = ChoiceScorer(tuple(table.repeat_interleave(2, 0) for table in SCORER.tables), WEIGHT)
+    recommender = ChoiceRecommender(ChoiceModel(FEATURES, twins, AVERAGE))
     nothing = Choices(NOTHING.items, NOTHING.start, 2 * ITEMS)
     items, _ = recommender.top(HISTORIES, nothing, 2 * ITEMS)
     assert (items[:, 1::2] == items[:, ::2] + 1).all()
 
 
 def test_parts_of_a_score_add_up_to_it() -> None:
-    """All but what a source vector of 0 scores, on the user's own scale."""
+    """All but what features of 0 score, on the user's own scale."""
     every = torch.arange(ITEMS).expand(USERS, -1)
-    nobody, served = torch.eye(SIZE).double()[0], set()
+    served = set()
     for users, chosen, parts in RECOMMENDER.parts(HISTORIES, every):
         for user, own, added in zip(users.tolist(), chosen.tolist(), parts, strict=True):
             served.add(user)
-            total = standard(own, nobody) + added.sum(0)
+            total = standard(own, NOBODY) + added.sum(0)
             torch.testing.assert_close(total, scores(own), rtol=0, atol=1e-10)
     assert served == {user for user in range(USERS) if items_of(HISTORIES, user)}
 
@@ -117,8 +125,7 @@ def test_a_reason_is_what_adds_most_to_this_items_score(
     reasons = RECOMMENDER.reasons(HISTORIES, items, 3)
     for user in range(1, USERS):
         own = items_of(HISTORIES, user)
-        zero = torch.zeros(len(own), 1).double()
-        added = standard(own, torch.cat([zero, pushes(own) @ TURN], 1))  # (n, ITEMS)
+        added = standard(own, added_features(own))  # (n, ITEMS)
         for place, item in enumerate(items[user]):
             order = added[:, item].argsort(descending=True)[:3].tolist()
             best = [own[place] for place in order if added[place, item] > 0]

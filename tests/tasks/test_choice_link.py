@@ -29,7 +29,7 @@ from tasks.flower.request import Configs, Request, vectors_tag
 from tests.tasks.test_carried import MOVIE, MUSIC, OTHER, STOP, TRAIN, USERS, noted
 from tests.tasks.test_remote import Devices, Spoil, about, honest
 
-CONFIG = ChoiceConfig(size=4, epochs=3, cohort_size=8, threshold=3, l2=0.1)
+CONFIG = ChoiceConfig(size=4, epochs=3, leading=3, cohort_size=8, threshold=3, l2=0.1)
 MAPPING = ChoiceMappingConfig(sizes=(2, 4))
 KEPT = MUSIC.of_users(~torch.isin(torch.arange(USERS), torch.from_numpy(STOP)).numpy())
 
@@ -161,11 +161,9 @@ def overlap() -> Overlap:
     opened = ChoiceTransfer(MAPPING, source, target, pair, nobody, sides[1].of_users(nobody)).sums
     between = Directions.of(MAPPING, source, target)
     features = features_start(between.features, sides[0].counts.nonzero().flatten())
-    width = 1 + max(MAPPING.sizes)
-    sums = overlap_start(target.items, between.turn, width, pair.in_both()[1])
-    return Overlap(
-        between, target.items, pair, vectors_tag(features["turn"]), features, sums, opened
-    )
+    sums = overlap_start(target.items, between.turn, between.features, pair.in_both()[1])
+    tag = vectors_tag(features["turn"], features["leading"])
+    return Overlap(between, target.items, pair, tag, features, sums, opened)
 
 
 def test_the_mappings_sums_are_the_open_ones_and_features_stay(
@@ -181,7 +179,7 @@ def test_the_mappings_sums_are_the_open_ones_and_features_stay(
     planted.same(job.sums())
     each = features_traffic(planted.between.features)
     assert left.result["trained"] == tuple(members * way for way in each)
-    counted = overlap_traffic(planted.target, 1 + max(MAPPING.sizes), len(theirs))
+    counted = overlap_traffic(planted.target, planted.between.features, len(theirs))
     for seen, way in zip(job.result["trained"], counted, strict=True):
         assert 0 <= seen / len(theirs) - way < 5 * 500  # what envelops five phases
     chosen, between = planted.pair.source.of_users(mine), planted.between

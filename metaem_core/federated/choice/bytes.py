@@ -6,7 +6,12 @@ import torch
 from metaem_core.config.choice import ChoiceConfig
 from metaem_core.data.ratings import Ints
 from metaem_core.federated.bytes import masked_traffic
-from metaem_core.federated.choice.device import ChoiceUpload, overlap_shapes, turned_message
+from metaem_core.federated.choice.device import (
+    ChoiceUpload,
+    features_message,
+    overlap_shapes,
+    turned_message,
+)
 from metaem_core.federated.choice.server import ChoiceServer
 from metaem_core.federated.encoding import ID_BYTES, Traffic, encode
 from metaem_core.federated.remote.device import KEPT
@@ -23,12 +28,12 @@ def choice_traffic(config: ChoiceConfig, n_items: int, rows: int) -> Traffic:
     """
     secure = config.payload == "secure"
     sent = n_items if secure else rows
-    leading = torch.zeros(sent, min(config.leading, n_items))
-    server = ChoiceServer(config, torch.zeros(sent, config.size), leading)
+    basis = torch.zeros(sent, min(config.leading, n_items))
+    server = ChoiceServer(config, torch.zeros(sent, config.size), basis)
     if secure:
         return masked_traffic(server.broadcast(), server.shapes, config.cohort_size)
-    items, moments, curvature = map(torch.zeros, server.shapes)
-    answer = ChoiceUpload(items, moments, curvature, 0.0, 0).encoded()
+    items, moments, curvature, leading = map(torch.zeros, server.shapes)
+    answer = ChoiceUpload(items, moments, curvature, leading, 0.0, 0).encoded()
     return Traffic(len(encode(server.broadcast())), len(answer) + ID_BYTES * rows)
 
 
@@ -41,17 +46,16 @@ def choice_epoch_traffic(config: ChoiceConfig, n_items: int, counts: Ints) -> Tr
 
 def features_traffic(features: SourceFeatures) -> Traffic:
     """Bytes of one source device, which computes its user's features and keeps them."""
-    message = turned_message(features.items, features.turn)
-    return Traffic(len(encode(message)), len(encode(KEPT)))
+    return Traffic(len(encode(features_message(features))), len(encode(KEPT)))
 
 
-def overlap_traffic(target: ItemFactors, width: int, devices: int) -> Traffic:
+def overlap_traffic(target: ItemFactors, features: SourceFeatures, devices: int) -> Traffic:
     """Bytes of one target device in the mapping's masked sums.
 
     Args:
-        width: 1 + d, of the features.
         devices: of the training overlap, which are one cohort.
     """
     n, k = target.vectors.shape
     message = turned_message(target, torch.zeros(k, k))
-    return masked_traffic(message, overlap_shapes(n, k, width), devices)
+    shapes = overlap_shapes(n, k, features.width, features.leading.shape[1])
+    return masked_traffic(message, shapes, devices)

@@ -91,7 +91,7 @@ class OwnChoices(Private):
         return factors, Choices(self.items, start, n)
 
     def features(self, message: Message) -> Tensor:
-        """What a mapping from this domain reads of the user (1, 1 + d + p)."""
+        """What a mapping from this domain reads of the user (1, 2 + d + p)."""
         factors, chosen = self.received(message)
         return SourceFeatures(factors, message["turn"], message["leading"])(chosen)
 
@@ -121,14 +121,15 @@ class OverlapDevice(Private):
     Its features come from the source's app on the same device, its choices are the target's.
     """
 
-    features: Tensor  # (1, 1 + d)
+    features: Tensor  # (1, 2 + d + p)
+    p: int  # leading directions among the features
     own: OwnChoices
 
     def contribution(self, message: Message) -> tuple[list[Tensor], Totals]:
-        """``f f'``, ``f u'`` and f on the rows of its choices."""
+        """``f f'``, ``f u'``, ``g g'``, and g on the rows of its choices."""
         factors, chosen = self.own.received(message)
         turned = factors.fold_in(chosen) @ message["turn"]
-        shared, _ = bounded([*overlap_sums(self.features, turned, chosen)])
+        shared, _ = bounded([*overlap_sums(self.features, self.p, turned, chosen)])
         return shared, Totals(0.0, 0.0, 0.0)
 
     def close(self, closing: Closing) -> None:
@@ -141,6 +142,12 @@ def turned_message(items: ItemFactors, turn: Tensor) -> dict[str, Tensor]:
     return {"vectors": items.vectors, "gram": items.gram, "turn": turn}
 
 
-def overlap_shapes(n_items: int, size: int, width: int) -> tuple[torch.Size, ...]:
-    """Of the mapping's sums; ``width`` is 1 + d."""
-    return tuple(map(torch.Size, ((width, width), (width, size), (n_items, width))))
+def features_message(features: SourceFeatures) -> dict[str, Tensor]:
+    """What a source device computes its user's features from."""
+    return {**turned_message(features.items, features.turn), "leading": features.leading}
+
+
+def overlap_shapes(n_items: int, size: int, width: int, p: int) -> tuple[torch.Size, ...]:
+    """Of the mapping's sums; ``width`` is that of the features, 2 + d + p."""
+    f, g = width - 1 - p, 1 + p
+    return tuple(map(torch.Size, ((f, f), (f, size), (g, g), (n_items, g))))

@@ -5,8 +5,9 @@ matrix is ``n_j C`` with one ``C = sum n_i u_i u_i' / sum n_i`` for all items: a
 for which a device sends k numbers an item. Twice ``C`` damps it. One eigendecomposition solves all
 items, because their matrices ``n_j (2 C + l2) + a (U'U + l2 m)`` differ in ``n_j`` alone.
 
-Q (n, p) spans the leading directions of what users chose, each user's choices at length 1. It comes
-from subspace iteration: devices multiply by their own choices twice, the server orthonormalises.
+Q (n, p) holds the leading directions of what users chose. Each user's choices have length 1, and
+an item that n_j users chose counts ``n_j^-RARITY``. Q comes from subspace iteration: a device
+multiplies by its user's choices twice, the server orthonormalises the sum.
 """
 
 import torch
@@ -20,6 +21,7 @@ from metaem_core.federated.secure.coding import Closing, Totals
 from metaem_core.models.choice import ItemFactors, generalised_eigen
 
 DAMPED = 2.0  # times C
+RARITY = 0.25
 
 
 class ChoiceServer:
@@ -85,7 +87,7 @@ class ChoiceServer:
         shared = DAMPED * self._curvature / counts.sum() + l2 * one
         values, basis = generalised_eigen(shared, a * (gram + l2 * n_users * one))
         self.vectors += ((pull @ basis) / (counts * values + 1) @ basis.T).to(self.vectors.dtype)
-        self.leading.copy_(torch.linalg.qr(self._leading).Q)
+        self.leading.copy_(leading_directions(self._leading, counts))
         self.read_vectors()
 
     def begin(self) -> None:
@@ -113,3 +115,16 @@ class ChoiceServer:
         names = "items", "moments", "curvature", "leading_sums"
         sums = dict(zip(names, self._sums, strict=True))
         return {"vectors": self.vectors, "leading": self.leading, **sums}
+
+
+def leading_directions(sums: Tensor, counts: Tensor) -> Tensor:
+    """Q (n, p) after a pass, in a unit in which an average user's choices have length 1.
+
+    Args:
+        sums: ``x (x'Q)`` summed over users, x their choices at length 1 (n, p).
+        counts: how many users chose each item (n, 1).
+    """
+    rarity = counts.clamp_min(1) ** -RARITY
+    unit = (counts.sum() / (counts * rarity.square()).sum()).sqrt()
+    basis: Tensor = torch.linalg.qr(rarity * sums).Q
+    return unit * rarity * basis

@@ -1,9 +1,9 @@
 """MetaEM's half of choice, stage 2: the mapping between two domains (Algorithm 2), in closed form.
 
-The start is distance-oriented, a ridge from source features to target vectors (Eq. 12). After it
-comes the rating task's counterpart, what the overlap's users chose (Eqs. 13 and 14 with ones for
-choices): a ridge from the same features to what the start leaves of their choices, item by item,
-damped towards the start. Both need three sums over the devices of the training overlap.
+One part is distance-oriented: ridges from source features to target vectors (Eq. 12). The other has
+the rating task's aim (Eqs. 13 and 14 with ones for choices): a ridge from the leading directions of
+the source to what the overlap's users chose, item by item, around the items' popularity. Both need
+sums over the devices of the training overlap alone.
 """
 
 from dataclasses import dataclass
@@ -13,35 +13,36 @@ from torch import Tensor
 
 from metaem_core.models.choice_mapping import ChoiceScorer, OverlapSums
 
+CONSTANT = 20.0  # damping of an item's share in the overlap towards its share among all users
+
 
 @dataclass(frozen=True)
-class Start:
+class VectorMapping:
     """The distance-oriented mapping of one size."""
 
     weights: Tensor  # W (1 + size, size)
     inverse: Tensor  # (F'F + ridge)^-1
     items: Tensor  # target items along its directions (n, size)
-    gain: float  # of u W . v_j as a prediction of choices
 
-    def single(self) -> "Start":
+    def single(self) -> "VectorMapping":
         """In float32."""
-        tensors = self.weights.float(), self.inverse.float(), self.items.float()
-        return Start(*tensors, self.gain)
+        return VectorMapping(self.weights.float(), self.inverse.float(), self.items.float())
 
 
 @dataclass(frozen=True)
-class Residual:
-    """What a ridge adds to the start of the same size."""
+class LeadingMapping:
+    """The ridge from leading directions to choices, and what its scores weigh."""
 
-    table: Tensor  # (n, 1 + size)
+    table: Tensor  # (n, 1 + p)
     inverse: Tensor
+    weight: float
 
-    def single(self) -> "Residual":
+    def single(self) -> "LeadingMapping":
         """In float32."""
-        return Residual(self.table.float(), self.inverse.float())
+        return LeadingMapping(self.table.float(), self.inverse.float(), self.weight)
 
 
-def fit_start(sums: OverlapSums, items: Tensor, size: int, damping: float) -> Start:
+def fit_vectors(sums: OverlapSums, items: Tensor, size: int, damping: float) -> VectorMapping:
     """``W = argmin |F W - U|^2 + ridge |W|^2``, the constant not damped.
 
     Args:
@@ -49,29 +50,29 @@ def fit_start(sums: OverlapSums, items: Tensor, size: int, damping: float) -> St
         damping: of a feature, in per cent of the overlap's users.
     """
     wide = 1 + size
-    square, items = sums.square[:wide, :wide], items[:, :size]
+    square = sums.square[:wide, :wide]
     ridge = torch.full((wide,), damping / 100 * sums.n_users, dtype=square.dtype)
     ridge[0] = 1e-9 * sums.n_users
     inverse = torch.linalg.inv(square + ridge.diag())
-    weights = inverse @ sums.cross[:wide, :size]
-    agreement = ((sums.chosen[:, :wide] @ weights) * items).sum()
-    predicted = ((weights.T @ square @ weights) * (items.T @ items)).sum()
-    return Start(weights, inverse, items, float(agreement / predicted))
+    return VectorMapping(inverse @ sums.cross[:wide, :size], inverse, items[:, :size])
 
 
-def fit_residual(sums: OverlapSums, start: Start, damping: float) -> Residual:
-    """``B = argmin |Y - gain F W V' - F B|^2 + damping |B|^2`` for the choices Y."""
-    wide = len(start.weights)
-    square = sums.square[:wide, :wide]
-    left = sums.chosen[:, :wide] - start.gain * start.items @ (start.weights.T @ square)
-    inverse = torch.linalg.inv(square + damping * torch.eye(wide, dtype=square.dtype))
-    return Residual(left @ inverse, inverse)
+def fit_leading(sums: OverlapSums, share: Tensor, damping: float, weight: float) -> LeadingMapping:
+    """``B = argmin |Y - 1 q' - G B|^2 + damping |B|^2`` for the choices Y; ``1 q' + G B`` scores.
+
+    Args:
+        share: q, the share of the target's users who chose each item (n,).
+        damping: of a leading direction; the constant's is CONSTANT.
+    """
+    ridge = torch.full((len(sums.leading),), damping, dtype=sums.leading.dtype)
+    ridge[0] = CONSTANT
+    inverse = torch.linalg.inv(sums.leading + ridge.diag())
+    table = (sums.chosen - torch.outer(share, sums.leading[0])) @ inverse
+    table[:, 0] += share
+    return LeadingMapping(table, inverse, weight)
 
 
-def scorer(starts: list[Start], residuals: list[Residual]) -> ChoiceScorer:
-    """Of all sizes; without ``residuals`` the distance-oriented mappings alone."""
-    tables = [start.items @ start.weights.T for start in starts]
-    if residuals:
-        pairs = zip(tables, starts, residuals, strict=True)
-        tables = [start.gain * table + residual.table for table, start, residual in pairs]
-    return ChoiceScorer.of([table.float() for table in tables])
+def scorer(vectors: list[VectorMapping], leading: LeadingMapping) -> ChoiceScorer:
+    """Of both parts."""
+    tables = [each.items @ each.weights.T for each in vectors] + [leading.table]
+    return ChoiceScorer.of([table.float() for table in tables], leading.weight)

@@ -14,7 +14,7 @@ from torch import Tensor
 from metaem_core.data.choices import Choices
 from metaem_core.evaluation.metrics import Doubles
 from metaem_core.evaluation.ranking import ndcg_at_k, place_at
-from metaem_core.methods.metaem.choice_mapping import Residual, Start
+from metaem_core.methods.metaem.choice_mapping import LeadingMapping, VectorMapping
 from metaem_core.models.choice import MOST_LEVERAGE
 
 SCORES_AT_ONCE = 1 << 22  # user-item pairs that are scored together
@@ -24,7 +24,7 @@ SCORES_AT_ONCE = 1 << 22  # user-item pairs that are scored together
 class ScoredUsers:
     """Users who select, each with at least one choice in the target."""
 
-    features: Tensor  # (B, 1 + d)
+    features: Tensor  # (B, 2 + d + p)
     chosen: Choices
     vectors: Tensor  # along the target's directions (B, k)
     own_items: Tensor  # the vector of each choice's item, without its user (R, k), likewise
@@ -41,43 +41,49 @@ class ScoredUsers:
 
 
 def list_quality(
-    starts: list[Start], residuals: list[Residual], users: ScoredUsers, length: int
+    vectors: list[VectorMapping], leading: LeadingMapping, users: ScoredUsers, length: int
 ) -> Doubles:
-    """NDCG@length of each user (B,), each as if cold, under the mean of standardised scores."""
-    starts = [start.single() for start in starts]
-    residuals = [residual.single() for residual in residuals]
+    """NDCG@length of each user (B,), each as if cold, under the weighted standardised scores."""
+    vectors, leading = [each.single() for each in vectors], leading.single()
     at_once = max(1, SCORES_AT_ONCE // users.chosen.n_items)
     blocks = torch.split(torch.arange(users.chosen.n_users), at_once)
     return np.concatenate(
-        [_quality(starts, residuals, users.of(place), length) for place in blocks if len(place)]
+        [_quality(vectors, leading, users.of(place), length) for place in blocks if len(place)]
     )
 
 
 def _quality(
-    starts: list[Start], residuals: list[Residual], users: ScoredUsers, length: int
+    vectors: list[VectorMapping], leading: LeadingMapping, users: ScoredUsers, length: int
 ) -> Doubles:
-    total = torch.zeros(len(users.features), users.chosen.n_items)
-    for place, start in enumerate(starts):
-        scores = _scores(users, start, residuals[place] if residuals else None)
-        total += scores.sub_(scores.mean(1, keepdim=True)).div_(scores.std(1, keepdim=True))
+    total = _standardised(_by_leading(users, leading)) * leading.weight
+    for each in vectors:
+        total += _standardised(_by_vectors(users, each)) / len(vectors)
     owner, items = users.chosen.owner.numpy(), users.chosen.items.numpy()
     return ndcg_at_k(place_at(total.numpy(), owner, items), length)
 
 
-def _scores(users: ScoredUsers, start: Start, residual: Residual | None) -> Tensor:
+def _standardised(scores: Tensor) -> Tensor:
+    deviation = scores.std(1, keepdim=True, correction=0).clamp_min(1e-6)
+    return scores.sub_(scores.mean(1, keepdim=True)).div_(deviation)
+
+
+def _by_vectors(users: ScoredUsers, mapping: VectorMapping) -> Tensor:
     """Of all items (B, n)."""
-    features = users.features[:, : len(start.weights)]
-    size, at = start.items.shape[1], (users.chosen.owner, users.chosen.items)
-    mapped = features @ start.weights
-    vectors = _left_out(users, users.vectors[:, :size], mapped, features, start.inverse)
-    scores = vectors @ start.items.T
+    features = users.features[:, : len(mapping.weights)]
+    size, at = mapping.items.shape[1], (users.chosen.owner, users.chosen.items)
+    own, mapped = users.vectors[:, :size], features @ mapping.weights
+    vectors = _left_out(users, own, mapped, features, mapping.inverse)
+    scores = vectors @ mapping.items.T
     scores[at] = (vectors[at[0]] * users.own_items[:, :size]).sum(1)
-    if residual is None:
-        return scores
-    left = -start.gain * mapped @ start.items.T
-    left[at] += 1
-    fitted = features @ residual.table.T
-    return start.gain * scores + _left_out(users, left, fitted, features, residual.inverse)
+    return scores
+
+
+def _by_leading(users: ScoredUsers, mapping: LeadingMapping) -> Tensor:
+    """Of all items (B, n); a user's part of the items' popularity, below 1 / m, stays in."""
+    features = users.features[:, -len(mapping.inverse) :]
+    fitted, chosen = features @ mapping.table.T, torch.zeros(len(features), users.chosen.n_items)
+    chosen[users.chosen.owner, users.chosen.items] = 1
+    return _left_out(users, chosen, fitted, features, mapping.inverse)
 
 
 def _left_out(

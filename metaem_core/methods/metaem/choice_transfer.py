@@ -12,10 +12,10 @@ from metaem_core.config.choice import ChoiceMappingConfig
 from metaem_core.data.choices import ChoicePair, Choices
 from metaem_core.evaluation.metrics import Doubles
 from metaem_core.methods.metaem.choice_mapping import (
-    Residual,
-    Start,
-    fit_residual,
-    fit_start,
+    LeadingMapping,
+    VectorMapping,
+    fit_leading,
+    fit_vectors,
     scorer,
 )
 from metaem_core.methods.metaem.choice_selection import ScoredUsers, list_quality
@@ -29,7 +29,7 @@ class Candidate:
     """One setting of the mapping, and the mean NDCG of the users who select."""
 
     damping: float
-    residual_damping: float | None  # None: the distance-oriented mapping alone
+    leading_damping: float | None  # None: the distance-oriented mapping alone
     ndcg: float | None  # None: nobody selected
 
 
@@ -50,6 +50,7 @@ class Directions:
     turn: Tensor  # target vector -> the target's directions (k, k), in float64
     turn_item: Tensor  # target item -> the same (k, k), in float64
     items: Tensor  # target items along its directions (n, k), in float64
+    share: Tensor  # of the target's users who chose each item (n,), in float64
 
     @classmethod
     def of(
@@ -58,27 +59,28 @@ class Directions:
         """Of as many source directions as the largest mapping reads."""
         turn_user, turn_item = target.directions()
         items = target.items.vectors.double() @ turn_item
-        return cls(
-            config, SourceFeatures.of(source, max(config.sizes)), turn_user, turn_item, items
-        )
+        features = SourceFeatures.of(source, max(config.sizes))
+        share = target.popularity / target.n_users
+        return cls(config, features, turn_user, turn_item, items, share)
 
     def fitted(
-        self, sums: OverlapSums, damping: float, residual_damping: float | None
-    ) -> tuple[list[Start], list[Residual]]:
-        """Both ridges of each size."""
-        starts = [fit_start(sums, self.items, size, damping) for size in self.config.sizes]
-        if residual_damping is None:
-            return starts, []
-        return starts, [fit_residual(sums, start, residual_damping) for start in starts]
+        self, sums: OverlapSums, damping: float, leading_damping: float | None
+    ) -> tuple[list[VectorMapping], LeadingMapping]:
+        """The ridges of each size, and that of the leading directions."""
+        config, n = self.config, sums.n_users
+        weight = config.weight * n / (n + config.half_weight) if leading_damping else 0.0
+        ridge = leading_damping or config.leading_damping[0]
+        vectors = [fit_vectors(sums, self.items, size, damping) for size in config.sizes]
+        return vectors, fit_leading(sums, self.share, ridge, weight)
 
     def model(self, sums: OverlapSums, setting: Candidate) -> ChoiceModel:
         """The mapping of one setting."""
-        fitted = self.fitted(sums, setting.damping, setting.residual_damping)
-        return ChoiceModel(self.features, scorer(*fitted))
+        fitted = self.fitted(sums, setting.damping, setting.leading_damping)
+        return ChoiceModel(self.features, scorer(*fitted), sums.average.float())
 
     def unselected(self, sums: OverlapSums) -> ChoiceMapped:
         """The mapping with the first values of both dampings."""
-        first = Candidate(self.config.damping[0], self.config.residual_damping[0], None)
+        first = Candidate(self.config.damping[0], self.config.leading_damping[0], None)
         return ChoiceMapped(self.model(sums, first), [first], first)
 
 
@@ -103,7 +105,7 @@ class ChoiceTransfer:
         x = between.features(pair.source.of_users(mine))
         u = target.items.fold_in(overlap)
         turned = u.double() @ between.turn
-        self.sums = overlap_sums(x.double(), turned, overlap)
+        self.sums = overlap_sums(x.double(), source.leading.shape[1], turned, overlap)
         some = _some(len(x), config)
         sample = overlap.of_users(some)
         own_items = target.without(u[some][sample.owner], sample.items).double() @ between.turn_item
@@ -123,13 +125,13 @@ class ChoiceTransfer:
         return [ScoredUsers(x, sample, none, self._between.items[sample.items].float(), False)]
 
     def fit(self, on_ndcg: Callable[[float], None] = lambda _: None) -> ChoiceModel:
-        """Select the damping of the start, then that of the residual, or none."""
-        starts, residuals = self.config.damping, self.config.residual_damping
-        for damping in starts:
-            on_ndcg(self._judge(damping, residuals[0]))
+        """Select the damping of vectors, then that of leading directions, or none of these."""
+        dampings, leading = self.config.damping, self.config.leading_damping
+        for damping in dampings:
+            on_ndcg(self._judge(damping, leading[0]))
         best = self.selected.damping
-        for residual_damping in (*residuals[1:], None):
-            on_ndcg(self._judge(best, residual_damping))
+        for leading_damping in (*leading[1:], None):
+            on_ndcg(self._judge(best, leading_damping))
         return self._between.model(self.sums, self.selected)
 
     @property
@@ -141,13 +143,15 @@ class ChoiceTransfer:
         ranked = [g.mean() if sure else 0.0 for g, sure in zip(gains, certain, strict=True)]
         return self.candidates[int(np.argmax(ranked))]
 
-    def _judge(self, damping: float, residual_damping: float | None) -> float:
-        starts, residuals = self._between.fitted(self.sums, damping, residual_damping)
-        length = self.config.length
-        parts = [list_quality(starts, residuals, users, length) for users in self._judges]
+    def _judge(self, damping: float, leading_damping: float | None) -> float:
+        fitted, length = (
+            self._between.fitted(self.sums, damping, leading_damping),
+            self.config.length,
+        )
+        parts = [list_quality(*fitted, users, length) for users in self._judges]
         self._quality.append(np.concatenate(parts))
         ndcg = float(self._quality[-1].mean())
-        self.candidates.append(Candidate(damping, residual_damping, ndcg))
+        self.candidates.append(Candidate(damping, leading_damping, ndcg))
         return ndcg
 
 

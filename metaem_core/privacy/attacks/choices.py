@@ -14,6 +14,7 @@ from metaem_core.federated.choice.server import ChoiceServer
 from metaem_core.federated.secure.coding import from_words
 from metaem_core.federated.secure.server import secure_round
 from metaem_core.federated.secure.simulation import in_process
+from metaem_core.models.choice import ChoiceDomain
 from metaem_core.privacy.attacks.audit import PRIOR, Audit
 from metaem_core.privacy.attacks.reconstruction import Leak, Reading
 
@@ -37,11 +38,11 @@ class ChoiceAttacks:
         own = (choices.of_users(torch.tensor([int(device)])).items for device in self.devices)
         self._truths = [(items, torch.full((len(items),), ANY.high)) for items in own]
 
-    def pretraining(self, config: ChoiceConfig, vectors: Tensor) -> Iterator[Audit]:
-        """Of a domain with item ``vectors`` (n, k): both layouts, then popularity alone."""
+    def pretraining(self, config: ChoiceConfig, domain: ChoiceDomain) -> Iterator[Audit]:
+        """Of a pretrained domain: both layouts, then popularity alone."""
         size, sums = min(config.cohort_size, len(self._members)), config.epochs + 1
         yield self._judged("rows", self.requested())
-        yield self._judged("secure", self.masked(config, vectors))
+        yield self._judged("secure", self.masked(config, domain))
         yield self._judged(f"secure, one sum of {size:,}", self.summed(size, 1))
         yield self._judged(f"secure, {sums} sums of {size:,}", self.summed(size, sums))
         yield self._judged(PRIOR, self.summed(size, 0))
@@ -57,9 +58,9 @@ class ChoiceAttacks:
         for items, _ in self._truths:
             yield torch.bincount(items, minlength=self._choices.n_items)
 
-    def masked(self, config: ChoiceConfig, vectors: Tensor) -> Iterator[Tensor]:
+    def masked(self, config: ChoiceConfig, domain: ChoiceDomain) -> Iterator[Tensor]:
         """What each sends in a round of them all, read as if no masks were on it."""
-        server = ChoiceServer(config, vectors)
+        server = ChoiceServer(config, domain.items.vectors, domain.leading)
         cohort = [
             ChoiceDevice(OwnChoices(items, config.unobserved, config.l2))
             for items, _ in self._truths
