@@ -63,11 +63,9 @@ def methods(source: Side, target: Side, seed: int) -> dict[str, Scores]:
         for _ in work.training.epochs(lambda _: None):
             pass
         domains.append(work.model())
-    waiting = target.held_out("valid")
-    validation = source.at(waiting), target.choices("valid", waiting)
-    transfer = ChoiceTransfer(ChoiceMappingConfig(seed=seed), *domains, pair, *validation)
-    model = transfer.fit()
-    ours: dict[str, Scores] = {"MetaEM": lambda users: model.scores(pair.source.of_users(users))}
+    transfer = ChoiceTransfer.of(ChoiceMappingConfig(), *domains)
+    model = transfer.model(transfer.sums(pair))
+    ours: dict[str, Scores] = {"MetaEM": model.scores_of(pair.source)}
     for name, fit in CHOICE_BASELINES.items():
         with suppress(TooLarge):
             ours[name] = fit(pair, ChoiceBaselinesConfig())

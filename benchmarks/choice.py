@@ -89,15 +89,13 @@ def job(growth: float) -> dict[str, float]:
     seconds["pretraining"] = time.perf_counter() - started
     started = time.perf_counter()
     pair = ChoicePair(source, known, at["mine"][train], at["theirs"][train])
-    heldout = target.of_users(at["theirs"][validation])
-    config = ChoiceMappingConfig()
-    transfer = ChoiceTransfer(config, *domains, pair, at["mine"][validation], heldout)
-    model = transfer.fit()
+    transfer = ChoiceTransfer.of(ChoiceMappingConfig(), *domains)
+    model = transfer.model(transfer.sums(pair))
     seconds["mapping"] = time.perf_counter() - started
     started = time.perf_counter()
     relevant = {"chosen": target.of_users(at["theirs"][cold])}
     lists = rank(
-        lambda users: model.scores(source.of_users(users)),
+        model.scores_of(source),
         at["mine"][cold],
         relevant,
         RankConfig("movie-music"),

@@ -19,7 +19,6 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
-import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -126,12 +125,11 @@ def cells(data: Path, betas: list[float], seed: int) -> Iterator[Cell]:
 
 
 def metaem(cell: Cell, config: ChoiceConfig) -> Scores:
-    pair, nobody = cell.pair, torch.empty(0, dtype=torch.int64)
+    pair = cell.pair
     domains = trained(config, pair.source), trained(config, pair.target)
     sizes = config.size // 4, config.size // 2, config.size
-    none = nobody, pair.target.of_users(nobody)
-    model = ChoiceTransfer(ChoiceMappingConfig(sizes), *domains, pair, *none).fit()
-    return lambda users: model.scores(pair.source.of_users(users))
+    transfer = ChoiceTransfer.of(ChoiceMappingConfig(sizes), *domains)
+    return transfer.model(transfer.sums(pair)).scores_of(pair.source)
 
 
 @cache

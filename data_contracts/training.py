@@ -42,11 +42,3 @@ class NoisyReleases(dy.Schema):
     release = dy.String(primary_key=True, min_length=1)
     clip = dy.Float64(min_exclusive=0)  # most that one user's part may measure
     deviation = dy.Float64(min=0)  # of the noise on every number; 0: none
-
-
-class ChoiceCandidates(dy.Schema):
-    """One row a setting of the mapping of choices that was tried."""
-
-    damping = dy.Float64(min_exclusive=0)
-    leading_damping = dy.Float64(nullable=True, min_exclusive=0)  # null: weighs nothing
-    ndcg = dy.Float64(nullable=True, min=0, max=1)  # mean over those who select; null: nobody

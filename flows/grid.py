@@ -150,8 +150,8 @@ class Grid:
     def choice_mapping(self) -> None:
         """Stage 2 by choice."""
         for cell in self.splits:
-            config = replace(self.settings.choice_mapping, seed=cell[1])
-            request = ChoiceMappingRequest(config, self.settings.thresholds, self._choice_backend)
+            config, thresholds = self.settings.choice_mapping, self.settings.thresholds
+            request = ChoiceMappingRequest(config, thresholds, self._choice_backend)
             run = self._of_cell(choice_mapping, request, cell, *self.choice_models[cell])
             self.choice_mappings[cell] = run
 

@@ -57,7 +57,6 @@ EVERY = "*"  # what a word means that is given for no domain in particular
 ProfileName = Literal["calibrated", "paper"]
 SourceName = Literal["synthetic", "amazon-2014", "amazon-2018", "amazon-2023", "files"]
 StageConfig = TypeVar("StageConfig", PretrainConfig, MappingConfig, FactorConfig, TransferConfig)
-ChoiceStage = TypeVar("ChoiceStage", ChoiceConfig, ChoiceMappingConfig)
 
 
 def _of_two_domains(task: str) -> str:
@@ -177,9 +176,9 @@ class Settings(BaseSettings):
             raise ValueError("the run sets a stage's seed and scale: use `seeds` and `scale`")
         return stage
 
-    @field_validator("choice", "choice_mapping")
+    @field_validator("choice")
     @classmethod
-    def _leave_seeds_to_the_run(cls, stage: ChoiceStage) -> ChoiceStage:
+    def _leave_seeds_to_the_run(cls, stage: ChoiceConfig) -> ChoiceConfig:
         if stage.seed != 0:
             raise ValueError("the run sets a stage's seed: use `seeds`")
         return stage

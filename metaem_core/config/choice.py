@@ -26,26 +26,18 @@ class ChoiceConfig:
 
 @dataclass(frozen=True)
 class ChoiceMappingConfig:
-    """The mapping of choices between two domains.
-
-    Of several dampings the first is used unless the users who select prefer another with certainty.
-    """
+    """The mapping of choices between two domains."""
 
     sizes: tuple[int, ...] = (8, 16, 32)  # leading directions, each with a mapping of its own
-    damping: tuple[float, ...] = (10.0, 3.0, 30.0, 100.0)  # of user vectors, % of the overlap
-    leading_damping: tuple[float, ...] = (1.0, 3.0)  # of leading directions, in users
+    damping: float = 10.0  # of user vectors, % of the overlap
+    leading_damping: float = 1.0  # of leading directions, in users
     weight: float = 1.5  # of the scores by leading directions, those by vectors weighing 1 ...
     half_weight: float = 500.0  # ... times n / (n + half_weight) for n users of the overlap
-    caution: float = 2.0  # standard errors by which another must be better
-    selection_users: int = 500  # at most so many of the overlap and of validation users select
-    length: int = 10  # of the lists whose NDCG selects
-    seed: int = 0  # of the draw of these users
 
     def __post_init__(self) -> None:
-        require_positive(self, zero=("seed", "caution", "weight", "half_weight"))
-        for name in ("sizes", "damping", "leading_damping"):
-            if not (values := getattr(self, name)) or min(values) <= 0:
-                raise ValueError(f"{name} needs positive values, got {values!r}")
+        require_positive(self, zero=("weight", "half_weight"))
+        if not self.sizes or min(self.sizes) <= 0:
+            raise ValueError(f"sizes needs positive values, got {self.sizes!r}")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from torch.nn.functional import embedding_bag
 from metaem_core.data.choices import Choices
 
 AT_ONCE = 1 << 16  # choices whose item vectors are in memory
-MOST_LEVERAGE = 0.95  # of one user on an item, or of one user on a mapping
 
 
 @dataclass(frozen=True)
@@ -118,33 +117,12 @@ class ChoiceDomain:
     items: ItemFactors
     popularity: Tensor  # how many users chose each item (n,)
     moments: Tensor  # sum over users of [1, u] [1, u]' (k + 1, k + 1), in float64
-    curvature: Tensor  # sum over users of n_i u u' (k, k), in float64
     leading: Tensor  # Q (n, p): spans the leading directions of choices at length 1
 
     @property
     def n_users(self) -> int:
         """Users with a choice."""
         return round(float(self.moments[0, 0]))
-
-    def without(self, users: Tensor, items: Tensor) -> Tensor:
-        """v_j as it would be had the user not chosen it (R, k), to first order.
-
-        One Newton step, with the curvature of the server's own; the user's vector stays.
-
-        Args:
-            users: the vector of the user of each choice (R, k).
-            items: the item of each choice (R,).
-        """
-        of, a, l2 = self.items, self.items.unobserved, self.items.l2
-        one = torch.eye(len(of.gram), dtype=torch.float64)
-        shared = self.curvature / self.popularity.sum() + l2 * one
-        everyone = a * (self.moments[1:, 1:] + l2 * self.n_users * one)
-        values, basis = generalised_eigen(shared, everyone)
-        own, vectors = users.double(), of.vectors[items].double()
-        shrunk = (own @ basis) / (self.popularity[items].unsqueeze(1) * values + 1) @ basis.T
-        leverage = (own * shrunk).sum(1).clamp(0, MOST_LEVERAGE)
-        error = 1 - (own * vectors).sum(1)
-        return (vectors - shrunk * (error / (1 - leverage)).unsqueeze(1)).to(of.vectors.dtype)
 
     def directions(self) -> tuple[Tensor, Tensor]:
         """Turns ``T_u`` and ``T_v`` (k, k): ``u T_u . v T_v = u . v``, the strongest first.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from metaem_core.data.choices import Choices
+from metaem_core.data.choices import Choices, Scores
 from metaem_core.models.choice import ChoiceDomain, ItemFactors, mean_rows
 
 
@@ -35,9 +35,13 @@ class SourceFeatures:
         return cls(source.items, turn, source.leading)
 
     @property
+    def p(self) -> int:
+        return self.leading.shape[1]
+
+    @property
     def width(self) -> int:
         """2 + d + p."""
-        return 2 + self.turn.shape[1] + self.leading.shape[1]
+        return 2 + self.turn.shape[1] + self.p
 
     def __call__(self, choices: Choices) -> Tensor:
         """Features (B, 2 + d + p) of users by their choices in the source."""
@@ -151,3 +155,7 @@ class ChoiceModel:
     def scores(self, choices: Choices) -> Tensor:
         """(B, n) from choices in the source."""
         return self.scorer.scores(self.read(choices))
+
+    def scores_of(self, source: Choices) -> Scores:
+        """Of the users of ``source`` by their indices."""
+        return lambda users: self.scores(source.of_users(users))

@@ -7,13 +7,12 @@ from metaem_core.config.choice import ChoiceConfig
 from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.bias import fitted_biases
 from tasks.flower.assign import require_partition
-from tasks.models.backend import ChoiceMappingProblem, MappingProblem, Side
+from tasks.models.backend import ChoiceMapped, ChoiceMappingProblem, MappingProblem, Side
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.source_digest import code_digest, load
 
 if TYPE_CHECKING:
     from metaem_core.methods.metaem.choice_pretraining import ChoicePretraining
-    from metaem_core.methods.metaem.choice_transfer import ChoiceMapped
     from metaem_core.methods.metaem.mapping import MappingTraining
     from metaem_core.methods.metaem.pretraining import Pretraining
     from metaem_core.models.choice import ItemFactors
@@ -108,21 +107,19 @@ class Flower:
 
     def map_choices(
         self, store: Store, problem: ChoiceMappingProblem, source: ArtifactRef, target: ArtifactRef
-    ) -> "tuple[ChoiceMapped, Cost]":
-        """With the first values of the dampings: no device selects.
-
-        The source's devices compute their features and keep them; the target's read them there.
-        """
+    ) -> ChoiceMapped:
+        """The source's devices keep their features; the target's read them there."""
         load(__name__)
-        from metaem_core.methods.metaem.choice_transfer import Directions
+        from metaem_core.methods.metaem.choice_transfer import ChoiceTransfer
         from tasks.flower.choice_job import features_start, overlap_start
         from tasks.flower.request import Request, vectors_tag
         from tasks.flower.submit import cost_of_overlap, hand_out
 
         names = self._name(store, source, "source"), self._name(store, target, "target")
-        pair, between = problem.pair, Directions.of(problem.config, problem.source, problem.target)
+        between = ChoiceTransfer.of(problem.config, problem.source, problem.target)
+        pair = problem.pair
         features, thresholds = between.features, problem.thresholds
-        p = features.leading.shape[1]
+        p = features.p
         request = Request(
             kind="features",
             domain=names[0],
@@ -136,7 +133,8 @@ class Flower:
         request |= {"kind": "overlap", "domain": names[1], "config": config, "source": names[0]}
         start = overlap_start(problem.target.items, between.turn, features, pair.in_both()[1])
         job = hand_out(store, "overlap", request, start)
-        return between.unselected(job.sums()), cost_of_overlap(left, job)
+        cost = cost_of_overlap(left, job)
+        return ChoiceMapped(between.model(job.sums()), None, cost)
 
     def _name(self, store: Store, domain: ArtifactRef, side: Side) -> str:
         """Of the domain, whose devices must hold its ratings."""

@@ -61,7 +61,7 @@ def overlap_start(
         features: that devices keep.
         train: target users of the training overlap with choices in both domains.
     """
-    widths = torch.tensor([features.width, features.leading.shape[1]])
+    widths = torch.tensor([features.width, features.p])
     return {**turned_message(items, turn), "widths": widths, "train": train}
 
 

@@ -1,12 +1,11 @@
 """Where the devices of MetaEM's two trainings are: simulated here, or behind this interface."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from metaem_core.config.choice import ChoiceMappingConfig
 from metaem_core.config.mapping import MappingConfig
 from tasks.models.data import SplitPair
-from tasks.progress import advance
 from tasks.store.artifacts import ArtifactRef, Store
 
 if TYPE_CHECKING:
@@ -14,10 +13,10 @@ if TYPE_CHECKING:
 
     from metaem_core.data.choices import ChoicePair, Thresholds
     from metaem_core.methods.metaem.choice_pretraining import ChoicePretraining
-    from metaem_core.methods.metaem.choice_transfer import ChoiceMapped
     from metaem_core.methods.metaem.mapping import MappingTraining
     from metaem_core.methods.metaem.pretraining import Pretraining
     from metaem_core.models.choice import ChoiceDomain
+    from metaem_core.models.choice_mapping import ChoiceModel
     from metaem_core.models.metaem import DomainModel
     from metaem_core.models.mlp import Parameters
     from tasks.models.train import Cost
@@ -61,6 +60,14 @@ class ChoiceMappingProblem:
         return ChoicePair.of(self.data.pair, self.thresholds)
 
 
+class ChoiceMapped(NamedTuple):
+    """A mapping of choices."""
+
+    model: "ChoiceModel"
+    validation_ndcg: float | None  # None: nobody validates
+    cost: "Cost"
+
+
 class Backend(Protocol):
     """Runs trainings on devices; the result is in the training, the bytes are returned."""
 
@@ -88,7 +95,7 @@ class Backend(Protocol):
 
     def map_choices(
         self, store: Store, problem: ChoiceMappingProblem, source: ArtifactRef, target: ArtifactRef
-    ) -> "tuple[ChoiceMapped, Cost]":
+    ) -> ChoiceMapped:
         """The mapping of choices between two filtered domains."""
         ...
 
@@ -133,21 +140,20 @@ class Simulation:
 
     def map_choices(
         self, store: Store, problem: ChoiceMappingProblem, source: ArtifactRef, target: ArtifactRef
-    ) -> "tuple[ChoiceMapped, Cost]":
-        """With the dampings that validation users and the training overlap select."""
-        from metaem_core.methods.metaem.choice_transfer import ChoiceMapped, ChoiceTransfer
+    ) -> ChoiceMapped:
+        """With the NDCG of validation users who chose in both domains."""
+        from metaem_core.evaluation.lists import RankConfig, rank
+        from metaem_core.methods.metaem.choice_transfer import ChoiceTransfer
         from tasks.models.train import cost_of_overlap
 
-        config, data = problem.config, problem.data
-        validation = data.held_out_choices(data.roles.validation, problem.thresholds[1])
-        domains, pair = (problem.source, problem.target), problem.pair
-        work = ChoiceTransfer(config, *domains, pair, *validation)
-        total = len(config.damping) + len(config.leading_damping)
-
-        def on_ndcg(ndcg: float) -> None:
-            note = f"validation NDCG {ndcg:.4f}"
-            advance(len(work.candidates), total, unit="setting", note=note)
-
-        model = work.fit(on_ndcg)
+        data, pair = problem.data, problem.pair
+        between = ChoiceTransfer.of(problem.config, problem.source, problem.target)
+        model = between.model(between.sums(pair))
         cost = cost_of_overlap(model.features, problem.target.items, pair)
-        return ChoiceMapped(model, work.candidates, work.selected), cost
+        users, chosen = data.held_out_choices(data.roles.validation, problem.thresholds[1])
+        both = ((pair.source.counts[users] > 0) & (chosen.counts > 0)).nonzero().flatten()
+        if len(both) == 0:
+            return ChoiceMapped(model, None, cost)
+        relevant = {"chosen": chosen.of_users(both)}
+        lists = rank(model.scores_of(pair.source), users[both], relevant, RankConfig(""))
+        return ChoiceMapped(model, float(lists.measures["chosen"]["ndcg"].mean()), cost)

@@ -39,7 +39,7 @@ def write_choice_domain(draft: Draft, model: ChoiceDomain, item_ids: pl.Series) 
     }
     schema = choice_items(vectors.shape[1], model.leading.shape[1])
     draft.write_frame("items.parquet", pl.DataFrame(items), schema)
-    draft.write_tensors(SUMS, {"moments": model.moments, "curvature": model.curvature})
+    draft.write_tensors(SUMS, {"moments": model.moments})
     draft.write_json("model.json", _About(unobserved=model.items.unobserved, l2=model.items.l2))
 
 
@@ -49,9 +49,7 @@ def read_choice_domain(store: Store, ref: ArtifactRef) -> ChoiceDomain:
     sums = store.read_tensors(ref, SUMS)
     popularity = from_lists(items["users"]).double()
     leading = from_lists(items["leading"])
-    return ChoiceDomain(
-        _factors(store, ref), popularity, sums["moments"], sums["curvature"], leading
-    )
+    return ChoiceDomain(_factors(store, ref), popularity, sums["moments"], leading)
 
 
 def _factors(store: Store, ref: ArtifactRef) -> ItemFactors:

@@ -6,7 +6,7 @@ from typing import TypedDict, cast
 from tasks.store.artifacts import ArtifactRef, Draft, Store
 
 CELL = "experiment.json"
-SELECTED = "selected.json"  # in a mapping of choices: the setting that was used, and its NDCG
+VALIDATION = "validation.json"  # in a mapping of choices: the NDCG of validation users
 CURVE = "curve.parquet"  # in the artifact of every stage that trains
 TRAFFIC = "traffic.parquet"  # in that too
 

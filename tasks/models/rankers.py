@@ -28,8 +28,7 @@ def choice_rankers(
     """MetaEM by choice, and the baselines of lists; fitting one may raise TooLarge."""
 
     def ours() -> Scores:
-        model = read_choice_model(store, choice_mapping)
-        return lambda users: model.scores(pair.source.of_users(users))
+        return read_choice_model(store, choice_mapping).scores_of(pair.source)
 
     baselines = [(MethodId(n), partial(fit, pair, config)) for n, fit in CHOICE_BASELINES.items()]
     return [(METAEM_CHOICE, ours), *baselines]

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple, cast
 
-from tasks.models.evaluated_cell import CURVE, SELECTED, EvaluatedCell, evaluated_cell
+from tasks.models.evaluated_cell import CURVE, VALIDATION, EvaluatedCell, evaluated_cell
 from tasks.store.artifacts import ArtifactRef, Store
 from tasks.store.manifests import MANIFEST
 
@@ -11,7 +11,7 @@ class SelectedModel(NamedTuple):
     """A cell's MetaEM and its validation, by which it was selected."""
 
     cell: EvaluatedCell
-    validation_ndcg: float | None  # of lists by choice; None: nobody selected
+    validation_ndcg: float | None  # of lists by choice; None: nobody validates
     validation_rmse: float | None  # None: a domain has no stars
     parts: dict[str, ArtifactRef]  # source, choice_model, choice_mapping and so on
 
@@ -53,13 +53,13 @@ def ranked_model(store: Store, ranking: ArtifactRef) -> SelectedModel:
     """The MetaEM whose lists these are."""
     parts = _inputs(store, ranking)
     parts["choice_model"] = _inputs(store, parts["choice_mapping"])["source_model"]
-    selected = cast(dict[str, float | None], store.read_json(parts["choice_mapping"], SELECTED))
+    lists = cast(dict[str, float | None], store.read_json(parts["choice_mapping"], VALIDATION))
     rmse = None
     if (mapping := parts.get("star_mapping")) is not None:
         inputs = _inputs(store, mapping)
         parts |= {name: inputs[name] for name in ("source_model", "target_model")}
         rmse = float(store.read_frame(mapping, CURVE)["validation_rmse"].drop_nulls().min())  # type: ignore[arg-type]
-    return SelectedModel(evaluated_cell(store, ranking), selected["ndcg"], rmse, parts)
+    return SelectedModel(evaluated_cell(store, ranking), lists["ndcg"], rmse, parts)
 
 
 def _inputs(store: Store, ref: ArtifactRef) -> dict[str, ArtifactRef]:

@@ -1,6 +1,6 @@
 """Stage 2 of choice: the mapping from what users choose in the source to the target's items."""
 
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from metaem_core.config.choice import ChoiceMappingConfig
 from tasks.models.backend import Backend, ChoiceMappingProblem, Simulation
@@ -35,24 +35,17 @@ def choice_mapping(
 ) -> ArtifactRef:
     """Fit the mapping on the training overlap."""
     # torch is imported only by runs that train
-    import polars as pl
-
-    from data_contracts.training import ChoiceCandidates
     from tasks.models.choice import read_choice_domain, write_choice_model
-    from tasks.models.evaluated_cell import SELECTED
+    from tasks.models.evaluated_cell import VALIDATION
     from tasks.models.train import forget, write_cost
 
     data = read_pair(store, source, target, split)
     domains = read_choice_domain(store, source_model), read_choice_domain(store, target_model)
     problem = ChoiceMappingProblem(request.config, request.thresholds, *domains, data)
-    mapped, cost = request.backend.map_choices(store, problem, source, target)
-    rows = [astuple(candidate) for candidate in mapped.candidates]
-    frame = pl.DataFrame(rows, schema=ChoiceCandidates.column_names(), orient="row")
+    mapped = request.backend.map_choices(store, problem, source, target)
     with store.draft() as draft:
         write_choice_model(draft, mapped.model, data.target.item_ids)
-        candidates = ChoiceCandidates.cast(frame)
-        draft.write_frame("candidates.parquet", candidates, ChoiceCandidates)
-        draft.write_json(SELECTED, asdict(mapped.selected))
-        write_cost(draft, cost)
+        draft.write_json(VALIDATION, {"ndcg": mapped.validation_ndcg})
+        write_cost(draft, mapped.cost)
     forget(store)
     return draft.ref

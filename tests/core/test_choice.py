@@ -182,23 +182,6 @@ def test_directions_are_those_of_the_dense_product() -> None:
     torch.testing.assert_close(left.T @ left, right.T @ right, atol=1e-10, rtol=0)
 
 
-def test_an_item_without_a_user_solves_the_equations_without_them() -> None:
-    matrix = world(50, 30, 0.25)
-    model, users = trained(matrix)
-    chosen = choices(matrix)
-    left = model.without(users[chosen.owner], chosen.items)
-    m, a, l2 = int((matrix.sum(1) > 0).sum()), model.items.unobserved, model.items.l2
-    one = torch.eye(4).double()
-    counts = matrix.sum(1)
-    shared = (users.T * counts) @ users / counts.sum() + l2 * one
-    for place in (0, 7, len(chosen) - 1):
-        user, item = users[chosen.owner[place]], int(chosen.items[place])
-        square = matrix[:, item].sum() * shared + a * (users.T @ users + l2 * m * one)
-        vector = model.items.vectors[item]
-        alone = torch.linalg.solve(square - torch.outer(user, user), square @ vector - user)
-        assert (left[place] - alone).abs().max() < 1e-10
-
-
 def test_a_domain_without_choices_is_refused() -> None:
     with pytest.raises(ValueError, match="without choices"):
         ChoicePretraining(ChoiceConfig(), choices(torch.zeros(3, 4)))

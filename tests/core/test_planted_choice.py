@@ -47,16 +47,15 @@ def test_choices_carry_over_only_where_tastes_do(shared: float, carries: bool) -
         for name, u in (("cold", cold), ("validation", validation), ("training", training))
     }
     pair = ChoicePair(source, known, mine["training"], theirs["training"])
-    chosen = target.of_users(theirs["validation"])
     domains = pretrained(source), pretrained(known)
-    work = ChoiceTransfer(ChoiceMappingConfig(), *domains, pair, mine["validation"], chosen)
-    model = work.fit()
+    transfer = ChoiceTransfer.of(ChoiceMappingConfig(), *domains)
+    model = transfer.model(transfer.sums(pair))
     popularity = known.popularity().double()
     relevant = {"chosen": target.of_users(theirs["cold"])}
     ours, common = (
         rank(scores, mine["cold"], relevant, RankConfig("movie-music")).measures["chosen"]["ndcg"]
         for scores in (
-            lambda users: model.scores(source.of_users(users)),
+            model.scores_of(source),
             lambda users: popularity.expand(len(users), -1),
         )
     )

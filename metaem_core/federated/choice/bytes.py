@@ -57,5 +57,5 @@ def overlap_traffic(target: ItemFactors, features: SourceFeatures, devices: int)
     """
     n, k = target.vectors.shape
     message = turned_message(target, torch.zeros(k, k))
-    shapes = overlap_shapes(n, k, features.width, features.leading.shape[1])
+    shapes = overlap_shapes(n, k, features.width, features.p)
     return masked_traffic(message, shapes, devices)

@@ -105,11 +105,6 @@ class ChoiceServer:
         """Sum over users of [1, u] [1, u]' (k + 1, k + 1), of the epoch so far."""
         return self._moments
 
-    @property
-    def curvature(self) -> Tensor:
-        """Sum over users of n_i u u' (k, k), of the epoch so far."""
-        return self._curvature
-
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint between epochs must hold."""
         names = "items", "moments", "curvature", "leading_sums"

@@ -39,5 +39,5 @@ class ChoicePretraining:
         """The domain after the last epoch."""
         server, config = self._server, self.config
         items = ItemFactors.of(server.vectors, config.unobserved, config.l2)
-        sums = server.popularity, server.moments, server.curvature
+        sums = server.popularity, server.moments
         return ChoiceDomain(items, *(each.clone() for each in (*sums, server.leading)))
