@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from flows.profiles import compared
+from metaem_core.config.choice import ChoiceConfig, ChoiceMappingConfig
 from metaem_core.config.dp import PrivateConfig
 from metaem_core.config.factor import FactorConfig
 from metaem_core.config.mapping import MappingConfig
@@ -21,6 +22,8 @@ from tasks.sources.base import Source
 from tasks.sources.files import Files
 from tasks.sources.synthetic import Synthetic
 from tasks.stages.baseline import BaselineRequest, baseline
+from tasks.stages.choice_mapping import ChoiceMappingRequest, choice_mapping
+from tasks.stages.choice_pretrain import ChoicePretrainRequest, choice_pretrain
 from tasks.stages.download import DownloadRequest, download
 from tasks.stages.dp_biases import dp_biases
 from tasks.stages.dp_transfer import dp_transfer
@@ -43,6 +46,7 @@ PROFILES: dict[Profile, tuple[FactorConfig, TransferConfig]] = {
 PRETRAIN = PretrainConfig(epochs=3, hidden_size=32)
 PRIVATE = PrivateConfig(8.0, 1e-6)
 MAPPING = MappingConfig(epochs=5, cohort_size=16)
+CHOICE = ChoiceConfig(size=8, epochs=2, leading=8, threshold=3)  # one star is no choice
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,13 @@ def run(store: Store, source: Source) -> Run:
         store, MappingRequest(metaem_id(PRETRAIN), MAPPING), *models, movie, music, split
     )
     learnt = {"source": models[0], "target": models[1], "mapping": mapped}
+    chosen = (
+        choice_pretrain.fn(store, ChoicePretrainRequest(CHOICE), movie, None),
+        choice_pretrain.fn(store, ChoicePretrainRequest(CHOICE), music, split),
+    )
+    wanted = ChoiceMappingRequest(ChoiceMappingConfig((4, 8)), (CHOICE.threshold,) * 2)
+    lists = choice_mapping.fn(store, wanted, *chosen, movie, music, split)
+    learnt |= {"source choices": chosen[0], "target choices": chosen[1], "lists": lists}
     noisy = (
         dp_biases.fn(store, PRIVATE, movie, None),
         dp_biases.fn(store, PRIVATE, music, split),
@@ -108,10 +119,11 @@ def ratings_of(plain: Run) -> pl.DataFrame:
 
 
 def changed(plain: Run, folder: Path, role: str) -> Run:
-    """The same run where every user of ``role`` gave one star to every target item."""
+    """The same run where users of ``role`` gave one star to all target items but their first."""
     raw = next(plain.store.root.glob("download/*/movie*"))
     (folder / "movie.csv.gz").write_bytes(raw.read_bytes())
-    one_star = pl.when(pl.col("role") == role).then(1.0).otherwise(pl.col("rating"))
+    later = pl.col("item_id") != pl.col("item_id").first().over("user_id")
+    one_star = pl.when((pl.col("role") == role) & later).then(1.0).otherwise(pl.col("rating"))
     music = ratings_of(plain).select("user_id", "item_id", one_star.alias("rating"), "timestamp")
     music.write_csv(folder / "music.csv", include_header=False)
     files = {"movie": str(folder / "movie.csv.gz"), "music": str(folder / "music.csv")}
