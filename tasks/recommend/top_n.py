@@ -73,7 +73,8 @@ def recommend(
         raise ValueError(f"no order {by!r}: use one of {', '.join(get_args(Order))}")
     stars = model.stars if histories.rated else None
     if by == "stars" and stars is None and histories.ratings.height:
-        lacking = "the history has no ratings" if model.stars else f"{model.task} has no stars"
+        without = f"{model.task} has no stars, or was not trained with pretrain.tables=newton"
+        lacking = "the history has no ratings" if model.stars else without
         raise ValueError(f"{lacking}: recommend by choice")
     _require_ratings(histories.ratings, model.scale if histories.rated else None)
     users = histories.ratings["user_id"].unique().sort()

@@ -93,13 +93,12 @@ def recommender_of(store: Store, selected: SelectedModel) -> ArtifactRef:
     return recommender.fn(store, wanted, source, model, mapping, stars)
 
 
-def _damping(store: Store, source_model: ArtifactRef) -> float:
+def _damping(store: Store, source_model: ArtifactRef) -> float | None:
+    """By which a new user's vector of stars is known; None: it is not, without Newton's steps."""
     config = _config(store, source_model)
     trained = config.get("pretrain", config)  # older stores: a part, if devices were real
     assert isinstance(trained, dict), "a pretraining says how it trained"
-    if trained["tables"] != "newton":
-        raise ValueError("a new user's vector is known with pretrain.tables=newton alone")
-    return float(trained["table_l2"])
+    return float(trained["table_l2"]) if trained["tables"] == "newton" else None
 
 
 def _config(store: Store, ref: ArtifactRef) -> dict[str, object]:
