@@ -53,8 +53,11 @@ def audit_choices(
     chosen = ChoicePair.of(read_pair(store, *pair).pair, thresholds)
     domain, members = read_choice_domain(store, model), chosen.source.counts.nonzero().flatten()
     attacks = ChoiceAttacks(chosen.source, members, devices, config.seed)
-    overlap = ChoiceAttacks(chosen.target, chosen.in_both()[1], devices, config.seed)
-    return [*attacks.pretraining(config, domain), *overlap.overlap()]
+    mine, theirs = chosen.in_both()
+    overlap = ChoiceAttacks(chosen.target, theirs, devices, config.seed)
+    rare = ChoiceAttacks(chosen.source, mine, devices, config.seed)
+    rows = rare.rare(domain.leading, chosen.target.of_users(theirs))
+    return [*attacks.pretraining(config, domain), *overlap.overlap(), *rows]
 
 
 def membership(

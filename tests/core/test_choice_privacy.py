@@ -65,6 +65,17 @@ def test_the_overlap_is_one_cohort_of_the_target() -> None:
     assert prior.leak.auc == 0.5
 
 
+@pytest.mark.parametrize(("shared", "auc"), [(False, 1.0), (True, 0.5)])
+def test_a_rare_item_of_the_target_gives_the_source_items_away(shared: bool, auc: float) -> None:
+    """With as many directions as items; every user alone chose a target item, or all the same."""
+    target = torch.ones(USERS, 3) if shared else torch.eye(USERS)
+    turned = torch.linalg.qr(torch.randn(40, 40, generator=torch.Generator().manual_seed(4))).Q
+    judged, prior = attacks(choices(APART)).rare(turned, choices(target))
+    assert judged.leak.auc == pytest.approx(auc)
+    assert (judged.leak.item_sets == 1) == (not shared)
+    assert prior.leak.auc == 0.5
+
+
 def test_an_open_answer_holds_the_users_vector_and_a_sum_the_popularity_of_its_cohort() -> None:
     chosen = choices(world(USERS + 1, 30, 0.3)[1:])
     draw = torch.Generator().manual_seed(2)

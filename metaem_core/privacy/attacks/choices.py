@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
+from scipy.optimize import nnls
 from torch import Tensor
 
 from metaem_core.config.choice import ChoiceConfig
@@ -14,7 +15,7 @@ from metaem_core.federated.choice.server import ChoiceServer
 from metaem_core.federated.secure.coding import from_words
 from metaem_core.federated.secure.server import secure_round
 from metaem_core.federated.secure.simulation import in_process
-from metaem_core.models.choice import ChoiceDomain
+from metaem_core.models.choice import ChoiceDomain, mean_rows
 from metaem_core.privacy.attacks.audit import PRIOR, Audit
 from metaem_core.privacy.attacks.reconstruction import Leak, Reading
 
@@ -52,6 +53,33 @@ class ChoiceAttacks:
         size = len(self._members)
         yield self._judged(f"mapping, one sum of {size:,}", self.summed(size, 1))
         yield self._judged(f"{PRIOR} in the target", self.summed(size, 0))
+
+    def rare(self, leading: Tensor, target: Choices) -> Iterator[Audit]:
+        """Of the mapping's sum: which source items its rows of rare target items tell.
+
+        Args:
+            leading: Q of the source (n, p).
+            target: what the members chose there, in their order.
+        """
+        yield self._judged("mapping, rows of rare items", self.on_rare_rows(leading, target))
+        yield self._judged(f"{PRIOR} in the source", self.summed(len(self._members), 0))
+
+    def on_rare_rows(self, leading: Tensor, target: Choices) -> Iterator[Tensor]:
+        """Where one member alone chose a target item, its row is their place along Q, ``x'Q``.
+
+        The server solves for the x of no negative number that fits best; of other members it knows
+        the popularity alone.
+        """
+        rare, basis = target.popularity() == 1, leading.T.double().numpy()
+        for device in self.devices:
+            place = torch.from_numpy(np.flatnonzero(self._members == device))
+            prior = self._popularity * NONE
+            if not bool(rare[target.of_users(place).items].any()):
+                yield prior
+                continue
+            own = self._choices.of_users(torch.tensor([int(device)]))
+            row = mean_rows(leading, own)[0] * len(own) ** 0.5
+            yield torch.from_numpy(nnls(basis, row.double().numpy())[0]) + prior
 
     def requested(self) -> Iterator[Tensor]:
         """A device of an open round names its items."""
