@@ -21,6 +21,11 @@ def check(settings: Settings, *stages: str) -> None:
     reference, known = settings.report.reference, [each.name for each in scored(settings)]
     if reference not in known:
         raise ValueError(f"report.reference={reference!r} is not scored: use {', '.join(known)}")
+    if (largest := max(settings.choice_mapping.sizes)) > settings.choice.size:
+        raise ValueError(
+            f"choice_mapping.sizes has {largest}, more than choice.size={settings.choice.size}: "
+            "use sizes up to it"
+        )
     for domain in {*settings.feedback} - {EVERY}:
         settings.chosen_source.location(domain)  # raises for a domain that it does not know
     for domain in settings.domains:

@@ -53,6 +53,13 @@ def test_choices_train_on_real_devices(federated: Path, setting: str) -> None:
     checked(federated, setting, stages=OF_CHOICE)
 
 
+def test_a_mapping_reads_no_more_directions_than_vectors_have(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"sizes has 32, more than choice\.size=16"):
+        checked(tmp_path, "choice.size=16", backend="simulation", stages=OF_CHOICE)
+    fitting = "choice.size=16", "choice_mapping.sizes=4,16"
+    checked(tmp_path, *fitting, backend="simulation", stages=OF_CHOICE)
+
+
 def test_without_devices_there_is_no_federated_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no devices in .*: start a federation"):
         checked(tmp_path, stages=OF_CHOICE)
