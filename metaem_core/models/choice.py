@@ -140,7 +140,8 @@ class ChoiceDomain:
 
 def mean_rows(table: Tensor, choices: Choices) -> Tensor:
     """The mean of the rows of ``table`` (n, p) that each user chose (B, p); 0 of no choice."""
-    return embedding_bag(choices.items, table, choices.start[:-1], mode="mean")
+    sums = embedding_bag(choices.items, table, choices.start[:-1], mode="sum")
+    return sums / choices.counts.clamp_min(1).unsqueeze(1)
 
 
 def generalised_eigen(matrix: Tensor, metric: Tensor) -> tuple[Tensor, Tensor]:

@@ -121,5 +121,8 @@ def leading_directions(sums: Tensor, counts: Tensor) -> Tensor:
     """
     rarity = counts.clamp_min(1) ** -RARITY
     unit = (counts.sum() / (counts * rarity.square()).sum()).sqrt()
-    basis: Tensor = torch.linalg.qr(rarity * sums).Q
-    return unit * rarity * basis
+    scaled = rarity * sums
+    values, basis = torch.linalg.eigh(scaled.T @ scaled)
+    length = values.clamp_min(1e-12 * float(values.sum())).sqrt()  # fewer directions than p: zeros
+    leading: Tensor = scaled @ basis / length
+    return unit * rarity * leading

@@ -26,7 +26,7 @@ class ChoicePretraining:
         start = torch.randn(shape, generator=draw, dtype=dtype) * (0.1 / config.size**0.5)
         width = min(config.leading, choices.n_items)
         leading = torch.randn(choices.n_items, width, generator=draw, dtype=dtype)
-        self._server = ChoiceServer(config, start, torch.linalg.qr(leading).Q)
+        self._server = ChoiceServer(config, start, torch.linalg.qr(leading).Q.contiguous())
         rounds, users = SimulatedChoices(self._server, choices), choices.counts.nonzero().flatten()
         self.training = ChoiceTraining(config, self._server, rounds, users)
 
