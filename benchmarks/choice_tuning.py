@@ -4,7 +4,7 @@
 
 Five real pairs at each beta. No cold user is looked at; 30 % of the other shared users
 validate (a run keeps 10 %, too few to tell settings apart). Prints the mean over cells of
-NDCG@10 for every setting. MetaEM selects its damping by its training users, as it does in a run.
+NDCG@10 for every setting.
 """
 
 import argparse

@@ -46,14 +46,13 @@ def mapped_users(size: int) -> type[dy.Schema]:
     return MappedUsers
 
 
-def choice_items(size: int, directions: int) -> type[dy.Schema]:
-    """Items' vector of choice, a row of V, how many users chose them, and a row of Q."""
+def choice_items(size: int) -> type[dy.Schema]:
+    """Items' vector of choice, a row of V, and how many users chose them."""
 
     class ChoiceItems(dy.Schema):
         item_id = dy.String(unique=True)
         vector = dy.Array(dy.Float32(), size)
         users = dy.UInt32()
-        leading = dy.Array(dy.Float32(), directions)
 
     return ChoiceItems
 

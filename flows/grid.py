@@ -137,13 +137,15 @@ class Grid:
     def choice_pretrain(self) -> None:
         """Stage 1 by choice, in both domains."""
         for cell in self.splits:
-            settings = self.settings
+            settings, backend = self.settings, self._choice_backend
             choice = replace(settings.choice, seed=cell[1])
             if settings.backend == "flower":
                 choice = replace(choice, payload="secure")  # real devices send nothing else
+            # a mapping reads leading directions of the source alone
+            of_domains = zip(settings.thresholds, (choice.leading, 0), strict=True)
             configs = [
-                ChoicePretrainRequest(replace(choice, threshold=least), self._choice_backend)
-                for least in settings.thresholds
+                ChoicePretrainRequest(replace(choice, threshold=least, leading=p), backend)
+                for least, p in of_domains
             ]
             self.choice_models[cell] = self._of_domains(choice_pretrain, configs, cell)
 

@@ -14,21 +14,21 @@ class ChoiceConfig:
     epochs: int = 12  # sweeps over all devices
     unobserved: float = 0.1  # alpha_0: weight of the items that a user did not choose
     l2: float = 0.003  # lambda, scaled by how often a user or an item appears
-    leading: int = 64  # leading directions of the choices that a mapping reads beside the vectors
+    leading: int = 64  # p: leading directions of the choices, which a mapping from here reads
     cohort_size: int = 1024  # devices a round; their sums add up over an epoch
     payload: Literal["rows", "secure"] = "rows"  # what a server reads: each upload, or sums alone
     threshold: float | None = None  # the fewest stars of a choice; None: any rating is one
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require_positive(self, zero=("seed", "threshold"))
+        require_positive(self, zero=("seed", "threshold", "leading"))
 
 
 @dataclass(frozen=True)
 class ChoiceMappingConfig:
     """The mapping of choices between two domains."""
 
-    sizes: tuple[int, ...] = (8, 16, 32)  # leading directions, each with a mapping of its own
+    sizes: tuple[int, ...] = (8, 16, 32)  # strongest directions, each with a mapping of its own
     damping: float = 10.0  # of user vectors, % of the overlap
     leading_damping: float = 1.0  # of leading directions, in users
     weight: float = 1.5  # of the scores by leading directions, those by vectors weighing 1 ...

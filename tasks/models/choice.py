@@ -29,17 +29,15 @@ class _AboutMapping(TypedDict):
 
 
 def write_choice_domain(draft: Draft, model: ChoiceDomain, item_ids: pl.Series) -> None:
-    """Items as Parquet keyed by id; sums over users as safetensors."""
+    """Items as Parquet keyed by id; sums over users and Q, in their order, as safetensors."""
     vectors = model.items.vectors.float()
     items = {
         "item_id": item_ids,
         "vector": to_lists(vectors),
-        "users": pl.Series(model.popularity.long().numpy(), dtype=pl.UInt32),
-        "leading": to_lists(model.leading.float()),
+        "users": pl.Series(model.popularity.round().long().numpy(), dtype=pl.UInt32),
     }
-    schema = choice_items(vectors.shape[1], model.leading.shape[1])
-    draft.write_frame("items.parquet", pl.DataFrame(items), schema)
-    draft.write_tensors(SUMS, {"moments": model.moments})
+    draft.write_frame("items.parquet", pl.DataFrame(items), choice_items(vectors.shape[1]))
+    draft.write_tensors(SUMS, {"moments": model.moments, "leading": model.leading.float()})
     draft.write_json("model.json", _About(unobserved=model.items.unobserved, l2=model.items.l2))
 
 
@@ -48,8 +46,7 @@ def read_choice_domain(store: Store, ref: ArtifactRef) -> ChoiceDomain:
     items = store.read_frame(ref, "items.parquet")
     sums = store.read_tensors(ref, SUMS)
     popularity = from_lists(items["users"]).double()
-    leading = from_lists(items["leading"])
-    return ChoiceDomain(_factors(store, ref), popularity, sums["moments"], leading)
+    return ChoiceDomain(_factors(store, ref), popularity, sums["moments"], sums["leading"])
 
 
 def _factors(store: Store, ref: ArtifactRef) -> ItemFactors:
@@ -73,7 +70,7 @@ def read_choice_model(store: Store, mapping: ArtifactRef) -> ChoiceModel:
     """A choice_mapping artifact, with the source that it was made from."""
     (source,) = store.manifest(mapping).provenance.inputs["source_model"]
     store.verify(source)
-    leading = from_lists(store.read_frame(source, "items.parquet")["leading"])
+    leading = store.read_tensors(source, SUMS)["leading"]
     kept = store.read_tensors(mapping, TURN)
     tables = from_lists(store.read_frame(mapping, "items.parquet")["table"])
     about = cast(_AboutMapping, store.read_json(mapping, "model.json"))
