@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from metaem_core.config.choice import ChoiceConfig
@@ -48,9 +49,11 @@ def test_an_open_epoch_costs_what_its_devices_send_and_says_as_much() -> None:
     assert down > 4 * 4 * len(chosen)
 
 
-def test_a_masked_round_costs_what_passes_in_it() -> None:
-    config = ChoiceConfig(size=4, leading=3, payload="secure", cohort_size=DEVICES)
-    server = ChoiceServer(config, torch.zeros(ITEMS, 4), torch.zeros(ITEMS, 3))
+@pytest.mark.parametrize("leading", [3, 0])
+def test_a_masked_round_costs_what_passes_in_it(leading: int) -> None:
+    """Of a source, and of a target, which trains no leading directions."""
+    config = ChoiceConfig(size=4, leading=leading, payload="secure", cohort_size=DEVICES)
+    server = ChoiceServer(config, torch.zeros(ITEMS, 4), torch.zeros(ITEMS, leading))
     loop = SecureLoop(server, {place: ChoiceDevice(own) for place, own in enumerate(OWN)})
     loop.round([*range(DEVICES)])
     assert set(loop.traffic) == {choice_traffic(config, ITEMS, rows=1)}

@@ -33,7 +33,7 @@ class Closing(NamedTuple):
 
 def bounded(gradients: list[Tensor], limit: float | None = None) -> tuple[list[Tensor], float]:
     """The gradients with no number beyond the limit, shrunk as a whole, and by how much."""
-    largest = max(float(gradient.abs().max()) for gradient in gradients)
+    largest = max(float(each.abs().max()) for each in gradients if each.numel())
     limit = limit or LIMIT
     shrink = limit / max(largest, limit)
     return [gradient * shrink for gradient in gradients], shrink
