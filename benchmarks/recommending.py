@@ -64,9 +64,11 @@ def by_choice(items: int) -> ChoiceRecommender:
     config, sizes = ChoiceConfig(), ChoiceMappingConfig().sizes
     vectors = torch.randn(SOURCE_ITEMS, config.size) / config.size
     factors = ItemFactors.of(vectors, config.unobserved, config.l2)
-    scorer = ChoiceScorer.of([torch.randn(items, 1 + size) for size in sizes])
-    features = SourceFeatures(factors, torch.randn(config.size, max(sizes)))
-    return ChoiceRecommender(ChoiceModel(features, scorer), torch.zeros(config.size))
+    widths = *(1 + size for size in sizes), 1 + config.leading
+    scorer = ChoiceScorer.of([torch.randn(items, width) for width in widths], 1.0)
+    leading = torch.randn(SOURCE_ITEMS, config.leading) / config.leading
+    features = SourceFeatures(factors, torch.randn(config.size, max(sizes)), leading)
+    return ChoiceRecommender(ChoiceModel(features, scorer, torch.zeros(features.width)))
 
 
 def by_stars(items: int, draw: np.random.Generator) -> Recommender:
