@@ -11,6 +11,8 @@ from torch import Tensor
 from metaem_core.data.choices import Choices, Scores
 from metaem_core.models.choice import ChoiceDomain, ItemFactors, mean_rows
 
+LEAST = 3  # users whose features a row adds up: a row of one user would be theirs
+
 
 @dataclass(frozen=True)
 class SourceFeatures:
@@ -57,7 +59,7 @@ class OverlapSums(NamedTuple):
     square: Tensor  # f f' (1 + d, 1 + d)
     cross: Tensor  # f u' (1 + d, k), of the target vector u along the target's directions
     leading: Tensor  # g g' (1 + p, 1 + p)
-    chosen: Tensor  # g on the rows of chosen items (n, 1 + p)
+    chosen: Tensor  # g on the rows of items that LEAST users or more chose (n, 1 + p), else 0
 
     @property
     def n_users(self) -> float:
@@ -69,17 +71,26 @@ class OverlapSums(NamedTuple):
         return torch.cat([self.square[0], self.leading[0]]) / self.n_users
 
 
-def overlap_sums(features: Tensor, p: int, vectors: Tensor, chosen: Choices) -> OverlapSums:
+def enough(counts: Tensor) -> Tensor:
+    """Which items (n,) LEAST users or more of the overlap chose; ``counts`` may be masked sums."""
+    return counts.round() >= LEAST
+
+
+def overlap_sums(
+    features: Tensor, p: int, vectors: Tensor, chosen: Choices, summed: Tensor
+) -> OverlapSums:
     """The sums of users (B,): a device's own, or those of the whole overlap.
 
     Args:
         features: (B, 2 + d + p).
         vectors: along the target's directions (B, k).
         chosen: of target items.
+        summed: whether an item's row is added up (n,).
     """
     f, g = features[:, : -1 - p], features[:, -1 - p :]
     rows = torch.zeros(chosen.n_items, g.shape[1], dtype=features.dtype)
-    rows.index_add_(0, chosen.items, g[chosen.owner])
+    kept = summed[chosen.items]
+    rows.index_add_(0, chosen.items[kept], g[chosen.owner[kept]])
     return OverlapSums(f.T @ f, f.T @ vectors, g.T @ g, rows)
 
 

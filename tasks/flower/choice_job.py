@@ -8,17 +8,24 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from metaem_core.federated.choice.device import features_message, overlap_shapes, turned_message
+from metaem_core.federated.choice.device import (
+    COUNTS,
+    count_message,
+    features_message,
+    overlap_shapes,
+    turned_message,
+)
 from metaem_core.federated.choice.server import ChoiceServer
 from metaem_core.federated.choice.training import ChoiceTraining
 from metaem_core.federated.encoding import encode
 from metaem_core.federated.remote.exchange import Exchange
-from metaem_core.federated.remote.secure_rounds import LEAST, LinkedRounds
+from metaem_core.federated.remote.secure_rounds import LEAST, LinkedRounds, linked_round
 from metaem_core.federated.rounds import whole_cohorts
+from metaem_core.federated.secure.coding import LIMIT
 from metaem_core.federated.secure.server import KeptSum
 from metaem_core.methods.metaem.choice_pretraining import ChoicePretraining
 from metaem_core.models.choice import ItemFactors
-from metaem_core.models.choice_mapping import OverlapSums, SourceFeatures
+from metaem_core.models.choice_mapping import OverlapSums, SourceFeatures, enough
 from tasks.flower.reach import require, within
 from tasks.flower.request import Configs
 
@@ -68,8 +75,11 @@ def overlap_start(
 def overlap_of(start: Mapping[str, Tensor], exchange: Exchange, users: Tensor) -> dict[str, Tensor]:
     """The sums over the devices of ``users``, by their names in OverlapSums."""
     require(users, LEAST, "train the mapping")
-    message = {name: start[name] for name in ("vectors", "gram", "turn")}
     n, k = start["vectors"].shape
+    counts = KeptSum((torch.Size((n,)),), count_message(n))
+    linked_round(counts, exchange, users.tolist(), LIMIT, COUNTS)
+    turned = {name: start[name] for name in ("vectors", "gram", "turn")}
+    message = {**turned, "summed": enough(counts.sums[0])}
     server = KeptSum(overlap_shapes(n, k, *start["widths"].tolist()), message)
-    LinkedRounds(server, exchange).round(users)
+    linked_round(server, exchange, users.tolist(), LIMIT)
     return dict(zip(OverlapSums._fields, server.sums, strict=True))

@@ -19,8 +19,11 @@ from metaem_core.config.pretrain import PretrainConfig
 from metaem_core.data.user_profile import PROFILE_SIZE
 from metaem_core.federated.bytes import nobody
 from metaem_core.federated.choice.device import (
+    COUNTS,
     ChoiceDevice,
+    CountDevice,
     OverlapDevice,
+    count_message,
     overlap_shapes,
 )
 from metaem_core.federated.encoding import (
@@ -142,7 +145,7 @@ class Node:
             shapes = tuple(part.shape for part in network_of(configs))
             return self._mapper(request, device), form, shapes
         if request["kind"] in ("choice", "overlap"):
-            return self._chooser(request, device)
+            return self._chooser(request, device, number)
         pretrain, taste = configs.pretrain, number == TASTE
         directions = directions_of(nobody(0, pretrain))
         user = StartUser(self._profile(request, device), *domain.own(device), taste)
@@ -151,15 +154,19 @@ class Node:
         return user, contract_of(views), products_shapes(width)
 
     def _chooser(
-        self, request: Request, device: int
+        self, request: Request, device: int, number: int
     ) -> tuple[SecureUser, Contract, tuple[torch.Size, ...]]:
         domain, config = self.domain(request["domain"]), Configs.of(request).choice
         own, form = domain.chosen(device, config), choice_form(domain.items, config)
         if request["kind"] == "choice":
             return ChoiceDevice(own), form, choice_server(domain.items, config).shapes
+        if number == COUNTS:
+            form = contract_of(count_message(domain.items))
+            return CountDevice(own), form, (torch.Size((domain.items,)),)
         features, size = self._profile(request, device), config.size
         shapes = overlap_shapes(domain.items, size, features.shape[1], config.leading)
         turned = {**form, "turn": (torch.float32, (size, size))}
+        turned["summed"] = (torch.bool, (domain.items,))
         del turned["leading"]
         return OverlapDevice(features, config.leading, own), turned, shapes
 

@@ -10,9 +10,11 @@ from metaem_core.data.choices import Choices
 from metaem_core.federated.choice.bytes import choice_traffic, features_traffic, overlap_traffic
 from metaem_core.federated.choice.device import (
     ChoiceDevice,
+    CountDevice,
     OverlapDevice,
     OwnChoices,
     choice_step,
+    count_message,
     overlap_shapes,
     turned_message,
 )
@@ -62,11 +64,17 @@ def test_a_masked_round_costs_what_passes_in_it(leading: int) -> None:
 def test_a_mapping_costs_its_features_and_its_sums() -> None:
     items = ItemFactors.of(torch.ones(ITEMS, 4), 0.1, 0.05)
     features = SourceFeatures(items, torch.ones(4, 3), torch.ones(ITEMS, 2))
-    message, shapes = turned_message(items, torch.eye(4)), overlap_shapes(ITEMS, 4, 7, 2)
+    summed = torch.ones(ITEMS, dtype=torch.bool)
+    message = {**turned_message(items, torch.eye(4)), "summed": summed}
+    counters = {place: CountDevice(own) for place, own in enumerate(OWN)}
+    first = SecureLoop(KeptSum((torch.Size((ITEMS,)),), count_message(ITEMS)), counters)
+    first.round([*range(DEVICES)])
     devices = {place: OverlapDevice(torch.ones(1, 7), 2, own) for place, own in enumerate(OWN)}
-    loop = SecureLoop(KeptSum(shapes, message), devices)
-    loop.round([*range(DEVICES)])
-    assert set(loop.traffic) == {overlap_traffic(items, features, DEVICES)}
+    second = SecureLoop(KeptSum(overlap_shapes(ITEMS, 4, 7, 2), message), devices)
+    second.round([*range(DEVICES)])
+    ((counted,), (added,)) = {*first.traffic}, {*second.traffic}
+    both = counted.down + added.down, counted.up + added.up
+    assert overlap_traffic(items, features, DEVICES) == both
     sent = len(encode({**turned_message(items, features.turn), "leading": features.leading}))
     down, up = features_traffic(features)
     assert (down, 0 < up < 200) == (sent, True)

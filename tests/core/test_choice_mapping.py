@@ -8,7 +8,12 @@ from torch import Tensor
 from metaem_core.config.choice import ChoiceConfig, ChoiceMappingConfig
 from metaem_core.data.choices import ChoicePair
 from metaem_core.evaluation.ranking import ndcg_at_k, place_at
-from metaem_core.federated.choice.device import OverlapDevice, OwnChoices
+from metaem_core.federated.choice.device import (
+    CountDevice,
+    OverlapDevice,
+    OwnChoices,
+    count_message,
+)
 from metaem_core.federated.secure.server import KeptSum, secure_round
 from metaem_core.federated.secure.simulation import in_process
 from metaem_core.methods.metaem.choice_mapping import (
@@ -19,10 +24,17 @@ from metaem_core.methods.metaem.choice_mapping import (
 from metaem_core.methods.metaem.choice_pretraining import ChoicePretraining
 from metaem_core.methods.metaem.choice_transfer import ChoiceTransfer
 from metaem_core.models.choice import ChoiceDomain, ItemFactors
-from metaem_core.models.choice_mapping import ChoiceModel, ChoiceScorer, OverlapSums, overlap_sums
+from metaem_core.models.choice_mapping import (
+    ChoiceModel,
+    ChoiceScorer,
+    OverlapSums,
+    enough,
+    overlap_sums,
+)
 from tests.core.test_choice import choices, world
 
 SIZE, LEADING, ITEMS, USERS = 3, 2, 20, 30
+EVERY = torch.ones(ITEMS, dtype=torch.bool)  # row is added up
 ONES = [0, 1 + SIZE]  # places of the features that are one
 
 
@@ -37,7 +49,7 @@ def problem(seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def summed(features: Tensor, vectors: Tensor, matrix: Tensor) -> OverlapSums:
-    return overlap_sums(features, LEADING, vectors, choices(matrix))
+    return overlap_sums(features, LEADING, vectors, choices(matrix), EVERY)
 
 
 def test_sums_over_devices_are_those_of_the_overlap() -> None:
@@ -56,12 +68,18 @@ def test_masked_sums_over_the_overlap_are_the_open_ones() -> None:
     factors = ItemFactors.of(items.float(), 0.2, 0.1)
     turn = torch.randn(SIZE, SIZE, generator=torch.Generator().manual_seed(5))
     x = features.float()
-    opened = overlap_sums(x, LEADING, factors.fold_in(choices(matrix)) @ turn, choices(matrix))
-    devices = [
-        OverlapDevice(x[i : i + 1], LEADING, OwnChoices(row.nonzero().flatten(), 0.2, 0.1))
-        for i, row in enumerate(matrix)
-    ]
-    message = {"vectors": factors.vectors, "gram": factors.gram, "turn": turn}
+    matrix[:, :2] = 0
+    matrix[0, :2] = matrix[1, 1] = 1  # rows of one user and of two
+    summed = matrix.sum(0) >= 3
+    vectors = factors.fold_in(choices(matrix)) @ turn
+    opened = overlap_sums(x, LEADING, vectors, choices(matrix), summed)
+    assert (opened.chosen[:, 0] == torch.where(summed, matrix.sum(0), 0)).all()
+    own = [OwnChoices(row.nonzero().flatten(), 0.2, 0.1) for row in matrix]
+    first = KeptSum((torch.Size((ITEMS,)),), count_message(ITEMS))
+    secure_round(first, in_process(first, [*map(CountDevice, own)]), len(own))
+    assert torch.equal(enough(first.sums[0]), summed)
+    devices = [OverlapDevice(x[i : i + 1], LEADING, each) for i, each in enumerate(own)]
+    message = {"vectors": factors.vectors, "gram": factors.gram, "turn": turn, "summed": summed}
     server = KeptSum(tuple(part.shape for part in opened), message)
     secure_round(server, in_process(server, devices), len(devices))
     for masked, open_sum in zip(server.sums, opened, strict=True):
@@ -84,6 +102,20 @@ def test_both_ridges_minimise_their_losses() -> None:
     ridge = CONSTANT * slopes[:, 0].square().sum() + 5.0 * slopes[:, 1:].square().sum()
     loss = (matrix - share - g @ slopes.T).square().sum() + ridge
     assert torch.autograd.grad(loss, slopes)[0].abs().max() < 1e-10
+
+
+def test_an_item_of_few_users_keeps_its_share() -> None:
+    features, vectors, matrix, _ = problem()
+    few = EVERY.clone()
+    few[4] = False
+    sums = overlap_sums(features, LEADING, vectors, choices(matrix), few)
+    share = matrix.mean(0)
+    table, whole = (
+        fit_leading(sums, share, 5.0),
+        fit_leading(summed(features, vectors, matrix), share, 5.0),
+    )
+    assert table[4].tolist() == [share[4], *[0] * LEADING]
+    torch.testing.assert_close(table[few], whole[few])
 
 
 def standardised(scores: Tensor) -> Tensor:

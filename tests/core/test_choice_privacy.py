@@ -65,15 +65,21 @@ def test_the_overlap_is_one_cohort_of_the_target() -> None:
     assert prior.leak.auc == 0.5
 
 
-@pytest.mark.parametrize(("shared", "auc"), [(False, 1.0), (True, 0.5)])
-def test_a_rare_item_of_the_target_gives_the_source_items_away(shared: bool, auc: float) -> None:
-    """With as many directions as items; every user alone chose a target item, or all the same."""
-    target = torch.ones(USERS, 3) if shared else torch.eye(USERS)
+def test_a_row_of_one_user_gives_their_source_items_away_and_is_not_added_up() -> None:
+    """With as many directions as items, so that a row has one solution."""
     turned = torch.linalg.qr(torch.randn(40, 40, generator=torch.Generator().manual_seed(4))).Q
-    judged, prior = attacks(choices(APART)).rare(turned, choices(target))
-    assert judged.leak.auc == pytest.approx(auc)
-    assert (judged.leak.item_sets == 1) == (not shared)
-    assert prior.leak.auc == 0.5
+    server, alone = attacks(choices(APART)), choices(torch.eye(USERS))
+    for device, suspicion in enumerate(server.on_rows(turned, alone, least=1)):
+        assert {*suspicion.topk(2).indices.tolist()} == {2 * device, 2 * device + 1}
+    judged, prior = server.rare(turned, alone)
+    assert judged.leak.auc == prior.leak.auc == 0.5
+
+
+def test_a_row_of_four_users_leaves_eight_items_and_others_the_users_two() -> None:
+    turned = torch.linalg.qr(torch.randn(40, 40, generator=torch.Generator().manual_seed(4))).Q
+    fours = torch.eye(USERS // 4).repeat_interleave(4, 0)
+    judged, _ = attacks(choices(APART)).rare(turned, choices(fours))
+    assert judged.leak.auc == pytest.approx((32 + 0.5 * 6) / 38, abs=0.03)
 
 
 def test_an_open_answer_holds_the_users_vector_and_a_sum_the_popularity_of_its_cohort() -> None:

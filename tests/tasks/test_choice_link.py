@@ -181,7 +181,7 @@ def test_the_mappings_sums_are_the_open_ones_and_features_stay(
     assert left.result["trained"] == tuple(members * way for way in each)
     counted = overlap_traffic(planted.target, planted.between.features, len(theirs))
     for seen, way in zip(job.result["trained"], counted, strict=True):
-        assert 0 <= seen / len(theirs) - way < 5 * 500  # what envelops five phases
+        assert 0 <= seen / len(theirs) - way < 10 * 500  # what envelops five phases of each sum
     chosen, between = planted.pair.source.of_users(mine), planted.between
     wire = b"".join(answer.message for answer in answers)
     files = b"".join(p.read_bytes() for p in left.folder.rglob("*") if p.is_file())

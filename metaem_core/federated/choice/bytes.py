@@ -8,6 +8,7 @@ from metaem_core.data.ratings import Ints
 from metaem_core.federated.bytes import masked_traffic
 from metaem_core.federated.choice.device import (
     ChoiceUpload,
+    count_message,
     features_message,
     overlap_shapes,
     turned_message,
@@ -50,12 +51,15 @@ def features_traffic(features: SourceFeatures) -> Traffic:
 
 
 def overlap_traffic(target: ItemFactors, features: SourceFeatures, devices: int) -> Traffic:
-    """Bytes of one target device in the mapping's masked sums.
+    """Bytes of one target device in the mapping's two masked sums.
 
     Args:
         devices: of the training overlap, which are one cohort.
     """
     n, k = target.vectors.shape
-    message = turned_message(target, torch.zeros(k, k))
+    counts = masked_traffic(count_message(n), (torch.Size((n,)),), devices)
+    summed = torch.zeros(n, dtype=torch.bool)
+    message = {**turned_message(target, torch.zeros(k, k)), "summed": summed}
     shapes = overlap_shapes(n, k, features.width, features.p)
-    return masked_traffic(message, shapes, devices)
+    sums = masked_traffic(message, shapes, devices)
+    return Traffic(counts.down + sums.down, counts.up + sums.up)

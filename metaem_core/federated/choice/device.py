@@ -21,6 +21,8 @@ from metaem_core.models.choice_mapping import SourceFeatures, overlap_sums
 # of n_i u u' under masks: whole, it would exceed the largest number of a device after some hundred
 # choices, and shrink all that the device adds
 CURVATURE_UNIT = 64.0
+COUNTS = 1  # which of the mapping's masked sums says how many users chose each item; the other is 0
+NOTHING = Totals(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,22 @@ class ChoiceDevice(Private):
 
 
 @dataclass(frozen=True, repr=False)
+class CountDevice(Private):
+    """A device of a user of both domains in the mapping's first sum."""
+
+    own: OwnChoices
+
+    def contribution(self, message: Message) -> tuple[list[Tensor], Totals]:
+        """A one for each of its items."""
+        return [torch.bincount(self.own.items, minlength=int(message["items"])).float()], NOTHING
+
+    def close(self, closing: Closing) -> None:
+        """Nothing on the device is trained."""
+
+
+@dataclass(frozen=True, repr=False)
 class OverlapDevice(Private):
-    """A device of a user of both domains, which adds its part to the mapping's sums.
+    """A device of a user of both domains, which adds its part to the mapping's second sum.
 
     Its features come from the source's app on the same device, its choices are the target's.
     """
@@ -126,14 +142,20 @@ class OverlapDevice(Private):
     own: OwnChoices
 
     def contribution(self, message: Message) -> tuple[list[Tensor], Totals]:
-        """``f f'``, ``f u'``, ``g g'``, and g on the rows of its choices."""
+        """``f f'``, ``f u'``, ``g g'``, and g on the rows of its choices that are added up."""
         factors, chosen = self.own.received(message)
         turned = factors.fold_in(chosen) @ message["turn"]
-        shared, _ = bounded([*overlap_sums(self.features, self.p, turned, chosen)])
-        return shared, Totals(0.0, 0.0, 0.0)
+        sums = overlap_sums(self.features, self.p, turned, chosen, message["summed"])
+        shared, _ = bounded([*sums])
+        return shared, NOTHING
 
     def close(self, closing: Closing) -> None:
         """Nothing on the device is trained."""
+
+
+def count_message(n_items: int) -> dict[str, Tensor]:
+    """Of the mapping's first sum."""
+    return {"items": torch.tensor(n_items)}
 
 
 def turned_message(items: ItemFactors, turn: Tensor) -> dict[str, Tensor]:

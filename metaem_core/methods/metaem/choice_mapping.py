@@ -33,7 +33,8 @@ def fit_vectors(sums: OverlapSums, items: Tensor, size: int, damping: float) -> 
 def fit_leading(sums: OverlapSums, share: Tensor, damping: float) -> Tensor:
     """``B`` (n, 1 + p), with ``q`` added to its first column, which multiplies a one:
 
-    ``B = argmin |Y - 1 q' - G B'|^2 + damping |B|^2`` for the choices Y of the overlap.
+    ``B = argmin |Y - 1 q' - G B'|^2 + damping |B|^2`` for the choices Y of the overlap; 0 for an
+    item whose row was not added up.
 
     Args:
         share: q, the share of the target's users who chose each item (n,).
@@ -41,7 +42,8 @@ def fit_leading(sums: OverlapSums, share: Tensor, damping: float) -> Tensor:
     """
     ridge = torch.full((len(sums.leading),), damping, dtype=sums.leading.dtype)
     ridge[0] = CONSTANT
-    left = sums.chosen - torch.outer(share, sums.leading[0])
+    summed = sums.chosen[:, :1] > 0.5
+    left = torch.where(summed, sums.chosen - torch.outer(share, sums.leading[0]), 0.0)
     table: Tensor = torch.linalg.solve(sums.leading + ridge.diag(), left.T).T
     table[:, 0] += share
     return table

@@ -14,6 +14,7 @@ from metaem_core.models.choice_mapping import (
     ChoiceScorer,
     OverlapSums,
     SourceFeatures,
+    enough,
     overlap_sums,
 )
 
@@ -46,7 +47,8 @@ class ChoiceTransfer:
         overlap = pair.target.of_users(theirs)
         features = self.features(pair.source.of_users(mine)).double()
         vectors = self.target.fold_in(overlap).double() @ self.turn
-        return overlap_sums(features, self.features.p, vectors, overlap)
+        summed = enough(overlap.popularity())
+        return overlap_sums(features, self.features.p, vectors, overlap, summed)
 
     def model(self, sums: OverlapSums) -> ChoiceModel:
         """The mapping that follows."""

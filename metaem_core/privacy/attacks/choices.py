@@ -16,6 +16,7 @@ from metaem_core.federated.secure.coding import from_words
 from metaem_core.federated.secure.server import secure_round
 from metaem_core.federated.secure.simulation import in_process
 from metaem_core.models.choice import ChoiceDomain, mean_rows
+from metaem_core.models.choice_mapping import LEAST
 from metaem_core.privacy.attacks.audit import PRIOR, Audit
 from metaem_core.privacy.attacks.reconstruction import Leak, Reading
 
@@ -55,31 +56,35 @@ class ChoiceAttacks:
         yield self._judged(f"{PRIOR} in the target", self.summed(size, 0))
 
     def rare(self, leading: Tensor, target: Choices) -> Iterator[Audit]:
-        """Of the mapping's sum: which source items its rows of rare target items tell.
+        """Of the mapping's sum: which source items its rows of few users tell.
 
         Args:
             leading: Q of the source (n, p).
             target: what the members chose there, in their order.
         """
-        yield self._judged("mapping, rows of rare items", self.on_rare_rows(leading, target))
+        name = f"mapping, rows of {LEAST} users or more"
+        yield self._judged(name, self.on_rows(leading, target, LEAST))
         yield self._judged(f"{PRIOR} in the source", self.summed(len(self._members), 0))
 
-    def on_rare_rows(self, leading: Tensor, target: Choices) -> Iterator[Tensor]:
-        """Where one member alone chose a target item, its row is their place along Q, ``x'Q``.
+    def on_rows(self, leading: Tensor, target: Choices, least: int) -> Iterator[Tensor]:
+        """A target item's row adds up ``x'Q`` of those who chose it, if ``least`` did or more.
 
-        The server solves for the x of no negative number that fits best; of other members it knows
-        the popularity alone.
+        The server takes the row of the fewest users among the device's, and solves for the x of no
+        negative number that fits best. Without such a row it knows the popularity alone.
         """
-        rare, basis = target.popularity() == 1, leading.T.double().numpy()
+        counts, members = target.popularity(), target.transposed()
+        sources = self._choices.of_users(torch.from_numpy(self._members))
+        rows = mean_rows(leading, sources) * sources.counts.sqrt().unsqueeze(1)
         for device in self.devices:
             place = torch.from_numpy(np.flatnonzero(self._members == device))
-            prior = self._popularity * NONE
-            if not bool(rare[target.of_users(place).items].any()):
+            items, prior = target.of_users(place).items, self._popularity * NONE
+            items = items[counts[items] >= least]
+            if len(items) == 0:
                 yield prior
                 continue
-            own = self._choices.of_users(torch.tensor([int(device)]))
-            row = mean_rows(leading, own)[0] * len(own) ** 0.5
-            yield torch.from_numpy(nnls(basis, row.double().numpy())[0]) + prior
+            users = members.of_users(items[counts[items].argmin()].unsqueeze(0)).items
+            row = rows[users].sum(0).double().numpy()
+            yield torch.from_numpy(nnls(leading.T.double().numpy(), row)[0]) + prior
 
     def requested(self) -> Iterator[Tensor]:
         """A device of an open round names its items."""
