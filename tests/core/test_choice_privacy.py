@@ -33,6 +33,7 @@ def test_a_sum_over_two_leaves_four_items_and_others_the_users_two() -> None:
         "rows": 1.0,
         "secure, one sum of 2": ((items - 4) + 0.5 * 2) / (items - 2),
         "secure, 20 sums of 2": 1.0,
+        "secure, rows of one sum of 2": 1.0,  # as many leading directions as items
         "popularity": 0.5,
     }
     assert {name: seen[name].leak.auc for name in expected} == pytest.approx(expected)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metaem_core.config.choice import ChoiceConfig
 from metaem_core.data.choices import Choices
-from metaem_core.data.ratings import RatingScale
+from metaem_core.data.ratings import Ints, RatingScale
 from metaem_core.federated.choice.device import ChoiceDevice, OwnChoices
 from metaem_core.federated.choice.server import ChoiceServer
 from metaem_core.federated.secure.coding import from_words
@@ -47,6 +47,8 @@ class ChoiceAttacks:
         yield self._judged("secure", self.masked(config, domain))
         yield self._judged(f"secure, one sum of {size:,}", self.summed(size, 1))
         yield self._judged(f"secure, {sums} sums of {size:,}", self.summed(size, sums))
+        rows = self.on_rows_of_cohorts(domain.leading, size)
+        yield self._judged(f"secure, rows of one sum of {size:,}", rows)
         yield self._judged(PRIOR, self.summed(size, 0))
 
     def overlap(self) -> Iterator[Audit]:
@@ -67,24 +69,35 @@ class ChoiceAttacks:
         yield self._judged(f"{PRIOR} in the source", self.summed(len(self._members), 0))
 
     def on_rows(self, leading: Tensor, target: Choices, least: int) -> Iterator[Tensor]:
-        """A target item's row adds up ``x'Q`` of those who chose it, if ``least`` did or more.
-
-        The server takes the row of the fewest users among the device's, and solves for the x of no
-        negative number that fits best. Without such a row it knows the popularity alone.
-        """
-        counts, members = target.popularity(), target.transposed()
+        """A target item's row adds up ``x'Q`` of the members who chose it, if ``least`` did."""
         sources = self._choices.of_users(torch.from_numpy(self._members))
-        rows = mean_rows(leading, sources) * sources.counts.sqrt().unsqueeze(1)
         for device in self.devices:
-            place = torch.from_numpy(np.flatnonzero(self._members == device))
-            items, prior = target.of_users(place).items, self._popularity * NONE
-            items = items[counts[items] >= least]
-            if len(items) == 0:
-                yield prior
-                continue
-            users = members.of_users(items[counts[items].argmin()].unsqueeze(0)).items
-            row = rows[users].sum(0).double().numpy()
-            yield torch.from_numpy(nnls(leading.T.double().numpy(), row)[0]) + prior
+            (place,) = np.flatnonzero(self._members == device)
+            yield self._on_row(leading, sources, target, int(place), least)
+
+    def on_rows_of_cohorts(self, leading: Tensor, size: int) -> Iterator[Tensor]:
+        """The same in one sum of a pretraining, over the device and ``size - 1`` others."""
+        for device in self.devices:
+            chosen = self._choices.of_users(torch.from_numpy(self._cohort(int(device), size)))
+            yield self._on_row(leading, chosen, chosen, size - 1, 1)
+
+    def _on_row(
+        self, leading: Tensor, sources: Choices, target: Choices, place: int, least: int
+    ) -> Tensor:
+        """The server takes the row of the fewest users among those of the user at ``place``.
+
+        It solves for the x of no negative number that fits best. Without a row that ``least`` users
+        or more have, it knows the popularity alone.
+        """
+        prior, counts = self._popularity * NONE, target.popularity()
+        items = target.items[target.start[place] : target.start[place + 1]]
+        items = items[counts[items] >= least]
+        if len(items) == 0:
+            return prior
+        users = target.owner[target.items == items[counts[items].argmin()]]
+        chosen = sources.of_users(users)
+        row = (mean_rows(leading, chosen) * chosen.counts.sqrt().unsqueeze(1)).sum(0)
+        return torch.from_numpy(nnls(leading.T.double().numpy(), row.double().numpy())[0]) + prior
 
     def requested(self) -> Iterator[Tensor]:
         """A device of an open round names its items."""
@@ -116,12 +129,17 @@ class ChoiceAttacks:
 
     def _log_odds(self, device: int, size: int, sums: int) -> Tensor:
         expected = self._popularity.clamp_min(NONE).log()
-        others, odds = self._members[self._members != device], expected
+        odds = expected
         for _ in range(sums):
-            cohort = np.append(self._draw.choice(others, size - 1, replace=False), device)
-            counts = self._choices.of_users(torch.from_numpy(cohort)).popularity()
+            cohort = torch.from_numpy(self._cohort(device, size))
+            counts = self._choices.of_users(cohort).popularity()
             odds = odds + (counts / size).clamp_min(NONE).log() - expected
         return odds
+
+    def _cohort(self, device: int, size: int) -> Ints:
+        """The device, last, and others."""
+        others = self._members[self._members != device]
+        return np.append(self._draw.choice(others, size - 1, replace=False), device)
 
     def _judged(self, evidence: str, suspicions: Iterable[Tensor]) -> Audit:
         """The server names the most suspected items, as many as the user chose."""
