@@ -104,15 +104,18 @@ class Node:
 
         A phase is recorded before its answer leaves: a second request for it is refused. What
         the first one says, the size of the cohort above all, holds for the others: with other terms
-        the shares cannot be read. After the fourth the secrets are deleted.
+        the shares cannot be read. After the fourth the secrets are deleted. Each job has a folder
+        of its own, because a domain's stars and choices may train at the same time.
         """
         if phase.phase == 5:
             return b""  # nothing of a device is trained here
         user, form, shapes = self._part(request, device, phase.sum)
         coding, near = Coding(shapes, phase.size, phase.limit), degree_of(phase.size)
-        terms = digest(repr((sorted(request.items()), phase.terms)).encode())
+        job = sorted(request.items())
+        terms = digest(repr((job, phase.terms)).encode())
         bound = digest(terms + phase.place.to_bytes(8, "big"))
-        store = self.domain(request["domain"]).folder / "rounds" / f"{device}.safetensors"
+        rounds = self.domain(request["domain"]).folder / "rounds"
+        store = rounds / digest(repr(job).encode()).hex() / f"{device}.safetensors"
         with exclusive(store):
             kept = None
             if phase.phase > 1:

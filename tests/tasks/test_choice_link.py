@@ -128,8 +128,23 @@ def test_a_device_answers_no_phase_of_another_round(assigned: Node) -> None:
     for other in (replace(second, size=3), replace(second, limit=1.0)):
         with pytest.raises(BadMessage, match="a phase of another round"):
             assigned.train(wanted, 5, other.encoded())
-    with pytest.raises(BadMessage, match="a phase of another round"):
+    with pytest.raises(FileNotFoundError):
         assigned.train(request("choice", "music", "0" * 32), 5, second.encoded())
+
+
+def test_jobs_of_a_domain_run_at_the_same_time(tmp_path: Path) -> None:
+    """Another job's round begins between any two phases of this one, on the same devices."""
+    other, work = request("choice", "music", "0" * 32), fresh()
+
+    def between(answer: Answer) -> Iterable[Answer]:
+        Node(tmp_path / "node").train(
+            other, answer.device, PhaseMessage(0, 1, 0, 14, 256.0, ()).encoded()
+        )
+        return [answer]
+
+    job = done(tmp_path, request("choice", "music"), choice_start(work), between)
+    job.load_into(work.training)
+    same(work.model(), simulated().model())
 
 
 class Overlap(NamedTuple):
