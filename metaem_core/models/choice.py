@@ -144,11 +144,10 @@ def mean_rows(table: Tensor, choices: Choices) -> Tensor:
     return sums / choices.counts.clamp_min(1).unsqueeze(1)
 
 
-def generalised_eigen(matrix: Tensor, metric: Tensor) -> tuple[Tensor, Tensor]:
-    """``P' metric P = 1`` and ``P' matrix P = diag(values)``; symmetric, in float64."""
-    inverse = torch.linalg.inv(torch.linalg.cholesky(metric))
-    values, basis = torch.linalg.eigh(inverse @ matrix @ inverse.T)
-    return values, inverse.T @ basis
+def places_along(leading: Tensor, choices: Choices) -> Tensor:
+    """``x'Q`` (B, p), x each user's choices at length 1, for ``leading`` Q (n, p)."""
+    length = choices.counts.to(leading.dtype).sqrt()
+    return mean_rows(leading, choices) * length.unsqueeze(1)
 
 
 def _root(gram: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from metaem_core.data.choices import Choices, Scores
-from metaem_core.models.choice import ChoiceDomain, ItemFactors, mean_rows
+from metaem_core.models.choice import ChoiceDomain, ItemFactors, places_along
 
 LEAST = 3  # users whose features a row adds up: a row of one user would be theirs
 
@@ -48,9 +48,8 @@ class SourceFeatures:
     def __call__(self, choices: Choices) -> Tensor:
         """Features (B, 2 + d + p) of users by their choices in the source."""
         users = self.items.fold_in(choices) @ self.turn
-        along = mean_rows(self.leading, choices) * choices.counts.to(users.dtype).sqrt()[:, None]
         one = users.new_ones(len(users), 1)
-        return torch.cat([one, users, one, along], 1)
+        return torch.cat([one, users, one, places_along(self.leading, choices)], 1)
 
 
 class OverlapSums(NamedTuple):
@@ -112,13 +111,13 @@ class ChoiceScorer:
 
     def scores(self, features: Tensor) -> Tensor:
         """Of all items (B, n), 0 on average over items."""
-        return torch.cat(list(self._weighted(features)), 1) @ self._side_by_side.T
+        scaled = [features[:, place] * scale for place, scale in self._scales(features)]
+        return torch.cat(scaled, 1) @ self._side_by_side.T
 
     def slopes(self, features: Tensor, items: Tensor) -> Tensor:
         """What each user's features multiply in their scores of ``items`` (B, T): (B, T, F)."""
         slopes = features.new_zeros(*items.shape, features.shape[1])
-        places, scales = self._places(features.shape[1]), self._scales(features)
-        for table, place, scale in zip(self.tables, places, scales, strict=True):
+        for table, (place, scale) in zip(self.tables, self._scales(features), strict=True):
             slopes[:, :, place] += table[items] * scale.unsqueeze(2)
         return slopes
 
@@ -127,20 +126,15 @@ class ChoiceScorer:
         *vectors, leading = (table.shape[1] for table in self.tables)
         return [*(slice(size) for size in vectors), slice(width - leading, width)]
 
-    def _weighted(self, features: Tensor) -> Iterator[Tensor]:
-        places = self._places(features.shape[1])
-        for place, scale in zip(places, self._scales(features), strict=True):
-            yield features[:, place] * scale
-
-    def _scales(self, features: Tensor) -> Iterator[Tensor]:
-        """Each table's weight over the deviation of its scores over items."""
+    def _scales(self, features: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """What each table reads, and its weight over the deviation of its scores over items."""
         vectors = len(self.tables) - 1
         weights = [*(1 / vectors for _ in range(vectors)), self.weight]
         places = self._places(features.shape[1])
         for covariance, place, weight in zip(self._covariances, places, weights, strict=True):
             own = features[:, place]
             variance = ((own @ covariance) * own).sum(1, keepdim=True)
-            yield weight / variance.clamp_min(1e-12).sqrt()
+            yield place, weight / variance.clamp_min(1e-12).sqrt()
 
     @cached_property
     def _covariances(self) -> list[Tensor]:

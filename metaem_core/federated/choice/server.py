@@ -18,7 +18,7 @@ from metaem_core.federated.choice.device import CURVATURE_UNIT, ChoiceUpload
 from metaem_core.federated.encoding import Message
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.secure.coding import Closing, Totals
-from metaem_core.models.choice import ItemFactors, generalised_eigen
+from metaem_core.models.choice import ItemFactors
 
 DAMPED = 2.0  # times C
 RARITY = 0.25
@@ -110,6 +110,13 @@ class ChoiceServer:
         names = "items", "moments", "curvature", "leading_sums"
         sums = dict(zip(names, self._sums, strict=True))
         return {"vectors": self.vectors, "leading": self.leading, **sums}
+
+
+def generalised_eigen(matrix: Tensor, metric: Tensor) -> tuple[Tensor, Tensor]:
+    """``P' metric P = 1`` and ``P' matrix P = diag(values)``; symmetric, in float64."""
+    inverse = torch.linalg.inv(torch.linalg.cholesky(metric))
+    values, basis = torch.linalg.eigh(inverse @ matrix @ inverse.T)
+    return values, inverse.T @ basis
 
 
 def leading_directions(sums: Tensor, counts: Tensor) -> Tensor:

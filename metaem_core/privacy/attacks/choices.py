@@ -15,7 +15,7 @@ from metaem_core.federated.choice.server import ChoiceServer
 from metaem_core.federated.secure.coding import from_words
 from metaem_core.federated.secure.server import secure_round
 from metaem_core.federated.secure.simulation import in_process
-from metaem_core.models.choice import ChoiceDomain, mean_rows
+from metaem_core.models.choice import ChoiceDomain, mean_rows, places_along
 from metaem_core.models.choice_mapping import LEAST
 from metaem_core.privacy.attacks.audit import PRIOR, Audit
 from metaem_core.privacy.attacks.reconstruction import Leak, Reading
@@ -70,24 +70,27 @@ class ChoiceAttacks:
 
     def on_rows(self, leading: Tensor, target: Choices, least: int) -> Iterator[Tensor]:
         """A target item's row adds up ``x'Q`` of the members who chose it, if ``least`` did."""
-        sources = self._choices.of_users(torch.from_numpy(self._members))
+        along = places_along(leading, self._choices.of_users(torch.from_numpy(self._members)))
         for device in self.devices:
             (place,) = np.flatnonzero(self._members == device)
-            yield self._on_row(leading, sources, target, int(place), least)
+            yield self._on_row(leading, along, target, int(place), least)
 
     def on_rows_of_cohorts(self, leading: Tensor, size: int) -> Iterator[Tensor]:
-        """The same in one sum of a pretraining, over the device and ``size - 1`` others."""
+        """An item's row adds up ``x (x'Q)`` of the device and ``size - 1`` others who chose it."""
         for device in self.devices:
             chosen = self._choices.of_users(torch.from_numpy(self._cohort(int(device), size)))
-            yield self._on_row(leading, chosen, chosen, size - 1, 1)
+            yield self._on_row(leading, mean_rows(leading, chosen), chosen, size - 1, 1)
 
     def _on_row(
-        self, leading: Tensor, sources: Choices, target: Choices, place: int, least: int
+        self, leading: Tensor, added: Tensor, target: Choices, place: int, least: int
     ) -> Tensor:
         """The server takes the row of the fewest users among those of the user at ``place``.
 
         It solves for the x of no negative number that fits best. Without a row that ``least`` users
         or more have, it knows the popularity alone.
+
+        Args:
+            added: what each user adds to the rows of their target items (B, p).
         """
         prior, counts = self._popularity * NONE, target.popularity()
         items = target.items[target.start[place] : target.start[place + 1]]
@@ -95,9 +98,8 @@ class ChoiceAttacks:
         if len(items) == 0:
             return prior
         users = target.owner[target.items == items[counts[items].argmin()]]
-        chosen = sources.of_users(users)
-        row = (mean_rows(leading, chosen) * chosen.counts.sqrt().unsqueeze(1)).sum(0)
-        return torch.from_numpy(nnls(leading.T.double().numpy(), row.double().numpy())[0]) + prior
+        row = added[users].sum(0).double().numpy()
+        return torch.from_numpy(nnls(leading.T.double().numpy(), row)[0]) + prior
 
     def requested(self) -> Iterator[Tensor]:
         """A device of an open round names its items."""
