@@ -141,6 +141,15 @@ class ChoicePair:
             raise ValueError("no training user chose in both domains; check choice.threshold")
         return self.train_source[both], self.train_target[both]
 
+    def known(self, users: Tensor, chosen: Choices) -> Tensor:
+        """Positions (P,) of those who chose in both domains.
+
+        Args:
+            users: source indices (B,).
+            chosen: what each of them chose in the target.
+        """
+        return ((self.source.counts[users] > 0) & (chosen.counts > 0)).nonzero().flatten()
+
     @classmethod
     def of(cls, pair: DomainPair, thresholds: Thresholds = (None, None)) -> "ChoicePair":
         """What the users of ``pair`` chose."""

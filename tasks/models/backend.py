@@ -151,8 +151,7 @@ class Simulation:
         model = between.model(between.sums(pair))
         cost = cost_of_overlap(model.features, problem.target.items, pair)
         users, chosen = data.held_out_choices(data.roles.validation, problem.thresholds[1])
-        both = ((pair.source.counts[users] > 0) & (chosen.counts > 0)).nonzero().flatten()
-        if len(both) == 0:
+        if len(both := pair.known(users, chosen)) == 0:
             return ChoiceMapped(model, None, cost)
         relevant = {"chosen": chosen.of_users(both)}
         lists = rank(model.scores_of(pair.source), users[both], relevant, RankConfig(""))

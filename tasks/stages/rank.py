@@ -92,7 +92,7 @@ def _cold(
 
     ids = data.roles.cold
     users, chosen = data.held_out_choices(ids, config.thresholds[1])
-    place = ((pair.source.counts[users] > 0) & (chosen.counts > 0)).nonzero().flatten()
+    place = pair.known(users, chosen)
     if config.users is not None:
         place = place[torch.from_numpy(drawn_positions(len(place), config.users, config.seed))]
     if len(place) == 0:
