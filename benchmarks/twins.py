@@ -120,14 +120,14 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="of one Parquet file a domain")
     parser.add_argument("--planted", type=float, help="share of the songs that get a twin")
     parser.add_argument("--out", type=Path, help="keep the store and the table here")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     os.environ.update(ENVIRONMENT)
-    out, settings = asked.out or Path(tempfile.mkdtemp()), asked.settings
-    if asked.planted is not None:
-        asked.folder = Path(tempfile.mkdtemp())
-        settings = [*settings, *plant(asked.folder, asked.planted)]
-    if asked.folder is not None:
-        settings = of_folder(asked.folder, settings)
+    out, settings = options.out or Path(tempfile.mkdtemp()), options.settings
+    if options.planted is not None:
+        options.folder = Path(tempfile.mkdtemp())
+        settings = [*settings, *plant(options.folder, options.planted)]
+    if options.folder is not None:
+        settings = of_folder(options.folder, settings)
     table = effects(*(scores(settings, out / "store", twins) for twins in ("keep", "drop")))
     table.write_parquet(out / "twins.parquet")
     with pl.Config(tbl_cols=-1, tbl_rows=-1, float_precision=4, tbl_width_chars=200):
