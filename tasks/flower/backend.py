@@ -1,6 +1,6 @@
 """MetaEM's trainings on real devices: jobs for the federation in the store's folder."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from metaem_core.config.choice import ChoiceConfig
@@ -118,8 +118,7 @@ class Flower:
         names = self._name(store, source, "source"), self._name(store, target, "target")
         between = ChoiceTransfer.of(problem.config, problem.source, problem.target)
         pair = problem.pair
-        features, thresholds = between.features, problem.thresholds
-        p = features.p
+        features, thresholds, p = between.features, problem.thresholds, between.features.p
         request = Request(
             kind="features",
             domain=names[0],
@@ -149,8 +148,14 @@ class Flower:
 
     def _of_factors(self, items: "ItemFactors", p: int, threshold: float | None) -> str:
         """The settings by which devices solve their vectors; p leading directions of the source."""
-        config = ChoiceConfig(items.vectors.shape[1], unobserved=items.unobserved, l2=items.l2)
-        return self._encoded(replace(config, threshold=threshold, leading=p))
+        config = ChoiceConfig(
+            items.vectors.shape[1],
+            unobserved=items.unobserved,
+            l2=items.l2,
+            leading=p,
+            threshold=threshold,
+        )
+        return self._encoded(config)
 
 
 def _best(job: "Job", tried: "list[MappingTraining]") -> "MappingTraining":

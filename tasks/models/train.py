@@ -124,12 +124,8 @@ def cost_of(trainings: Sequence[Epochs], epoch: Traffic, once: Traffic = NOTHING
 def cost_of_overlap(features: SourceFeatures, target: ItemFactors, pair: ChoicePair) -> Cost:
     """The cost of a simulated mapping of choices: one round, after the features of all users."""
     devices, users = len(pair.in_both()[0]), int(pair.source.counts.count_nonzero())
-    each = overlap_traffic(target, features, devices)
-    once = features_traffic(features)
-    epoch, beside = (
-        Traffic(*(devices * way for way in each)),
-        Traffic(*(users * way for way in once)),
-    )
+    epoch = Traffic(*(devices * way for way in overlap_traffic(target, features, devices)))
+    beside = Traffic(*(users * way for way in features_traffic(features)))
     return Cost(devices, devices, 1, epoch, beside)
 
 
