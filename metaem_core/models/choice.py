@@ -140,8 +140,18 @@ class ChoiceDomain:
 
 def mean_rows(table: Tensor, choices: Choices) -> Tensor:
     """The mean of the rows of ``table`` (n, p) that each user chose (B, p); 0 of no choice."""
-    sums = embedding_bag(choices.items, table, choices.start[:-1], mode="sum")
+    sums = summed_rows(table, choices.items, choices.start[:-1])
     return sums / choices.counts.clamp_min(1).unsqueeze(1)
+
+
+def summed_rows(
+    table: Tensor, places: Tensor, start: Tensor, weights: Tensor | None = None
+) -> Tensor:
+    """Sums (S, p) of the rows ``places`` (R,) of ``table`` (n, p), from each ``start`` (S,) on."""
+    if table.shape[1] == 0:  # torch's own sum raises on several threads
+        return table.new_zeros(len(start), 0)
+    summed: Tensor = embedding_bag(places, table, start, mode="sum", per_sample_weights=weights)
+    return summed
 
 
 def places_along(leading: Tensor, choices: Choices) -> Tensor:

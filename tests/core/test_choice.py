@@ -182,6 +182,23 @@ def test_directions_are_those_of_the_dense_product() -> None:
     torch.testing.assert_close(left.T @ left, right.T @ right, atol=1e-10, rtol=0)
 
 
+def test_a_target_trains_the_same_vectors_without_leading_directions() -> None:
+    """On two threads, with which torch sums no rows of width 0."""
+    chosen, threads = choices(world(60, 40, 0.2)), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        works = [
+            ChoicePretraining(ChoiceConfig(size=3, epochs=3, leading=p), chosen) for p in (0, 4)
+        ]
+        for work in works:
+            list(work.training.epochs(lambda _: None))
+    finally:
+        torch.set_num_threads(threads)
+    without, beside = (work.model() for work in works)
+    assert (without.leading.shape, beside.leading.shape) == ((40, 0), (40, 4))
+    torch.testing.assert_close(without.items.vectors, beside.items.vectors)
+
+
 def test_a_domain_without_choices_is_refused() -> None:
     with pytest.raises(ValueError, match="without choices"):
         ChoicePretraining(ChoiceConfig(), choices(torch.zeros(3, 4)))

@@ -9,13 +9,12 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag
 
 from metaem_core.data.choices import Choices
 from metaem_core.federated.encoding import Message, encode
 from metaem_core.federated.private import Private
 from metaem_core.federated.secure.coding import Closing, Totals, bounded
-from metaem_core.models.choice import ItemFactors, mean_rows
+from metaem_core.models.choice import ItemFactors, mean_rows, summed_rows
 from metaem_core.models.choice_mapping import SourceFeatures, overlap_sums
 
 # of n_i u u' under masks: whole, it would exceed the largest number of a device after some hundred
@@ -58,8 +57,8 @@ def choice_step(download: ItemFactors, leading: Tensor, chosen: Choices) -> Choi
     counts, popularity = chosen.counts, chosen.popularity()
     extended = torch.cat([users.new_ones(len(users), 1), users], 1)
     order, start = chosen.items.argsort(stable=True), popularity.cumsum(0) - popularity
-    on_rows = partial(embedding_bag, chosen.owner[order], offsets=start, mode="sum")
-    pulled = on_rows(users, per_sample_weights=errors[order])
+    on_rows = partial(summed_rows, places=chosen.owner[order], start=start)
+    pulled = on_rows(users, weights=errors[order])
     return ChoiceUpload(
         torch.cat([pulled, popularity.unsqueeze(1).to(users.dtype)], 1),
         extended.T @ extended,
