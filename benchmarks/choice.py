@@ -41,7 +41,7 @@ def chosen(domain: Domain, growth: float) -> tuple[Choices, Ints]:
 
 def epochs_beside_implicit(choices: Choices, epochs: int, size: int) -> tuple[float, float]:
     """Median seconds of an epoch, and of a sweep of implicit's ALS."""
-    ours = ChoicePretraining(ChoiceConfig(size=size, epochs=epochs, cohort_size=8192), choices)
+    ours = ChoicePretraining(ChoiceConfig(size=size, epochs=epochs), choices)
     steps = ours.training.epochs(lambda _: None)
     rival = None
     if find_spec("implicit"):

@@ -41,10 +41,6 @@ def check(settings: Settings, *stages: str) -> None:
             )
         if settings.mapping.loss != "task":
             raise ValueError("backend flower takes mapping.loss task")
-        if settings.choice.cohort_size < 3:
-            raise ValueError(
-                "backend flower takes choice.cohort_size of 3 or more: two hide nobody"
-            )
     try:
         settings.store.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -11,11 +11,10 @@ class ChoiceConfig:
     """Pretraining of one domain on what its users chose."""
 
     size: int = 32  # k
-    epochs: int = 12  # sweeps over all devices
+    epochs: int = 12  # sweeps over all devices, each one sum over them
     unobserved: float = 0.1  # alpha_0: weight of the items that a user did not choose
     l2: float = 0.003  # lambda, scaled by how often a user or an item appears
     leading: int = 64  # p: leading directions of the choices, which a mapping from here reads
-    cohort_size: int = 1024  # devices a round; their sums add up over an epoch
     payload: Literal["rows", "secure"] = "rows"  # what a server reads: each upload, or sums alone
     threshold: float | None = None  # the fewest stars of a choice; None: any rating is one
     seed: int = 0

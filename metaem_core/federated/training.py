@@ -31,6 +31,11 @@ class Training:
         self.epoch = torch.tensor(0)
         self._curve = torch.zeros(config.epochs, len(EpochStats._fields), dtype=torch.float64)
 
+    @property
+    def cohort_size(self) -> int:
+        """Devices a round."""
+        return self.config.cohort_size
+
     def curve(self) -> list[EpochStats]:
         """The epochs so far."""
         rows = self._curve[: int(self.epoch)].tolist()

@@ -21,6 +21,12 @@ from torch.nn.functional import embedding_bag
 from metaem_core.data.choices import Choices
 
 AT_ONCE = 1 << 16  # choices whose item vectors are in memory
+LEAST = 3  # users that a row of a sum adds up: a row of one user would be theirs
+
+
+def enough(counts: Tensor) -> Tensor:
+    """Which items (n,) LEAST users or more chose; ``counts`` may be masked sums."""
+    return counts.round() >= LEAST
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ from torch import Tensor
 from metaem_core.data.choices import Choices, Scores
 from metaem_core.models.choice import ChoiceDomain, ItemFactors, places_along
 
-LEAST = 3  # users whose features a row adds up: a row of one user would be theirs
-
 
 @dataclass(frozen=True)
 class SourceFeatures:
@@ -68,11 +66,6 @@ class OverlapSums(NamedTuple):
     def average(self) -> Tensor:
         """The mean of the features (2 + d + p,)."""
         return torch.cat([self.square[0], self.leading[0]]) / self.n_users
-
-
-def enough(counts: Tensor) -> Tensor:
-    """Which items (n,) LEAST users or more of the overlap chose; ``counts`` may be masked sums."""
-    return counts.round() >= LEAST
 
 
 def overlap_sums(

@@ -103,7 +103,7 @@ class Flower:
         request = Request(kind="choice", domain=name, config=config, source="", tag="")
         job = hand_out(store, "job", request, choice_start(work))
         job.load_into(work.training)
-        return cost_of_job(job, work.config.cohort_size, more=1)
+        return cost_of_job(job, len(work.training.users), more=1)
 
     def map_choices(
         self, store: Store, problem: ChoiceMappingProblem, source: ArtifactRef, target: ArtifactRef

@@ -20,12 +20,11 @@ from metaem_core.federated.choice.training import ChoiceTraining
 from metaem_core.federated.encoding import encode
 from metaem_core.federated.remote.exchange import Exchange
 from metaem_core.federated.remote.secure_rounds import LEAST, LinkedRounds, linked_round
-from metaem_core.federated.rounds import whole_cohorts
 from metaem_core.federated.secure.coding import LIMIT
 from metaem_core.federated.secure.server import KeptSum
 from metaem_core.methods.metaem.choice_pretraining import ChoicePretraining
-from metaem_core.models.choice import ItemFactors
-from metaem_core.models.choice_mapping import OverlapSums, SourceFeatures, enough
+from metaem_core.models.choice import ItemFactors, enough
+from metaem_core.models.choice_mapping import OverlapSums, SourceFeatures
 from tasks.flower.reach import require, within
 from tasks.flower.request import Configs
 
@@ -36,6 +35,22 @@ def choice_start(work: ChoicePretraining) -> dict[str, Tensor]:
     return {"vectors": server.vectors, "leading": server.leading, "members": training.users}
 
 
+class LinkedChoices(LinkedRounds):
+    """Secure rounds of choices, with a sum that counts them."""
+
+    def counted(self, cohort: Tensor) -> Tensor:
+        """How many of the cohort's devices chose each item (n,)."""
+        (items, *_) = self.server.shapes
+        return counted(items[0], self.exchange, cohort)
+
+
+def counted(n_items: int, exchange: Exchange, users: Tensor) -> Tensor:
+    """The first masked sum of a job: how many of the users' devices chose each item (n,)."""
+    counts = KeptSum((torch.Size((n_items,)),), count_message(n_items))
+    linked_round(counts, exchange, users.tolist(), LIMIT, COUNTS)
+    return counts.sums[0].round()
+
+
 def choice_trainings(
     configs: Configs, start: Mapping[str, Tensor], exchange: Exchange, devices: Sequence[int]
 ) -> list[ChoiceTraining]:
@@ -43,8 +58,8 @@ def choice_trainings(
     users = within(start["members"], devices)
     require(users, LEAST, "have choices to train on")
     server = ChoiceServer(configs.choice, start["vectors"].clone(), start["leading"].clone())
-    rounds = LinkedRounds(server, exchange)
-    return [ChoiceTraining(configs.choice, server, rounds, users, whole_cohorts)]
+    rounds = LinkedChoices(server, exchange)
+    return [ChoiceTraining(configs.choice, server, rounds, users)]
 
 
 def features_start(features: SourceFeatures, members: Tensor) -> dict[str, Tensor]:
@@ -76,10 +91,9 @@ def overlap_of(start: Mapping[str, Tensor], exchange: Exchange, users: Tensor) -
     """The sums over the devices of ``users``, by their names in OverlapSums."""
     require(users, LEAST, "train the mapping")
     n, k = start["vectors"].shape
-    counts = KeptSum((torch.Size((n,)),), count_message(n))
-    linked_round(counts, exchange, users.tolist(), LIMIT, COUNTS)
+    counts = counted(n, exchange, users)
     turned = {name: start[name] for name in ("vectors", "gram", "turn")}
-    message = {**turned, "summed": enough(counts.sums[0])}
+    message = {**turned, "summed": enough(counts)}
     server = KeptSum(overlap_shapes(n, k, *start["widths"].tolist()), message)
     linked_round(server, exchange, users.tolist(), LIMIT)
     return dict(zip(OverlapSums._fields, server.sums, strict=True))

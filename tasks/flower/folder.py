@@ -86,6 +86,7 @@ class DeviceFolder:
     def features(self, device: int, message: bytes, config: ChoiceConfig) -> Tensor:
         """What the user's choices here say to a mapping (1, 2 + d + p)."""
         form = {**choice_form(self.items, config), "turn": (torch.float32, (config.size, -1))}
+        del form["summed"]
         return self.chosen(device, config).features(decode(message, form))
 
     def chosen(self, device: int, config: ChoiceConfig) -> OwnChoices:
@@ -119,5 +120,5 @@ def choice_server(items: int, config: ChoiceConfig) -> ChoiceServer:
 
 
 def choice_form(items: int, config: ChoiceConfig) -> Contract:
-    """The only form of V, of its Gram matrix and of Q that devices read."""
+    """The only form of a message of this domain's rounds that devices read."""
     return contract_of(choice_server(items, config).broadcast())

@@ -161,15 +161,14 @@ class Node:
     ) -> tuple[SecureUser, Contract, tuple[torch.Size, ...]]:
         domain, config = self.domain(request["domain"]), Configs.of(request).choice
         own, form = domain.chosen(device, config), choice_form(domain.items, config)
+        if number == COUNTS:
+            counted = contract_of(count_message(domain.items))
+            return CountDevice(own), counted, (torch.Size((domain.items,)),)
         if request["kind"] == "choice":
             return ChoiceDevice(own), form, choice_server(domain.items, config).shapes
-        if number == COUNTS:
-            form = contract_of(count_message(domain.items))
-            return CountDevice(own), form, (torch.Size((domain.items,)),)
         features, size = self._profile(request, device), config.size
         shapes = overlap_shapes(domain.items, size, features.shape[1], config.leading)
         turned = {**form, "turn": (torch.float32, (size, size))}
-        turned["summed"] = (torch.bool, (domain.items,))
         del turned["leading"]
         return OverlapDevice(features, config.leading, own), turned, shapes
 

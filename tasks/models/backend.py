@@ -135,8 +135,8 @@ class Simulation:
         from tasks.models.train import cost_of, train
 
         train(store, work.training)
-        last = work.traffic()  # the pass after the last epoch
-        return cost_of([work.training], last)._replace(beside=last)
+        epoch, beside = work.traffic()
+        return cost_of([work.training], epoch)._replace(beside=beside)
 
     def map_choices(
         self, store: Store, problem: ChoiceMappingProblem, source: ArtifactRef, target: ArtifactRef

@@ -35,7 +35,12 @@ class Epochs(Protocol):
 
     @property
     def config(self) -> PretrainConfig | MappingConfig | ChoiceConfig:
-        """How long it lasts, and how many devices a round has."""
+        """How long it lasts."""
+        ...
+
+    @property
+    def cohort_size(self) -> int:
+        """Devices a round."""
         ...
 
     def epochs(self, on_round: Callable[[RoundStats], None]) -> Iterator[EpochStats]:
@@ -57,7 +62,7 @@ def train(store: Store, training: Epochs, part: str = "training") -> None:
     if (saved := checkpoint.load()) is not None:
         training.load(saved[1])
     total = training.config.epochs
-    rounds = -(-len(training.users) // training.config.cohort_size)
+    rounds = -(-len(training.users) // training.cohort_size)
     done = 0
 
     def on_round(stats: RoundStats) -> None:
@@ -118,7 +123,7 @@ def cost_of(trainings: Sequence[Epochs], epoch: Traffic, once: Traffic = NOTHING
     """
     devices, epochs = len(trainings[0].users), sum(int(training.epoch) for training in trainings)
     beside = Traffic(devices * once.down, devices * once.up)
-    return Cost(devices, trainings[0].config.cohort_size, epochs, epoch, beside)
+    return Cost(devices, trainings[0].cohort_size, epochs, epoch, beside)
 
 
 def cost_of_overlap(features: SourceFeatures, target: ItemFactors, pair: ChoicePair) -> Cost:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from metaem_core.config.choice import ChoiceConfig
 from metaem_core.data.choices import Choices
+from metaem_core.federated.choice import training
 from metaem_core.federated.choice.device import ChoiceDevice, OwnChoices, choice_step
 from metaem_core.federated.choice.server import ChoiceServer
 from metaem_core.federated.secure.server import secure_round
@@ -65,21 +66,22 @@ def test_a_cohort_answers_as_its_devices_one_by_one(dtype: torch.dtype) -> None:
     vectors = torch.randn(25, 5, generator=torch.Generator().manual_seed(1)).to(dtype)
     download = ItemFactors.of(vectors, 0.2, 0.1)
     leading = torch.randn(25, 3, generator=torch.Generator().manual_seed(2)).to(dtype)
-    batched = choice_step(download, leading, choices(matrix))
+    summed = torch.arange(25) % 4 > 0
+    batched = choice_step(download, leading, summed, choices(matrix))
     users = dense_vectors(matrix, vectors.double(), 0.2, 0.1)
-    pulled = torch.zeros(25, 6).double()
+    pulled = torch.zeros(25, 5).double()
     moments, curvature = torch.zeros(6, 6).double(), torch.zeros(5, 5).double()
     projected = torch.zeros(25, 3).double()
     for row, user in zip(matrix, users, strict=True):
         for item in row.nonzero().flatten():
             error = 1 - user @ vectors[item].double()
-            pulled[item] += torch.cat([error * user, torch.ones(1).double()])
+            pulled[item] += error * user
         one = torch.cat([torch.ones(1).double(), user])
         moments += torch.outer(one, one)
         curvature += row.sum() * torch.outer(user, user)
         unit = row / row.norm()
         projected += torch.outer(unit, unit @ leading.double())
-    expected = pulled, moments, curvature, projected
+    expected = pulled * summed[:, None], moments, curvature, projected * summed[:, None]
     for got, want in zip(batched.tensors, expected, strict=True):
         assert (got.double() - want).abs().max() < EXACT[dtype] * want.abs().max().clamp_min(1)
 
@@ -91,7 +93,11 @@ def test_masked_sums_are_the_open_ones() -> None:
         ChoiceServer(config, torch.full((12, 4), 0.3) + torch.eye(12, 4), torch.eye(12, 2))
         for _ in "ab"
     ]
-    opened = choice_step(servers[0].download(), servers[0].leading, choices(matrix))
+    for server in servers:
+        server.popularity.copy_(matrix.sum(0))
+    summed = servers[0].broadcast()["summed"]
+    assert 0 < summed.sum() < 12
+    opened = choice_step(servers[0].download(), servers[0].leading, summed, choices(matrix))
     servers[0].collect(opened)
     devices = [
         ChoiceDevice(OwnChoices(row.nonzero().flatten(), config.unobserved, config.l2))
@@ -109,9 +115,11 @@ def test_masked_sums_are_the_open_ones() -> None:
 def test_a_user_of_many_choices_counts_in_full_under_masks() -> None:
     config = ChoiceConfig(size=2)
     own = OwnChoices(torch.arange(0, 3000, 2), config.unobserved, config.l2)
-    message = ChoiceServer(config, torch.full((3000, 2), 0.5), torch.eye(3000, 2)).broadcast()
+    server = ChoiceServer(config, torch.full((3000, 2), 0.5), torch.eye(3000, 2))
+    server.popularity.fill_(3)
+    message = server.broadcast()
     factors, chosen = own.received(message)
-    opened = choice_step(factors, message["leading"], chosen)
+    opened = choice_step(factors, message["leading"], message["summed"], chosen)
     assert opened.curvature.max() > 1000  # above what a device may add
     shared, _ = ChoiceDevice(own).contribution(message)
     torch.testing.assert_close(shared[0], opened.items)
@@ -131,19 +139,33 @@ def test_epochs_end_where_the_whole_loss_is_least() -> None:
     assert max(float(slope.abs().max()) for slope in slopes) < 1e-6
 
 
-def test_cohorts_do_not_change_an_epoch_and_a_resumed_training_goes_on() -> None:
-    chosen = choices(world(40, 30, 0.25))
-    one, other = (
-        ChoicePretraining(ChoiceConfig(size=3, epochs=4, cohort_size=size), chosen, torch.float64)
-        for size in (7, 100)
-    )
+def test_batches_do_not_change_an_epoch_and_a_resumed_training_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chosen, config = choices(world(40, 30, 0.25)), ChoiceConfig(size=3, epochs=4)
+    one, other = (ChoicePretraining(config, chosen, torch.float64) for _ in "ab")
     list(one.training.epochs(lambda _: None))
+    monkeypatch.setattr(training, "TOGETHER", 7)
     epochs = other.training.epochs(lambda _: None)
     next(epochs), next(epochs)
     resumed = ChoicePretraining(other.config, chosen, torch.float64)
     resumed.training.load({name: t.clone() for name, t in other.training.state().items()})
     list(resumed.training.epochs(lambda _: None))
     assert (resumed.model().items.vectors - one.model().items.vectors).abs().max() < 1e-12
+
+
+def test_a_row_of_one_user_or_two_is_never_added_up() -> None:
+    matrix = world(41, 30, 0.3)[1:]
+    matrix[:, :3] = 0
+    matrix[[3, 9, 3], [0, 0, 1]] = 1  # the third item nobody chose
+    assert matrix[:, 3:].sum(0).min() > 2
+    work = ChoicePretraining(ChoiceConfig(size=3, epochs=1, leading=4), choices(matrix))
+    list(work.training.epochs(lambda _: None))
+    server = work.training.server
+    assert server.popularity[:3].tolist() == [2, 1, 0]
+    for sums in (server.state()["items"], server.state()["leading_sums"], server.leading):
+        assert sums[:3].count_nonzero() == 0
+        assert sums[3:].count_nonzero(1).all()
 
 
 def test_the_leading_directions_are_those_of_the_dense_matrix() -> None:

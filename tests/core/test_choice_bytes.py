@@ -37,28 +37,38 @@ def test_an_open_epoch_costs_what_its_devices_send_and_says_as_much() -> None:
     chosen = choices(MATRIX)
     work = ChoicePretraining(ChoiceConfig(size=4, leading=3), chosen)
     whole, leading = work.training.server.download(), work.training.server.leading
-    together, alone, down, up = choice_step(whole, leading, chosen), torch.zeros(ITEMS, 8), 0, 0
+    summed, alone, down, up = torch.arange(ITEMS) % 3 > 0, torch.zeros(ITEMS, 7), 0, 0
+    together = choice_step(whole, leading, summed, chosen)
     for own in OWN:
         count, rows = len(own.items), replace(whole, vectors=whole.vectors[own.items])
         every = Choices(torch.arange(count), torch.tensor([0, count]), count)
-        answer = choice_step(rows, leading[own.items], every)
+        answer = choice_step(rows, leading[own.items], summed[own.items], every)
         alone[own.items] += torch.cat([answer.items, answer.leading], 1)
         sent = {"vectors": rows.vectors, "gram": rows.gram, "leading": leading[own.items]}
+        sent["summed"] = summed[own.items]
         down += len(encode(sent))
         up += len(answer.encoded()) + ID_BYTES * count
     torch.testing.assert_close(alone, torch.cat([together.items, together.leading], 1))
-    assert work.traffic() == (down, up)
+    assert work.traffic() == ((down, up), (down, up))
     assert down > 4 * 4 * len(chosen)
 
 
 @pytest.mark.parametrize("leading", [3, 0])
 def test_a_masked_round_costs_what_passes_in_it(leading: int) -> None:
     """Of a source, and of a target, which trains no leading directions."""
-    config = ChoiceConfig(size=4, leading=leading, payload="secure", cohort_size=DEVICES)
+    config = ChoiceConfig(size=4, leading=leading, payload="secure")
     server = ChoiceServer(config, torch.zeros(ITEMS, 4), torch.zeros(ITEMS, leading))
     loop = SecureLoop(server, {place: ChoiceDevice(own) for place, own in enumerate(OWN)})
     loop.round([*range(DEVICES)])
-    assert set(loop.traffic) == {choice_traffic(config, ITEMS, rows=1)}
+    round_ = choice_traffic(config, ITEMS, rows=1, devices=DEVICES)
+    assert set(loop.traffic) == {round_}
+    counters = {place: CountDevice(own) for place, own in enumerate(OWN)}
+    first = SecureLoop(KeptSum((torch.Size((ITEMS,)),), count_message(ITEMS)), counters)
+    first.round([*range(DEVICES)])
+    epoch, beside = ChoicePretraining(config, choices(MATRIX)).traffic()
+    assert epoch == tuple(DEVICES * way for way in round_)
+    (once,) = {*first.traffic}
+    assert beside == tuple(DEVICES * (way + more) for way, more in zip(round_, once, strict=True))
 
 
 def test_a_mapping_costs_its_features_and_its_sums() -> None:

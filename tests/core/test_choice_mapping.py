@@ -23,12 +23,11 @@ from metaem_core.methods.metaem.choice_mapping import (
 )
 from metaem_core.methods.metaem.choice_pretraining import ChoicePretraining
 from metaem_core.methods.metaem.choice_transfer import ChoiceTransfer
-from metaem_core.models.choice import ChoiceDomain, ItemFactors
+from metaem_core.models.choice import ChoiceDomain, ItemFactors, enough
 from metaem_core.models.choice_mapping import (
     ChoiceModel,
     ChoiceScorer,
     OverlapSums,
-    enough,
     overlap_sums,
 )
 from tests.core.test_choice import choices, world

@@ -26,7 +26,6 @@ def checked(store: Path, *dotted: str, backend: str = "flower", stages: tuple[st
 
 
 REFUSED_ON_DEVICES = {
-    "choice.cohort_size=2": "3 or more: two hide nobody",
     "mapping.loss=distance": "mapping.loss task",
     "pretrain.payload=rows": "pretrain.payload literal or product",
     "pretrain.payload=secure": "pretrain.payload literal or product",
@@ -47,7 +46,7 @@ def test_what_real_devices_do_not_do_is_refused_and_simulated(
 
 @pytest.mark.parametrize(
     "setting",
-    ["choice.cohort_size=3", "choice.payload=rows", "choice.threshold=4", "feedback=choices"],
+    ["choice.payload=rows", "choice.threshold=4", "feedback=choices"],
 )
 def test_choices_train_on_real_devices(federated: Path, setting: str) -> None:
     checked(federated, setting, stages=OF_CHOICE)

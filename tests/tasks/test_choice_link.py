@@ -29,7 +29,7 @@ from tasks.flower.request import Configs, Request, vectors_tag
 from tests.tasks.test_carried import MOVIE, MUSIC, OTHER, STOP, TRAIN, USERS, noted
 from tests.tasks.test_remote import Devices, Spoil, about, honest
 
-CONFIG = ChoiceConfig(size=4, epochs=3, leading=3, cohort_size=8, threshold=3, l2=0.1)
+CONFIG = ChoiceConfig(size=4, epochs=3, leading=3, threshold=3, l2=0.1)
 MAPPING = ChoiceMappingConfig(sizes=(2, 4))
 KEPT = MUSIC.of_users(~torch.isin(torch.arange(USERS), torch.from_numpy(STOP)).numpy())
 
@@ -82,7 +82,7 @@ def test_masked_rounds_train_what_the_simulation_trains(tmp_path: Path) -> None:
     job = done(tmp_path, request("choice", "music"), choice_start(work), noted(answers))
     job.load_into(work.training)
     same(work.model(), expected.model())
-    users, passes = len(work.training.users), CONFIG.epochs + 1
+    users, passes = len(work.training.users), CONFIG.epochs + 2  # counts, and once more at the end
     assert (job.result["devices"], job.result["refused"]) == (users, [])
     assert job.result["epochs"] == [CONFIG.epochs]
     assert {each.device for each in answers} == {*work.training.users.tolist()}
@@ -97,10 +97,10 @@ def test_masked_rounds_train_what_the_simulation_trains(tmp_path: Path) -> None:
 
 def test_an_interrupted_job_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
     work, wanted = fresh(), request("choice", "music")
-    rounds = 5 * (len(work.training.users) // CONFIG.cohort_size)  # of an epoch; the last joins
+    phases = 5 * 2  # of the counts and an epoch
 
     def die(answer: Answer) -> Iterable[Answer]:
-        if answer.round == rounds + 3:  # in the second epoch
+        if answer.round == phases + 3:  # in the second epoch
             raise KeyboardInterrupt
         return [answer]
 
@@ -108,7 +108,7 @@ def test_an_interrupted_job_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
         done(tmp_path, wanted, choice_start(work), die)
     late: list[Answer] = []
     job = done(tmp_path, wanted, choice_start(work), noted(late))
-    assert min(answer.round for answer in late) == rounds + 1
+    assert min(answer.round for answer in late) == phases + 1
     job.load_into(work.training)
     same(work.model(), simulated().model())
 

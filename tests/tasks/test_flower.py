@@ -134,8 +134,8 @@ def test_devices_keep_their_vectors_for_the_mapping(
 def test_choices_are_trained_under_masks_as_simulated(
     watched: tuple[Loopback, CountingProxy], tmp_path: Path
 ) -> None:
-    """One cohort; after the epoch everyone answers once more."""
-    config = replace(choices.CONFIG, epochs=1, cohort_size=len(ALL))
+    """Everyone counts, and after the epoch answers once more."""
+    config = replace(choices.CONFIG, epochs=1)
     work, expected = choices.fresh(config=config), choices.simulated(config=config)
     request = choices.request("choice", "music", choice=config)
     job = done(watched[0], tmp_path / "job", request, choice_start(work))

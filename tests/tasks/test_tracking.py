@@ -99,9 +99,12 @@ def test_the_default_experiment_is_shown_only_with_something_in_it(
 
 
 def test_a_report_is_above_its_cells_and_its_pictures_are_there(
-    finished_run: FinishedRun, client: MlflowClient
+    finished_run: FinishedRun, tmp_path: Path
 ) -> None:
-    outcome = finished_run.outcome
+    """In a place of its own: where others log, a cell's parent is the newest report with it."""
+    where, outcome = Tracking.inside(Store(tmp_path)), finished_run.outcome
+    log(finished_run, where)
+    client = MlflowClient(where.uri)
     report = the_run(client, outcome.report)
     for cell in zip(outcome.evaluations, outcome.rankings, strict=True):
         assert the_run(client, *cell).data.tags["mlflow.parentRunId"] == report.info.run_id

@@ -20,19 +20,20 @@ from metaem_core.models.choice import ItemFactors
 from metaem_core.models.choice_mapping import SourceFeatures
 
 
-def choice_traffic(config: ChoiceConfig, n_items: int, rows: int) -> Traffic:
+def choice_traffic(config: ChoiceConfig, n_items: int, rows: int, devices: int) -> Traffic:
     """Bytes of one device's round.
 
     Args:
         n_items: of the domain, which a masked round sends whole.
         rows: the items that the user chose, which an open round requests by id.
+        devices: of the domain, which a masked round adds up.
     """
     secure = config.payload == "secure"
     sent = n_items if secure else rows
     basis = torch.zeros(sent, min(config.leading, n_items))
     server = ChoiceServer(config, torch.zeros(sent, config.size), basis)
     if secure:
-        return masked_traffic(server.broadcast(), server.shapes, config.cohort_size)
+        return masked_traffic(server.broadcast(), server.shapes, devices)
     items, moments, curvature, leading = map(torch.zeros, server.shapes)
     answer = ChoiceUpload(items, moments, curvature, leading, 0.0, 0).encoded()
     return Traffic(len(encode(server.broadcast())), len(answer) + ID_BYTES * rows)
@@ -41,8 +42,13 @@ def choice_traffic(config: ChoiceConfig, n_items: int, rows: int) -> Traffic:
 def choice_epoch_traffic(config: ChoiceConfig, n_items: int, counts: Ints) -> Traffic:
     """Bytes of an epoch, in which each device answers once; ``counts`` (m,) are its choices."""
     sizes, devices = np.unique(counts, return_counts=True)
-    each = np.array([choice_traffic(config, n_items, int(size)) for size in sizes])
+    each = np.array([choice_traffic(config, n_items, int(size), len(counts)) for size in sizes])
     return Traffic(*(each * devices[:, None]).sum(0).tolist())
+
+
+def count_traffic(n_items: int, devices: int) -> Traffic:
+    """Bytes of one device in a first sum, which is masked."""
+    return masked_traffic(count_message(n_items), (torch.Size((n_items,)),), devices)
 
 
 def features_traffic(features: SourceFeatures) -> Traffic:
@@ -57,7 +63,7 @@ def overlap_traffic(target: ItemFactors, features: SourceFeatures, devices: int)
         devices: of the training overlap, which are one cohort.
     """
     n, k = target.vectors.shape
-    counts = masked_traffic(count_message(n), (torch.Size((n,)),), devices)
+    counts = count_traffic(n, devices)
     summed = torch.zeros(n, dtype=torch.bool)
     message = {**turned_message(target, torch.zeros(k, k)), "summed": summed}
     shapes = overlap_shapes(n, k, features.width, features.p)

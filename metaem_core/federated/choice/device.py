@@ -20,7 +20,7 @@ from metaem_core.models.choice_mapping import SourceFeatures, overlap_sums
 # of n_i u u' under masks: whole, it would exceed the largest number of a device after some hundred
 # choices, and shrink all that the device adds
 CURVATURE_UNIT = 64.0
-COUNTS = 1  # which of the mapping's masked sums says how many users chose each item; the other is 0
+COUNTS = 1  # the masked sum of how many users chose each item; what follows it is sum 0
 NOTHING = Totals(0.0, 0.0, 0.0)
 
 
@@ -28,10 +28,10 @@ NOTHING = Totals(0.0, 0.0, 0.0)
 class ChoiceUpload:
     """What a cohort answers, summed over its devices."""
 
-    items: Tensor  # (1 - u.v_j) u and a one, on the rows that were chosen (n, k + 1)
+    items: Tensor  # (1 - u.v_j) u, on the rows that were chosen and are summed (n, k)
     moments: Tensor  # [1, u] [1, u]' (k + 1, k + 1)
     curvature: Tensor  # n_i u u' (k, k)
-    leading: Tensor  # x (x'Q), x the choices at length 1, on the rows that were chosen (n, p)
+    leading: Tensor  # x (x'Q), x the choices at length 1, on the same rows (n, p)
     loss: float  # what the users' part of the whole-data loss comes to
     n_choices: int
 
@@ -47,20 +47,23 @@ class ChoiceUpload:
         return encode(answer)
 
 
-def choice_step(download: ItemFactors, leading: Tensor, chosen: Choices) -> ChoiceUpload:
+def choice_step(
+    download: ItemFactors, leading: Tensor, summed: Tensor, chosen: Choices
+) -> ChoiceUpload:
     """One round of devices that each have a choice; ``chosen`` names rows of V and of Q.
 
     Args:
         leading: Q (n, p).
+        summed: whether anything is added to an item's row (n,).
     """
     users, errors = download.fitted(chosen)
-    counts, popularity = chosen.counts, chosen.popularity()
+    counts, added = chosen.counts, chosen.popularity() * summed
     extended = torch.cat([users.new_ones(len(users), 1), users], 1)
-    order, start = chosen.items.argsort(stable=True), popularity.cumsum(0) - popularity
-    on_rows = partial(summed_rows, places=chosen.owner[order], start=start)
-    pulled = on_rows(users, weights=errors[order])
+    order = chosen.items.argsort(stable=True)
+    order = order[summed[chosen.items[order]]]
+    on_rows = partial(summed_rows, places=chosen.owner[order], start=added.cumsum(0) - added)
     return ChoiceUpload(
-        torch.cat([pulled, popularity.unsqueeze(1).to(users.dtype)], 1),
+        on_rows(users, weights=errors[order]),
         extended.T @ extended,
         (users * counts.unsqueeze(1)).T @ users,
         on_rows(mean_rows(leading, chosen)),  # both x have 1 / sqrt(n_i) on these rows
@@ -106,7 +109,7 @@ class ChoiceDevice(Private):
     def contribution(self, message: Message) -> tuple[list[Tensor], Totals]:
         """Its part of the sums over all items, and of the totals."""
         factors, chosen = self.own.received(message)
-        upload = choice_step(factors, message["leading"], chosen)
+        upload = choice_step(factors, message["leading"], message["summed"], chosen)
         curvature = upload.curvature / CURVATURE_UNIT
         shared, _ = bounded([upload.items, upload.moments, curvature, upload.leading])
         return shared, Totals(upload.loss, upload.n_choices, 0.0)
@@ -117,7 +120,7 @@ class ChoiceDevice(Private):
 
 @dataclass(frozen=True, repr=False)
 class CountDevice(Private):
-    """A device of a user of both domains in the mapping's first sum."""
+    """A device in the first sum of a pretraining or of a mapping."""
 
     own: OwnChoices
 
@@ -153,7 +156,7 @@ class OverlapDevice(Private):
 
 
 def count_message(n_items: int) -> dict[str, Tensor]:
-    """Of the mapping's first sum."""
+    """What the devices of a first sum are sent."""
     return {"items": torch.tensor(n_items)}
 
 

@@ -1,5 +1,8 @@
 """The server half of rounds of choices: V and Q, stepped once an epoch by sums over all devices.
 
+Devices count once how many of them chose each item, and add nothing to the rows of items that few
+did: a row of one user would be theirs.
+
 An exact step would solve ``sum_(i chose j) u_i u_i'`` for each item, k^2 numbers an item. Here that
 matrix is ``n_j C`` with one ``C = sum n_i u_i u_i' / sum n_i`` for all items: a quasi-Newton step
 for which a device sends k numbers an item. Twice ``C`` damps it. One eigendecomposition solves all
@@ -18,20 +21,21 @@ from metaem_core.federated.choice.device import CURVATURE_UNIT, ChoiceUpload
 from metaem_core.federated.encoding import Message
 from metaem_core.federated.rounds import RoundStats
 from metaem_core.federated.secure.coding import Closing, Totals
-from metaem_core.models.choice import ItemFactors
+from metaem_core.models.choice import ItemFactors, enough
 
 DAMPED = 2.0  # times C
 RARITY = 0.25
 
 
 class ChoiceServer:
-    """V and Q of one domain, and the sums of the epoch so far."""
+    """V and Q of one domain, how many users chose each item, and the sums of the epoch so far."""
 
     def __init__(self, config: ChoiceConfig, vectors: Tensor, leading: Tensor) -> None:
         """Steps ``vectors`` (n, k) and ``leading`` (n, p) in place."""
         self._config, self.vectors, self.leading = config, vectors, leading
         n, k = vectors.shape
-        self._items = torch.zeros(n, k + 1, dtype=torch.float64)
+        self.popularity = torch.zeros(n, dtype=torch.float64)
+        self._items = torch.zeros(n, k, dtype=torch.float64)
         self._moments = torch.zeros(k + 1, k + 1, dtype=torch.float64)
         self._curvature = torch.zeros(k, k, dtype=torch.float64)
         self._leading = torch.zeros(leading.shape, dtype=torch.float64)
@@ -59,7 +63,8 @@ class ChoiceServer:
 
     def broadcast(self) -> Message:
         """What every device of a masked round is sent."""
-        return {"vectors": self.vectors, "gram": self._gram, "leading": self.leading}
+        parts = {"vectors": self.vectors, "gram": self._gram, "leading": self.leading}
+        return {**parts, "summed": enough(self.popularity)}
 
     def collect(self, upload: ChoiceUpload) -> None:
         """Add a cohort's sums."""
@@ -80,9 +85,9 @@ class ChoiceServer:
         if float(self._moments[0, 0]) == 0:
             raise ValueError("no device has a choice to learn from; check the filter and the split")
         n_users, gram = float(self._moments[0, 0]), self._moments[1:, 1:]
-        a, l2, counts = self._config.unobserved, self._config.l2, self._items[:, -1:]
+        a, l2, counts = self._config.unobserved, self._config.l2, self.popularity.unsqueeze(1)
         vectors = self.vectors.double()
-        pull = self._items[:, :-1] - a * vectors @ gram - l2 * (counts + a * n_users) * vectors
+        pull = self._items - a * vectors @ gram - l2 * (counts + a * n_users) * vectors
         one = torch.eye(len(gram), dtype=torch.float64)
         shared = DAMPED * self._curvature / counts.sum() + l2 * one
         values, basis = generalised_eigen(shared, a * (gram + l2 * n_users * one))
@@ -96,11 +101,6 @@ class ChoiceServer:
             sums.zero_()
 
     @property
-    def popularity(self) -> Tensor:
-        """How many users chose each item (n,), of the epoch so far."""
-        return self._items[:, -1]
-
-    @property
     def moments(self) -> Tensor:
         """Sum over users of [1, u] [1, u]' (k + 1, k + 1), of the epoch so far."""
         return self._moments
@@ -109,7 +109,8 @@ class ChoiceServer:
         """What a checkpoint between epochs must hold."""
         names = "items", "moments", "curvature", "leading_sums"
         sums = dict(zip(names, self._sums, strict=True))
-        return {"vectors": self.vectors, "leading": self.leading, **sums}
+        kept = {"vectors": self.vectors, "leading": self.leading, "popularity": self.popularity}
+        return {**kept, **sums}
 
 
 def generalised_eigen(matrix: Tensor, metric: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,9 @@
-"""Epochs of rounds of choices: every device answers once an epoch, then the server steps."""
+"""Epochs of choices: one sum over all devices an epoch, after which the server steps."""
 
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -11,11 +12,19 @@ from metaem_core.config.choice import ChoiceConfig
 from metaem_core.data.choices import Choices
 from metaem_core.federated.choice.device import choice_step
 from metaem_core.federated.choice.server import ChoiceServer
-from metaem_core.federated.rounds import Draw, Rounds, RoundStats, cohorts
+from metaem_core.federated.rounds import Rounds, RoundStats
+from metaem_core.models.choice import enough
 from metaem_core.training.epochs import EpochStats, restore
-from metaem_core.training.seeds import derived_generator
 
-TOGETHER = 16_384  # devices that are simulated at once: sums over cohorts add up in any case
+TOGETHER = 16_384  # devices that are simulated at once
+
+
+class ChoiceRounds(Rounds, Protocol):
+    """Rounds of devices that count their choices first."""
+
+    def counted(self, cohort: Tensor) -> Tensor:
+        """How many of the devices ``cohort`` (S,) chose each item (n,)."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -28,43 +37,46 @@ class SimulatedChoices:
     server: ChoiceServer
     choices: Choices
 
+    def counted(self, cohort: Tensor) -> Tensor:
+        """The popularity of each item among a cohort (n,)."""
+        return self.choices.of_users(cohort).popularity()
+
     def round(self, cohort: Tensor) -> RoundStats:
         """The sums of a cohort."""
-        upload = choice_step(
-            self.server.download(), self.server.leading, self.choices.of_users(cohort)
-        )
-        self.server.collect(upload)
-        return RoundStats(upload.loss, upload.n_choices)
+        server, loss, n_choices = self.server, 0.0, 0
+        download, summed = server.download(), enough(server.popularity)
+        for some in torch.split(cohort, TOGETHER):
+            upload = choice_step(download, server.leading, summed, self.choices.of_users(some))
+            server.collect(upload)
+            loss += upload.loss
+            n_choices += upload.n_choices
+        return RoundStats(loss, n_choices)
 
     def state(self) -> dict[str, Tensor]:
         """Nothing: no device learns."""
         return {}
 
 
-def large_cohorts(users: Tensor, size: int, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """:func:`cohorts` of as many as are simulated at once."""
-    return cohorts(users, max(size, TOGETHER), generator)
-
-
 class ChoiceTraining:
-    """Epochs of rounds; the loss is known before each step and nothing stops it.
+    """Epochs of one round each; the loss is known before each step and nothing stops it.
 
-    After the last step every device answers once more, for the sums that go with the final V.
+    Before the first, all devices count their choices. After the last step every device answers once
+    more, for the sums that go with the final V.
     """
 
     def __init__(
-        self,
-        config: ChoiceConfig,
-        server: ChoiceServer,
-        rounds: Rounds,
-        users: Tensor,
-        draw: Draw = large_cohorts,
+        self, config: ChoiceConfig, server: ChoiceServer, rounds: ChoiceRounds, users: Tensor
     ) -> None:
         """``rounds`` bring the sums of ``users`` (m,), who each have a choice, to the server."""
         self.config, self.server, self.users = config, server, users
-        self._rounds, self._draw = rounds, draw
+        self._rounds = rounds
         self.epoch = torch.tensor(0)
         self._curve = torch.zeros(config.epochs, 2, dtype=torch.float64)  # loss, choices
+
+    @property
+    def cohort_size(self) -> int:
+        """Devices a round: all."""
+        return len(self.users)
 
     def curve(self) -> list[EpochStats]:
         """The epochs so far; ``loss`` is the users' part of the whole-data loss, a choice."""
@@ -72,26 +84,23 @@ class ChoiceTraining:
 
     def epochs(self, on_round: Callable[[RoundStats], None]) -> Iterator[EpochStats]:
         """Train on from the current epoch."""
+        if int(self.epoch) == 0:
+            self.server.popularity.copy_(self._rounds.counted(self.users))
         while int(self.epoch) < self.config.epochs:
             self.epoch += 1
             epoch = int(self.epoch)
-            self._curve[epoch - 1] = torch.tensor(self._collect(on_round), dtype=torch.float64)
+            done = self._collect()
+            on_round(done)
+            self._curve[epoch - 1] = self._curve.new_tensor([done.squared_error, done.n_ratings])
             self.server.step()
             if epoch == self.config.epochs:
-                self._collect(lambda _: None)
+                self._collect()
             yield self._stats(epoch)
 
-    def _collect(self, on_round: Callable[[RoundStats], None]) -> tuple[float, int]:
-        """One pass over all devices, whose sums stay with the server; their loss and choices."""
+    def _collect(self) -> RoundStats:
+        """The sums over all devices, which stay with the server until the next."""
         self.server.begin()
-        order = derived_generator(self.config.seed, int(self.epoch))
-        loss, n_choices = 0.0, 0
-        for cohort in self._draw(self.users, self.config.cohort_size, order):
-            done = self._rounds.round(cohort)
-            loss += done.squared_error
-            n_choices += done.n_ratings
-            on_round(done)
-        return loss, n_choices
+        return self._rounds.round(self.users)
 
     def _stats(self, epoch: int) -> EpochStats:
         loss, n_choices = self._curve[epoch - 1].tolist()

@@ -4,7 +4,7 @@ import torch
 
 from metaem_core.config.choice import ChoiceConfig
 from metaem_core.data.choices import Choices
-from metaem_core.federated.choice.bytes import choice_epoch_traffic
+from metaem_core.federated.choice.bytes import choice_epoch_traffic, count_traffic
 from metaem_core.federated.choice.server import ChoiceServer
 from metaem_core.federated.choice.training import ChoiceTraining, SimulatedChoices
 from metaem_core.federated.encoding import Traffic
@@ -30,10 +30,18 @@ class ChoicePretraining:
         rounds, users = SimulatedChoices(self._server, choices), choices.counts.nonzero().flatten()
         self.training = ChoiceTraining(config, self._server, rounds, users)
 
-    def traffic(self) -> Traffic:
-        """Bytes of one epoch, in which each device answers once."""
-        counts = self._choices.counts
-        return choice_epoch_traffic(self.config, self._choices.n_items, counts[counts > 0].numpy())
+    def traffic(self) -> tuple[Traffic, Traffic]:
+        """Bytes of one epoch, and of all that is not one: the counts and the pass after the last.
+
+        The requests of an open epoch are the counts.
+        """
+        counts, n_items = self._choices.counts.numpy(), self._choices.n_items
+        counts = counts[counts > 0]
+        epoch, devices = choice_epoch_traffic(self.config, n_items, counts), len(counts)
+        if self.config.payload == "rows":
+            return epoch, epoch
+        once = count_traffic(n_items, devices)
+        return epoch, Traffic(epoch.down + devices * once.down, epoch.up + devices * once.up)
 
     def model(self) -> ChoiceDomain:
         """The domain after the last epoch."""

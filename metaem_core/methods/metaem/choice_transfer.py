@@ -8,13 +8,12 @@ from torch import Tensor
 from metaem_core.config.choice import ChoiceMappingConfig
 from metaem_core.data.choices import ChoicePair
 from metaem_core.methods.metaem.choice_mapping import fit_leading, fit_vectors
-from metaem_core.models.choice import ChoiceDomain, ItemFactors
+from metaem_core.models.choice import ChoiceDomain, ItemFactors, enough
 from metaem_core.models.choice_mapping import (
     ChoiceModel,
     ChoiceScorer,
     OverlapSums,
     SourceFeatures,
-    enough,
     overlap_sums,
 )
 
