@@ -17,8 +17,6 @@ class MappingConfig:
     l2: float = 1e-4
     epochs: int = 100
     patience: int = 15
-    trait_damping: float = 1200.0  # ridge of the start's profile weights; centred only
-    taste_damping: float = 100.0  # ridge of the start's taste weights; centred only
     trust: float = 0.5  # share of the learnt correction that is kept; centred only
     loss: Literal["task", "distance"] = "task"  # Eq. 14, or Eq. 12 with the target's MLP_user
     scale: RatingScale = field(default_factory=RatingScale)

@@ -116,7 +116,7 @@ class Job:
             reached = leave(exchange, messages(start, devices))
         elif kind in ("start", "overlap"):
             users = within(start["train"], devices)
-            summed = partial(theta_start, configs) if kind == "start" else overlap_of
+            summed = theta_start if kind == "start" else overlap_of
             sums, reached = summed(start, exchange, users), len(users)
             replace_atomically(self.folder / SUMS, partial(save_file, sums))
         else:

@@ -39,10 +39,10 @@ from metaem_core.federated.remote.secure_rounds import PhaseMessage
 from metaem_core.federated.secure.aggregation import OutOfTurn, SecureDevice
 from metaem_core.federated.secure.coding import Coding
 from metaem_core.federated.secure.device import SecureClient, SecureUser, degree_of, threshold_of
+from metaem_core.methods.metaem.habit import LINE_SIZE
 from metaem_core.methods.metaem.mapping import fresh_network, mapped_size
 from metaem_core.methods.metaem.mapping_start import directions_of, identity
 from metaem_core.methods.metaem.mapping_start_secure import (
-    PROFILE_PRODUCTS,
     TASTE,
     StartUser,
     example_views,
@@ -151,9 +151,9 @@ class Node:
             return self._chooser(request, device, number)
         pretrain, taste = configs.pretrain, number == TASTE
         directions = directions_of(nobody(0, pretrain))
-        user = StartUser(self._profile(request, device), *domain.own(device), taste)
+        user = StartUser(device, self._profile(request, device), *domain.own(device), taste)
         views = example_views(domain.items, kept_size(pretrain), pretrain.user_size, directions)
-        width = directions**2 if taste else PROFILE_PRODUCTS
+        width = directions**2 if taste else LINE_SIZE
         return user, contract_of(views), products_shapes(width)
 
     def _chooser(

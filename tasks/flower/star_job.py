@@ -94,7 +94,7 @@ def views_start(source: SourceView, target: TargetView, train: Tensor) -> dict[s
 
 
 def theta_start(
-    configs: Configs, start: Mapping[str, Tensor], exchange: Exchange, users: Tensor
+    start: Mapping[str, Tensor], exchange: Exchange, users: Tensor
 ) -> dict[str, Tensor]:
     """Theta's start by name, from sums of the devices of ``users``.
 
@@ -104,7 +104,7 @@ def theta_start(
     require(users, LEAST, "train the mapping")
     views = {n: part for n, part in start.items() if n.startswith(("source.", "target."))}
     sums = RemoteStart(exchange, views, users.tolist())
-    lines = transfer_lines(*views_of(views), sums, configs.mapping)
+    lines = transfer_lines(*views_of(views), sums)
     return {name: part.contiguous() for name, part in flat("start", lines).items()}
 
 

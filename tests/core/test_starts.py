@@ -15,10 +15,11 @@ from metaem_core.data.ratings import Ratings
 from metaem_core.data.user_profile import PROFILE_SIZE, ItemScale, ProfileStatistics
 from metaem_core.methods.baselines.trivial import bias_transfer_fitted
 from metaem_core.methods.metaem.cold_start import cold_predictor
+from metaem_core.methods.metaem.evidence import Products, fold_of
+from metaem_core.methods.metaem.habit import LINE_SIZE
 from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.metaem.mapping_start import (
     OverlapSums,
-    Products,
     SourceView,
     TargetView,
     transfer_lines,
@@ -31,12 +32,15 @@ from tests.support.worlds import from_table
 CONFIG = PretrainConfig(epochs=1, hidden_size=16)
 
 
-def world(seed: int, n_users: int, n_items: int, spread: float) -> Ratings:
-    """Users and items with biases of the same spread, noise 1, nothing else."""
+def world(
+    seed: int, n_users: int, n_items: int, spread: float, bias: np.ndarray | None = None
+) -> Ratings:
+    """Users and items with biases of the same spread, or this ``bias``; noise 1, nothing else."""
     draw = np.random.default_rng(seed)
     rated = draw.random((n_users, n_items)) < 0.4
     users, items = rated.nonzero()
-    opinion = 3 + (spread * draw.standard_normal(n_users))[users]
+    own = spread * draw.standard_normal(n_users) if bias is None else bias
+    opinion = 3 + own[users]
     opinion += (spread * draw.standard_normal(n_items))[items]
     values = (opinion + draw.standard_normal(len(users))).astype(np.float32)
     return Ratings(users, items, values, n_users, n_items)
@@ -93,16 +97,14 @@ def test_a_rating_that_everybody_gives_is_predicted() -> None:
     np.testing.assert_allclose(predicted(work, cold), 4, atol=1e-3)
 
 
-def test_before_training_the_mapping_is_a_line_in_the_source_bias() -> None:
-    """Where so strong ridges leave no taste and no profile."""
-    config = MappingConfig(taste_damping=1e12, trait_damping=1e12)
-    work, pair, cold = mapping(config)
-    above = predicted(work, cold) - work.target.item_offsets.numpy()[cold.items]
-    bias = fitted_biases(pair.source).user[cold.users]
-    slope, constant = fit_line(bias, above)
-    np.testing.assert_allclose(above, slope * bias + constant, atol=1e-4)
-    wanted, _ = fit_line(bias, cold.values - work.target.item_offsets.numpy()[cold.items])
-    assert abs(slope - wanted) < 0.5
+def test_where_users_differ_in_bias_alone_the_start_is_bias_transfer() -> None:
+    """Taste and the rest of the profile are noise, and count for next to nothing."""
+    bias = 0.7 * np.random.default_rng(7).standard_normal(260)
+    source, target = (world(seed, 260, 40, 0.7, bias) for seed in (8, 9))
+    pair, cold = parted(source, target, 0, 200)
+    work, transfer = mapped(MappingConfig(), pair, cold), bias_transfer_fitted(pair)
+    apart = predicted(work, cold) - transfer(cold.users, cold.items)
+    assert np.square(apart).mean() < 0.02 * np.square(bias).mean()
 
 
 TARGET = TargetView(
@@ -114,6 +116,7 @@ TARGET = TargetView(
     scale=ItemScale(bias=1.0, mean=0.0, deviation=1.0),
     directions=torch.ones(1, 1),
     items=torch.ones(1, 1),
+    line=np.eye(1, LINE_SIZE, 1)[0],
 )
 
 
@@ -125,9 +128,11 @@ def test_item_features_never_hold_the_rating_they_explain(value: float) -> None:
     bias = np.array([residuals.sum() / (3 + damping)], np.float32)
     target = TARGET._replace(bias=bias)
     width = 1 + PROFILE_SIZE
-    source = SourceView(torch.zeros(width), torch.ones(width), torch.ones(1, 1))
-    own = np.array([user_bias], np.float32), np.array([0]), np.array([value], np.float32)
-    x, y = OverlapSums(source, target, torch.zeros(1, width), *own).profile_products()
+    one, nobody = torch.ones(width), np.array([0])
+    source = SourceView(torch.zeros(width), one, torch.ones(1, 1), np.zeros(LINE_SIZE))
+    own = np.array([user_bias], np.float32), nobody, nobody, np.array([value], np.float32)
+    by_fold = OverlapSums(source, target, torch.zeros(1, width), *own).profile_products()
+    x, y = by_fold.square.sum(0), by_fold.cross.sum(0)
     features = [1.0, 1.5 / (2 + damping), np.log1p(2)]
     constant = PROFILE_SIZE + 1  # columns of a feature: a constant, then the profile, here zero
     np.testing.assert_allclose(x[0, ::constant], features, rtol=1e-6)
@@ -136,26 +141,26 @@ def test_item_features_never_hold_the_rating_they_explain(value: float) -> None:
 
 @dataclass(frozen=True)
 class PlantedSums:
-    """Of ratings whose residuals are these ``weights`` times a random design, exactly."""
+    """Of users whose residuals are these ``weights`` times a random design, exactly."""
 
     weights: np.ndarray  # of three item features times a constant and the profile (36,)
 
     def profile_products(self) -> Products:
-        x = np.random.default_rng(3).normal(size=(50, len(self.weights)))
-        return Products(x.T @ x, x.T @ (x @ self.weights))
+        x, users = np.random.default_rng(3).normal(size=(50, len(self.weights))), np.arange(50)
+        return Products.of(x, x @ self.weights, users, fold_of(users, 0))
 
     def taste_products(self, weights: np.ndarray) -> Products:
-        return Products(np.eye(1), np.zeros(1))
+        users = np.arange(50)
+        return Products.of(np.ones((50, 1)), np.zeros(50), users, fold_of(users, 0))
 
 
-def test_a_constant_and_the_bias_are_transferred_in_full() -> None:
-    """However strong the ridges are by which everything else is held down."""
+def test_a_constant_and_the_habit_line_are_transferred_in_full() -> None:
+    """Both domains say that the bias alone counts; the overlap says by how much."""
     weights = np.zeros(3 * (PROFILE_SIZE + 1))
     weights[:2] = 0.7, 1.5
     width = 1 + PROFILE_SIZE
-    source = SourceView(torch.zeros(width), torch.ones(width), torch.ones(1, 1))
-    config = MappingConfig(trait_damping=1e9)
-    _, _, weight, constant, _ = transfer_lines(source, TARGET, PlantedSums(weights), config)
+    source = SourceView(torch.zeros(width), torch.ones(width), torch.ones(1, 1), TARGET.line)
+    _, _, weight, constant, _ = transfer_lines(source, TARGET, PlantedSums(weights))
     torch.testing.assert_close(constant, torch.tensor([0, 0.7, 0, 0]))
     wanted = torch.zeros(4, width)
     wanted[1, 1] = 1.5
@@ -167,23 +172,33 @@ def test_a_profile_that_matters_in_both_domains_is_transferred() -> None:
     follows = np.random.default_rng(11).uniform(-1, 3, 240)
     source, target = (tastes_world(seed, follows, 40, noise=0.5) for seed in (12, 13))
     pair, cold = parted(source, target, 0, 160)
-    work = mapped(MappingConfig(trait_damping=50.0, taste_damping=1e12), pair, cold)
+    work = mapped(MappingConfig(), pair, cold)
     error = np.square(predicted(work, cold) - cold.values).mean()
     transfer = bias_transfer_fitted(pair)(cold.users, cold.items)
     assert error < 0.75 * np.square(transfer - cold.values).mean()
+
+
+def test_a_few_users_of_both_domains_are_enough_for_a_habit_that_each_domain_shows() -> None:
+    follows = np.random.default_rng(14).uniform(-1, 3, 440)
+    source, target = (tastes_world(seed, follows, 40, noise=0.5) for seed in (15, 16))
+    pair, cold = parted(source, target, 268, 280)
+    assert len(pair.train_source) == 12
+    transfer = bias_transfer_fitted(pair)(cold.users, cold.items)
+    error = np.square(predicted(mapped(MappingConfig(), pair, cold), cold) - cold.values).mean()
+    assert error < 0.8 * np.square(transfer - cold.values).mean()
 
 
 def test_trust_scales_what_was_learnt_beyond_the_start() -> None:
     """With trust 0 nothing is left of it; halfway it is half."""
     kept = {}
     for trust in (0.0, 0.5, 1.0):
-        work, _, cold = mapping(MappingConfig(taste_damping=1e12, trust=trust))
+        work, _, cold = mapping(MappingConfig(trust=trust))
         draw = torch.Generator().manual_seed(3)
         for learnt in work.training.best_tensors().values():
             learnt += torch.randn(learnt.shape, generator=draw)
         kept[trust] = work.map_users(torch.arange(60, 80))
         if trust == 0.0:
-            untouched, _, _ = mapping(MappingConfig(taste_damping=1e12, trust=trust))
+            untouched, _, _ = mapping(MappingConfig(trust=trust))
             np.testing.assert_array_equal(predicted(work, cold), predicted(untouched, cold))
     assert (kept[1.0] - kept[0.0]).abs().max() > 1e-1
     torch.testing.assert_close(kept[0.5], (kept[0.0] + kept[1.0]) / 2, rtol=1e-4, atol=1e-5)

@@ -151,9 +151,9 @@ def started(
 ) -> Job:
     """Theta's start, linked over a link."""
     request = linked.request("start")
-    biases, raters = fitted_biases(linked.pair.target), np.unique(MOVIE.users)
+    biases = fitted_biases(linked.pair.target)
     views = (
-        source_view(linked.vectors, raters, directions_of(linked.target)),
+        source_view(linked.vectors, MOVIE, directions_of(linked.target)),
         target_view(linked.target, biases, linked.pair),
     )
     start = views_start(*views, torch.from_numpy(TRAIN))

@@ -1,6 +1,5 @@
 """MetaEM (Zheng et al.), stage 2: training f_theta, the mapping between domains (Algorithm 2)."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,7 +45,7 @@ class MappingTraining:
     ) -> None:
         centred = target.user_profiles.shape[1] > 0
         network = fresh_network(config, source_vectors.shape[1], target, source_vectors.dtype)
-        start = start or _start(config, source_vectors, target, pair)
+        start = start or _start(source_vectors, target, pair)
         # training corrects the start in full; validation and the result by the share ``trust``
         *line, gain = start
         self.start, self.network = start, network
@@ -122,9 +121,7 @@ def mapped_size(target: DomainModel) -> int:
     return target.user_embeddings.shape[1] + target.item_features.shape[1]
 
 
-def _start(
-    config: MappingConfig, source_vectors: Tensor, target: DomainModel, pair: DomainPair
-) -> Parameters:
+def _start(source_vectors: Tensor, target: DomainModel, pair: DomainPair) -> Parameters:
     """The start, fitted to all users' source vectors."""
     if target.user_profiles.shape[1] == 0:
         return identity(source_vectors.shape[1], mapped_size(target), source_vectors.dtype)
@@ -132,14 +129,13 @@ def _start(
     source, view = start_views(biases, source_vectors, target, pair)
     overlap, source_users = pair.overlap_ratings()
     own, bias = source_vectors[torch.from_numpy(source_users)], biases.user[overlap.users]
-    sums = OverlapSums(source, view, own, bias, overlap.items, overlap.values)
-    return transfer_lines(source, view, sums, config)
+    sums = OverlapSums(source, view, own, bias, overlap.users, overlap.items, overlap.values)
+    return transfer_lines(source, view, sums)
 
 
 def start_views(
     biases: Biases, source_vectors: Tensor, target: DomainModel, pair: DomainPair
 ) -> tuple[SourceView, TargetView]:
     """What both domains publish for the start; ``biases`` of the target."""
-    raters = np.unique(pair.source.users)
-    source = source_view(source_vectors, raters, directions_of(target))
+    source = source_view(source_vectors, pair.source, directions_of(target))
     return source, target_view(target, biases, pair)

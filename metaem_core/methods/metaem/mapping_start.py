@@ -12,24 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.config.mapping import MappingConfig
 from metaem_core.data.bias import Biases, leave_one_out
 from metaem_core.data.pair import DomainPair
-from metaem_core.data.ratings import Floats, Ints
+from metaem_core.data.ratings import Floats, Ints, Ratings
 from metaem_core.data.user_profile import PROFILE_SIZE, ItemScale
 from metaem_core.evaluation.metrics import Doubles
+from metaem_core.methods.metaem.evidence import Products, averaged_ridge, fold_of
+from metaem_core.methods.metaem.habit import FREE, SEED, habit_line, regressors
 from metaem_core.models.metaem import DomainModel
 from metaem_core.models.mlp import Parameters
 
-INTERACTION = 2.5  # damping of profile times item feature, against that of the profile alone
 TASTE_GAIN = 0.1  # the mapping learns taste this much slower than bias
-
-
-class Products(NamedTuple):
-    """X'X (p, p) and X'y (p,): what a ridge regression needs, and all that a device sends."""
-
-    square: Doubles
-    cross: Doubles
+TASTE_DAMPINGS = 3e3, 1e3, 3e2, 1e2, 3e1  # in ratings; and infinity
 
 
 class SourceView(NamedTuple):
@@ -38,6 +32,7 @@ class SourceView(NamedTuple):
     centre: Tensor  # (k_s,)
     scale: Tensor  # (k_s,)
     directions: Tensor  # principal directions of taste (k, d)
+    line: Doubles  # how its users' profiles predict their ratings within it (36,)
 
     @property
     def taste(self) -> int:
@@ -56,15 +51,17 @@ class TargetView(NamedTuple):
     scale: ItemScale
     directions: Tensor  # principal directions of its item vectors (k_u, d)
     items: Tensor  # item vectors along these (n, d)
+    line: Doubles  # how its users' profiles predict their ratings within it (36,)
 
 
-def source_view(vectors: Tensor, raters: Ints, size: int) -> SourceView:
-    """Of source vectors (m_s, k_s), those of the users ``raters``; ``size`` directions."""
+def source_view(vectors: Tensor, source: Ratings, size: int) -> SourceView:
+    """Of source vectors (m_s, k_s) and the ratings that they are from; ``size`` directions."""
+    raters = np.unique(source.users)
     taste = vectors.shape[1] - PROFILE_SIZE
     known = vectors[torch.from_numpy(raters)]
     centre, scale = known.mean(0), 1 / known.std(0, correction=0).clamp_min(1e-6)
     scale[:taste] /= taste**0.5  # taste as a whole weighs as much as one number of the profile
-    return SourceView(centre, scale, _main_directions(vectors[:, :taste], size))
+    return SourceView(centre, scale, _main_directions(vectors[:, :taste], size), habit_line(source))
 
 
 def target_view(target: DomainModel, biases: Biases, pair: DomainPair) -> TargetView:
@@ -82,6 +79,7 @@ def target_view(target: DomainModel, biases: Biases, pair: DomainPair) -> Target
         scale,
         directions,
         items @ directions,
+        habit_line(pair.target, biases),
     )
 
 
@@ -94,7 +92,7 @@ class StartSums(Protocol):
     """Whoever can sum over the ratings of the training overlap."""
 
     def profile_products(self) -> Products:
-        """X: item features times profile (R, 3 * 12); y: residuals of the item biases (R,)."""
+        """X: item features times profile (R, 36); y: residuals of the item biases (R,)."""
         ...
 
     def taste_products(self, weights: Doubles) -> Products:
@@ -110,20 +108,22 @@ class OverlapSums:
     target: TargetView
     vectors: Tensor  # source vector of each rating's user (R, k_s)
     biases: Floats  # the same user's bias in the target (R,)
+    users: Ints  # the same user's number in the target (R,)
     items: Ints  # (R,)
     values: Floats  # (R,)
 
     def profile_products(self) -> Products:
-        x, y = self._profile_design()
-        return Products(x.T @ x, x.T @ y)
+        return self._products(*self._profile_design())
 
     def taste_products(self, weights: Doubles) -> Products:
         profile, y = self._profile_design()
-        residuals = (y - profile @ weights).astype(np.float32)
         tastes = (self.vectors[:, : self.source.taste] @ self.source.directions).double()
         items = self.target.items[torch.from_numpy(self.items)].double()
         x = (items.unsqueeze(2) * tastes.unsqueeze(1)).flatten(1).numpy()  # (R, d * d)
-        return Products(x.T @ x, x.T @ residuals.astype(np.float64))
+        return self._products(x, y - profile @ weights)
+
+    def _products(self, x: Doubles, y: Doubles) -> Products:
+        return Products.of(x, y, self.users, fold_of(self.users, SEED))
 
     def _profile_design(self) -> tuple[Doubles, Doubles]:
         """Leave-one-out item biases: a cold user's rating is never part of them."""
@@ -133,9 +133,8 @@ class OverlapSums:
         bias = leave_one_out(target.bias[self.items], counts, residuals, target.damping)
         features = target.scale.features(bias, counts - 1)  # (R, 3)
         profiles = ((self.vectors - source.centre) * source.scale)[:, source.taste :].numpy()
-        known = np.column_stack([np.ones(len(profiles)), profiles])  # (R, 12)
-        products = (features[:, :, None] * known[:, None, :]).reshape(len(bias), -1)
-        return products.astype(np.float64), (self.values - target.mean - bias).astype(np.float64)
+        left = (self.values - target.mean - bias).astype(np.float64)
+        return regressors(features, profiles), left
 
 
 def identity(size: int, size_out: int, dtype: torch.dtype) -> Parameters:
@@ -145,17 +144,16 @@ def identity(size: int, size_out: int, dtype: torch.dtype) -> Parameters:
     return torch.zeros(size, dtype=dtype), torch.ones(size, dtype=dtype), weight, zeros, ones
 
 
-def transfer_lines(
-    source: SourceView, target: TargetView, sums: StartSums, config: MappingConfig
-) -> Parameters:
+def transfer_lines(source: SourceView, target: TargetView, sums: StartSums) -> Parameters:
     """The fitted start: centre, scale, W, w and gain of :func:`~metaem_core.models.mapping`."""
-    centre, scale, seen = source
+    centre, scale, seen, _ = source
     k_s, k_u, profile = len(seen), len(target.directions), len(centre) - len(seen)
-    weights = _profile_ridge(sums.profile_products(), profile + 1, config.trait_damping)
-    products = sums.taste_products(weights)
-    square = products.square + config.taste_damping * np.eye(len(products.cross))
+    products = sums.profile_products()
+    effect = products.design_effect(target.user_damping)
+    weights = _between(products, (source.line + target.line) / 2, effect)
+    tastes = sums.taste_products(weights)
     shape = target.items.shape[1], seen.shape[1]
-    core = np.linalg.solve(square, products.cross).reshape(shape)
+    core = averaged_ridge(tastes, 0, effect, TASTE_DAMPINGS).reshape(shape)
     taste = target.directions @ torch.from_numpy(core).to(centre.dtype) @ seen.T
     line = torch.from_numpy(weights.reshape(-1, profile + 1).astype(np.float32))
     weight = torch.zeros(k_u + len(line), len(centre), dtype=centre.dtype)
@@ -165,15 +163,15 @@ def transfer_lines(
     return centre, scale, weight, constant, gain
 
 
-def _profile_ridge(sums: Products, width: int, damping: float) -> Doubles:
-    """Weights (p,) of each item feature times a constant and the profile; 0 where all are equal."""
-    damped = np.full((len(sums.cross) // width, width), damping * INTERACTION)
-    damped[0, 2:], damped[0, :2] = damping, 0.0  # no ridge for the constant and the bias
-    square = sums.square + np.diag(damped.ravel())
-    try:
-        return np.asarray(np.linalg.solve(square, sums.cross))
-    except np.linalg.LinAlgError:
-        return np.asarray(np.linalg.lstsq(square, sums.cross, rcond=None)[0])
+def _between(products: Products, within: Doubles, effect: float) -> Doubles:
+    """The line (36,) between domains: that ``within`` domains, its slope and constant fitted.
+
+    Of what the overlap says beyond these two numbers, as much is added as it proves.
+    """
+    width = len(within)
+    line = np.where(np.arange(width) > 0, within, 0.0)
+    columns = np.column_stack([np.eye(width, 1), line, np.eye(width)[:, 1:]])
+    return np.asarray(columns @ averaged_ridge(products.of_columns(columns), FREE, effect))
 
 
 def _main_directions(vectors: Tensor, size: int) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metaem_core.data.user_profile import ITEM_FEATURES, PROFILE_SIZE, ItemScale
+from metaem_core.data.user_profile import ItemScale
 from metaem_core.evaluation.metrics import Doubles
 from metaem_core.federated.encoding import Message
 from metaem_core.federated.private import Private
@@ -15,16 +15,13 @@ from metaem_core.federated.remote.exchange import Exchange
 from metaem_core.federated.remote.secure_rounds import linked_round
 from metaem_core.federated.secure.coding import Closing, Totals, bounded
 from metaem_core.federated.secure.server import KeptSum
-from metaem_core.methods.metaem.mapping_start import (
-    OverlapSums,
-    Products,
-    SourceView,
-    TargetView,
-)
+from metaem_core.methods.metaem.evidence import FOLDS, Products
+from metaem_core.methods.metaem.habit import LINE_SIZE
+from metaem_core.methods.metaem.mapping_start import OverlapSums, SourceView, TargetView
 
 LARGEST = 2.0**16  # largest number in a device's products; larger ones are scaled down together
 PROFILE, TASTE = 1, 2  # which sum
-PROFILE_PRODUCTS = ITEM_FEATURES * (1 + PROFILE_SIZE)
+SQUARES_UNIT = 1024.0  # of squared numbers of ratings, which would exceed LARGEST
 
 
 def views_message(source: SourceView, target: TargetView) -> dict[str, Tensor]:
@@ -34,6 +31,7 @@ def views_message(source: SourceView, target: TargetView) -> dict[str, Tensor]:
         "source.centre": source.centre,
         "source.scale": source.scale,
         "source.directions": source.directions,
+        "source.line": torch.from_numpy(source.line),
         "target.bias": torch.from_numpy(target.bias),
         "target.counts": torch.from_numpy(target.counts),
         "target.numbers": torch.tensor(
@@ -42,13 +40,14 @@ def views_message(source: SourceView, target: TargetView) -> dict[str, Tensor]:
         ),
         "target.directions": target.directions,
         "target.items": target.items,
+        "target.line": torch.from_numpy(target.line),
     }
 
 
 def views_of(message: Message) -> tuple[SourceView, TargetView]:
     """Both views out of a message of :func:`views_message`."""
     mean, damping, user_damping, *scale = message["target.numbers"].tolist()
-    source = (message[f"source.{name}"] for name in SourceView._fields)
+    centre, deviation, seen = (message[f"source.{name}"] for name in SourceView._fields[:3])
     target = TargetView(
         mean,
         message["target.bias"].numpy(),
@@ -58,32 +57,41 @@ def views_of(message: Message) -> tuple[SourceView, TargetView]:
         ItemScale(*scale),
         message["target.directions"],
         message["target.items"],
+        message["target.line"].numpy(),
     )
-    return SourceView(*source), target
+    return SourceView(centre, deviation, seen, message["source.line"].numpy()), target
 
 
 def example_views(items: int, size: int, taste: int, directions: int) -> Message:
     """A message of that form; ``size`` and ``taste`` are k_s and k."""
-    nobody = torch.zeros(size)
-    source = SourceView(nobody, nobody.clone(), torch.zeros(taste, directions))
+    nobody, line = torch.zeros(size), np.zeros(LINE_SIZE)
+    source = SourceView(nobody, nobody.clone(), torch.zeros(taste, directions), line)
     nothing, none = np.zeros(items, np.float32), np.zeros(items, np.int64)
     seen = torch.zeros(taste, directions), torch.zeros(items, directions)
-    target = TargetView(0.0, nothing, none, 0.0, 0.0, ItemScale(1.0, 0.0, 1.0), *seen)
+    target = TargetView(0.0, nothing, none, 0.0, 0.0, ItemScale(1.0, 0.0, 1.0), *seen, line)
     return start_message(views_message(source, target), None)
 
 
 def start_message(views: Message, weights: Doubles | None) -> Message:
     """The request for the profile's products, or with its ``weights`` for the taste's."""
-    known = torch.zeros(PROFILE_PRODUCTS).double() if weights is None else torch.from_numpy(weights)
+    known = torch.zeros(LINE_SIZE).double() if weights is None else torch.from_numpy(weights)
     return {**views, "line": known}
 
 
 class StartUser(Private):
     """A device with a source vector and target ratings, which adds its products to a sum."""
 
-    def __init__(self, vector: Tensor, items: Tensor, values: Tensor, taste: bool) -> None:
-        """Source ``vector`` (1, k_s); ``taste``: whether the taste's sum is requested."""
-        self._vector, self._items, self._values, self._taste = vector, items, values, taste
+    def __init__(
+        self, number: int, vector: Tensor, items: Tensor, values: Tensor, taste: bool
+    ) -> None:
+        """Its ``number`` in the target decides its fold.
+
+        Args:
+            vector: of the source (1, k_s).
+            taste: whether the taste's sum is requested.
+        """
+        self._number, self._vector = number, vector
+        self._items, self._values, self._taste = items, values, taste
 
     def contribution(self, message: Message) -> tuple[list[Tensor], Totals]:
         """Its part of a sum."""
@@ -96,11 +104,13 @@ class StartUser(Private):
             target,
             self._vector.expand(len(items), -1),
             np.full(len(items), bias, np.float32),
+            np.full(len(items), self._number),
             items,
             values,
         )
         weights = message["line"].numpy()
         products = own.taste_products(weights) if self._taste else own.profile_products()
+        products.size[:, 2] /= SQUARES_UNIT
         shared, _ = bounded([torch.from_numpy(part) for part in products], LARGEST)
         return shared, Totals(0.0, 0.0, 0.0)
 
@@ -109,8 +119,8 @@ class StartUser(Private):
 
 
 def products_shapes(width: int) -> tuple[torch.Size, ...]:
-    """Shapes of X'X and X'y with ``width`` columns in X."""
-    return torch.Size((width, width)), torch.Size((width,))
+    """Of Products with ``width`` columns in X."""
+    return tuple(map(torch.Size, ((FOLDS, width, width), (FOLDS, width), (FOLDS, 3))))
 
 
 class RemoteStart:
@@ -121,7 +131,7 @@ class RemoteStart:
         self._exchange, self._views, self._users = exchange, views, users
 
     def profile_products(self) -> Products:
-        return self._round(None, PROFILE, PROFILE_PRODUCTS)
+        return self._round(None, PROFILE, LINE_SIZE)
 
     def taste_products(self, weights: Doubles) -> Products:
         return self._round(weights, TASTE, self._views["source.directions"].shape[1] ** 2)
@@ -129,5 +139,6 @@ class RemoteStart:
     def _round(self, weights: Doubles | None, which: int, width: int) -> Products:
         server = KeptSum(products_shapes(width), start_message(self._views, weights))
         linked_round(server, self._exchange, self._users, LARGEST, which)
-        square, cross = (part.numpy() for part in server.sums)
-        return Products(square, cross)
+        products = Products(*(part.numpy() for part in server.sums))
+        products.size[:, 2] *= SQUARES_UNIT
+        return products
