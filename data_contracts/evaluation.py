@@ -25,17 +25,35 @@ class Scores(dy.Schema):
 
 
 class UserErrors(dy.Schema):
-    """One row a method and cold user; errors are of clipped predictions."""
+    """One row a method and cold user; errors are of clipped means, and of medians."""
 
     method = dy.String(primary_key=True, min_length=1)
     user_id = dy.String(primary_key=True, min_length=1)
     ratings = dy.UInt32(min=1)
     mae = dy.Float64(min=0)
     mse = dy.Float64(min=0)
+    median_mae = dy.Float64(min=0)
 
     @dy.rule()
     def mean_square_bounds_squared_mean(cls) -> pl.Expr:
         return pl.col("mse") >= pl.col("mae") ** 2 - 1e-9
+
+
+class Calibration(dy.Schema):
+    """One row a method and tenth of the probability that a user likes an item, where there is any.
+
+    Sums over held-out ratings, so that cells and seeds can be added up.
+    """
+
+    method = dy.String(primary_key=True, min_length=1)
+    tenth = dy.UInt32(primary_key=True, max=9)
+    ratings = dy.UInt64(min=1)
+    expected = dy.Float64(min=0)  # sum of the probabilities
+    liked = dy.UInt64()  # ratings above the scale's middle
+
+    @dy.rule()
+    def no_more_are_liked_than_rated(cls) -> pl.Expr:
+        return pl.col("liked") <= pl.col("ratings")
 
 
 class GroupErrors(dy.Schema):

@@ -62,7 +62,12 @@ class Ratings:
 
 def liked(ratings: Ratings, scale: RatingScale) -> Ratings:
     """The ratings above the scale's middle: 4 and 5 of 1 to 5."""
-    return ratings.where(ratings.values > (scale.low + scale.high) / 2)
+    return ratings.where(above_middle(ratings.values, scale))
+
+
+def above_middle(values: Floats, scale: RatingScale) -> NDArray[np.bool_]:
+    """Which ratings (R,) are above the scale's middle."""
+    return np.asarray(values > (scale.low + scale.high) / 2)
 
 
 def hold_out(ratings: Ratings, share: float, seed: int) -> tuple[Ratings, Ratings]:

@@ -9,6 +9,7 @@ is the best answer for the absolute error, as its mean is for the squared one.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metaem_core.data.ratings import Floats, RatingScale
 from metaem_core.evaluation.metrics import Doubles, Reals
@@ -31,8 +32,9 @@ class Spread:
         levels = round((scale.high - scale.low) / scale.step) + 1
         places = np.rint((ratings - scale.low) / scale.step).astype(np.int64)
         counts = np.bincount(places.clip(0, levels - 1), minlength=levels)
-        shares = np.maximum(counts / max(len(ratings), 1), SMALLEST)
-        return cls(scale.low + scale.step * np.arange(levels), shares / shares.sum())
+        shares: Doubles = np.maximum(counts / max(len(ratings), 1), SMALLEST)
+        values = scale.low + scale.step * np.arange(levels, dtype=np.float64)
+        return cls(values, shares / shares.sum())
 
     def around(self, means: Reals) -> Doubles:
         """The probability of each value (R, L) where these means (R,) are predicted."""
@@ -63,12 +65,12 @@ class Spread:
         return np.asarray(chances[:, liked].sum(1))
 
 
-def brier(chances: Doubles, happened: Reals) -> float:
+def brier(chances: Doubles, happened: Reals | NDArray[np.bool_]) -> float:
     """The mean squared difference of probabilities (R,) from what happened, 0 or 1 (R,)."""
     return float(np.square(chances - happened).mean())
 
 
-def calibration(chances: Doubles, happened: Doubles) -> tuple[Doubles, Doubles, Doubles]:
+def calibration(chances: Doubles, happened: NDArray[np.bool_]) -> tuple[Doubles, Doubles, Doubles]:
     """By tenths of the probability (BINS,): ratings, sum of probabilities, how often it happened.
 
     Sums, so that cells and seeds add up.
@@ -78,4 +80,4 @@ def calibration(chances: Doubles, happened: Doubles) -> tuple[Doubles, Doubles, 
     def summed(values: Doubles) -> Doubles:
         return np.bincount(tenth, weights=values, minlength=BINS).astype(np.float64)
 
-    return summed(np.ones(len(chances))), summed(chances), summed(happened)
+    return summed(np.ones(len(chances))), summed(chances), summed(happened.astype(np.float64))

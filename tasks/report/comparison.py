@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-LOSSES = {"mae": "mae", "rmse": "mse"}  # a user's mean loss behind each metric
+# a user's mean loss behind each metric
+LOSSES = {"mae": "mae", "median_mae": "median_mae", "rmse": "mse"}
 CELL = ("task", "beta")
 CONFIDENCE = 0.95  # of intervals
 LEVEL = 0.05  # of significance

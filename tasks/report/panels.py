@@ -10,7 +10,7 @@ from metaem_core.evaluation.metrics import GROUPS
 from tasks.models.method_id import MethodId, Profile
 from tasks.report.figures import COLUMNS, FAINT, INK, Panel
 from tasks.report.paper_tables import TABLE_3, TASKS
-from tasks.report.results import Results, errors_of
+from tasks.report.results import Results, errors_of, titled_metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -136,8 +136,8 @@ def base_panels(results: Results, profile: Profile) -> Iterator[Panel]:
     for task in results.tasks:
         for metric in errors_of(profile):
             yield Panel(
-                f"{titled(task)}, {profile}: {_known(metric)}",
-                f"{_known(metric)} of EMCDR, PTUPCDR and MetaEM by base model",
+                f"{titled(task)}, {profile}: {titled_metric(metric)}",
+                f"{titled_metric(metric)} of EMCDR, PTUPCDR and MetaEM by base model",
                 partial(_bars, results=results, task=task, metric=metric, methods=methods),
                 height=2.6,
             )
@@ -168,11 +168,7 @@ def _bars(
     axis.axhline(constant, color=INK, lw=0.8, ls="--")
     axis.set_xticks(range(len(ordered)), [each.base.upper() or "own" for each in ordered])
     _legend(axis)
-    axis.set_ylabel(f"{_known(metric)} (dashed: global mean)")
-
-
-def _known(metric: str) -> str:
-    return metric.removesuffix("_raw").upper()
+    axis.set_ylabel(f"{titled_metric(metric)} (dashed: global mean)")
 
 
 def _legend(axis: "Axes") -> None:

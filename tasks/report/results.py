@@ -125,5 +125,10 @@ class Results(OfCells):
 
 
 def errors_of(profile: Profile) -> tuple[str, str]:
-    """The metrics to show; predictions of published methods are not clipped to the scale."""
-    return ("mae_raw", "rmse_raw") if profile == "paper" else ("mae", "rmse")
+    """The metrics to show: of means and medians; of raw means for methods as published."""
+    return ("mae_raw", "rmse_raw") if profile == "paper" else ("median_mae", "rmse")
+
+
+def titled_metric(metric: str) -> str:
+    """``rmse_raw`` as RMSE, ``median_mae`` as MAE of medians."""
+    return "MAE of medians" if metric == "median_mae" else metric.removesuffix("_raw").upper()

@@ -10,7 +10,7 @@ from tasks.models.method_id import MethodId, Profile
 from tasks.report.findings import REFERENCES, tally
 from tasks.report.panels import titled
 from tasks.report.paper_tables import DOUBTED, TABLE_2, TABLE_3, TASKS
-from tasks.report.results import Results, Score, errors_of
+from tasks.report.results import Results, Score, errors_of, titled_metric
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ def errors(results: Results, task: str, profile: Profile, methods: Sequence[Meth
         rows += [Row(f"Methods, profile {profile}"), *map(row, methods)]
     number = f", {TASKS[task]} of the paper" if task in TASKS else ""
     seeds = f"; mean ± standard deviation over {results.seeds} seeds" if results.seeds > 1 else ""
-    columns = ["method", *(("MAE", "RMSE", "p") * len(betas))]
+    names = [titled_metric(metric) for metric in errors_of(profile)]
+    columns = ["method", *((*names, "p") * len(betas))]
     return Table(f"{titled(task)}{number}{seeds}", columns, rows, betas)
 
 
@@ -102,11 +103,18 @@ def _error(results: Results, key: tuple[str, float, str, str], best: float) -> C
     kind = "worse" if score.mean > results.scores[task, beta, "global_mean", metric].mean else ""
     kind = "best" if f"{score.mean:.4f}" == f"{best:.4f}" else kind
     notes = [] if score.sd is None else [f"± {score.sd:.4f}"]
+    if metric == "median_mae":
+        notes.append(f"of means {results.scores[task, beta, name, 'mae'].mean:.4f}")
     clipped = metric.removesuffix("_raw")
     within = results.scores[task, beta, name, clipped].mean
     if abs(within - score.mean) >= 5e-5:
         notes.append(f"clipped {within:.4f}")
-    return Cell(f"{score.mean:.4f}", kind, notes, _printed(results.ids[name], task, beta, clipped))
+    return Cell(
+        f"{score.mean:.4f}",
+        kind,
+        notes,
+        _printed(results.ids[name], task, beta, clipped.removeprefix("median_")),
+    )
 
 
 def _printed(method: MethodId, task: str, beta: float, metric: str) -> str:

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from data_contracts.evaluation import (
     GROUPINGS,
+    Calibration,
     ExperimentCurves,
     GroupErrors,
     Predictions,
@@ -15,8 +17,9 @@ from data_contracts.evaluation import (
     UserErrors,
 )
 from metaem_core.data.pair import DomainPair, Predict, Queries
-from metaem_core.data.ratings import Floats
-from metaem_core.evaluation.metrics import GROUPS, group_errors, group_of, user_errors
+from metaem_core.data.ratings import Floats, above_middle
+from metaem_core.evaluation.distribution import Spread, calibration
+from metaem_core.evaluation.metrics import GROUPS, Doubles, group_errors, group_of, user_errors
 from metaem_core.evaluation.scores import (
     EvaluateConfig,
     clip,
@@ -60,11 +63,16 @@ def evaluate(
     with store.draft() as draft:
         predictions = _predictions(predicted, queries, source_domain, target_domain)
         draft.write_frame("predictions.parquet", predictions, Predictions)
-        scores = _scores(config, predicted, queries)
+        spread = Spread.of(pair.target.values, config.scale)
+        scores = _scores(config, predicted, queries, spread)
         draft.write_frame("scores.parquet", scores, Scores)
         clipped = {name: clip(values, config.scale) for name, values in predicted.items()}
-        errors = _user_errors(clipped, queries, source_domain)
+        chances = {name: spread.around(values) for name, values in clipped.items()}
+        errors = _user_errors(clipped, chances, spread, queries, source_domain)
         draft.write_frame("user_errors.parquet", errors, UserErrors)
+        liked = {name: spread.above_middle(each) for name, each in chances.items()}
+        curve = _calibration(liked, above_middle(queries.values, config.scale))
+        draft.write_frame("calibration.parquet", Calibration.cast(curve), Calibration)
         groups = _group_errors(clipped, queries, pair)
         draft.write_frame("groups.parquet", GroupErrors.cast(groups), GroupErrors)
         models = {"source": source_model, "target": target_model, "mapping": mapping}
@@ -97,30 +105,47 @@ def _predictions(
 
 
 def _scores(
-    config: EvaluateConfig, predicted: Mapping[str, Floats], queries: Queries
+    config: EvaluateConfig, predicted: Mapping[str, Floats], queries: Queries, spread: Spread
 ) -> pl.DataFrame:
     rows = [
         (name, metric, value)
         for name, values in predicted.items()
-        for metric, value in rating_scores(values, queries, config.scale).items()
+        for metric, value in rating_scores(values, queries, config.scale, spread).items()
     ]
     schema = {"method": pl.String, "metric": pl.String, "value": pl.Float64}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _user_errors(clipped: Mapping[str, Floats], queries: Queries, source: Domain) -> pl.DataFrame:
+def _user_errors(
+    clipped: Mapping[str, Floats],
+    chances: Mapping[str, Doubles],
+    spread: Spread,
+    queries: Queries,
+    source: Domain,
+) -> pl.DataFrame:
     frames = []
     for name, values in clipped.items():
         errors = user_errors(queries.users, values, queries.values)
+        medians = spread.medians(chances[name])
         frame = {
             "method": [name] * len(errors.users),
             "user_id": source.user_ids.gather(errors.users),
             "ratings": pl.Series(errors.counts, dtype=pl.UInt32),
             "mae": errors.mae,
             "mse": errors.mse,
+            "median_mae": user_errors(queries.users, medians, queries.values).mae,
         }
         frames.append(pl.DataFrame(frame))
     return pl.concat(frames)
+
+
+def _calibration(chances: Mapping[str, Doubles], liked: NDArray[np.bool_]) -> pl.DataFrame:
+    frames = []
+    for name, each in chances.items():
+        counted, expected, happened = calibration(each, liked)
+        rows = {"ratings": counted, "expected": expected, "liked": happened}
+        frames.append(pl.DataFrame({"method": name, "tenth": np.arange(len(counted)), **rows}))
+    return pl.concat(frames).filter(pl.col("ratings") > 0)
 
 
 def _group_errors(

@@ -60,10 +60,10 @@ def test_half_stars_and_a_value_that_nobody_gave() -> None:
 
 def test_probabilities_that_are_right_are_on_the_diagonal() -> None:
     chances = DRAW.uniform(0, 1, 200_000)
-    happened = (DRAW.random(200_000) < chances).astype(float)
+    happened = DRAW.random(200_000) < chances
     counted, expected, seen = calibration(chances, happened)
     assert len(counted) == BINS
     np.testing.assert_allclose(seen / counted, expected / counted, atol=0.02)
     assert brier(chances, happened) == pytest.approx(1 / 6, abs=0.005)
     assert brier(chances, happened) < brier(chances**2, happened)
-    assert calibration(np.ones(3), np.ones(3))[0].tolist() == [0] * (BINS - 1) + [3]
+    assert calibration(np.ones(3), np.ones(3, bool))[0].tolist() == [0] * (BINS - 1) + [3]

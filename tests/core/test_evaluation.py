@@ -10,6 +10,7 @@ from hypothesis.extra.numpy import arrays
 from data_contracts.report import GroupScores
 from metaem_core.data.pair import Queries
 from metaem_core.data.ratings import RatingScale
+from metaem_core.evaluation.distribution import Spread
 from metaem_core.evaluation.scores import rating_scores
 from tasks.report.comparison import (
     by_group,
@@ -29,9 +30,12 @@ QUERIES = Queries(
 
 def test_errors_by_hand() -> None:
     predicted = np.array([7, 1, 3, 0, 4], dtype=np.float32)
-    scores = rating_scores(predicted, QUERIES, RatingScale())
+    spread = Spread.of(np.array([1, 2, 3, 4, 5], np.float32), RatingScale())
+    scores = rating_scores(predicted, QUERIES, RatingScale(), spread)
     assert scores["mae"] == pytest.approx((0 + 0 + 0 + 1 + 0) / 5)
     assert scores["rmse"] == pytest.approx((1 / 5) ** 0.5)
+    assert scores["median_mae"] == pytest.approx(1 / 5)
+    assert 0 < scores["brier_liked"] < 0.1  # 4 and 5 of 5 are liked, and predicted so
     assert scores["mae_raw"] == pytest.approx((2 + 2) / 5)
     assert scores["rmse_raw"] == pytest.approx((8 / 5) ** 0.5)
     assert scores["heldout_ndcg"] == pytest.approx(1.0)
@@ -72,7 +76,9 @@ def test_differences_that_are_all_equal_need_no_spread() -> None:
 def per_user(method: str, seed: int, mse: dict[str, float], ratings: int = 1) -> pl.DataFrame:
     return pl.DataFrame(
         {"method": method, "user_id": [*mse], "ratings": ratings, "mae": [*mse.values()]}
-    ).with_columns(mse=pl.col("mae"), task=pl.lit("t"), beta=0.2, seed=seed)
+    ).with_columns(
+        mse=pl.col("mae"), median_mae=pl.col("mae"), task=pl.lit("t"), beta=0.2, seed=seed
+    )
 
 
 def rmse_scores(*rows: tuple[str, int, float]) -> pl.DataFrame:
@@ -90,7 +96,7 @@ def test_users_held_out_by_more_seeds_weigh_more() -> None:
         per_user("mine", 2, {"a": 1.0}),
     ]
     tested = paired_tests(pl.concat(frames), ["base"])
-    assert tested["p_value"].to_list() == [1.0, 1.0]
+    assert tested["p_value"].to_list() == [1.0, 1.0, 1.0]
 
 
 def test_what_was_tested_keeps_its_sign_beside_that_of_the_means() -> None:

@@ -6,7 +6,7 @@ import pytest
 from dataframely.exc import ValidationError
 
 from data_contracts.embeddings import item_embeddings, user_embeddings
-from data_contracts.evaluation import ExperimentCurves, GroupErrors, Scores, UserErrors
+from data_contracts.evaluation import Calibration, ExperimentCurves, GroupErrors, Scores, UserErrors
 from data_contracts.ratings import (
     DomainStatistics,
     FilterCounts,
@@ -102,6 +102,8 @@ def test_stages_of_an_experiment_have_a_curve_each() -> None:
 COUNTS = dict.fromkeys(FilterCounts.column_names(), 1) | {"lines": 11, "ratings": 1}
 SCORE = {"method": "m", "metric": "hr_at_10", "value": 0.5}
 ERRORS = {"method": "m", "user_id": "u", "ratings": 2, "mae": 1.0, "mse": 1.0}
+ERRORS |= {"median_mae": 1.0}
+TENTH = {"method": "m", "tenth": 3, "ratings": 2, "expected": 0.6, "liked": 1}
 DOMAIN = {"domain": "a", "users": 2, "items": 1, "ratings": 2, "overlap": 2, "density": 1.0}
 DOMAIN |= {"mean_rating": 3.0, "twins": 0}
 CELL = {"task": "t", "beta": 0.2, "method": "m", "metric": "mae", "mean": 1.0, "p_value": None}
@@ -117,6 +119,7 @@ BROKEN: list[tuple[type[dy.Schema], dict[str, object], dict[str, object], str]] 
     (FilterCounts, COUNTS, {"lines": 10}, "every_line_is_kept_or_dropped"),
     *((Scores, SCORE, {"metric": name}, "'metric'") for name in ("HR@10", "", "1st", "a b")),
     (UserErrors, ERRORS, {"mse": 0.9}, "mean_square_bounds"),
+    (Calibration, TENTH, {"liked": 3}, "no_more_are_liked"),
     (DomainStatistics, DOMAIN, {"overlap": 3}, "overlap_users_are_users"),
     (Summary, ONE, {"sd": 0.0}, "several_seeds_have"),
     (Summary, TWO, {"sd": None}, "several_seeds_have"),
