@@ -6,8 +6,8 @@
 Epinions' three tasks and a dense Amazon subset both ways, in Amazon 2014's format (see
 ``real_ratings.py``), by ``metaem table3`` in a process of its own; or, ``--reversed``, Epinions'
 tasks the other way round, on which no setting was chosen. Prints for every method the mean
-MAE of medians and RMSE over the cells, and in how many of them it is better or worse than bias transfer
-(p < 0.05, paired by user). Further options go to ``metaem table3``.
+MAE of medians and RMSE over the cells, and in how many of them it is better or worse than bias
+transfer (p < 0.05, paired by user). Further options go to ``metaem table3``.
 """
 
 import argparse

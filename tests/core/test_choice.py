@@ -132,6 +132,7 @@ def test_epochs_end_where_the_whole_loss_is_least() -> None:
     losses = [stats.loss for stats in work.training.epochs(lambda _: None)]
     assert losses[-1] < losses[0]
     model = work.model()
+    assert model.n_users == 39  # the first of 40 chose nothing
     users = model.items.fold_in(choices(matrix)).requires_grad_()
     items = model.items.vectors.clone().requires_grad_()
     loss = whole_loss(matrix, users, items, config.unobserved, config.l2)

@@ -60,6 +60,7 @@ def test_sums_over_devices_are_those_of_the_overlap() -> None:
     for name in OverlapSums._fields:
         parts = torch.stack([getattr(each, name) for each in alone]).sum(0)
         assert (parts - getattr(whole, name)).abs().max() < 1e-12
+    torch.testing.assert_close(whole.average, features.mean(0))
 
 
 def test_masked_sums_over_the_overlap_are_the_open_ones() -> None:

@@ -90,6 +90,7 @@ def test_the_result_is_the_best_epoch_not_the_last() -> None:
     eager = Pretraining(replace(PRETRAIN, learning_rate=0.1, epochs=30, patience=4), SOURCE)
     curve = run(eager.training)
     errors = [epoch.validation_rmse for epoch in curve]
+    assert all(epoch.validation_mae < epoch.validation_rmse for epoch in curve)
     assert len(curve) == int(np.argmin(errors)) + 1 + 4 < 30
     again = Pretraining(
         replace(PRETRAIN, learning_rate=0.1, patience=4, epochs=int(np.argmin(errors)) + 1),
