@@ -41,12 +41,22 @@ class Comparisons(Cell):
     reference = dy.String(primary_key=True, min_length=1)
     method = dy.String(primary_key=True, min_length=1)
     difference = dy.Float64()  # below 0: better than the reference
+    users = dy.UInt32(min=1)
     paired = dy.Float64()  # the mean over users of the differences that p_value is about
+    effect = dy.Float64()  # the same in stars, over all ratings of all seeds
+    low = dy.Float64(nullable=True)  # of its 95 % interval
+    high = dy.Float64(nullable=True)
     p_value = dy.Float64(nullable=True, min=0, max=1)
+    sign_p = dy.Float64(nullable=True, min=0, max=1)  # of the sign test
+    holm_p = dy.Float64(nullable=True, min=0, max=1)  # p_value corrected for all cells and methods
 
     @dy.rule()
     def no_method_is_its_own_reference(cls) -> pl.Expr:
         return pl.col("method") != pl.col("reference")
+
+    @dy.rule()
+    def the_effect_is_in_its_interval(cls) -> pl.Expr:
+        return pl.col("effect").is_between(pl.col("low") - 1e-9, pl.col("high") + 1e-9)
 
 
 class GroupScores(Cell):

@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 # a user's mean loss behind each metric
 LOSSES = {"mae": "mae", "median_mae": "median_mae", "rmse": "mse"}
 CELL = ("task", "beta")
+TESTED: dict[str, type[pl.DataType]] = {
+    "users": pl.UInt32,
+    **dict.fromkeys(["paired", "effect", "low", "high", "p_value", "sign_p"], pl.Float64),
+}
 CONFIDENCE = 0.95  # of intervals
 LEVEL = 0.05  # of significance
 SMALL_GROUP = 20  # users: with fewer, a group's mean is chance
@@ -41,20 +45,39 @@ def summarise(scores: pl.DataFrame, tests: pl.DataFrame, reference: str) -> pl.D
         pl.col("value").mean().alias("mean"),
         pl.col("value").std().alias("sd"),  # null for a single seed
     )
-    against = tests.filter(pl.col("reference") == reference).drop("reference", "paired")
+    against = tests.filter(pl.col("reference") == reference).select(*keys, "p_value")
     return table.join(against, on=keys, how="left", maintain_order="left")
 
 
 def compare(summary: pl.DataFrame, tests: pl.DataFrame) -> pl.DataFrame:
-    """Every method's mean beside every reference's, with the test of their difference."""
+    """Every method's mean beside every reference's, with the tests of their difference.
+
+    ``holm_p`` is corrected for all methods and cells compared with a reference by a metric.
+    """
     means = summary.select(*CELL, "metric", "method", "mean")
     base = means.rename({"method": "reference", "mean": "reference_mean"})
     return (
         tests.join(means, on=[*CELL, "metric", "method"], maintain_order="left")
         .join(base, on=[*CELL, "metric", "reference"], maintain_order="left")
         .with_columns(difference=pl.col("mean") - pl.col("reference_mean"))
-        .select(*CELL, "metric", "reference", "method", "difference", "paired", "p_value")
+        .with_columns(
+            holm_p=pl.col("p_value")
+            .map_batches(holm, return_dtype=pl.Float64)
+            .over("metric", "reference")
+        )
+        .select(*CELL, "metric", "reference", "method", "difference", *TESTED, "holm_p")
     )
+
+
+def holm(p_values: pl.Series) -> pl.Series:
+    """p-values corrected for their number (Holm 1979); a missing one stays missing."""
+    known = p_values.drop_nulls().to_numpy()
+    order = known.argsort()
+    corrected = np.empty(len(known))
+    stepped = known[order] * np.arange(len(known), 0, -1)
+    corrected[order] = np.maximum.accumulate(stepped).clip(max=1)
+    values = iter(corrected.tolist())
+    return pl.Series([None if p is None else next(values) for p in p_values], dtype=pl.Float64)
 
 
 def paired_tests(errors: pl.DataFrame, references: Sequence[str]) -> pl.DataFrame:
@@ -62,16 +85,18 @@ def paired_tests(errors: pl.DataFrame, references: Sequence[str]) -> pl.DataFram
 
     The difference tested is a user's loss, summed over all their held-out ratings of all seeds. It
     averages to zero exactly when the two methods' errors over all these ratings are equal.
+    ``effect`` is the difference of these errors in stars, with its 95 % interval.
     """
     schema: dict[str, type[pl.DataType]] = {
         **dict.fromkeys(["task", "metric", "reference", "method"], pl.String),
-        **dict.fromkeys(["beta", "paired", "p_value"], pl.Float64),
+        "beta": pl.Float64,
+        **TESTED,
     }
     rows = [
-        (task, metric, reference, method, beta, paired, p)
+        (task, metric, reference, method, beta, *tested)
         for (task, beta), cell in errors.group_by(*CELL, maintain_order=True)
         for metric, loss in LOSSES.items()
-        for reference, method, paired, p in _tested(_losses(cell, loss), references)
+        for reference, method, *tested in _tested(cell, loss, references)
     ]
     return pl.DataFrame(rows, schema=schema, orient="row")
 
@@ -90,14 +115,38 @@ def totals(cell: pl.DataFrame) -> pl.DataFrame:
 
 
 def _tested(
-    losses: pl.DataFrame, references: Sequence[str]
-) -> Iterator[tuple[str, str, float, float | None]]:
+    cell: pl.DataFrame, loss: str, references: Sequence[str]
+) -> Iterator[tuple[object, ...]]:
+    """Reference and method, then the columns TESTED."""
+    losses = _losses(cell, loss)
+    n_ratings = int(totals(cell.with_columns(value=pl.col("ratings"))).to_series(0).sum())
     for reference in (name for name in references if name in losses.columns):
-        for method in losses.columns:
-            if method != reference:
-                differences = (losses[method] - losses[reference]).to_numpy()
-                p = paired_p_value(differences)
-                yield reference, method, float(differences.mean()), p
+        for method in (name for name in losses.columns if name != reference):
+            differences = (losses[method] - losses[reference]).to_numpy()
+            sums = float(losses[method].sum()), float(losses[reference].sum())
+            # from a sum of losses to stars; a difference of roots is that of squares by their sum
+            roots = sum((each / n_ratings) ** 0.5 for each in sums) if loss == "mse" else 1.0
+            stars = len(differences) / n_ratings / max(roots, 1e-12)
+            ends = (None if end is None else end * stars for end in paired_interval(differences))
+            mean, tests = float(differences.mean()), (paired_p_value, sign_p_value)
+            p_values = (test(differences) for test in tests)
+            yield reference, method, len(differences), mean, mean * stars, *ends, *p_values
+
+
+def sign_p_value(differences: NDArray[np.float64]) -> float | None:
+    """Two-sided p of the sign test: how likely users are to be better off by either method.
+
+    Returns:
+        None for a single user; 1 where nothing differs.
+    """
+    from scipy.special import bdtr  # costs a second
+
+    if len(differences) < 2:
+        return None
+    lower, unequal = int((differences < 0).sum()), int((differences != 0).sum())
+    if not unequal:
+        return 1.0
+    return min(1.0, 2 * float(bdtr(min(lower, unequal - lower), unequal, 0.5)))
 
 
 def paired_p_value(differences: NDArray[np.float64]) -> float | None:

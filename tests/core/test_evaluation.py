@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.stats import binomtest, ttest_1samp
 
 from data_contracts.report import GroupScores
 from metaem_core.data.pair import Queries
@@ -16,8 +17,10 @@ from tasks.report.comparison import (
     by_group,
     compare,
     fairness,
+    holm,
     paired_p_value,
     paired_tests,
+    sign_p_value,
     summarise,
 )
 
@@ -85,6 +88,37 @@ def rmse_scores(*rows: tuple[str, int, float]) -> pl.DataFrame:
     """Of methods and seeds."""
     scores = pl.DataFrame(rows, ["method", "seed", "value"], orient="row")
     return scores.with_columns(task=pl.lit("t"), beta=0.2, metric=pl.lit("rmse"))
+
+
+def test_a_sign_test_counts_users_and_ties_do_not_count() -> None:
+    differences = np.array([-1.0, -2.0, -9.0, 0.5, 0.0, -0.1])
+    assert sign_p_value(differences) == pytest.approx(binomtest(1, 5).pvalue)
+    assert sign_p_value(-100 * differences) == pytest.approx(binomtest(4, 5).pvalue)
+    assert sign_p_value(np.zeros(3)) == 1.0
+    assert sign_p_value(np.ones(1)) is None
+
+
+def test_p_values_are_corrected_for_their_number() -> None:
+    """As by hand: 4 x 0.01, then the larger of that and 3 x 0.012, and so on."""
+    corrected = holm(pl.Series([0.03, 0.01, None, 0.5, 0.012]))
+    assert corrected.to_list() == [pytest.approx(0.06), 0.04, None, 0.5, 0.04]
+    assert holm(pl.Series([0.4, 0.6])).to_list() == [0.8, 0.8]
+
+
+def test_the_effect_is_the_difference_in_stars_of_all_ratings() -> None:
+    draw = np.random.default_rng(2)
+    users = [f"u{number}" for number in range(40)]
+    base, mine = (dict(zip(users, draw.uniform(0.5, high, 40), strict=True)) for high in (2, 1.6))
+    frames = [per_user("base", 1, base, ratings=3), per_user("mine", 1, mine, ratings=3)]
+    tested = paired_tests(pl.concat(frames), ["base"])
+    by_metric = {row["metric"]: row for row in tested.iter_rows(named=True)}
+    losses = [np.mean([*each.values()]) for each in (mine, base)]
+    assert by_metric["mae"]["effect"] == pytest.approx(losses[0] - losses[1])
+    assert by_metric["rmse"]["effect"] == pytest.approx(losses[0] ** 0.5 - losses[1] ** 0.5)
+    differences = np.array([mine[user] - base[user] for user in users])
+    expected = ttest_1samp(differences, 0).confidence_interval(0.95)
+    assert by_metric["mae"]["users"] == 40
+    assert [by_metric["mae"][end] for end in ("low", "high")] == pytest.approx([*expected])
 
 
 def test_users_held_out_by_more_seeds_weigh_more() -> None:
