@@ -15,7 +15,7 @@ from metaem_core.data.ratings import Ratings
 from metaem_core.data.user_profile import PROFILE_SIZE, ItemScale, ProfileStatistics
 from metaem_core.methods.baselines.trivial import bias_transfer_fitted
 from metaem_core.methods.metaem.cold_start import cold_predictor
-from metaem_core.methods.metaem.evidence import Products, fold_of
+from metaem_core.methods.metaem.evidence import Products, fold_of, proven
 from metaem_core.methods.metaem.habit import LINE_SIZE
 from metaem_core.methods.metaem.mapping import MappingTraining
 from metaem_core.methods.metaem.mapping_start import (
@@ -25,6 +25,7 @@ from metaem_core.methods.metaem.mapping_start import (
     transfer_lines,
 )
 from metaem_core.methods.metaem.pretraining import Pretraining
+from metaem_core.models.mapping import map_users
 from metaem_core.training.epochs import Divergence
 from tests.support.networks import sequential
 from tests.support.worlds import from_table
@@ -188,29 +189,46 @@ def test_a_few_users_of_both_domains_are_enough_for_a_habit_that_each_domain_sho
     assert error < 0.8 * np.square(transfer - cold.values).mean()
 
 
-def test_trust_scales_what_was_learnt_beyond_the_start() -> None:
-    """With trust 0 nothing is left of it; halfway it is half."""
+def test_a_correction_counts_by_what_validation_users_prove_of_it() -> None:
+    """Users whose ratings are what a full, a half or no correction predicts."""
+    pair, cold = shared_world()
     kept = {}
-    for trust in (0.0, 0.5, 1.0):
-        work, _, cold = mapping(MappingConfig(trust=trust))
+    for share in (0.0, 0.5, 1.0):
+        work = mapped(MappingConfig(trust=1.0), pair, cold)
+        start = work.map_users(torch.arange(60, 80))
         draw = torch.Generator().manual_seed(3)
         for learnt in work.training.best_tensors().values():
-            learnt += torch.randn(learnt.shape, generator=draw)
-        kept[trust] = work.map_users(torch.arange(60, 80))
-        if trust == 0.0:
-            untouched, _, _ = mapping(MappingConfig(trust=trust))
-            np.testing.assert_array_equal(predicted(work, cold), predicted(untouched, cold))
-    assert (kept[1.0] - kept[0.0]).abs().max() > 1e-1
-    torch.testing.assert_close(kept[0.5], (kept[0.0] + kept[1.0]) / 2, rtol=1e-4, atol=1e-5)
+            learnt += 0.3 * torch.randn(learnt.shape, generator=draw)
+        full = map_users(
+            (*work.start, *work.training.best_tensors().values()), work._source_vectors
+        )
+        rated = cold_predictor(lambda users, full=full: full[users], work.target)
+        before = predicted(mapped(MappingConfig(trust=1.0), pair, cold), cold)
+        values = before + share * (rated(cold.users, cold.items) - before)
+        work._validation = replace(cold, values=values.astype(np.float32))
+        kept[share] = float(
+            (work.map_users(torch.arange(60, 80)) - start).norm() / (full[60:80] - start).norm()
+        )
+    assert kept[0.0] == 0
+    assert kept[1.0] > 0.9
 
 
-def test_what_is_validated_is_what_is_delivered() -> None:
+def test_what_users_prove_grows_with_their_number_and_their_gain() -> None:
+    before, users = np.full(80, 1.0), np.repeat(np.arange(20), 4)
+    none, little, much = (proven(before, before - gain, users, 3.0) for gain in (-0.1, 0.02, 0.5))
+    assert none == 0 < little < 0.5 < much < 1
+    assert proven(before[:8], before[:8] - 0.5, users[:8], 3.0) < much
+    alike = proven(before, before - 0.02, users, 0.0)
+    assert alike < little  # four equal ratings of a user say as much as one
+
+
+def test_what_is_delivered_is_no_worse_for_validation_users_than_the_start() -> None:
     work, _, cold = mapping(MappingConfig(epochs=6, patience=6))
-    curve = list(work.training.epochs(lambda _: None))
-    clipped = np.clip(predicted(work, cold), 1, 5)
-    delivered = float(np.sqrt(np.square(clipped - cold.values).mean()))
-    assert work.training.best_rmse == pytest.approx(delivered, abs=1e-5)
-    assert delivered <= min(epoch.validation_rmse for epoch in curve) + 1e-5
+    start = np.square(np.clip(predicted(work, cold), 1, 5) - cold.values).mean()
+    list(work.training.epochs(lambda _: None))
+    delivered = np.square(np.clip(predicted(work, cold), 1, 5) - cold.values).mean()
+    best = work.training.best_rmse**2
+    assert best - 1e-6 <= delivered <= start + 1e-6
 
 
 def test_the_correction_is_nothing_at_first_and_each_users_own_once_it_trains() -> None:

@@ -49,13 +49,36 @@ class Products(NamedTuple):
         return Products(square, self.cross @ columns, self.size)
 
     def design_effect(self, user_damping: float) -> float:
-        """How many ratings count as one, because those of a user are alike.
-
-        ``1 + (mean size - 1) r`` (Kish 1965, 5.4), r the correlation of a user's ratings, which
-        follows from the damping of user biases: noise variance / bias variance.
-        """
+        """:func:`design_effect` of these ratings."""
         _, n_ratings, squares = self.size.sum(0)
-        return float(1 + max(squares / max(n_ratings, 1) - 1, 0.0) / (1 + user_damping))
+        return design_effect(float(n_ratings), float(squares), user_damping)
+
+
+def design_effect(n_ratings: float, squares: float, user_damping: float) -> float:
+    """How many ratings count as one, because those of a user are alike.
+
+    ``1 + (mean size - 1) r`` (Kish 1965, 5.4), r the correlation of a user's ratings, which follows
+    from the damping of user biases: noise variance / bias variance.
+
+    Args:
+        squares: of each user's number of ratings, summed over users.
+    """
+    return 1 + max(squares / max(n_ratings, 1) - 1, 0.0) / (1 + user_damping)
+
+
+def proven(before: Doubles, after: Doubles, users: Ints, user_damping: float) -> float:
+    """How much of a correction the squared errors (R,) before and after it prove: from 0 to 1.
+
+    ``1 - exp(-(E - E') / (2 s^2 effect))``, with the sums E and E' and s^2 the mean of ``before``.
+
+    Args:
+        users: of the ratings (R,), who had no part in the correction.
+    """
+    counts = np.unique(users, return_counts=True)[1].astype(np.float64)
+    effect = design_effect(len(before), float(counts @ counts), user_damping)
+    noise = max(float(before.mean()), 1e-12)
+    gained = float((before - after).sum()) / (2 * noise * effect)
+    return 1 - float(np.exp(-max(gained, 0.0)))
 
 
 def fold_of(users: Ints, seed: int) -> Ints:

@@ -1,11 +1,14 @@
 """MetaEM (Zheng et al.), stage 2: training f_theta, the mapping between domains (Algorithm 2)."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from metaem_core.config.mapping import MappingConfig
 from metaem_core.data.bias import Biases, fitted_biases
 from metaem_core.data.pair import DomainPair, Queries
+from metaem_core.evaluation.metrics import Doubles, row_errors
+from metaem_core.evaluation.scores import clip
 from metaem_core.federated.bytes import mapping_traffic
 from metaem_core.federated.encoding import Traffic
 from metaem_core.federated.rounds import Backend, SimulatedRounds
@@ -13,6 +16,7 @@ from metaem_core.federated.server import MappingServer
 from metaem_core.federated.simulation import CohortSimulation, DistanceTarget
 from metaem_core.federated.training import Training
 from metaem_core.methods.metaem.cold_start import cold_predictor
+from metaem_core.methods.metaem.evidence import proven
 from metaem_core.methods.metaem.mapping_start import (
     OverlapSums,
     SourceView,
@@ -51,6 +55,7 @@ class MappingTraining:
         self.start, self.network = start, network
         self.trusted = (*line, gain * config.trust) if centred else start
         self._validation, self._scale = validation, config.scale
+        self._user_damping = fitted_biases(pair.target).user_damping if centred else None
         self._source_vectors, self.target = source_vectors, target
         by_task = config.loss == "task"
         nets = NetworkAdam(network, learning_rate, config.l2)
@@ -81,8 +86,27 @@ class MappingTraining:
         return Traffic(devices * each.down, devices * each.up), once
 
     def mapping(self) -> Parameters:
-        """f_theta at its best epoch, its correction of the start scaled by ``trust``."""
-        return (*self.trusted, *self.training.best_tensors().values())
+        """f_theta at its best epoch.
+
+        In a centred domain its correction of the start counts by ``trust``, and by how much the
+        validation users prove of it.
+        """
+        best = tuple(self.training.best_tensors().values())
+        if self._user_damping is None:
+            return (*self.trusted, *best)
+        *line, gain = self.trusted
+        users = self._validation.users
+        before, after = (
+            self._squared_errors((*line, each, *best)) for each in (torch.zeros_like(gain), gain)
+        )
+        return (*line, gain * proven(before, after, users, self._user_damping), *best)
+
+    def _squared_errors(self, mapping: Parameters) -> Doubles:
+        """Of the validation users' ratings (R,)."""
+        queries, vectors = self._validation, self._source_vectors
+        predict = cold_predictor(lambda users: map_users(mapping, vectors[users]), self.target)
+        predicted = clip(predict(queries.users, queries.items), self._scale)
+        return np.square(row_errors(predicted, queries.values))
 
     def map_users(self, users: Tensor) -> Tensor:
         """Vectors u_hat^t (B, k_u) of source users (B,) at the best epoch."""
