@@ -8,7 +8,6 @@ from metaem_core.config.mapping import MappingConfig
 from metaem_core.data.bias import Biases, fitted_biases
 from metaem_core.data.pair import DomainPair, Queries
 from metaem_core.evaluation.metrics import Doubles, row_errors
-from metaem_core.evaluation.scores import clip
 from metaem_core.federated.bytes import mapping_traffic
 from metaem_core.federated.encoding import Traffic
 from metaem_core.federated.rounds import Backend, SimulatedRounds
@@ -105,7 +104,7 @@ class MappingTraining:
         """Of the validation users' ratings (R,)."""
         queries, vectors = self._validation, self._source_vectors
         predict = cold_predictor(lambda users: map_users(mapping, vectors[users]), self.target)
-        predicted = clip(predict(queries.users, queries.items), self._scale)
+        predicted = predict(queries.users, queries.items).clip(self._scale.low, self._scale.high)
         return np.square(row_errors(predicted, queries.values))
 
     def map_users(self, users: Tensor) -> Tensor:
